@@ -1,0 +1,51 @@
+"""hfd_edge: from a trained SAR segmentation student to a sealed engine to a seam-free map.
+
+    seg = hfd_edge.Segmenter("model.engine")
+    result = seg.run(array, unit="intensity")            # result.labels uint8 (rows, cols), 255 = nodata
+    seg.run_raster("scene.tif", "map.tif")
+
+Names are looked up when they are first used (PEP 562): importing the package loads nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hfd_edge.build import build_info
+    from hfd_edge.package import Package
+    from hfd_edge.radiometry import SourceRadiometry
+    from hfd_edge.raster_run import RasterOptions
+    from hfd_edge.results import Result, RunReport
+    from hfd_edge.segmenter import Segmenter
+    from hfd_edge.spec import ModelInput, ModelSpec, Unit
+
+_ERRORS = ("HfdError", "SpecError", "PackageError", "ArrayError", "GridError", "RadiometryError", "RasterError", "EngineError",
+           "DeviceError", "ReachError", "ExportError", "CheckpointError", "GateError")
+_HOME = {
+    "Segmenter": "segmenter", "Result": "results", "RunReport": "results",
+    "ModelSpec": "spec", "ModelInput": "spec", "Unit": "spec",
+    "Package": "package",
+    "SourceRadiometry": "radiometry", "RasterOptions": "raster_run",
+    "build_info": "build", "__version__": "build",
+    **dict.fromkeys(_ERRORS, "errors"),
+}
+_ROOMS = ("build", "engine", "errors", "export", "measure", "network", "package", "radiometry", "raster", "segmenter", "simulate",
+          "spec", "stitch", "tiles")
+
+__all__ = [name for name in _HOME if name != "__version__"] + ["errors"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"hfd_edge.{_HOME[name]}"), name)
+        globals()[name] = value                      # found once
+        return value
+    if name in _ROOMS:
+        return import_module(f"hfd_edge.{name}")
+    raise AttributeError(f"module 'hfd_edge' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME, *_ROOMS})

@@ -1,0 +1,181 @@
+"""What an engine must know of its network: `ModelInput` (the pixels it was trained on) and `ModelSpec` (everything else).
+
+Both are plain frozen records of numbers and words; they travel in the package's manifest as JSON and serve training,
+calibration and inference alike. They import nothing of hfd_edge but the errors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from enum import Enum
+from typing import Any
+
+from hfd_edge.errors import SpecError
+
+MAX_CLASSES = 255
+NODATA_LABEL = 255
+
+
+class Unit(str, Enum):
+    """What a pixel value is. INTENSITY is linear power, AMPLITUDE its root, DB 10 log10 of power, COMPLEX a single look,
+    DN a digital number without physical meaning (only for models trained on the very same numbers)."""
+
+    INTENSITY = "intensity"
+    AMPLITUDE = "amplitude"
+    DB = "db"
+    COMPLEX = "complex"
+    DN = "dn"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """What the network was trained on: unit, then floor, clip and z-score, band by band.
+
+    A pixel enters the network as (clip(max(x, floor)) - mean) / std, with x in `unit`; invalid pixels enter as 0.
+    """
+
+    unit: Unit                                           # the scale in which floor, clip, mean and std are meant; never COMPLEX
+    mean: tuple[float, ...]                              # per band, in `unit`
+    std: tuple[float, ...]                               # per band, in `unit`, > 0
+    clip: tuple[tuple[float, float], ...] | None = None  # per band (low, high), in `unit`
+    floor: float | None = None                           # lowest value, in `unit`; for DB: where power <= 0 lands (required)
+    quantity: str = "sigma0"                             # sigma0, gamma0, beta0 or dn
+    looks: float | None = None                           # equivalent number of looks of the training scenes; None = not known
+    speckle_filter: str = "none"                         # name of the filter applied to linear intensity before everything else
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "unit", _unit(self.unit))
+        object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
+        object.__setattr__(self, "std", tuple(float(v) for v in self.std))
+        if self.clip is not None:
+            object.__setattr__(self, "clip", tuple((float(lo), float(hi)) for lo, hi in self.clip))
+        if self.unit is Unit.COMPLEX:
+            raise SpecError("input.unit=complex: a network takes real numbers; declare the unit after detection (db or "
+                            "intensity)")
+        _same_length("input", mean=self.mean, std=self.std, clip=self.clip)
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if not all(math.isfinite(v) for v in values):
+                raise SpecError(f"input.{name}={values}: every value must be finite; recompute the statistics without nodata")
+        if not all(v > 0 for v in self.std):
+            raise SpecError(f"input.std={self.std}: every value must be above 0; a constant band cannot be normalised, use std 1")
+        for low, high in self.clip or ():
+            if not low < high:
+                raise SpecError(f"input.clip=({low}, {high}): the low end must be below the high end; swap or widen them")
+        if self.unit is Unit.DB and self.floor is None:
+            raise SpecError("input.floor=None with unit=db: zero power has no logarithm; give the dB value it lands on, e.g. -35")
+
+    @property
+    def bands(self) -> int:
+        return len(self.mean)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What an engine must know of its network; travels in the package's manifest."""
+
+    name: str
+    bands: tuple[str, ...]                               # channel order, e.g. ("VV", "VH")
+    input: ModelInput
+    classes: tuple[str, ...]                             # index = value in the output raster, at most 255 of them
+    colors: tuple[tuple[int, int, int], ...]             # RGB 0..255 per class
+    stride_px: int                                       # total stride of the network; tile origins and sizes are its multiples
+    logit_stride_px: int                                 # one logit covers this many pixels per side; divides stride_px
+    reach_px: int                                        # bound on how far an input pixel is felt, after bilinear up-sampling
+    halo_px: int                                         # exact halo: reach_px (plus filter halo) rounded up to stride_px
+    halo_bounded_px: int | None = None                   # smaller halo with a measured flip rate; None = not measured
+    tile_px: int = 512                                   # side of the input tile the network was trained and checked at
+    activation_bytes_per_px: int = 0                     # peak of the engine's working memory per input pixel; 0 = not known
+    pixel_spacing_m: float | None = None                 # ground pixel spacing of the training scenes
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bands", tuple(self.bands))
+        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "colors", tuple(tuple(int(v) for v in c) for c in self.colors))
+        _check_names(self)
+        _check_geometry(self)
+
+    @property
+    def unit(self) -> Unit:
+        """The scale the network's normalisation is meant in; pixels in other known units are converted to it."""
+        return self.input.unit
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as JSON-ready numbers, strings and lists."""
+        record = asdict(self)
+        record["input"]["unit"] = self.input.unit.value
+        return record
+
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> ModelSpec:
+        """A spec from `to_dict`'s record. Unknown keys are ignored (a newer minor format version may add some).
+
+        Raises:
+            SpecError: a required key is missing or a value contradicts another.
+        """
+        try:
+            inner = _known(ModelInput, record["input"])
+            return cls(**{**_known(cls, record), "input": ModelInput(**inner)})
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            if isinstance(error, SpecError):
+                raise
+            raise SpecError(f"spec record cannot be read: {error}; compare it with docs/engine-format.md") from error
+
+
+def _unit(value: Unit | str) -> Unit:
+    try:
+        return Unit(value)
+    except ValueError as error:
+        raise SpecError(f"unit={value!r} is not known: use one of {', '.join(u.value for u in Unit)}") from error
+
+
+def _known(cls: type, record: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(record, dict):
+        raise SpecError(f"{cls.__name__} record is a {type(record).__name__}: it must be a JSON object")
+    names = {f.name for f in fields(cls)}
+    return {key: value for key, value in record.items() if key in names}
+
+
+def _same_length(where: str, **tuples: tuple | None) -> None:
+    lengths = {name: len(value) for name, value in tuples.items() if value is not None}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        raise SpecError(f"{where} has {lengths} values: each needs one per band, at least one")
+
+
+def _check_names(spec: ModelSpec) -> None:
+    if len(spec.bands) != spec.input.bands:
+        raise SpecError(f"bands={spec.bands} but input statistics for {spec.input.bands} bands: give one mean and std per band")
+    for name, values in (("bands", spec.bands), ("classes", spec.classes)):
+        if len(set(values)) != len(values) or not all(isinstance(v, str) and v for v in values):
+            raise SpecError(f"{name}={values}: names must be non-empty and different from each other")
+    if not 1 <= len(spec.classes) <= MAX_CLASSES:
+        raise SpecError(f"classes has {len(spec.classes)} names: 1 to {MAX_CLASSES} fit into a uint8 map beside nodata "
+                        f"{NODATA_LABEL}")
+    if len(spec.colors) != len(spec.classes):
+        raise SpecError(f"colors has {len(spec.colors)} entries for {len(spec.classes)} classes: give one RGB per class")
+    if not all(len(c) == 3 and all(0 <= v <= 255 for v in c) for c in spec.colors):
+        raise SpecError(f"colors={spec.colors}: each must be three integers 0..255")
+
+
+def _check_geometry(spec: ModelSpec) -> None:
+    for name in ("stride_px", "logit_stride_px", "reach_px", "halo_px", "tile_px"):
+        value, least = getattr(spec, name), 0 if name in ("reach_px", "halo_px") else 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise SpecError(f"{name}={value!r}: it must be a whole number of pixels, at least {least}")
+    if spec.stride_px % spec.logit_stride_px:
+        raise SpecError(f"logit_stride_px={spec.logit_stride_px} does not divide stride_px={spec.stride_px}: "
+                        "the logits' grid must fit into the network's; export the head at a stride of the network")
+    for name in ("halo_px", "halo_bounded_px", "tile_px"):
+        value = getattr(spec, name)
+        if value is not None and value % spec.stride_px:
+            raise SpecError(f"{name}={value} is not a multiple of stride_px={spec.stride_px}: "
+                            f"tiles would leave the network's grid; use {-(-value // spec.stride_px) * spec.stride_px}")
+    if spec.halo_px < spec.reach_px:
+        raise SpecError(f"halo_px={spec.halo_px} is smaller than reach_px={spec.reach_px}: "
+                        f"the exact halo must cover the reach; use {-(-spec.reach_px // spec.stride_px) * spec.stride_px}")
+    if 2 * spec.halo_px >= spec.tile_px:
+        raise SpecError(f"halo_px={spec.halo_px} leaves nothing of a tile of tile_px={spec.tile_px}: "
+                        f"2 * halo_px must be smaller than tile_px; use a tile_px above {2 * spec.halo_px}")

@@ -1,0 +1,141 @@
+"""Where tiles lie: integers only, no arrays, no files.
+
+A scene of (rows, cols) pixels is cut into *cores*; every pixel belongs to exactly one core. Around each core the network
+reads a *halo*; core, halo and origin are multiples of the network's stride, so every tile lies on the network's own grid.
+Outside the scene the input is the scene itself, reflected at its edge pixels (reflect-101 of scene coordinates).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hfd_edge.errors import GridError
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The smallest multiple of `multiple` that is not below `value`."""
+    return -(-value // multiple) * multiple
+
+
+def reflect101(index: int, size: int) -> int:
+    """Index inside 0..size-1 that stands for `index` under reflection without repeating the edge; period 2 (size - 1)."""
+    if size == 1:
+        return 0
+    period = 2 * (size - 1)
+    index %= period
+    return index if index < size else period - index
+
+
+def reflected_range(first: int, count: int, size: int) -> tuple[int, int]:
+    """Smallest half-open range of true indices that `count` reflected indices from `first` on refer to."""
+    if count >= 2 * size or size == 1:
+        return 0, size
+    inside = [reflect101(i, size) for i in (first, first + count - 1)]
+    for edge in (0, size - 1):                      # a turning point of the reflection inside the interval is an extreme
+        step = 2 * (size - 1)
+        turn = edge + -(-(first - edge) // step) * step
+        if turn < first + count:
+            inside.append(edge)
+    return min(inside), max(inside) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One input of the network and the part of its output that is kept; scene coordinates in pixels."""
+
+    row: int        # first kept row and column, inside the scene
+    col: int
+    rows: int       # kept size, inside the scene
+    cols: int
+    in_row: int     # first row and column of the input; negative or beyond the scene where it is reflected
+    in_col: int
+    in_rows: int    # input size, multiples of the stride
+    in_cols: int
+
+    @property
+    def crop(self) -> tuple[int, int]:
+        """Row and column of the first kept pixel inside the input."""
+        return self.row - self.in_row, self.col - self.in_col
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """All tiles of one row of cores, left to right; the unit in which a scene is read and written."""
+
+    row: int                    # first kept row
+    rows: int                   # kept rows
+    read_row: int               # first and number of true scene rows the strip's inputs refer to, reflections included
+    read_rows: int
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TileGrid:
+    """How a scene is cut into cores of core_rows x core_cols, each with halo_px of context per side.
+
+    offset shifts the grid up and left: the first core then holds fewer pixels. With fixed_shape every input has the same
+    size (a static engine); otherwise the last row and column of inputs shrink to what the scene still needs.
+    """
+
+    scene_rows: int
+    scene_cols: int
+    core_rows: int
+    core_cols: int
+    halo_px: int
+    stride_px: int
+    offset: tuple[int, int] = (0, 0)
+    fixed_shape: bool = False
+
+    def __post_init__(self) -> None:
+        if self.scene_rows < 1 or self.scene_cols < 1:
+            raise GridError(f"scene of {self.scene_rows} x {self.scene_cols} pixels: it must have at least one row and column")
+        for name in ("core_rows", "core_cols", "halo_px"):
+            value, least = getattr(self, name), 0 if name == "halo_px" else self.stride_px
+            if value % self.stride_px or value < least:
+                raise GridError(f"{name}={value}: it must be a multiple of stride_px={self.stride_px}, at least {least}, or "
+                                f"tiles "
+                                f"leave the network's grid; use {max(least, round_up(value, self.stride_px))}")
+        for name, shift, core in (("row", self.offset[0], self.core_rows), ("column", self.offset[1], self.core_cols)):
+            if shift % self.stride_px or not 0 <= shift < core:
+                raise GridError(f"{name} offset={shift}: it must be a multiple of stride_px={self.stride_px} from 0 to below the "
+                                f"core of {core}, or tiles leave the network's grid")
+
+    @property
+    def tile_count(self) -> int:
+        return len(self._spans(0)) * len(self._spans(1))
+
+    @property
+    def input_px(self) -> int:
+        """Input pixels of all tiles together; over the scene's own pixels it is the price of the halo."""
+        return sum(rows for *_, rows in self._spans(0)) * sum(cols for *_, cols in self._spans(1))
+
+    def strips(self) -> Iterator[Strip]:
+        """Strips from top to bottom; their tiles cover every scene pixel exactly once."""
+        columns = self._spans(1)
+        for row, rows, in_row, in_rows in self._spans(0):
+            first, last = reflected_range(in_row, in_rows, self.scene_rows)
+            tiles = tuple(Tile(row, col, rows, cols, in_row, in_col, in_rows, in_cols)
+                          for col, cols, in_col, in_cols in columns)
+            yield Strip(row, rows, first, last - first, tiles)
+
+    def _spans(self, axis: int) -> list[tuple[int, int, int, int]]:
+        """(first kept, kept, first input, inputs) of each core along one axis."""
+        size = (self.scene_rows, self.scene_cols)[axis]
+        core = (self.core_rows, self.core_cols)[axis]
+        spans = []
+        for start in range(-self.offset[axis], size, core):
+            first, last = max(start, 0), min(start + core, size)
+            if self.fixed_shape:
+                spans.append((first, last - first, start - self.halo_px, core + 2 * self.halo_px))
+            else:
+                spans.append((first, last - first, first - self.halo_px,
+                              round_up(last - first, self.stride_px) + 2 * self.halo_px))
+        return spans
+
+
+def equal_core(size: int, largest: int, stride: int) -> int:
+    """Core length that cuts `size` into as few pieces as `largest` allows, all nearly equal, a multiple of the stride."""
+    largest = max(stride, largest // stride * stride)
+    pieces = -(-size // largest)
+    return min(largest, round_up(-(-size // pieces), stride))
