@@ -1,0 +1,78 @@
+# make demo          install into .venv and segment a simulated scene into ./demo
+# make test          all tests: run-time tier in .venv (no torch), then the torch tier in .venv-train
+# make test-quick    run-time tier without the slow tests
+# make sanitize      native tests under address and undefined-behaviour sanitizers
+# make demo-engine   train and export the shipped demo engine anew (.venv-train)
+# make clean         remove what these made
+
+PYTHON ?= python3
+RUN = .venv/bin/python
+TRAIN = .venv-train/bin/python
+# Without build isolation a second install compiles only what changed.
+BUILD_DEPS = "setuptools>=77" "pybind11>=2.13" "cmake>=3.20" ninja
+PIP_FLAGS = --quiet --disable-pip-version-check
+NATIVE_SOURCES = setup.py pyproject.toml CMakeLists.txt $(wildcard cmake/* csrc/*.* csrc/*/*)
+NATIVE_TESTS = tests/test_gather.py tests/test_gather_refusals.py tests/test_finish.py
+
+.PHONY: demo test test-run test-torch test-quick sanitize demo-engine clean
+
+demo: $(RUN)
+	@echo "== installing hfd-edge into .venv"
+	@rm -f .venv/dev-installed
+	@$(RUN) -m pip install $(PIP_FLAGS) ".[view]"
+	@$(RUN) -I -c "import hfd_edge; print('== native module ready; CUDA module', hfd_edge.build_info()['cuda'])"
+	@echo "== segmenting a simulated scene into demo/"
+	@.venv/bin/hfd-edge demo --out demo
+
+test: test-run test-torch
+
+test-run: .venv/dev-installed
+	@echo "== tests of the run-time tier (.venv, no torch)"
+	@$(RUN) -m pytest tests --ignore=tests/with_torch
+
+test-torch: .venv-train/dev-installed
+	@echo "== tests of the torch tier (.venv-train)"
+	@if [ -d tests/with_torch ]; then $(TRAIN) -m pytest tests/with_torch; else echo "no tests/with_torch: nothing to run"; fi
+
+test-quick: .venv/dev-installed
+	@echo "== quick tests (.venv, no torch)"
+	@$(RUN) -m pytest tests --ignore=tests/with_torch -m "not slow" -x
+
+sanitize: .venv/dev-installed
+	@echo "== building the native module with sanitizers in build/sanitize"
+	@HFD_SANITIZE=ON HFD_CUDA=OFF HFD_BUILD_DIR=build/sanitize/cmake PATH="$(CURDIR)/.venv/bin:$$PATH" \
+	  $(RUN) setup.py --quiet build_ext --build-lib build/sanitize/lib
+	@cp hfd_edge/*.py build/sanitize/lib/hfd_edge/
+	@echo "== native tests under the sanitizers"
+	@cd build/sanitize && LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=lib \
+	  ../../$(RUN) -m pytest -q -p no:cacheprovider -c ../../pyproject.toml --rootdir=../.. $(addprefix ../../,$(NATIVE_TESTS))
+
+demo-engine: .venv-train/dev-installed
+	@echo "== training and exporting the demo engine"
+	@$(TRAIN) -m training.demo
+
+clean:
+	@echo "== removing environments, builds and outputs"
+	@rm -rf .venv .venv-train build dist demo *.egg-info .pytest_cache .hypothesis hfd_edge/*.so
+
+$(RUN):
+	@echo "== making .venv with $(PYTHON)"
+	@$(PYTHON) -m venv .venv
+
+$(TRAIN):
+	@echo "== making .venv-train with $(PYTHON)"
+	@$(PYTHON) -m venv .venv-train
+
+.venv/dev-installed: $(RUN) $(NATIVE_SOURCES)
+	@echo "== installing hfd-edge for development into .venv"
+	@$(RUN) -m pip install $(PIP_FLAGS) $(BUILD_DEPS)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) -m pip install $(PIP_FLAGS) --no-build-isolation -e ".[dev,view]"
+	@touch $@
+
+.venv-train/dev-installed: $(TRAIN) $(NATIVE_SOURCES) constraints-test.txt
+	@echo "== installing hfd-edge with torch into .venv-train"
+	@$(TRAIN) -m pip install $(PIP_FLAGS) $(BUILD_DEPS)
+	@PATH="$(CURDIR)/.venv-train/bin:$$PATH" $(TRAIN) -m pip install $(PIP_FLAGS) --no-build-isolation \
+	  -c constraints-test.txt -e ".[dev,view,export,train]"
+	@touch $@

@@ -1,0 +1,52 @@
+# Finds a CUDA compiler, also where JetPack leaves it off PATH, and chooses architectures. Sets HFD_CUDA_STATE, one line for
+# hfd_edge.build_info(). A compiler that does not work counts as none.
+
+set(HFD_CUDA_STATE "not built: HFD_CUDA=OFF")
+if(HFD_CUDA STREQUAL "OFF")
+  message(STATUS "hfd_edge: _cuda not built (HFD_CUDA=OFF)")
+  return()
+endif()
+
+if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+  find_program(HFD_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin NO_CACHE)
+  if(HFD_NVCC)
+    set(ENV{CUDACXX} "${HFD_NVCC}")
+  endif()
+endif()
+if(NOT CMAKE_CUDA_COMPILER)
+  unset(CMAKE_CUDA_COMPILER CACHE)   # found none last time: look again
+endif()
+include(CheckLanguage)
+check_language(CUDA)
+if(NOT CMAKE_CUDA_COMPILER)
+  set(HFD_CUDA_STATE "not built: no working CUDA compiler on PATH, in CUDACXX, CUDA_HOME or /usr/local/cuda/bin")
+  if(HFD_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "HFD_CUDA=ON but no working CUDA compiler on PATH, in CUDACXX, CUDA_HOME or /usr/local/cuda/bin: "
+                        "install the CUDA toolkit, set CUDACXX, or use HFD_CUDA=OFF")
+  endif()
+  message(STATUS "hfd_edge: _cuda ${HFD_CUDA_STATE}")
+  return()
+endif()
+
+# Code for every architecture this compiler knows, PTX for the last one so that later GPUs can run it too.
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  execute_process(COMMAND "${CMAKE_CUDA_COMPILER}" --list-gpu-arch OUTPUT_VARIABLE hfd_known ERROR_QUIET)
+  set(CMAKE_CUDA_ARCHITECTURES "")
+  foreach(arch 75 80 86 87 89 90 100 110 120)
+    if(hfd_known MATCHES "compute_${arch}[^0-9]")
+      list(APPEND CMAKE_CUDA_ARCHITECTURES ${arch}-real)
+    endif()
+  endforeach()
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    message(FATAL_ERROR "${CMAKE_CUDA_COMPILER} --list-gpu-arch names none of 75 to 120: "
+                        "use a CUDA toolkit of 11.5 or newer, or HFD_CUDA=OFF")
+  endif()
+  list(POP_BACK CMAKE_CUDA_ARCHITECTURES hfd_last)
+  string(REPLACE "-real" "" hfd_last "${hfd_last}")
+  list(APPEND CMAKE_CUDA_ARCHITECTURES ${hfd_last})
+endif()
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+string(REPLACE ";" " " hfd_archs "${CMAKE_CUDA_ARCHITECTURES}")
+set(HFD_CUDA_STATE "built: nvcc ${CMAKE_CUDA_COMPILER_VERSION} for ${hfd_archs}")
+message(STATUS "hfd_edge: _cuda ${HFD_CUDA_STATE}")

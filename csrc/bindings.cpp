@@ -1,0 +1,204 @@
+// hfd_edge._native: convert, release the GIL, call. Nothing else happens here.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/refuse.h"
+#include "ops/finish.h"
+#include "ops/gather.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace py = pybind11;
+
+namespace {
+
+using hfd::refuse;
+using Pair = std::pair<int64_t, int64_t>;
+
+std::string shape_of(const py::array& array) { return py::str(array.attr("shape")); }
+std::string dtype_of(const py::array& array) { return py::str(array.dtype()); }
+
+void check_dims(const py::array& array, const char* name, int dims, const char* axes) {
+  if (array.ndim() != dims) refuse(name, " has shape ", shape_of(array), ": it must be ", axes, "; reshape it");
+}
+
+template <class T>
+void check_dtype(const py::array& array, const char* name) {
+  if (!array.dtype().equal(py::dtype::of<T>()))
+    refuse(name, " is ", dtype_of(array), ": it must be ", std::string(py::str(py::dtype::of<T>())), "; convert it");
+}
+
+void check_c_order(const py::array& array, const char* name) {
+  if (!(array.flags() & py::array::c_style))
+    refuse(name, " is not in C order: give contiguous memory, e.g. np.ascontiguousarray");
+}
+
+void check_writable(const py::array& array, const char* name) {
+  if (!array.writeable()) refuse(name, " is read-only: it is written to; give memory of your own");
+}
+
+bool native_order(const py::dtype& type) { return std::string(py::str(type.attr("isnative"))) == "True"; }
+
+hfd::Element element_of(const py::array& values) {
+  using hfd::Element;
+  const std::string name = std::string(1, values.dtype().kind()) + std::to_string(values.itemsize());
+  const std::pair<const char*, Element> known[] = {
+      {"u1", Element::u8},  {"i1", Element::i8},  {"u2", Element::u16}, {"i2", Element::i16}, {"u4", Element::u32},
+      {"i4", Element::i32}, {"f4", Element::f32}, {"f8", Element::f64}, {"c8", Element::c64}, {"c16", Element::c128}};
+  for (const auto& [key, element] : known)
+    if (name == key && native_order(values.dtype())) return element;
+  refuse("values is ", dtype_of(values), ": it must be 8, 16 or 32-bit integer, float32, float64, complex64 or complex128 in "
+         "the machine's byte order; convert it");
+}
+
+hfd::Plane plane_of(const py::array& array) {
+  return {static_cast<const char*>(array.data()), {array.shape(0), array.shape(1)}, array.strides(0), array.strides(1)};
+}
+
+hfd::Plane valid_plane(const py::object& valid) {
+  if (valid.is_none()) return {};
+  if (!py::isinstance<py::array>(valid))
+    refuse("valid is a ", std::string(py::str(py::type::of(valid))), ": give a NumPy array or None");
+  const auto array = py::reinterpret_borrow<py::array>(valid);
+  check_dims(array, "valid", 2, "(rows, cols)");
+  if (array.itemsize() != 1 || (array.dtype().kind() != 'b' && array.dtype().kind() != 'u'))
+    refuse("valid is ", dtype_of(array), ": it must be bool or uint8, nonzero where the pixel is valid; convert it");
+  return plane_of(array);
+}
+
+void run_gather(const hfd::Gather& gather, const py::array& values, Pair window, Pair scene, Pair tile_origin, py::array tile,
+                py::array status, const py::object& valid, int threads) {
+  check_dims(values, "values", 3, "(bands, rows, cols)");
+  check_dims(tile, "tile", 3, "(bands, rows, cols)");
+  check_dims(status, "status", 2, "(rows, cols)");
+  check_dtype<float>(tile, "tile");
+  check_dtype<uint8_t>(status, "status");
+  for (const auto& [array, name] : {std::pair<py::array&, const char*>{tile, "tile"}, {status, "status"}}) {
+    check_c_order(array, name);
+    check_writable(array, name);
+  }
+  if (tile.shape(0) != values.shape(0) || tile.shape(1) != status.shape(0) || tile.shape(2) != status.shape(1))
+    refuse("tile has shape ", shape_of(tile), ", values ", shape_of(values), " and status ", shape_of(status),
+           ": bands of tile and values, rows and columns of tile and status must be equal");
+  const hfd::Image image{static_cast<const char*>(values.data()), values.shape(0),   {values.shape(1), values.shape(2)},
+                         values.strides(0),                       values.strides(1), values.strides(2)};
+  const hfd::GatherCall call{image,
+                             element_of(values),
+                             valid_plane(valid),
+                             {window.first, window.second},
+                             {scene.first, scene.second},
+                             {tile_origin.first, tile_origin.second},
+                             {status.shape(0), status.shape(1)},
+                             static_cast<float*>(tile.mutable_data()),
+                             static_cast<uint8_t*>(status.mutable_data()),
+                             threads};
+  const py::gil_scoped_release released;
+  gather.run(call);
+}
+
+hfd::Gather make_gather(const std::string& unit, const std::string& model_unit, double scale, double offset,
+                        std::vector<double> nodata, double floor, std::vector<float> clip_low, std::vector<float> clip_high,
+                        std::vector<float> mean, std::vector<float> gain) {
+  return hfd::Gather({hfd::unit_from_name(unit, "unit"), hfd::unit_from_name(model_unit, "model_unit"), static_cast<float>(scale),
+                      static_cast<float>(offset), std::move(nodata), static_cast<float>(floor), std::move(clip_low),
+                      std::move(clip_high), std::move(mean), std::move(gain)});
+}
+
+// A (rows, cols) uint8 plane to write to; its columns are adjacent, its rows may lie anywhere.
+void check_map(const py::array& array, const char* name) {
+  check_dims(array, name, 2, "(rows, cols)");
+  check_dtype<uint8_t>(array, name);
+  check_writable(array, name);
+  if (array.size() > 0 && array.shape(1) > 1 && array.strides(1) != 1)
+    refuse(name, " has columns ", array.strides(1), " bytes apart: they must be adjacent");
+}
+
+Pair run_finish(const py::array& logits, int64_t logit_stride, const py::array& status, Pair crop, py::array labels,
+                const py::object& confidence, int threads) {
+  check_dims(logits, "logits", 3, "(classes, rows, cols)");
+  check_dtype<float>(logits, "logits");
+  check_c_order(logits, "logits");
+  check_dims(status, "status", 2, "(rows, cols)");
+  check_dtype<uint8_t>(status, "status");
+  check_c_order(status, "status");
+  check_map(labels, "labels");
+  hfd::FinishCall call{static_cast<const float*>(logits.data()),
+                       logits.shape(0),
+                       {logits.shape(1), logits.shape(2)},
+                       logit_stride,
+                       static_cast<const uint8_t*>(status.data()),
+                       {status.shape(0), status.shape(1)},
+                       {crop.first, crop.second},
+                       {labels.shape(0), labels.shape(1)},
+                       static_cast<uint8_t*>(labels.mutable_data()),
+                       labels.strides(0),
+                       nullptr,
+                       0,
+                       threads};
+  if (!confidence.is_none()) {
+    if (!py::isinstance<py::array>(confidence)) refuse("confidence is not a NumPy array: give one like labels, or None");
+    auto plane = py::reinterpret_borrow<py::array>(confidence);
+    check_map(plane, "confidence");
+    if (plane.shape(0) != labels.shape(0) || plane.shape(1) != labels.shape(1))
+      refuse("confidence has shape ", shape_of(plane), " and labels ", shape_of(labels), ": they must be equal");
+    call.confidence = static_cast<uint8_t*>(plane.mutable_data());
+    call.confidence_stride = plane.strides(0);
+  }
+  const py::gil_scoped_release released;
+  const hfd::FinishCounts counts = hfd::finish(call);
+  return {counts.nodata, counts.nan};
+}
+
+py::dict build_info() {
+  py::dict info;
+  info["version"] = HFD_VERSION;
+  info["compiler"] = HFD_COMPILER;
+  info["cxx_flags"] = HFD_CXX_FLAGS;
+  info["sanitize"] = bool(HFD_SANITIZE);
+  info["cuda"] = HFD_CUDA_STATE;
+#ifdef _OPENMP
+  info["openmp"] = true;
+  info["max_threads"] = omp_get_max_threads();
+#else
+  info["openmp"] = false;
+  info["max_threads"] = 1;
+#endif
+#if defined(__SSE2__)
+  info["simd"] = "sse2";
+#elif defined(__ARM_NEON)
+  info["simd"] = "neon";
+#else
+  info["simd"] = "none";
+#endif
+  return info;
+}
+
+void raise_array_error(std::exception_ptr pointer) {
+  try {
+    if (pointer) std::rethrow_exception(pointer);
+  } catch (const std::invalid_argument& error) {
+    py::set_error(py::module_::import("hfd_edge.errors").attr("ArrayError"), error.what());
+  }
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, module) {
+  using namespace py::literals;
+  module.doc() = "Native operations of hfd_edge. Shapes, dtypes and rules: csrc/ops/*.h; twins: tests/reference.py.";
+  py::register_local_exception_translator(raise_array_error);
+  py::class_<hfd::Gather>(module, "Gather", "Declared pixels to the network's input; one per run, for any number of threads.")
+      .def(py::init(&make_gather), "unit"_a, "model_unit"_a, "scale"_a, "offset"_a, "nodata"_a, "floor"_a, "clip_low"_a,
+           "clip_high"_a, "mean"_a, "gain"_a)
+      .def("run", &run_gather, "values"_a, "window"_a, "scene"_a, "tile_origin"_a, "tile"_a, "status"_a, "valid"_a, "threads"_a);
+  module.def("finish", &run_finish, "logits"_a, "logit_stride"_a, "status"_a, "crop"_a, "labels"_a, "confidence"_a, "threads"_a,
+             "Logits at their own stride to labels and confidence; gives (nodata_count, nan_count).");
+  module.def("build_info", &build_info, "How this module was built.");
+}

@@ -1,0 +1,49 @@
+// hfd_edge._cuda: imports anywhere; without a driver or a GPU it reports zero devices and why.
+#include <pybind11/pybind11.h>
+
+#include <memory>
+#include <string>
+
+#include "common/devices.h"
+
+namespace py = pybind11;
+
+namespace {
+
+std::unique_ptr<hfd::Devices> query() {
+  const py::gil_scoped_release released;
+  auto found = std::make_unique<hfd::Devices>();
+  hfd::query_devices(*found);
+  return found;
+}
+
+py::dict device_dict(int index, const hfd::Device& device) {
+  py::dict record;
+  record["index"] = index;
+  record["name"] = device.name;
+  record["capability"] = py::make_tuple(device.major, device.minor);
+  record["memory_bytes"] = device.memory_bytes;
+  record["multiprocessors"] = device.multiprocessors;
+  return record;
+}
+
+py::dict devices() {
+  const auto found = query();
+  py::list list;
+  for (int index = 0; index < found->count; ++index) list.append(device_dict(index, found->list[index]));
+  py::dict answer;
+  answer["devices"] = list;
+  answer["error"] = py::none();
+  if (found->error_name != nullptr) answer["error"] = std::string(found->error_name) + ": " + found->error_text;
+  answer["driver_version"] = found->driver_version;
+  answer["runtime_version"] = found->runtime_version;
+  return answer;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_cuda, module) {
+  module.doc() = "CUDA operations of hfd_edge; for now the device query alone.";
+  module.def("device_count", [] { return query()->count; }, "Usable CUDA devices; 0 without a driver.");
+  module.def("devices", &devices, "Devices, driver and run-time version (0 = no driver), and what left the list empty.");
+}

@@ -1,0 +1,37 @@
+#include "common/devices.h"
+
+#include <cuda_runtime_api.h>
+#include <string.h>
+
+namespace hfd {
+namespace {
+
+cudaError_t describe(int index, Device& device) {
+  cudaDeviceProp properties;
+  const cudaError_t code = cudaGetDeviceProperties(&properties, index);
+  if (code != cudaSuccess) return code;
+  memcpy(device.name, properties.name, sizeof device.name);
+  device.major = properties.major;
+  device.minor = properties.minor;
+  device.memory_bytes = properties.totalGlobalMem;
+  device.multiprocessors = properties.multiProcessorCount;
+  return cudaSuccess;
+}
+
+}  // namespace
+
+void query_devices(Devices& found) {
+  cudaDriverGetVersion(&found.driver_version);
+  cudaRuntimeGetVersion(&found.runtime_version);
+  int count = 0;
+  cudaError_t code = cudaGetDeviceCount(&count);
+  if (count > kMaxDevices) count = kMaxDevices;
+  for (int index = 0; code == cudaSuccess && index < count; ++index) code = describe(index, found.list[index]);
+  found.count = code == cudaSuccess ? count : 0;
+  if (code == cudaSuccess) return;
+  found.error_name = cudaGetErrorName(code);
+  found.error_text = cudaGetErrorString(code);
+  cudaGetLastError();  // a later call must not report this one
+}
+
+}  // namespace hfd

@@ -1,0 +1,46 @@
+// The maths of finish, pixel by pixel, for both compilers. Twin: tests/reference.py::finish.
+#pragma once
+
+#include "common/log_exp.h"
+
+namespace hfd {
+
+// Where output pixel x of a half-pixel up-sampling by `stride` lies between two logits.
+struct Between {
+  int64_t low, high;
+  float fraction;  // 0 = low alone: the other is not read, so its NaN or infinity stays where it is
+};
+
+// u = (2 x + 1 - stride) / (2 stride), clamped to the first and last logit; whole numbers until the one division.
+HFD_HD Between between(int64_t x, int64_t stride, int64_t count) {
+  const int64_t numerator = 2 * x + 1 - stride, denominator = 2 * stride;
+  if (numerator <= 0) return {0, 0, 0.0f};
+  const int64_t low = numerator / denominator;
+  if (low >= count - 1) return {count - 1, count - 1, 0.0f};
+  const float fraction = static_cast<float>(numerator % denominator) / static_cast<float>(denominator);
+  return {low, fraction > 0.0f ? low + 1 : low, fraction};
+}
+
+HFD_HD float lerp(float a, float b, float fraction) { return a + fraction * (b - a); }
+
+constexpr float kLog2E = 1.44269504f;
+
+// One term of the softmax's sum, relative to the largest logit: e^(logit - largest), at least 2^-125, which a sum of 1 or more
+// does not feel. Infinity minus infinity is no number and counts as no difference. As exp2_poly, but for -125..0 alone and so
+// cheaper: relative error below 3e-7.
+HFD_HD float softmax_term(float logit, float largest) {
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23, see exp2_poly
+  const float difference = (logit - largest) * kLog2E;
+  const float negative = difference < 0.0f ? difference : 0.0f;
+  const float t = negative > -125.0f ? negative : -125.0f;
+  const float shifted = t + kMagic;
+  const float f = t - (shifted - kMagic);
+  const float tail = 0.0555041087f + f * (0.00961812911f + f * (0.00133335581f + f * 0.000154035304f));
+  const float series = 1.0f + f * (0.693147181f + f * (0.240226507f + f * tail));
+  return float_of(bits_of(series) + (bits_of(shifted) << 23));  // the whole part of t goes into the exponent
+}
+
+// 0..254 for a probability of 0..1, rounded half up.
+HFD_HD int32_t confidence_step(float softmax_sum) { return static_cast<int32_t>(254.0f * (1.0f / softmax_sum) + 0.5f); }
+
+}  // namespace hfd

@@ -1,0 +1,55 @@
+// gather: declared pixels of a scene to the network's input, in one pass: reflection, nodata, calibration, unit, floor, clip,
+// z-score.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "common/views.h"
+#include "ops/gather_pixel.h"
+
+namespace hfd {
+
+enum class Element { u8, i8, u16, i16, u32, i32, f32, f64, c64, c128 };
+
+struct GatherConfig {
+  Unit unit, model_unit;
+  float scale, offset;
+  std::vector<double> nodata;
+  float floor;                         // in model_unit; NaN = none
+  std::vector<float> clip_low, clip_high;  // per band, in model_unit; empty = none
+  std::vector<float> mean, gain;       // per band: (x - mean) * gain
+};
+
+struct GatherCall {
+  Image values;     // what was read of the scene
+  Element element;
+  Plane valid;      // uint8, nonzero = valid; without data = all valid
+  Point window;     // scene coordinates of the first value
+  Size scene;
+  Point origin;     // scene coordinates of the first tile pixel; may lie outside
+  Size tile_size;
+  float* tile;      // (bands, rows, cols), C order
+  uint8_t* status;  // (rows, cols), C order: Status
+  int threads;
+};
+
+// One per run: checked once, never changed, used by any number of threads.
+class Gather {
+ public:
+  explicit Gather(GatherConfig config);  // throws std::invalid_argument
+  void run(const GatherCall& call) const;
+  int64_t bands() const { return static_cast<int64_t>(config_.mean.size()); }
+  const GatherConfig& config() const { return config_; }
+
+ private:
+  GatherConfig config_;
+};
+
+Unit unit_from_name(const std::string& name, const char* argument);
+const char* unit_name(Unit unit);
+
+// The loops; `config` and `call` have been checked.
+void gather_cpu(const GatherConfig& config, const GatherCall& call);
+
+}  // namespace hfd

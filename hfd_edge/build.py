@@ -1,0 +1,34 @@
+"""What this installation was built with; the first thing to read in a bug report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+try:
+    from hfd_edge import _native
+except ImportError as error:
+    raise ImportError(f"hfd_edge._native cannot be loaded: {error}; the native module must be built for this Python: "
+                      "run `pip install .`, or `python setup.py build_ext --inplace` in a checkout") from error
+
+__version__: str = _native.build_info()["version"]
+
+
+def build_info() -> dict[str, Any]:
+    """The native modules and how they were built.
+
+    Returns:
+        version, compiler, cxx_flags, simd, openmp, max_threads, sanitize: of `_native`;
+        cuda: "built: ..." or "not built: ..." with the reason, as the build saw it;
+        cuda_module: imported (bool), devices (list of dicts: index, name, capability, memory_bytes, multiprocessors), error
+        (None or why there are no devices), driver_version and runtime_version (0 = none), as this machine sees it now.
+    """
+    return {**_native.build_info(), "cuda_module": _cuda_module()}
+
+
+def _cuda_module() -> dict[str, Any]:
+    absent = {"imported": False, "devices": [], "driver_version": 0, "runtime_version": 0}
+    try:
+        from hfd_edge import _cuda
+    except ImportError as error:
+        return {**absent, "error": str(error)}
+    return {"imported": True, **_cuda.devices()}

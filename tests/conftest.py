@@ -1,0 +1,67 @@
+"""Markers and what they need. HFD_REQUIRE=cuda,tensorrt,torch,real_data turns the skips of those into failures."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _why_no_cuda() -> str | None:
+    from hfd_edge import build_info
+    module = build_info()["cuda_module"]
+    return None if module["devices"] else f"no CUDA device: {module['error'] or 'none found'}"
+
+
+def _why_not_installed(name: str) -> str | None:
+    return None if importlib.util.find_spec(name) else f"{name} is not installed"
+
+
+def data_folder() -> Path:
+    """Where the rasters are that do not travel with the repository: HFD_DATA, else ../shared/data beside the checkout."""
+    return Path(os.environ.get("HFD_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+
+
+def _why_no_data() -> str | None:
+    return None if data_folder().is_dir() else f"{data_folder()} is not a folder: set HFD_DATA to the folder of the real rasters"
+
+
+NEEDS = {
+    "needs_cuda": ("cuda", _why_no_cuda),
+    "needs_tensorrt": ("tensorrt", lambda: _why_not_installed("tensorrt") or _why_no_cuda()),
+    "torch": ("torch", lambda: _why_not_installed("torch")),
+    "real_data": ("real_data", _why_no_data),
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    known = {word for word, _ in NEEDS.values()}
+    unknown = _required() - known
+    if unknown:
+        raise pytest.UsageError(f"HFD_REQUIRE names {', '.join(sorted(unknown))}: known are {', '.join(sorted(known))}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    reasons: dict[str, str | None] = {}
+    for item in items:
+        for marker, (word, why_not) in NEEDS.items():
+            if item.get_closest_marker(marker) is None:
+                continue
+            if marker not in reasons:
+                reasons[marker] = why_not()
+            if reasons[marker] and word not in _required():
+                item.add_marker(pytest.mark.skip(reason=reasons[marker]))
+            elif reasons[marker]:
+                item.add_marker(pytest.mark.usefixtures("promised_but_missing"))
+
+
+@pytest.fixture
+def promised_but_missing(request: pytest.FixtureRequest) -> None:
+    words = [why_not() for marker, (_, why_not) in NEEDS.items() if request.node.get_closest_marker(marker)]
+    pytest.fail(f"promised by HFD_REQUIRE={os.environ['HFD_REQUIRE']} but: {'; '.join(w for w in words if w)}", pytrace=False)
+
+
+def _required() -> set[str]:
+    return {word for word in os.environ.get("HFD_REQUIRE", "").replace(" ", "").split(",") if word}

@@ -1,0 +1,71 @@
+"""The install: what was built, what an import costs, what it may load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+import hfd_edge
+
+HEAVY = ("torch", "onnx", "onnxscript", "timm", "tensorrt", "rasterio", "onnxruntime", "cv2", "typer", "rich")
+
+
+def python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+def test_build_info_names_what_was_built():
+    info = hfd_edge.build_info()
+    assert "-ffp-contract=off" in info["cxx_flags"] and "fast-math" not in info["cxx_flags"] and "-march" not in info["cxx_flags"]
+    assert info["cuda"].startswith(("built: nvcc", "not built: "))
+    assert info["cuda"].startswith("built") == info["cuda_module"]["imported"]
+    assert info["max_threads"] >= 1 and info["compiler"] and isinstance(info["openmp"], bool)
+    assert info["cuda_module"]["devices"] or info["cuda_module"]["error"]
+
+
+def test_the_native_module_and_the_installed_package_have_one_version():
+    try:
+        installed = version("hfd-edge")
+    except PackageNotFoundError:
+        pytest.skip("run from a checkout that was not installed")
+    assert hfd_edge.__version__ == installed
+
+
+@pytest.mark.skipif(not hfd_edge.build_info()["cuda_module"]["imported"], reason="_cuda was not built")
+def test_the_cuda_module_needs_neither_driver_nor_cuda_libraries_to_import():
+    from hfd_edge import _cuda
+    assert _cuda.device_count() == len(_cuda.devices()["devices"]) >= 0
+    if sys.platform == "linux":
+        linked = subprocess.run(["ldd", _cuda.__file__], check=True, text=True, stdout=subprocess.PIPE).stdout
+        assert "libcudart" not in linked and "libcuda.so" not in linked
+
+
+@pytest.mark.needs_cuda
+def test_a_cuda_device_is_described():
+    for device in hfd_edge.build_info()["cuda_module"]["devices"]:
+        assert device["name"] and device["capability"] >= (7, 5) and device["memory_bytes"] > 0
+
+
+def test_importing_the_package_loads_no_library():
+    loaded = python("import sys, hfd_edge; print(*sys.modules)").split()
+    assert "numpy" not in loaded and not set(HEAVY) & set(loaded)
+
+
+def test_spec_and_native_module_load_without_the_heavy_libraries():
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r}))\n"
+    python(blocked + "import hfd_edge; hfd_edge.ModelSpec, hfd_edge.build_info(), hfd_edge.ArrayError, hfd_edge.errors.HfdError")
+
+
+def test_importing_costs_at_most_what_numpy_costs():
+    code = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
+    ours, numpys = (min(float(python(code.format(name))) for _ in range(5)) for name in ("hfd_edge", "numpy"))
+    assert ours <= numpys
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Segmentor'"):
+        _ = hfd_edge.Segmentor
+    assert {"Segmenter", "ModelSpec", "build_info", "errors"} <= set(dir(hfd_edge))
