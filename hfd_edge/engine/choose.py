@@ -1,0 +1,59 @@
+"""Which engine runs a package here, and the proof that it answers as it did when the package was made."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hfd_edge.engine.base import Engine
+from hfd_edge.errors import EngineError, PackageError
+from hfd_edge.package import Package
+from hfd_edge.package_golden import UNDECIDED
+
+GRAPHS_FOR_CPU = ("graph-int8-cpu.onnx", "graph-fp32.onnx")     # fastest first
+
+
+def open_engine(package: Package, device: str, threads: int) -> Engine:
+    """The engine for the fastest graph of the package that this device runs, after its golden tile was answered.
+
+    Raises:
+        EngineError: the package holds no graph for this device, or the engine refuses it.
+        PackageError: the engine's answer to the golden tile is another than at export.
+    """
+    graph = next((name for name in GRAPHS_FOR_CPU if name in package.graph_names), None)
+    if graph is None:
+        raise EngineError(f"{package.path} holds {', '.join(package.graph_names) or 'no graph'}: device {device!r} runs "
+                          f"{' or '.join(GRAPHS_FOR_CPU)}; "
+                          "export it again for this target")
+    from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
+
+    engine = OnnxRuntimeEngine(package, graph, threads)
+    try:
+        check_golden(package, engine)
+    except BaseException:
+        engine.close()
+        raise
+    return engine
+
+
+def check_golden(package: Package, engine: Engine) -> int:
+    """Run the golden tile through an engine and compare the classes, logit by logit.
+
+    Returns:
+        How many logit positions were compared; those too close to call at export are not.
+    Raises:
+        PackageError: one class differs, or the shape of the answer does.
+    """
+    golden = package.golden
+    expected = golden.labels[engine.graph]
+    logits = engine.infer(golden.input[np.newaxis])[0]
+    if logits.shape != (len(package.spec.classes), *expected.shape):
+        raise PackageError(f"{package.path}: {engine.graph} answers its golden tile with shape {logits.shape}, the spec says "
+                           f"{(len(package.spec.classes), *expected.shape)}; the package contradicts itself, export it again")
+    compared = expected != UNDECIDED
+    wrong = int(((logits.argmax(axis=0) != expected) & compared).sum()) + int(np.isnan(logits).any())
+    if wrong:
+        raise PackageError(f"{package.path}: {engine.name} {engine.version} answers the golden tile otherwise than at export in "
+                           f"{wrong} of "
+                           f"{int(compared.sum())} places: this engine must not be used here; run hfd-edge doctor, then export "
+                           f"again on this machine")
+    return int(compared.sum())
