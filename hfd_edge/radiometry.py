@@ -1,0 +1,187 @@
+"""Declared pixels to network input: what the pixels of a scene *are* (`SourceRadiometry`) against what the network was
+trained on (`spec.ModelInput`). Known and different is converted, unknown or contradicted is refused; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfd_edge import _native
+from hfd_edge.errors import RadiometryError
+from hfd_edge.spec import ModelInput, Unit
+
+UNIT_CHOICES = "intensity (linear power), amplitude, db, complex or dn"
+STORED_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64", "complex64", "complex128")
+
+_ENOUGH = 64                    # fewer valid pixels than this prove nothing about a unit
+_HIGHEST_DB = 50.0              # no natural or man-made target of a calibrated scene is brighter over 0.1 % of it
+_LOWEST_DB = -100.0             # below every sensor's noise floor: -9999 and the like
+_HIGHEST_MEAN_POWER = 100.0     # 20 dB over a whole scene: digital numbers, not backscatter
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRadiometry:
+    """What the stored numbers of one scene are: value = stored * scale + offset, in `unit`.
+
+    Examples: 10 x dB integers are unit="db", scale=0.1; amplitude DN with sigma0 = CF DN^2 are unit="amplitude",
+    scale=sqrt(CF); monthly composites with 20 log10(DN) - 83 dB are unit="amplitude", scale=10 ** (-83 / 20).
+    """
+
+    unit: Unit
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: tuple[float, ...] = ()              # stored values, compared before scale and offset; NaN always is nodata
+    quantity: str | None = None                 # sigma0, gamma0, beta0; None = as the model's
+    bands: tuple[str, ...] | None = None        # names of the bands in order, where the product tells them
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "unit", Unit(self.unit))
+        except ValueError as error:
+            raise RadiometryError(f"unit={self.unit!r} is not known: use {UNIT_CHOICES}") from error
+        for name in ("scale", "offset", "nodata"):
+            object.__setattr__(self, name, _numbers(name, getattr(self, name)))
+        if not math.isfinite(self.scale) or self.scale == 0.0:
+            raise RadiometryError(f"scale={self.scale}: it must be finite and not 0 (0 marks an uncalibrated product); "
+                                  "take the calibration factor from the product's metadata")
+        if self.scale < 0 and self.unit in (Unit.INTENSITY, Unit.AMPLITUDE):
+            raise RadiometryError(f"scale={self.scale} with unit={self.unit}: it must be above 0; power and amplitude are not "
+                                  f"negative")
+        if not math.isfinite(self.offset):
+            raise RadiometryError(f"offset={self.offset}: it must be finite; leave it out if the product has none")
+        if self.unit is Unit.COMPLEX and self.offset != 0.0:
+            raise RadiometryError(f"offset={self.offset} with unit=complex: complex samples take a scale only; leave the offset "
+                                  f"out")
+
+
+def _numbers(name: str, given: object) -> float | tuple[float, ...]:
+    try:
+        return tuple(float(value) for value in given) if name == "nodata" else float(given)
+    except (TypeError, ValueError, OverflowError) as error:
+        rule = "a tuple of numbers, such as (0.0,)" if name == "nodata" else "a real number"
+        raise RadiometryError(f"{name}={given!r}: it must be {rule}; leave it out if the product has none") from error
+
+
+def make_gather(source: SourceRadiometry, model: ModelInput) -> _native.Gather:
+    """The native operation that turns stored pixels of `source` into network input of `model`, tile by tile.
+
+    Raises:
+        RadiometryError: the two units have no conversion (digital numbers have no physical meaning).
+    Source: intensity I = A^2 = |z|^2 = 10^(dB/10); notes on backscatter conventions in docs/radiometry.md.
+    """
+    if (source.unit is Unit.DN) != (model.unit is Unit.DN):
+        raise RadiometryError(f"the scene is unit={source.unit} and the model was trained on unit={model.unit}: digital numbers "
+                              "convert to nothing; calibrate the scene first, or declare its unit with a scale (--unit, --scale)")
+    low, high = zip(*model.clip) if model.clip else ((), ())
+    return _native.Gather(
+        unit=source.unit.value, model_unit=model.unit.value, scale=source.scale, offset=source.offset,
+        nodata=list(source.nodata), floor=math.nan if model.floor is None else model.floor,
+        clip_low=list(low), clip_high=list(high), mean=list(model.mean), gain=[1.0 / s for s in model.std])
+
+
+def check_model(model: ModelInput) -> None:
+    """Refuse a network whose input cannot be made here.
+
+    Raises:
+        RadiometryError: it was trained on filtered pixels; no filter is in this version, and unfiltered ones are not the same.
+    """
+    if model.speckle_filter != "none":
+        raise RadiometryError(f"input.speckle_filter={model.speckle_filter!r}: this version has no speckle filters, and the "
+                              "network was trained on filtered pixels; use a network trained without a filter, or a newer "
+                              "hfd_edge")
+
+
+def differences(source: SourceRadiometry, model: ModelInput) -> tuple[str, ...]:
+    """What differs between a scene and the training data without being converted; one sentence each, for the report."""
+    if source.quantity is None or source.quantity == model.quantity:
+        return ()
+    return (f"the scene is {source.quantity}, the network was trained on {model.quantity}: they differ by the incidence angle, "
+            f"about 1 to 1.5 dB "
+            "at 30 to 45 degrees, which is not corrected",)
+
+
+def check_declared(source: SourceRadiometry | None, dtype: np.dtype) -> SourceRadiometry:
+    """The declaration, if there is one and the stored dtype can be it.
+
+    Raises:
+        RadiometryError: no unit is known, or the dtype contradicts it (complex numbers, 8-bit display data).
+    """
+    dtype = np.dtype(dtype)
+    if dtype == np.uint8 and (source is None or (source.unit is not Unit.DN and source.scale == 1.0 and source.offset == 0.0)):
+        raise RadiometryError("the pixels are 8-bit without scale or offset: that is a display stretch, and the physical scale "
+                              "is lost; "
+                              "take the product it was made from, or give --scale and --offset with --unit if they are known")
+    if source is None:
+        raise RadiometryError(f"the unit of the pixels ({dtype}) is not known: declare it with --unit (unit=...): "
+                              f"{UNIT_CHOICES}")
+    if dtype.name not in STORED_DTYPES:
+        raise RadiometryError(f"pixels of dtype {dtype} cannot be read: use one of {', '.join(STORED_DTYPES)}")
+    if (dtype.kind == "c") != (source.unit is Unit.COMPLEX):
+        right = "complex" if dtype.kind == "c" else "intensity, amplitude or db"
+        raise RadiometryError(f"unit={source.unit} was declared but the pixels are {dtype}: declare unit={right}")
+    return source
+
+
+def check_values(sample: np.ndarray, valid: np.ndarray | None, source: SourceRadiometry) -> None:
+    """Compare a sample of stored pixels with the declared unit.
+
+    Args:
+        sample: (bands, rows, cols), stored values of any readable dtype.
+        valid: (rows, cols) bool, True = valid, or None.
+        source: what was declared.
+    Raises:
+        RadiometryError: the values contradict the declaration; the text names the likely unit and the option.
+    """
+    with np.errstate(over="ignore"):                # infinite power is refused below, in words
+        _check_valid_values(_valid_values(sample, valid, source), source)
+
+
+def _check_valid_values(values: np.ndarray, source: SourceRadiometry) -> None:
+    if values.size < _ENOUGH or source.unit is Unit.DN:
+        return
+    negative = float(np.mean(values < 0))
+    if source.unit is Unit.DB:
+        _check_decibel(values, negative)
+        return
+    what = f"unit={source.unit} was declared"
+    if source.unit in (Unit.INTENSITY, Unit.AMPLITUDE) and negative > (0.5 if source.unit is Unit.INTENSITY else 0.01):
+        raise RadiometryError(f"{what} but {negative:.0%} of the sampled values are below 0: power and amplitude are not; "
+                              "the values look like decibels, declare unit=db (--unit db)")
+    power = float(np.mean(values if source.unit is Unit.INTENSITY else np.abs(values) ** 2))
+    if power > _HIGHEST_MEAN_POWER:
+        raise RadiometryError(f"{what} but the mean power of the sampled values is {power:.4g}, {10 * math.log10(power):.0f} dB: "
+                              "those are digital numbers, not backscatter; give the product's calibration factor (--scale; "
+                              "for sigma0 = CF * DN^2: --unit amplitude --scale sqrt(CF))")
+
+
+def _valid_values(sample: np.ndarray, valid: np.ndarray | None, source: SourceRadiometry) -> np.ndarray:
+    good = np.isfinite(sample)
+    for value in source.nodata:
+        good &= sample != value
+    if valid is not None:
+        good &= np.asarray(valid, dtype=bool)
+    return sample[good].astype(np.complex128 if sample.dtype.kind == "c" else np.float64) * source.scale + source.offset
+
+
+def _check_decibel(values: np.ndarray, negative: float) -> None:
+    bright = float(np.mean(values > _HIGHEST_DB))
+    if bright > 1e-3:
+        raise RadiometryError(f"unit=db was declared but {bright:.1%} of the sampled values are above {_HIGHEST_DB:.0f} dB: no "
+                              f"calibrated "
+                              "scene is; give --scale and --offset of the product, or declare the true unit (--unit)")
+    dark = float(np.mean(values < _LOWEST_DB))
+    if dark > 0.5 and np.ptp(values[values < _LOWEST_DB]) > 0:           # one value would be nodata
+        raise RadiometryError(f"unit=db was declared but {dark:.1%} of the sampled values are below {_LOWEST_DB:.0f} dB (median "
+                              f"{np.median(values):.6g}): they look like multiples of decibels; give --scale (10 x dB integers: "
+                              "--scale 0.1)")
+    if dark > 1e-3:
+        raise RadiometryError(f"unit=db was declared but {dark:.1%} of the sampled values are below {_LOWEST_DB:.0f} dB (lowest "
+                              f"{values.min():.6g}): "
+                              "that looks like an undeclared nodata value; give it with --nodata")
+    if negative < 1e-3:
+        raise RadiometryError(f"unit=db was declared but {1 - negative:.1%} of the sampled values are not negative (mean "
+                              f"{values.mean():.4g}): "
+                              "they look like linear power or amplitude; declare unit=intensity or unit=amplitude (--unit)")

@@ -1,0 +1,11 @@
+"""Rasters on disk: windows in, windows out. The only room that knows rasterio; everything else sees arrays and records."""
+
+from hfd_edge.raster.georeference import GeoReference
+from hfd_edge.raster.guard import GDAL_CACHE_BYTES, RasterLimits, gdal_version
+from hfd_edge.raster.map import MapWriter
+from hfd_edge.raster.output import check_different, check_output, made_folder, write_bytes
+from hfd_edge.raster.product import RasterProfile, RasterWriter, write_raster
+from hfd_edge.raster.source import RasterSource
+
+__all__ = ["GDAL_CACHE_BYTES", "GeoReference", "MapWriter", "RasterLimits", "RasterProfile", "RasterSource", "RasterWriter",
+           "check_different", "check_output", "gdal_version", "made_folder", "write_bytes", "write_raster"]

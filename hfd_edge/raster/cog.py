@@ -1,0 +1,109 @@
+"""Cloud-optimised GeoTIFFs of one uint8 band, written row by row: the overviews are made from the rows as they come.
+
+A COG holds its overviews before its pixels, so it cannot be written in one go. The levels are written beside as plain files in
+a hidden folder, and GDAL's COG driver joins them at the end: on class maps that takes 0.4 of what it takes GDAL alone, which
+has to read everything again to make the overviews.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+import zlib
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from rasterio.errors import RasterioError
+from rasterio.shutil import copy
+from rasterio.windows import Window
+
+from hfd_edge.errors import RasterError
+from hfd_edge.raster.guard import one_line, rasterio_open
+from hfd_edge.raster.output import PartialFolder, check_output
+from hfd_edge.raster.product import RasterProfile, RasterWriter
+from hfd_edge.raster.pyramid import Halving, Reduce, level_sizes
+
+BLOCK_PX = 512
+_SPACE = 2.7                    # levels (1.33) and the joined file (1.33), uncompressed at worst
+
+
+class CogWriter:
+    """Rows in, a finished COG out. A context manager: the file appears when the block ends without an exception."""
+
+    def __init__(self, path: str | Path, profile: RasterProfile, reduce: Reduce, overwrite: bool = False) -> None:
+        """Check that the file can be written. Raises RasterError as `check_output` does."""
+        needed = int(_SPACE * profile.rows * profile.cols) + (1 << 20)
+        path = check_output(path, overwrite, needed, profile.geo.files if profile.geo else ())
+        self.profile = profile
+        self._folder = PartialFolder(path, overwrite)
+        self._sizes = [(profile.rows, profile.cols), *level_sizes(profile.rows, profile.cols, BLOCK_PX)]
+        self._halvings = [Halving(reduce, rows) for rows, _ in self._sizes[:-1]]
+        self._levels: list[RasterWriter] = []
+
+    def __enter__(self) -> CogWriter:
+        with ExitStack() as stack:
+            stack.callback(self._folder.discard)            # left in reverse order: close the levels, join them, tidy up
+            stack.push(self._finish)
+            self._folder.make()
+            for number, (rows, cols) in enumerate(self._sizes):
+                p = self.profile
+                profile = p if number == 0 else RasterProfile(rows, cols, 1, p.dtype, p.nodata)
+                self._levels.append(stack.enter_context(RasterWriter(self._folder.file(f"{number}.tif"), profile, scratch=True)))
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._open.__exit__(*failure)
+
+    def add_tags(self, tags: dict[str, str]) -> None:
+        """Tags of the whole file that are known only at the end."""
+        self._levels[0].add_tags(tags)
+
+    def write(self, row: int, values: np.ndarray) -> None:
+        """Take the next rows: (rows, cols) of the profile's dtype, in order, from 0. Raises as RasterWriter.write."""
+        self._levels[0].write(row, values[np.newaxis])
+        for level, halving in zip(self._levels[1:], self._halvings):
+            row, values = halving.push(values)
+            if len(values) == 0:
+                return
+            level.write(row, values[np.newaxis])
+
+    def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            return
+        try:
+            self._join()
+            sound = all(self._holds(number, level.crc) for number, level in enumerate(self._levels))
+        except Exception as error:  # GDAL's own errors share no public base
+            raise RasterError(f"{self._folder.path} cannot be written ({one_line(error)}): make room, or choose another folder; "
+                              "nothing was left there") from error
+        if not sound:
+            raise RasterError(f"{self._folder.path}: the disk does not hold what was written; make room, or choose another disk")
+        self._folder.commit()
+
+    def _join(self) -> None:
+        """A VRT names the levels as overviews of the first; the COG driver copies them in the order a COG wants."""
+        virtual = self._folder.file("levels.vrt")
+        with rasterio_open(self._folder.file("0.tif")) as dataset:
+            copy(dataset, virtual, driver="VRT")
+        tree = ET.parse(virtual)
+        band = tree.getroot().find("VRTRasterBand")
+        for number in range(1, len(self._levels)):
+            overview = ET.SubElement(band, "Overview")
+            ET.SubElement(overview, "SourceFilename", relativeToVRT="1").text = f"{number}.tif"
+            ET.SubElement(overview, "SourceBand").text = "1"
+        tree.write(virtual)
+        existing = "FORCE_USE_EXISTING" if len(self._levels) > 1 else "NONE"
+        with rasterio_open(virtual, driver="VRT") as dataset:
+            copy(dataset, self._folder.partial, driver="COG", compress="ZSTD", level=1, blocksize=BLOCK_PX, overviews=existing,
+                 bigtiff="IF_SAFER")
+
+    def _holds(self, number: int, crc: int) -> bool:
+        """Whether the joined file has the pixels of a level, read back from the disk."""
+        rows, cols = self._sizes[number]
+        level = {} if number == 0 else {"OVERVIEW_LEVEL": number - 1}
+        found = 0
+        with rasterio_open(self._folder.partial, driver="GTiff", **level) as dataset:
+            for row in range(0, rows, BLOCK_PX):
+                found = zlib.crc32(dataset.read(1, window=Window(0, row, cols, min(BLOCK_PX, rows - row))), found)
+        return found == crc

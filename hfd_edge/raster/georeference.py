@@ -1,0 +1,62 @@
+"""Where a raster lies on the ground: coordinate system with an affine transform, ground control points, or RPCs."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
+
+
+@dataclass(frozen=True, slots=True)
+class GeoReference:
+    """Everything that ties pixels to the ground, passed on as read. Slant-range products have control points only."""
+
+    crs: Any = None                         # rasterio CRS of the transform
+    transform: Any = None                   # affine: (column, row) to coordinates in crs; rotation allowed; None = none
+    gcps: tuple[Any, ...] = ()              # rasterio GroundControlPoints
+    gcp_crs: Any = None
+    rpcs: Any = None
+    area_or_point: str = "Area"
+    files: tuple[Path, ...] = ()            # what it was read from; a map with this georeference never replaces them
+
+    @classmethod
+    def of(cls, dataset: Any, files: tuple[Path, ...]) -> GeoReference:
+        """The georeference of an open rasterio dataset."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            transform = dataset.transform
+            gcps, gcp_crs = dataset.gcps
+        placed = dataset.crs is not None or not transform.is_identity
+        return cls(dataset.crs, transform if placed else None, tuple(gcps), gcp_crs, dataset.rpcs,
+                   dataset.tags().get("AREA_OR_POINT", "Area"), files)
+
+    @classmethod
+    def north_up(cls, crs: str, left: float, top: float, spacing_m: float) -> GeoReference:
+        """A grid of square pixels whose upper left corner lies at (left, top) in `crs`, e.g. "EPSG:32633"."""
+        return cls(rasterio.crs.CRS.from_user_input(crs), rasterio.Affine(spacing_m, 0.0, left, 0.0, -spacing_m, top))
+
+    def write_to(self, dataset: Any) -> None:
+        """Tag a rasterio dataset opened for writing. A GeoTIFF holds a transform or control points, not both."""
+        if self.gcps:
+            dataset.gcps = (list(self.gcps), self.gcp_crs)
+        else:
+            if self.crs is not None:
+                dataset.crs = self.crs
+            if self.transform is not None:
+                dataset.transform = self.transform
+        if self.rpcs is not None:
+            dataset.rpcs = self.rpcs
+        dataset.update_tags(AREA_OR_POINT=self.area_or_point)
+
+    def same_place(self, other: GeoReference) -> bool:
+        """Whether two rasters of one size lie on the same pixels; to a thousandth of a pixel."""
+        if self.crs != other.crs or (self.transform is None) != (other.transform is None):
+            return False
+        if self.transform is None:
+            return True
+        scale = max(abs(v) for v in (self.transform.a, self.transform.b, self.transform.d, self.transform.e))
+        return all(abs(a - b) <= 1e-3 * scale for a, b in zip(self.transform[:6], other.transform[:6]))

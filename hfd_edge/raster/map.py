@@ -1,0 +1,50 @@
+"""The map a run leaves: classes and colours, georeference, and which engine made it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Protocol
+
+from hfd_edge.build import __version__
+from hfd_edge.raster.georeference import GeoReference
+from hfd_edge.raster.cog import CogWriter
+from hfd_edge.raster.product import RasterProfile
+from hfd_edge.raster.pyramid import mean_valid, most_frequent
+from hfd_edge.spec import NODATA_LABEL
+
+
+class Legend(Protocol):
+    """What the values of a map mean."""
+
+    classes: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+
+
+class MapWriter(CogWriter):
+    """A uint8 COG, nodata 255, written row by row; it appears when the block ends without an exception.
+
+    With a legend: class labels, with a colour table and the names as band tags CLASS_0, CLASS_1, ... and, as JSON, HFD_CLASSES.
+    Without: confidence, 0..254 for 0..1, with the scale in GDAL's tags. Overviews hold the most frequent class, or the mean.
+    """
+
+    def __init__(self, path: str | Path, rows: int, cols: int, geo: GeoReference | None, legend: Legend | None,
+                 tags: dict[str, str], overwrite: bool = False) -> None:
+        """Check that the file can be written.
+
+        Args:
+            geo: of the scene; the files it was read from are never replaced. None = no georeference.
+            tags: of the whole file, such as the engine's hash.
+        Raises:
+            RasterError: as `check_output`.
+        """
+        tags = {"HFD_EDGE_VERSION": __version__, "TIFFTAG_SOFTWARE": f"hfd_edge {__version__}", **tags}
+        profile = {"rows": rows, "cols": cols, "count": 1, "dtype": "uint8", "nodata": NODATA_LABEL, "geo": geo}
+        if legend is None:
+            super().__init__(path, RasterProfile(**profile, descriptions=("confidence",), scale=1 / 254, tags=tags), mean_valid,
+                             overwrite)
+            return
+        names = {f"CLASS_{value}": name for value, name in enumerate(legend.classes)}
+        super().__init__(path, RasterProfile(
+            **profile, descriptions=("class",), colors=tuple(legend.colors), band_tags=names,
+            tags={**tags, "HFD_CLASSES": json.dumps(list(legend.classes))}), most_frequent, overwrite)

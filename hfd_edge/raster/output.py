@@ -1,0 +1,171 @@
+"""A file that appears only when it is complete: checked before any work, written beside, fsynced, renamed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hfd_edge.errors import RasterError
+
+_SUFFIX = "..xxxxxxxx.partial"             # what a name grows by while it is written
+_LONGEST_NAME_BYTES = 255 - len(_SUFFIX)
+
+
+def check_output(path: str | Path, overwrite: bool, bytes_needed: int = 0, inputs: Iterable[Path] = ()) -> Path:
+    """The absolute path of a file that may be written; asked before any work starts.
+
+    Args:
+        overwrite: whether a file that is there may be replaced.
+        bytes_needed: the most the file may take.
+        inputs: files that must not be replaced, whatever `overwrite` says.
+    Raises:
+        RasterError: the file exists, is an input, its folder is missing or not writable, or the disk is too full.
+    """
+    path = Path(path).absolute()
+    _check_name(path)
+    if path.is_dir():
+        raise RasterError(f"{path} is a folder: give the name of a file in it")
+    if path.exists() and not path.is_file():
+        raise RasterError(f"{path} is a device or a pipe: a map is written beside its name and renamed; give the name of a file")
+    if os.path.lexists(path):                               # also a symbolic link to nothing
+        for source in inputs:
+            if path.exists() and source.exists() and source.samefile(path):
+                raise RasterError(f"{path} is an input of this run: an input is never replaced; choose another output")
+        if not overwrite:
+            raise RasterError(f"{path} exists: nothing is replaced unasked; choose another name or give --overwrite "
+                              "(overwrite=True)")
+    folder = path.parent
+    if not folder.is_dir():
+        raise RasterError(f"{folder} is not a folder: make it first (mkdir -p), then write {path.name} into it")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RasterError(f"{folder} cannot be written to: change its permissions, or choose another folder for {path.name}")
+    free = shutil.disk_usage(folder).free
+    if free < bytes_needed:
+        raise RasterError(f"{path} may take {bytes_needed} bytes and {folder} has {free} free: make room, or choose another "
+                          "folder")
+    return path
+
+
+@contextmanager
+def made_folder(path: str | Path) -> Iterator[Path]:
+    """A folder to write into, with those above it; if the block fails, those that were made and are still empty go again.
+
+    Raises:
+        RasterError: something else has the name, or the folder cannot be made.
+    """
+    path = Path(path)
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RasterError(f"{path} cannot be made a folder: {error.strerror}; give the name of a folder, or of nothing "
+                          "yet") from error
+    try:
+        yield path
+    except BaseException:
+        for folder in new:
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
+        raise
+
+
+def check_different(paths: Iterable[str | Path]) -> None:
+    """Raise RasterError if two outputs are one file, however they are spelled."""
+    paths = list(paths)
+    if len({Path(path).resolve() for path in paths}) != len(paths):
+        raise RasterError(f"the outputs {', '.join(map(str, paths))} must be different files: give each a name of its own")
+
+
+def _check_name(path: Path) -> None:
+    try:
+        length = len(path.name.encode())
+    except UnicodeEncodeError as error:
+        raise RasterError(f"{str(path)!r} is no UTF-8 name, which GDAL cannot write: choose another name") from error
+    if "\0" in str(path) or length > _LONGEST_NAME_BYTES:
+        raise RasterError(f"{str(path)[:80]!r} cannot be the name of a file: it must have at most {_LONGEST_NAME_BYTES} bytes "
+                          f"after the last / (here {length}, and {len(_SUFFIX)} more while it is written) and no zero byte")
+
+
+class PartialFile:
+    """A temporary name beside `path`; `commit` makes it `path`, `discard` removes it. A kill leaves .NAME.xxxxxxxx.partial."""
+
+    def __init__(self, path: Path, overwrite: bool) -> None:
+        self.path = path
+        self.overwrite = overwrite
+        self.partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+
+    def commit(self, durable: bool = True) -> None:
+        """Bring the bytes to the disk if they are to be durable, then give the file its name.
+
+        Raises:
+            RasterError: the disk refuses, or another file took the name meanwhile.
+        """
+        try:
+            if durable:
+                _fsync(self.partial)
+            if not self.overwrite and os.path.lexists(self.path):
+                raise RasterError(f"{self.path} appeared while it was being written: nothing is replaced unasked; give "
+                                  "--overwrite (overwrite=True)")
+            os.replace(self.partial, self.path)
+            if durable:
+                _fsync(self.path.parent)
+        except OSError as error:
+            if isinstance(error, RasterError):
+                raise
+            raise RasterError(f"{self.path} cannot be finished: {error.strerror}; make room or choose another folder") from error
+
+    def discard(self) -> None:
+        """Remove what was written so far."""
+        self.partial.unlink(missing_ok=True)
+
+
+class PartialFolder(PartialFile):
+    """As PartialFile, with a hidden folder beside `path` for what is needed on the way. A kill leaves the folder."""
+
+    def __init__(self, path: Path, overwrite: bool) -> None:
+        super().__init__(path, overwrite)
+        self._folder = self.partial
+        self.partial = self.file("whole")
+
+    def make(self) -> None:
+        """Make the folder."""
+        self._folder.mkdir()
+
+    def file(self, name: str) -> Path:
+        """A file in the folder."""
+        return self._folder / name
+
+    def discard(self) -> None:
+        """Remove the folder and what is left in it."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: str | Path, data: bytes | memoryview, overwrite: bool) -> None:
+    """Write a small file in whole or not at all; for pictures and the like.
+
+    Raises:
+        RasterError: the file exists and overwrite is False, the folder cannot be written to, or the disk is full.
+    """
+    file = PartialFile(check_output(path, overwrite, bytes_needed=len(data)), overwrite)
+    try:
+        file.partial.write_bytes(data)
+        file.commit()
+    except OSError as error:
+        if isinstance(error, RasterError):
+            raise
+        raise RasterError(f"{file.path} cannot be written: {error.strerror}; make room, or choose another folder") from error
+    finally:
+        file.discard()

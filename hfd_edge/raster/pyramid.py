@@ -1,0 +1,82 @@
+"""Overviews of label and confidence maps, made from the rows as they come: each level is half of the one below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from hfd_edge.spec import NODATA_LABEL
+
+Reduce = Callable[[np.ndarray], np.ndarray]
+
+
+def most_frequent(labels: np.ndarray) -> np.ndarray:
+    """The most frequent label of each 2 x 2 pixels; ties go to the lowest class, nodata (255) wins only where nothing else is.
+
+    Args:
+        labels: (rows, cols) uint8; an odd last row or column counts twice.
+    Returns:
+        (ceil(rows / 2), ceil(cols / 2)) uint8, new memory. Twin: tests/reference.py::most_frequent.
+    """
+    a, b, c, d = _corners(labels)
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    other_low, other_high = np.minimum(c, d), np.maximum(c, d)
+    first, last = np.minimum(low, other_low), np.maximum(high, other_high)
+    inner, other_inner = np.maximum(low, other_low), np.minimum(high, other_high)
+    second, third = np.minimum(inner, other_inner), np.maximum(inner, other_inner)
+    result = first.copy()                                   # in order now; the first is the lowest, and 255 comes last
+    np.copyto(result, third, where=(third == last) & (third != NODATA_LABEL))
+    np.copyto(result, second, where=(second == third) & (second != NODATA_LABEL))
+    np.copyto(result, first, where=first == second)
+    return result
+
+
+def mean_valid(confidence: np.ndarray) -> np.ndarray:
+    """The rounded mean of the valid ones of each 2 x 2 pixels; 255 where none is. Shapes as `most_frequent`."""
+    corners = _corners(confidence)
+    total = np.zeros(corners[0].shape, np.uint16)
+    count = np.zeros(corners[0].shape, np.uint16)
+    for corner in corners:
+        valid = corner != NODATA_LABEL
+        total += np.where(valid, corner, 0)
+        count += valid
+    mean = (2 * total + count) // np.maximum(2 * count, 1)
+    return np.where(count > 0, mean, NODATA_LABEL).astype(np.uint8)
+
+
+class Halving:
+    """Rows in order go in, rows of the level above come out; keeps one odd row at most."""
+
+    def __init__(self, reduce: Reduce, rows: int) -> None:
+        self._reduce = reduce
+        self._missing = rows                                # rows of the level below that are still to come
+        self._made = 0
+        self._odd: np.ndarray | None = None
+
+    def push(self, rows: np.ndarray) -> tuple[int, np.ndarray]:
+        """Take the next (rows, cols); gives the first row and the pixels of what is finished of the level above, perhaps none."""
+        self._missing -= len(rows)
+        if self._odd is not None:
+            rows = np.concatenate([self._odd, rows])
+        whole = len(rows) if self._missing == 0 else len(rows) // 2 * 2
+        self._odd = rows[whole:].copy() if whole < len(rows) else None
+        first, halved = self._made, self._reduce(rows[:whole])
+        self._made += len(halved)
+        return first, halved
+
+
+def level_sizes(rows: int, cols: int, smallest: int) -> list[tuple[int, int]]:
+    """Sizes of the overviews of a raster, the largest first, down to the first that fits into `smallest` x `smallest`."""
+    sizes = []
+    while max(rows, cols) > smallest:
+        rows, cols = -(-rows // 2), -(-cols // 2)
+        sizes.append((rows, cols))
+    return sizes
+
+
+def _corners(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    rows, cols = image.shape
+    if rows % 2 or cols % 2:
+        image = np.pad(image, ((0, rows % 2), (0, cols % 2)), mode="edge")
+    return image[::2, ::2], image[::2, 1::2], image[1::2, ::2], image[1::2, 1::2]

@@ -1,0 +1,247 @@
+"""A raster, or several of one size, as a scene: stored pixels of the chosen bands and their validity, some rows at a time."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from hfd_edge.errors import RasterError
+from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.raster.declaration import declared_by_tags
+from hfd_edge.raster.georeference import GeoReference
+from hfd_edge.raster.guard import RasterLimits, one_line, open_raster
+
+_POLARISATION = re.compile(r"(?<![A-Za-z])(VV|VH|HH|HV)(?![A-Za-z])", re.IGNORECASE)
+PathLike = str | Path
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One band of one open file."""
+
+    dataset: Any
+    index: int                  # 1-based, as GDAL counts
+    name: str                   # description, else the polarisation in the file's name, else ""
+    dtype: np.dtype             # what is read
+    nodata: float | None
+    masked: bool                # a mask of the file says which pixels are valid
+    alpha: int | None           # the band that does; GDAL itself looks for it only behind one or three others
+
+
+class RasterSource:
+    """Reads stored pixels, never converted. A context manager; one thread at a time reads, others wait.
+
+    Attributes:
+        rows, cols: size in pixels.  count: bands chosen.  dtype: of the stored pixels (complex int16 reads as complex64).
+        band_names: of the chosen bands, "" where the file names none.
+        geo: GeoReference of the first file.  files: all of them.
+        declared: SourceRadiometry that the tags state, or None; scale, offset, nodata: of the tags (1, 0 and () without).
+    """
+
+    def __init__(self, path: PathLike | Sequence[PathLike], bands: Sequence[int | str] | None = None,
+                 wanted: Sequence[str] | None = None, limits: RasterLimits = RasterLimits()) -> None:
+        """Open a file, or several of the same size that hold the bands between them (counted through, in the given order).
+
+        Args:
+            bands: 1-based numbers or names, in the order to read; None = all but alpha bands.
+            wanted: names the caller needs, in its order: without `bands` they are taken by name where the file names them.
+        Raises:
+            RasterError: a file cannot be opened or is refused, the files differ in size or place, or a band is not there.
+        """
+        paths = list(path) if isinstance(path, (list, tuple, Iterator)) else [path]
+        if not paths:
+            raise RasterError("no raster was given: name one file, or one per band")
+        with ExitStack() as stack:
+            datasets = [stack.enter_context(open_raster(p, limits)) for p in paths]
+            self.files = tuple(Path(d.name) for d in datasets)
+            self.name = " ".join(file.name for file in self.files)
+            self.rows, self.cols = _common_size(datasets)
+            self.geo = _common_place(datasets, self.files)
+            layers = [layer for dataset in datasets for layer in _layers(dataset, alone=len(datasets) == 1)]
+            self._layers = _choose(self.name, layers, bands, wanted)
+            self.count = len(self._layers)
+            self.band_names = tuple(layer.name for layer in self._layers)
+            self.dtype = _common_dtype(self.name, self._layers)
+            self.scale, self.offset = _common_scale(self.name, self._layers)
+            values = {layer.nodata for layer in self._layers}
+            self.nodata: tuple[float, ...] = () if len(values) > 1 or None in values else tuple(values)
+            self.declared: SourceRadiometry | None = declared_by_tags(self._layers, self.scale, self.offset, self.nodata)
+            self._lock = threading.Lock()
+            self._open = stack.pop_all()
+
+    def __enter__(self) -> RasterSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files; waits for a read that is under way."""
+        with self._lock:
+            self._open.close()
+
+    def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Stored pixels of scene rows row..row+rows-1, full width.
+
+        Returns:
+            (bands, rows, cols) of `dtype`, new memory; (rows, cols) bool, False = nodata, masked or transparent in any chosen
+            band, or None where the file marks no pixel. NaN is left to whoever reads the values.
+        Raises:
+            RasterError: the rows are outside the scene, or the file is damaged there.
+        """
+        if row < 0 or rows < 1 or row + rows > self.rows:
+            raise RasterError(f"rows {row} to {row + rows - 1} of {self.name}: it has rows 0 to {self.rows - 1}")
+        values = np.empty((self.count, rows, self.cols), self.dtype)
+        window = Window(0, row, self.cols, rows)
+        try:
+            with self._lock:
+                for first, last in _runs(self._layers):
+                    indexes = [layer.index for layer in self._layers[first:last]]
+                    self._layers[first].dataset.read(indexes, window=window, out=values[first:last])
+                return values, self._validity(values, window)
+        except RasterioError as error:
+            raise RasterError(f"{self.name}: rows {row} to {row + rows - 1} cannot be read ({one_line(error)}): the file is "
+                              "damaged or truncated; copy or download it again") from error
+
+    def _validity(self, values: np.ndarray, window: Window) -> np.ndarray | None:
+        valid = None
+        for layer, plane in zip(self._layers, values):
+            marks = []
+            if layer.nodata is not None:
+                marks.append(plane != layer.nodata)
+            if layer.masked:
+                marks.append(layer.dataset.read_masks(layer.index, window=window) != 0)
+            elif layer.alpha is not None:
+                marks.append(layer.dataset.read(layer.alpha, window=window) != 0)
+            for mark in marks:
+                valid = mark if valid is None else np.logical_and(valid, mark, out=valid)
+        return valid
+
+
+def polarisation_of(name: str) -> str:
+    """The one polarisation a band's or file's name holds, such as "VV" in "Sigma0_VV"; "" if none or several."""
+    found = {match.upper() for match in _POLARISATION.findall(name)}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _layers(dataset: Any, alone: bool) -> list[Layer]:
+    layers = []
+    alpha = next((i for i in dataset.indexes if dataset.count > 1 and dataset.colorinterp[i - 1] is ColorInterp.alpha), None)
+    for index in dataset.indexes:
+        if index == alpha:
+            continue
+        dtype = np.dtype({"complex_int16": "complex64"}.get(dataset.dtypes[index - 1], dataset.dtypes[index - 1]))
+        name = dataset.descriptions[index - 1] or ("" if alone else polarisation_of(Path(dataset.name).stem))
+        masked = MaskFlags.per_dataset in dataset.mask_flag_enums[index - 1] and alpha is None
+        layers.append(Layer(dataset, index, name, dtype, _storable(dataset.nodatavals[index - 1], dtype), masked, alpha))
+    return layers
+
+
+def _storable(nodata: float | None, dtype: np.dtype) -> float | None:
+    """The nodata value as a pixel of this dtype can hold it; None where no pixel can, and for NaN, which always is nodata."""
+    if nodata is None or np.isnan(nodata):
+        return None
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return nodata if nodata == int(nodata) and limits.min <= nodata <= limits.max else None
+    return float(np.float32(nodata)) if dtype in (np.float32, np.complex64) and np.isfinite(np.float32(nodata)) else nodata
+
+
+def _choose(name: str, layers: list[Layer], bands: Sequence[int | str] | None, wanted: Sequence[str] | None) -> tuple[Layer, ...]:
+    if isinstance(bands, (str, int)):
+        raise RasterError(f"bands={bands!r} of {name}: give a list of names or numbers, such as ['VV', 'VH'] or [4, 3]")
+    if bands:
+        chosen = tuple(_find(name, layers, band) for band in bands)
+        if wanted and all(isinstance(band, str) for band in bands):
+            _check_order(bands, chosen, wanted)
+        return chosen
+    if not wanted:
+        return tuple(layers)
+    named = [_named(layers, band) for band in wanted]
+    if all(len(found) == 1 for found in named):
+        return tuple(found[0] for found in named)
+    known = [polarisation_of(layer.name) for layer in layers]
+    if len(layers) == len(wanted) and all(known) and all(map(polarisation_of, wanted)):
+        raise RasterError(f"{name} holds the bands {', '.join(layer.name for layer in layers)}, wanted are {', '.join(wanted)}: "
+                          "another polarisation is not what the network was trained on; if it is meant, choose by number: "
+                          f"--bands {','.join(str(i + 1) for i in range(len(layers)))}")
+    return tuple(layers)
+
+
+def _check_order(bands: Sequence[int | str], chosen: tuple[Layer, ...], wanted: Sequence[str]) -> None:
+    """Names that are the network's own, in another order than its own, are a slip."""
+    places = [_named([*chosen], band) for band in wanted]
+    if len(chosen) == len(wanted) and all(len(found) == 1 for found in places):
+        if [found[0] for found in places] != [*chosen]:
+            raise RasterError(f"--bands {','.join(map(str, bands))}: the network takes {', '.join(wanted)}, in this order; "
+                              "if a swap is meant, choose by number")
+
+
+def _find(name: str, layers: list[Layer], band: int | str) -> Layer:
+    if isinstance(band, (int, np.integer)) and not isinstance(band, bool):
+        if not 1 <= band <= len(layers):
+            raise RasterError(f"band {band} of {name}: it has bands 1 to {len(layers)}; bands are counted from 1")
+        return layers[band - 1]
+    if not isinstance(band, str):
+        raise RasterError(f"band {band!r} of {name}: give its name, or its number as an int counted from 1")
+    found = _named(layers, band)
+    if len(found) != 1:
+        names = ", ".join(f"{i + 1} {layer.name or '(unnamed)'}" for i, layer in enumerate(layers))
+        raise RasterError(f"band {band!r} of {name}: {'no band has' if not found else 'several bands have'} this name; there are "
+                          f"{names}; choose by number, counted from 1")
+    return found[0]
+
+
+def _named(layers: list[Layer], name: str) -> list[Layer]:
+    exact = [layer for layer in layers if layer.name.lower() == name.lower()]
+    return exact or [layer for layer in layers if name.upper() == polarisation_of(layer.name)]
+
+
+def _runs(layers: tuple[Layer, ...]) -> list[tuple[int, int]]:
+    """Half-open ranges of neighbouring layers of one file, which are read in one call."""
+    starts = [i for i, layer in enumerate(layers) if i == 0 or layer.dataset is not layers[i - 1].dataset]
+    return list(zip(starts, [*starts[1:], len(layers)]))
+
+
+def _common_size(datasets: list[Any]) -> tuple[int, int]:
+    first = datasets[0]
+    for other in datasets[1:]:
+        if other.shape != first.shape:
+            raise RasterError(f"{other.name} has {other.height} x {other.width} pixels and {first.name} {first.height} x "
+                              f"{first.width}: files of one scene must lie on one grid; resample one with gdalwarp")
+    return first.shape
+
+
+def _common_place(datasets: list[Any], files: tuple[Path, ...]) -> GeoReference:
+    first = GeoReference.of(datasets[0], files)
+    for dataset in datasets[1:]:
+        if not first.same_place(GeoReference.of(dataset, ())):
+            raise RasterError(f"{dataset.name} and {datasets[0].name} have one size but lie on different places: files of one "
+                              "scene must lie on one grid; resample one with gdalwarp")
+    return first
+
+
+def _common_dtype(name: str, layers: tuple[Layer, ...]) -> np.dtype:
+    dtypes = {layer.dtype for layer in layers}
+    if len(dtypes) != 1:
+        raise RasterError(f"{name}: the chosen bands are {', '.join(str(layer.dtype) for layer in layers)}; all must be of one "
+                          "kind; choose others with --bands, or convert with gdal_translate -ot")
+    return dtypes.pop()
+
+
+def _common_scale(name: str, layers: tuple[Layer, ...]) -> tuple[float, float]:
+    pairs = {(layer.dataset.scales[layer.index - 1], layer.dataset.offsets[layer.index - 1]) for layer in layers}
+    if len(pairs) != 1:
+        raise RasterError(f"{name}: the chosen bands have different scales and offsets {sorted(pairs)}: apply them first "
+                          "(gdal_translate -unscale -ot Float32)")
+    return pairs.pop()

@@ -1,0 +1,261 @@
+"""Rasters out: the file is complete or not there, its blocks are written once, and it says what it is."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from hfd_edge.errors import ArrayError, RasterError
+from hfd_edge.raster import (
+    GeoReference, MapWriter, RasterProfile, RasterSource, check_different, check_output, made_folder, write_raster)
+from tests.rasters import GCPS, ROTATED, UTM, ramp, write_tif
+
+ROOT = Path(__file__).resolve().parent.parent
+COLORS = ((0, 0, 255), (0, 255, 0), (200, 30, 30))
+
+
+@dataclass
+class Legend:
+    classes: tuple = ("water", "forest", "Straße, groß")
+    colors: tuple = COLORS
+
+
+def labels_of(rows=700, cols=530, seed=0):
+    labels = np.random.default_rng(seed).integers(0, 3, (rows, cols)).astype(np.uint8)
+    labels[:, :20] = 255
+    return labels
+
+
+def write_map(path, labels, step=64, geo=None, **options):
+    with MapWriter(path, *labels.shape, geo=geo, legend=Legend(), tags={"HFD_ENGINE_SHA256": "ab" * 32}, **options) as writer:
+        for row in range(0, len(labels), step):
+            writer.write(row, labels[row:row + step])
+        writer.add_tags({"HFD_HALO": "exact 64 px"})
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (255, 257), (700, 530), (1100, 40)])
+@pytest.mark.parametrize("step", [1, 7, 256, 300, 5000])
+def test_a_map_holds_what_was_written(tmp_path, shape, step):
+    labels = labels_of(*shape)
+    write_map(tmp_path / "map.tif", labels, step)
+    with RasterSource(tmp_path / "map.tif") as source:
+        np.testing.assert_array_equal(source.read(0, shape[0])[0][0], labels)
+        assert source.nodata == (255.0,)
+    assert [p.name for p in tmp_path.iterdir()] == ["map.tif"]             # no sidecar, no rest
+
+
+def test_a_map_says_what_it_is(tmp_path):
+    write_map(tmp_path / "map.tif", labels_of())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = rasterio.open(tmp_path / "map.tif")
+    with dataset:
+        tags = dataset.tags()
+        assert tags["HFD_ENGINE_SHA256"] == "ab" * 32 and tags["HFD_HALO"] == "exact 64 px" and "HFD_EDGE_VERSION" in tags
+        assert json.loads(tags["HFD_CLASSES"]) == list(Legend().classes)
+        names = {f"CLASS_{i}": name for i, name in enumerate(Legend().classes)}
+        assert {k: v for k, v in dataset.tags(1).items() if k.startswith("CLASS_")} == names
+        assert [dataset.colormap(1)[i] for i in range(3)] == [(*c, 255) for c in COLORS] and dataset.colormap(1)[255][3] == 0
+        assert (dataset.nodata, dataset.dtypes, dataset.block_shapes) == (255, ("uint8",), [(512, 512)])
+
+
+def test_a_confidence_map_states_its_scale(tmp_path):
+    with MapWriter(tmp_path / "c.tif", 2, 2, geo=None, legend=None, tags={}) as writer:
+        writer.write(0, np.array([[0, 127], [254, 255]], np.uint8))
+    with RasterSource(tmp_path / "c.tif") as source:
+        assert source.scale == pytest.approx(1 / 254) and source.band_names == ("confidence",)
+
+
+@pytest.mark.parametrize("place", [{"crs": "EPSG:32633", "transform": UTM}, {"crs": "EPSG:32631", "transform": ROTATED},
+                                   {"gcps": GCPS},
+                                   {"crs": "EPSG:4326", "transform": UTM, "tags": {"AREA_OR_POINT": "Point"}}, {}])
+def test_the_georeference_of_the_scene_is_the_maps(tmp_path, place):
+    scene = write_tif(tmp_path / "scene.tif", ramp(2, 70, 53), **place)
+    with RasterSource(scene) as source:
+        geo = source.geo
+        write_map(tmp_path / "map.tif", labels_of(70, 53), geo=geo)
+    with RasterSource(tmp_path / "map.tif") as copy:
+        assert (copy.geo.crs, copy.geo.transform, copy.geo.gcp_crs) == (geo.crs, geo.transform, geo.gcp_crs)
+        assert copy.geo.area_or_point == geo.area_or_point
+        assert [(g.row, g.col, g.x, g.y, g.z) for g in copy.geo.gcps] == [(g.row, g.col, g.x, g.y, g.z) for g in geo.gcps]
+
+
+def test_each_compressed_block_is_written_once(tmp_path):
+    labels = labels_of(1500, 1700)
+    strips = ((row, labels[np.newaxis, row:row + 100]) for row in range(0, 1500, 100))     # 100 divides no block
+    write_raster(tmp_path / "map.tif", strips, RasterProfile(1500, 1700, 1, "uint8", 255))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = rasterio.open(tmp_path / "map.tif")
+    with dataset:
+        blocks = sum(int(dataset.get_tag_item(f"BLOCK_SIZE_{c}_{r}", "TIFF", bidx=1)) for r in range(3) for c in range(4))
+    overhead = (tmp_path / "map.tif").stat().st_size - blocks
+    assert overhead < 8000, f"{overhead} bytes beside {blocks} of blocks: a block written twice leaves its first version behind"
+
+
+def test_many_dtypes_and_tags_of_products_come_back(tmp_path):
+    geo = GeoReference.north_up("EPSG:32633", 500_000, 4_600_000, 10)
+    for dtype, nodata in (("float32", np.nan), ("uint16", 0), ("complex64", 0), ("int16", -1)):
+        values = ramp(2, 33, 44, dtype)
+        path = tmp_path / f"{dtype}.tif"
+        profile = RasterProfile(33, 44, 2, dtype, nodata, ("VV", "VH"), ("dB", "dB"),
+                                tags={"HFD_UNIT": "db", "HFD_QUANTITY": "sigma0"}, geo=geo)
+        write_raster(path, ((r, values[:, r:r + 10]) for r in range(0, 33, 10)), profile)
+        with RasterSource(path, wanted=("VH", "VV")) as source:
+            np.testing.assert_array_equal(source.read(0, 33)[0], values[::-1])
+            assert source.geo.same_place(geo) and source.declared.unit == "db" and source.declared.quantity == "sigma0"
+
+
+@pytest.mark.parametrize("row,shape,dtype", [(1, (2, 53), "uint8"), (0, (2, 52), "uint8"), (0, (71, 53), "uint8"),
+                                             (0, (2, 53), "int16")])
+def test_rows_out_of_order_or_of_another_kind_are_refused_and_nothing_is_left(tmp_path, row, shape, dtype):
+    with pytest.raises(ArrayError), MapWriter(tmp_path / "map.tif", 70, 53, None, Legend(), {}) as writer:
+        writer.write(row, np.zeros(shape, dtype))
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_rows_leave_no_file(tmp_path):
+    with pytest.raises(RasterError, match="1 of 70 rows"), MapWriter(tmp_path / "map.tif", 70, 53, None, Legend(), {}) as writer:
+        writer.write(0, np.zeros((1, 53), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+# Before any work
+
+def test_what_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch):
+    there = write_tif(tmp_path / "there.tif", ramp(1))
+    with pytest.raises(RasterError, match="--overwrite"):
+        check_output(there, overwrite=False)
+    with pytest.raises(RasterError, match="is an input"):
+        check_output(tmp_path / "." / "there.tif", overwrite=True, inputs=[there])
+    with pytest.raises(RasterError, match="mkdir"):
+        check_output(tmp_path / "none" / "map.tif", overwrite=False)
+    with pytest.raises(RasterError, match="is a folder"):
+        check_output(tmp_path, overwrite=True)
+    with pytest.raises(RasterError, match="free"):
+        check_output(tmp_path / "map.tif", overwrite=False, bytes_needed=1 << 60)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(RasterError, match="permissions"):
+        check_output(tmp_path / "map.tif", overwrite=False)
+
+
+def test_a_map_never_replaces_the_scene_it_was_made_from(tmp_path):
+    scene = write_tif(tmp_path / "scene.tif", ramp(1))
+    before = scene.read_bytes()
+    (tmp_path / "link.tif").symlink_to(scene)
+    for out in (scene, tmp_path / "link.tif"):
+        with RasterSource(scene) as source, pytest.raises(RasterError, match="is an input"):
+            MapWriter(out, source.rows, source.cols, source.geo, Legend(), {}, overwrite=True)
+    assert scene.read_bytes() == before
+
+
+# Interrupted
+
+def test_overwriting_replaces_only_when_complete(tmp_path):
+    path = tmp_path / "map.tif"
+    write_map(path, labels_of(seed=1))
+    before = path.read_bytes()
+    for error in (KeyboardInterrupt, MemoryError, SystemExit):
+        with pytest.raises(error), MapWriter(path, 700, 530, None, Legend(), {}, overwrite=True) as writer:
+            writer.write(0, labels_of())
+            raise error
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+    write_map(path, labels_of(seed=2), overwrite=True)
+    assert path.read_bytes() != before
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path):
+    with pytest.raises(RasterError, match="appeared"), MapWriter(tmp_path / "map.tif", 4, 4, None, Legend(), {}) as writer:
+        writer.write(0, np.zeros((4, 4), np.uint8))
+        (tmp_path / "map.tif").write_text("another's")
+    assert (tmp_path / "map.tif").read_text() == "another's" and len(list(tmp_path.iterdir())) == 1
+
+
+CHILD = """
+import sys, time
+import numpy as np
+from hfd_edge.raster import RasterProfile, RasterWriter
+with RasterWriter(sys.argv[1], RasterProfile(2048, 2048, 1, "uint8"), overwrite=True) as writer:
+    for row in range(0, 1024, 64):
+        writer.write(row, np.random.default_rng(0).integers(0, 255, (1, 64, 2048)).astype(np.uint8))
+    print("half", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_a_kill_half_way_leaves_what_was_there_before(tmp_path, sent):
+    path = tmp_path / "map.tif"
+    path.write_bytes(b"before")
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                             text=True, cwd=ROOT, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    assert child.stdout.readline() == "half\n"
+    time.sleep(0.1)
+    child.send_signal(sent)
+    child.wait(timeout=20)
+    assert path.read_bytes() == b"before"
+    rest = [p.name for p in tmp_path.iterdir() if p != path]
+    assert all(name.startswith(".map.tif.") and name.endswith(".partial") for name in rest)
+    assert len(rest) == (1 if sent == signal.SIGKILL else 0)
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path):
+    code = """
+import resource, sys
+import numpy as np
+from hfd_edge.errors import RasterError
+from hfd_edge.raster import RasterProfile, RasterWriter
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))               # stands for a disk that fills up
+try:
+    with RasterWriter(sys.argv[1], RasterProfile(2048, 2048, 1, "uint8")) as writer:
+        writer.write(0, np.random.default_rng(0).integers(0, 255, (1, 2048, 2048)).astype(np.uint8))
+except RasterError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "map.tif")], capture_output=True, text=True, cwd=ROOT)
+    assert "make room" in done.stdout and len(done.stdout.splitlines()) == 1, done.stdout + done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_a_plain_file_is_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("nowhere")
+    before = sorted(tmp_path.iterdir())
+    for name, overwrite, words in (("pipe", True, "a device or a pipe"), ("link", False, "exists"), ("x" * 240, True, "at most 237 bytes"),
+                                   (os.fsdecode(b"b\xff.tif"), True, "no UTF-8 name"), ("a\0b", True, "zero byte")):
+        with pytest.raises(RasterError, match=words):
+            check_output(tmp_path / name, overwrite, inputs=[tmp_path / "in.tif"])
+    assert check_output(tmp_path / ("x" * 237), False).name == "x" * 237 and sorted(tmp_path.iterdir()) == before
+
+
+def test_two_outputs_of_one_name_are_refused_however_they_are_spelled(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    check_different([tmp_path / "a.tif", tmp_path / "b.tif"])
+    for other in (tmp_path / "a.tif", tmp_path / "link" / "a.tif", f"{tmp_path}/link/../{tmp_path.name}/a.tif"):
+        with pytest.raises(RasterError, match="must be different files"):
+            check_different([tmp_path / "a.tif", other])
+
+
+def test_a_folder_made_for_a_failed_run_goes_again(tmp_path):
+    with pytest.raises(KeyError):
+        with made_folder(tmp_path / "a" / "b"):
+            raise KeyError
+    assert not any(tmp_path.iterdir())
+    with made_folder(tmp_path / "a"):
+        (tmp_path / "a" / "file").touch()
+    with pytest.raises(KeyError):
+        with made_folder(tmp_path / "a" / "c"):
+            raise KeyError
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["file"]
+    with pytest.raises(RasterError, match="cannot be made a folder"):
+        with made_folder(tmp_path / "a" / "file"):
+            pass

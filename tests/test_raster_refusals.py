@@ -1,0 +1,107 @@
+"""What must not be opened is refused in one line, whatever it is called and whatever it claims."""
+
+import os
+
+import numpy as np
+import pytest
+import rasterio
+
+from hfd_edge.errors import RasterError
+from hfd_edge.raster import RasterLimits, RasterSource
+from tests.rasters import UTM, ramp, write_tif
+
+VRT = ('<VRTDataset rasterXSize="4" rasterYSize="4"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+       "<SourceFilename>{}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>")
+
+
+@pytest.mark.parametrize("path", ["/vsimem/a.tif", "/vsicurl/http://localhost/a.tif", "/vsizip/a.zip/a.tif",
+                                  "http://localhost/a.tif",
+                                  "s3://bucket/a.tif", "zip+https://localhost/a.zip", "file:///tmp/a.tif"])
+def test_urls_and_virtual_paths_are_refused(path):
+    with pytest.raises(RasterError, match="only files on this machine"):
+        RasterSource(path)
+
+
+@pytest.mark.parametrize("content,words", [
+    (VRT.format("secret.tif").encode(), "a VRT"), (b"\n  " + VRT.format("secret.tif").encode(), "a VRT"), (b"", "0 bytes"),
+    (b"GDAL_WMS", "not a raster"), (b"<GDAL_WMS/>", "XML"), (b"PK\x03\x04" + bytes(99), "zip"),
+    (b"\x93NUMPY" + bytes(99), "numpy"),
+    (bytes(500), "not a raster"), (b"II*\0" + bytes(99), "damaged or incomplete"), (b"II*\0", "damaged or incomplete"),
+    (b"\x89PNG\r\n\x1a\n" + bytes(50), "damaged or incomplete")])
+def test_what_is_no_raster_is_refused_whatever_its_name(tmp_path, content, words):
+    (tmp_path / "scene.tif").write_bytes(content)
+    with pytest.raises(RasterError, match=words) as caught:
+        RasterSource(tmp_path / "scene.tif")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_and_a_missing_file_are_named(tmp_path):
+    with pytest.raises(RasterError, match="is a folder"):
+        RasterSource(tmp_path)
+    with pytest.raises(RasterError, match="does not exist"):
+        RasterSource(tmp_path / "none.tif")
+
+
+@pytest.mark.parametrize("suffix", [".msk", ".ovr"])
+def test_a_sidecar_that_is_a_vrt_is_refused(tmp_path, suffix):
+    path = write_tif(tmp_path / "a.tif", ramp())
+    (tmp_path / f"a.tif{suffix}").write_text(VRT.format("secret.tif"))
+    with pytest.raises(RasterError, match="no TIFF"):
+        RasterSource(path)
+
+
+def test_a_decompression_bomb_is_refused_before_anything_is_allocated(tmp_path):
+    path = tmp_path / "bomb.tif"
+    rasterio.open(path, "w", driver="GTiff", width=200_000, height=200_000, count=4, dtype="float32", tiled=True, blockxsize=512,
+                  blockysize=512,
+                  compress="deflate", sparse_ok=True, transform=UTM).close()
+    with pytest.raises(RasterError, match="decompression bomb"):
+        RasterSource(path)
+
+
+@pytest.mark.parametrize("limits,words", [(RasterLimits(pixels=76), "RasterLimits.pixels"),
+                                          (RasterLimits(bands=1), "RasterLimits.bands"),
+                                          (RasterLimits(block_bytes=100), "RasterLimits.block_bytes"),
+                                          (RasterLimits(expansion_from=1, expansion=0), "RasterLimits.expansion")])
+def test_each_limit_is_named_with_its_way_out(tmp_path, limits, words):
+    with pytest.raises(RasterError, match=words):
+        RasterSource(write_tif(tmp_path / "a.tif", ramp()), limits=limits)
+
+
+@pytest.mark.parametrize("layout", [{}, {"compress": "deflate"},
+                                    {"tiled": True, "blockxsize": 64, "blockysize": 64, "interleave": "band"}])
+def test_a_truncated_tiff_is_refused_when_it_is_opened(tmp_path, layout):
+    path = write_tif(tmp_path / "a.tif", np.random.default_rng(0).random((2, 300, 300), np.float32), **layout)
+    data = path.read_bytes()
+    for share in (0.5, 0.9):
+        path.write_bytes(data[:int(len(data) * share)])
+        with pytest.raises(RasterError, match="truncated|damaged or incomplete"):
+            RasterSource(path)
+
+
+def test_damage_inside_is_an_error_and_not_zeros(tmp_path):
+    path = write_tif(tmp_path / "a.tif", np.random.default_rng(0).random((1, 300, 300), np.float32), compress="deflate",
+                     blockysize=10)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2:len(data) // 2 + 4000] = bytes(4000)
+    path.write_bytes(data)
+    with RasterSource(path) as source, pytest.raises(RasterError, match="damaged or truncated"):
+        source.read(0, 300)
+
+
+def test_what_cannot_be_read_twice_is_refused_without_opening_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe.tif")
+    (tmp_path / "link.tif").symlink_to("nowhere.tif")
+    for path, words in ((tmp_path / "pipe.tif", "a pipe or a device"), (tmp_path / "link.tif", "symbolic link to nowhere.tif"),
+                        (os.fsdecode(b"b\xff.tif"), "no UTF-8 name"), (None, "no path"), ([], "no raster was given")):
+        with pytest.raises(RasterError, match=words):
+            RasterSource(path)
+
+
+@pytest.mark.parametrize("bands, words", [("VV", "a list of names"), ((1.0,), "band 1.0 .*as an int"), ((True,), "band True")])
+def test_bands_that_are_no_numbers_or_names_are_refused(tmp_path, bands, words):
+    path = write_tif(tmp_path / "a.tif", ramp())
+    with pytest.raises(RasterError, match=words):
+        RasterSource(path, bands)
+    with RasterSource(path, (np.int64(2), np.uint8(1))) as source:
+        np.testing.assert_array_equal(source.read(0, 7)[0], ramp()[::-1])
