@@ -1,0 +1,99 @@
+"""Which device runs, and how many threads: one budget for the operations and the engine together."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from hfd_edge.errors import DeviceError
+
+_CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP_MEMORY = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
+
+
+def resolve_device(device: str) -> str:
+    """The device that will run: "cpu" is the only one this version has an engine for.
+
+    Raises:
+        DeviceError: a CUDA device was asked for; nothing falls back in silence.
+    """
+    if isinstance(device, str) and device in ("auto", "cpu"):
+        return "cpu"
+    if isinstance(device, str) and re.fullmatch(r"cuda(:\d+)?", device):
+        raise DeviceError(f"device={device!r}: this version has no engine for CUDA yet, and does not fall back in silence; use "
+                          f"device='cpu' or 'auto'")
+    raise DeviceError(f"device={device!r} is not known: use 'auto', 'cpu' or 'cuda:0'")
+
+
+def thread_budget(threads: int | None) -> int:
+    """Threads for operations and engine: `threads`, else the cores this process may use (affinity and container quota).
+
+    Raises:
+        DeviceError: threads is not a whole number from 1 to 1024.
+    """
+    if threads is None:
+        return max(1, min(len(os.sched_getaffinity(0)), _quota_cores()))
+    if not is_whole(threads) or not 1 <= threads <= 1024:
+        raise DeviceError(f"threads={threads!r}: it must be a whole number from 1 to 1024; leave it out for all cores of this "
+                          f"process")
+    return int(threads)
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is a whole number, Python's or numpy's; True and False are none."""
+    return hasattr(value, "__index__") and not isinstance(value, bool) and getattr(value, "ndim", 0) == 0
+
+
+class ThreadOwner:
+    """Remembers which process made threads: a forked one inherits their locks but not the threads, and would wait for ever."""
+
+    _first_run: int | None = None       # process whose OpenMP threads were started first
+
+    def __init__(self, threads: int) -> None:
+        """Raises DeviceError in a process forked after its parent ran operations with several threads."""
+        self._threads, self._process = threads, os.getpid()
+        self._check(ThreadOwner._first_run)
+
+    def check(self) -> None:
+        """Called before every run. Raises DeviceError in a process forked since the owner was made."""
+        self._check(self._process)
+        if self._threads > 1 and ThreadOwner._first_run is None:
+            ThreadOwner._first_run = self._process
+
+    def _check(self, made_in: int | None) -> None:
+        if self._threads > 1 and made_in not in (None, os.getpid()):
+            raise DeviceError(f"threads={self._threads} in process {os.getpid()}, forked from process {made_in}: the threads "
+                              "were made there and do not exist here; start workers with multiprocessing.get_context('spawn'), "
+                              "or open the Segmenter with threads=1")
+
+
+def available_memory_bytes() -> int:
+    """Main memory that is free or can be freed now: of the machine, or of this container where that is less.
+
+    Raises:
+        DeviceError: the system does not tell.
+    """
+    for line in _MEMINFO.read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return min(int(line.split()[1]) * 1024, _container_memory_bytes())
+    raise DeviceError(f"{_MEMINFO} names no MemAvailable: the memory budget cannot be found out; give memory= in bytes "
+                      f"(--memory)")
+
+
+def _container_memory_bytes() -> int:
+    """What the container's limit leaves; file pages that can be dropped count as free."""
+    limit = _CGROUP_MEMORY / "memory.max"
+    if not limit.is_file() or (text := limit.read_text().strip()) == "max":
+        return 1 << 62
+    stat = dict(line.split() for line in (_CGROUP_MEMORY / "memory.stat").read_text().splitlines())
+    used = int((_CGROUP_MEMORY / "memory.current").read_text()) - int(stat["inactive_file"])
+    return max(0, int(text) - used)
+
+
+def _quota_cores() -> int:
+    if not _CGROUP_CPU_MAX.is_file():
+        return 1 << 16
+    quota, period = _CGROUP_CPU_MAX.read_text().split()[:2]
+    return 1 << 16 if quota == "max" else max(1, int(quota) // int(period))

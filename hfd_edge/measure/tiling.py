@@ -1,0 +1,63 @@
+"""Tiled against whole: what the grid does to the network's answer, measured on the logits themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfd_edge.plan import PlanRequest
+from hfd_edge.segmenter import Segmenter
+from hfd_edge.source import ArraySource
+from hfd_edge.spec import Unit
+from hfd_edge.tiles import round_up
+
+
+@dataclass(frozen=True, slots=True)
+class TilingError:
+    """How far two stitched answers to one scene differ."""
+
+    max_abs: float          # largest difference of a logit
+    flips: int              # logit positions whose best class differs
+    close_calls: int        # of these, positions where the two best logits lie within `margin` of each other in the first answer
+    positions: int
+
+
+def stitched_logits(segmenter: Segmenter, array: np.ndarray, request: PlanRequest, unit: Unit | str | None = None) -> np.ndarray:
+    """Logits of a whole scene at the network's own stride, stitched by crop from the tiles of `request`.
+
+    Args:
+        array: (bands, rows, cols), as `Segmenter.run` takes it.
+        request: tile, halo, batch and offset of the grid.
+    Returns:
+        (classes, ceil(rows / s), ceil(cols / s)) float32, s = spec.logit_stride_px; NaN where a tile had no valid pixel.
+    """
+    s = segmenter.spec.logit_stride_px
+    source = ArraySource(array, len(segmenter.spec.bands))
+    run = segmenter.prepare(source, segmenter.declared(unit, source.dtype), request=request)
+    whole = np.full((len(segmenter.spec.classes), -(-source.rows // s), -(-source.cols // s)), np.nan, np.float32)
+    for window in segmenter.windows(run):
+        for answer in segmenter.scores(run, window):
+            if answer.logits is None:
+                continue
+            for tile, logits in zip(answer.tiles, answer.logits):
+                top, left = (c // s for c in tile.crop)
+                rows, cols = -(-tile.rows // s), -(-tile.cols // s)
+                row, col = tile.row // s, tile.col // s
+                whole[:, row:row + rows, col:col + cols] = logits[:, top:top + rows, left:left + cols]
+    return whole
+
+
+def whole_request(segmenter: Segmenter, rows: int, cols: int, halo: int | None = None) -> PlanRequest:
+    """One tile over the whole scene with the scene-anchored reflection around it."""
+    halo = segmenter.spec.halo_px if halo is None else halo
+    stride = segmenter.spec.stride_px
+    return PlanRequest(tile=(round_up(rows, stride) + 2 * halo, round_up(cols, stride) + 2 * halo), halo=halo)
+
+
+def compare_logits(first: np.ndarray, second: np.ndarray, margin: float = 2e-4) -> TilingError:
+    """Compare two (classes, rows, cols) logit fields of one scene."""
+    flipped = first.argmax(axis=0) != second.argmax(axis=0)
+    best = np.sort(first, axis=0)
+    close = best[-1] - best[-2] <= margin if len(first) > 1 else np.ones(first.shape[1:], bool)
+    return TilingError(float(np.nanmax(np.abs(first - second))), int(flipped.sum()), int((flipped & close).sum()), flipped.size)

@@ -1,0 +1,114 @@
+"""Overlap added outside the stages: one thread that reads ahead, one that writes behind; both hand errors to the caller."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
+_END = object()
+_POLL_S = 0.1
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds per stage; each stage is written by one thread only."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
+    """Yield `items` in order while a thread of its own already makes the next `depth` of them.
+
+    An error in `items` is raised here, at the place in the order where it happened. Leaving the loop early stops the thread.
+    """
+    waiting: queue.Queue = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+
+    def hand_over(item: object) -> bool:
+        while not stop.is_set():
+            try:
+                waiting.put(item, timeout=_POLL_S)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not hand_over((item, None)):
+                    return
+            hand_over((_END, None))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+            hand_over((_END, error))
+
+    thread = threading.Thread(target=work, name="hfd-read-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+class WriteBehind:
+    """Calls `write(*item)` in a thread of its own, in order, at most `depth` items behind. A context manager.
+
+    An error of `write` is raised by the next `put` or when the block ends; after it nothing more is written. If the block
+    itself fails, what still waits is dropped.
+    """
+
+    def __init__(self, write: Callable[..., None], depth: int = 1) -> None:
+        self._write = write
+        self._waiting: queue.Queue = queue.Queue(maxsize=depth)
+        self._error: BaseException | None = None
+        self._dropped = False
+        self._thread = threading.Thread(target=self._work, name="hfd-write-behind", daemon=True)
+
+    def __enter__(self) -> WriteBehind:
+        self._thread.start()
+        return self
+
+    def put(self, *item: object) -> None:
+        """Queue one item; waits while `depth` items are already waiting."""
+        self._raise_error()
+        self._waiting.put(item)
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self._dropped = kind is not None
+        self._waiting.put(_END)
+        self._thread.join()
+        if kind is None:
+            self._raise_error()
+
+    def _work(self) -> None:
+        while (item := self._waiting.get()) is not _END:
+            if self._error is None and not self._dropped:
+                try:
+                    self._write(*item)
+                except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+                    self._error = error
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error

@@ -1,0 +1,96 @@
+"""A raster file to a map file: where rasters meet the segmenter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hfd_edge.errors import RadiometryError
+from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.raster import MapWriter, RasterLimits, RasterSource, check_different
+from hfd_edge.results import RunReport
+from hfd_edge.spec import ModelSpec, Unit
+
+if TYPE_CHECKING:
+    from hfd_edge.segmenter import Progress, Segmenter
+
+
+@dataclass(frozen=True, slots=True)
+class RasterOptions:
+    """What the caller declares about a raster and its map; None = as the file's tags say."""
+
+    unit: Unit | str | None = None
+    scale: float | None = None
+    offset: float | None = None
+    nodata: tuple[float, ...] | None = None         # besides the nodata value in the file's tags
+    bands: tuple[int | str, ...] | None = None      # numbers from 1 or names, network's order; None = by name, else as stored
+    confidence: str | Path | None = None            # second file: uint8, 0..254 for 0..1, 255 = nodata
+    overwrite: bool = False
+    limits: RasterLimits = RasterLimits()           # what the raster may claim of itself; larger ones for files that are trusted
+
+
+def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path], out: str | Path, options: RasterOptions,
+                   progress: Progress | None = None) -> RunReport:
+    """Segment a raster to a GeoTIFF of class labels with the raster's georeference, in bounded memory.
+
+    Args:
+        path: a raster of backscatter, or one file per band on one grid; see docs/rasters.md for the formats.
+        out: uint8 GeoTIFF, 255 = nodata; appears only when it is complete.
+        progress: called with (rows done, rows in all).
+    Raises:
+        RasterError: the raster cannot be read, or the map cannot be written; nothing is left at `out`.
+        RadiometryError: unknown or contradicted unit, or not one valid pixel.
+        ArrayError: wrong number of bands.
+    """
+    spec = segmenter.spec
+    if options.confidence is not None:
+        check_different((out, options.confidence))
+    with ExitStack() as stack:
+        source = stack.enter_context(RasterSource(path, options.bands, spec.bands, options.limits))
+        radiometry = declared_radiometry(source, options)
+        tags = {"HFD_ENGINE_SHA256": segmenter.engine_hash, "HFD_ENGINE": spec.name, "HFD_SOURCE": source.name}
+
+        def open_map(target: str | Path, legend: ModelSpec | None) -> MapWriter:
+            return stack.enter_context(MapWriter(target, source.rows, source.cols, source.geo, legend, tags, options.overwrite))
+
+        scores = None if options.confidence is None else open_map(options.confidence, None)
+        labels = open_map(out, spec)                # entered last, so the first to get its name
+
+        def write(row: int, strip_labels: np.ndarray, strip_scores: np.ndarray | None) -> None:
+            labels.write(row, strip_labels)
+            if scores is not None:
+                scores.write(row, strip_scores)
+
+        report = segmenter.run_source(source, radiometry, write, confidence=scores is not None, progress=progress)
+        for writer in (labels, scores):
+            if writer is not None:
+                writer.add_tags({"HFD_HALO": f"{report.halo} {report.halo_px} px", "HFD_READ_AS": read_as(source, radiometry)})
+        return replace(report, read_as=read_as(source, radiometry))
+
+
+def read_as(source: RasterSource, radiometry: SourceRadiometry) -> str:
+    """How a raster was taken, such as "bands VV, VH in amplitude, scale 0.001"."""
+    text = f"bands {', '.join(name or '(unnamed)' for name in source.band_names)} in {radiometry.unit}"
+    text += f", scale {radiometry.scale:g}" if radiometry.scale != 1 else ""
+    text += f", offset {radiometry.offset:g}" if radiometry.offset != 0 else ""
+    return text + "".join(f", nodata {value:g}" for value in radiometry.nodata)
+
+
+def declared_radiometry(source: RasterSource, options: RasterOptions) -> SourceRadiometry | None:
+    """What the options and the file's tags together say the pixels are; None if neither names a unit."""
+    if isinstance(options.unit, SourceRadiometry):
+        raise RadiometryError("RasterOptions(unit=SourceRadiometry(...)): a raster's options name a unit only; give its fields "
+                              "to unit=, scale=, offset= and nodata= of RasterOptions")
+    unit = options.unit if options.unit is not None else source.declared.unit if source.declared else None
+    if unit is None:
+        return None
+    nodata = options.nodata if options.nodata is not None else source.nodata
+    return SourceRadiometry(
+        unit=unit, scale=source.scale if options.scale is None else options.scale,
+        offset=source.offset if options.offset is None else options.offset, nodata=nodata,
+        quantity=source.declared.quantity if source.declared else None)

@@ -1,0 +1,96 @@
+"""What a run gives back: a map in memory (`Result`) or the account of a map on disk (`RunReport`)."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hfd_edge.errors import ArrayError
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """How a run went; every figure was measured in that run."""
+
+    rows: int
+    cols: int
+    nodata_share: float             # 0..1, pixels labelled nodata because the scene has no value there
+    nan_pixels: int                 # pixels where the engine answered NaN; labelled nodata as well; 0 in a sound run
+    timings: dict[str, float]       # seconds per stage, and "total"; stages overlap, so they may add up to more than the total
+    device: str
+    engine: str                     # engine, its version and the graph that ran
+    engine_hash: str
+    threads: int
+    halo: str                       # "exact", "bounded" or "custom"
+    halo_px: int
+    tile_px: tuple[int, int]        # input of the largest tile, rows and columns
+    tiles_run: int
+    tiles_empty: int                # tiles without a valid pixel, not sent to the engine
+    compute_ratio: float            # input pixels of all tiles over the scene's pixels
+    notes: tuple[str, ...] = ()     # what differs from the training data and was not corrected
+    read_as: str = ""               # of a raster: its bands, unit, scale and offset as they were taken; "" for an array
+
+    @property
+    def mpx_per_s(self) -> float:
+        """Scene pixels (not tile pixels) per second of the whole run, in millions."""
+        return self.rows * self.cols / 1e6 / self.timings["total"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready record."""
+        return {**asdict(self), "mpx_per_s": self.mpx_per_s}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A map in memory. `numpy.asarray(result)` is its labels."""
+
+    labels: np.ndarray              # (rows, cols) uint8, index into classes, 255 = nodata
+    confidence: np.ndarray | None   # (rows, cols) uint8, 0..254 for 0..1, 255 = nodata; None if it was not asked for
+    classes: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    report: RunReport
+
+    @property
+    def timings(self) -> dict[str, float]:
+        return self.report.timings
+
+    @property
+    def halo(self) -> str:
+        """"exact", "bounded" or "custom": which halo ran."""
+        return self.report.halo
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if dtype is not None and np.dtype(dtype) != self.labels.dtype:
+            if copy is False:
+                raise ValueError(f"labels are uint8: an array of {np.dtype(dtype)} needs a copy; leave out copy=False")
+            return self.labels.astype(dtype)
+        return self.labels.copy() if copy else self.labels
+
+    def save(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the labels: .tif with class names and colours (no georeference: an array has none), or .npy.
+
+        Written beside, then renamed; a GeoTIFF carries the engine's hash and the halo in its tags.
+
+        Raises:
+            ArrayError: another suffix.
+            RasterError: the file exists and overwrite is False, or it cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() in (".tif", ".tiff"):
+            from hfd_edge.raster import MapWriter
+
+            tags = {"HFD_ENGINE_SHA256": self.report.engine_hash, "HFD_HALO": f"{self.report.halo} {self.report.halo_px} px"}
+            with MapWriter(path, *self.labels.shape, geo=None, legend=self, tags=tags, overwrite=overwrite) as writer:
+                writer.write(0, self.labels)
+        elif path.suffix.lower() == ".npy":
+            from hfd_edge.raster import write_bytes
+
+            content = io.BytesIO()
+            np.save(content, self.labels)
+            write_bytes(path, content.getbuffer(), overwrite)
+        else:
+            raise ArrayError(f"cannot save labels as {path.suffix or 'a file without suffix'}: use .tif or .npy")

@@ -1,0 +1,73 @@
+"""One scene on its way through the stages: what each stage hands to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hfd_edge._native import Gather
+from hfd_edge.pipeline import Stopwatch
+from hfd_edge.plan import TilePlan
+from hfd_edge.source import Source
+from hfd_edge.stitch import STATUS_NODATA, PixelCounts
+from hfd_edge.tiles import Strip, Tile
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Stored pixels of one strip with all its halos, as read."""
+
+    strip: Strip
+    values: np.ndarray              # (bands, strip.read_rows, scene cols)
+    valid: np.ndarray | None        # (strip.read_rows, scene cols)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The engine's answer to one batch of tiles; `logits` is None for tiles without a valid pixel in their core."""
+
+    tiles: list[Tile]
+    logits: np.ndarray | None       # (tiles, classes, rows / s, cols / s) float32
+    statuses: np.ndarray            # (tiles, rows, cols) uint8
+
+
+@dataclass(slots=True)
+class Run:
+    """One scene on its way through the stages."""
+
+    source: Source
+    gather: Gather
+    plan: TilePlan
+    confidence: bool
+    notes: tuple[str, ...] = ()
+    watch: Stopwatch = field(default_factory=Stopwatch)
+    counts: PixelCounts = field(default_factory=PixelCounts)
+    _batch: np.ndarray | None = None
+    _statuses: np.ndarray | None = None
+
+    def buffers(self, tiles: int, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
+        """Network input (tiles, bands, rows, cols) float32 and validity (tiles, rows, cols) uint8, for one batch at a time."""
+        pixels = tiles * rows * cols
+        if self._statuses is None or self._statuses.size < pixels:
+            self._batch, self._statuses = np.empty(pixels * self.source.count, np.float32), np.empty(pixels, np.uint8)
+        batch = self._batch[:pixels * self.source.count].reshape(tiles, self.source.count, rows, cols)
+        return batch, self._statuses[:pixels].reshape(tiles, rows, cols)
+
+
+def equal_shapes(tiles: tuple[Tile, ...], most: int) -> Iterator[list[Tile]]:
+    """Consecutive tiles of one input shape, at most `most` at a time."""
+    group: list[Tile] = []
+    for tile in tiles:
+        if group and (len(group) == most or (tile.in_rows, tile.in_cols) != (group[0].in_rows, group[0].in_cols)):
+            yield group
+            group = []
+        group.append(tile)
+    yield group
+
+
+def has_valid_pixel(tile: Tile, status: np.ndarray) -> bool:
+    """Whether one pixel of the tile's core has a value."""
+    row, col = tile.crop
+    return bool((status[row:row + tile.rows, col:col + tile.cols] != STATUS_NODATA).any())

@@ -1,0 +1,261 @@
+"""The one place that knows the order of the stages: read, gather, infer, finish, write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from hfd_edge.device import ThreadOwner, resolve_device, thread_budget
+from hfd_edge.engine.base import Engine
+from hfd_edge.engine.choose import open_engine
+from hfd_edge.errors import ArrayError, EngineError, HfdError, RadiometryError
+from hfd_edge.package import Package
+from hfd_edge.pipeline import WriteBehind, prefetch
+from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
+from hfd_edge.radiometry import SourceRadiometry, check_declared, check_model, check_values, differences, make_gather
+from hfd_edge.results import Result, RunReport
+from hfd_edge.run import Run, Scores, Window, equal_shapes, has_valid_pixel
+from hfd_edge.source import ArraySource, Source, sample
+from hfd_edge.spec import ModelSpec, Unit
+from hfd_edge.stitch import StripStitcher
+from hfd_edge.tiles import Strip, Tile
+
+if TYPE_CHECKING:
+    from hfd_edge.raster_run import RasterOptions
+
+Progress = Callable[[int, int], None]       # rows done, rows in all
+
+
+class Segmenter:
+    """A `.engine` file, ready to segment scenes of any size. Two threads may call one Segmenter."""
+
+    def __init__(self, path: str | Path, device: str = "auto", tile: int | tuple[int, int] | str = "auto",
+                 batch: int | str = "auto", halo: int | str = "auto", memory: int | None = None,
+                 threads: int | None = None) -> None:
+        """Open a package, check it, load its engine, and run its golden tile.
+
+        Args:
+            path: a `.engine` file.
+            device: "auto" or "cpu"; "cuda:0" means cuda or an error.
+            tile: input side in pixels with halo, (rows, cols), or "auto" from the memory budget.
+            batch: tiles per engine call; "auto" is 1 on the CPU, where larger batches gain nothing.
+            halo: "auto", "exact", "bounded", or pixels (a multiple of spec.stride_px).
+            memory: budget in bytes for engine and buffers; None = a quarter of the free memory, 1 GiB at most.
+            threads: for operations and engine together; None = the cores this process may use. A process forked after a run
+                with several threads can only use 1; start workers with "spawn".
+        Raises:
+            PackageError: damaged, unsafe, or it does not answer its golden tile as it did when it was exported.
+            DeviceError, EngineError: the device or the engine cannot run it.
+            RadiometryError: the network's input cannot be made here (it was trained on filtered pixels).
+        """
+        self.device = resolve_device(device)
+        self.threads = thread_budget(threads)
+        self._owner = ThreadOwner(self.threads)
+        self._request = PlanRequest(tile, halo, batch, memory)
+        self._package = Package.open(path)
+        try:
+            self.spec: ModelSpec = self._package.spec
+            check_model(self.spec.input)
+            self._engine: Engine = open_engine(self._package, self.device, self.threads)
+        except BaseException:
+            self._package.close()
+            raise
+
+    def __enter__(self) -> Segmenter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise EngineError("a Segmenter holds an engine and a mapped file, which cannot be copied or sent to another process: "
+                          "open one there with Segmenter(path)")
+
+    def close(self) -> None:
+        """Free the engine and the file; a run that is still going fails. Closing twice does nothing."""
+        self._engine.close()
+        self._package.close()
+
+    @property
+    def engine(self) -> str:
+        """Engine, its version and the graph that runs."""
+        return f"{self._engine.name} {self._engine.version} {self._engine.graph}"
+
+    @property
+    def engine_hash(self) -> str:
+        """SHA-256 of the package's manifest, which holds the hashes of everything else."""
+        return self._package.engine_hash
+
+    def run(self, array: object, unit: Unit | str | SourceRadiometry | None = None, valid: object | None = None, *,
+            confidence: bool = True) -> Result:
+        """Segment a scene in memory.
+
+        Args:
+            array: (bands, rows, cols), or (rows, cols) for one band; numpy, or anything on the CPU with DLPack or the
+                array interface; float16/32/64, complex, or 8 to 32-bit integers. Any size from 1 x 1 up. NaN is
+                nodata, and so is what a numpy masked array hides.
+            unit: what the pixels are; None = complex for complex numbers, else the unit the network was trained on
+                (spec.unit). A SourceRadiometry also declares scale, offset and nodata values.
+            valid: (rows, cols) bool or uint8, nonzero = valid.
+            confidence: whether to make the confidence plane (one softmax per pixel).
+        Returns:
+            Result with labels (rows, cols) uint8, 255 = nodata.
+        Raises:
+            ArrayError: wrong shape, dtype or mask.
+            RadiometryError: the values contradict the unit, or the unit cannot be converted.
+            DeviceError: the array is on another device, or the memory budget is too small.
+        """
+        start = time.perf_counter()
+        source = ArraySource(array, len(self.spec.bands), valid)
+        run = self.prepare(source, self.declared(unit, source.dtype), confidence, windows_held=0)
+        labels = np.empty((source.rows, source.cols), np.uint8)
+        scores = np.empty_like(labels) if confidence else None
+        for strip, stitcher in self._finished_strips(run, self.windows(run)):
+            labels[strip.row:strip.row + strip.rows] = stitcher.labels
+            if scores is not None:
+                scores[strip.row:strip.row + strip.rows] = stitcher.confidence
+        report = self._report(run, time.perf_counter() - start)
+        return Result(labels, scores, self.spec.classes, self.spec.colors, report)
+
+    __call__ = run
+
+    def run_source(self, source: Source, radiometry: SourceRadiometry | None, write: Callable[..., None], *,
+                   confidence: bool = False, progress: Progress | None = None) -> RunReport:
+        """Segment any source strip by strip in bounded memory.
+
+        Args:
+            source: gives rows of stored pixels; read by a thread of its own.
+            radiometry: what its pixels are; None = not known, which is refused.
+            write: called with (row, labels, confidence or None) in order, in a thread of its own.
+        Raises:
+            RadiometryError: unknown or contradicted unit, or not one valid pixel in the whole scene.
+        """
+        start = time.perf_counter()
+        self._check_bands(source)
+        run = self.prepare(source, radiometry, confidence, windows_held=2)
+
+        def write_timed(row: int, labels: np.ndarray, scores: np.ndarray | None) -> None:
+            with run.watch("write"):
+                write(row, labels, scores)
+
+        # closing: after an error the traceback keeps the generators alive, and the source must not be read once it is closed
+        with closing(prefetch(self.windows(run))) as windows, WriteBehind(write_timed) as behind:
+            for strip, stitcher in self._finished_strips(run, windows):
+                behind.put(strip.row, stitcher.labels, stitcher.confidence)
+                if progress is not None:
+                    progress(strip.row + strip.rows, source.rows)
+        if run.counts.nodata == source.rows * source.cols:
+            raise RadiometryError(f"not one of the {source.rows} x {source.cols} pixels is valid: all are NaN or nodata; "
+                                  "check the nodata value and the band order, there is nothing to segment")
+        return self._report(run, time.perf_counter() - start)
+
+    def run_raster(self, path: str | Path | Sequence[str | Path], out: str | Path, options: RasterOptions | None = None,
+                   progress: Progress | None = None, **named: Any) -> RunReport:
+        """Segment a raster file to a GeoTIFF of class labels in bounded memory; see `hfd_edge.raster_run.segment_raster`.
+
+        Args:
+            options: what is declared of the raster and the map; or the same by name: `unit="db", bands=(4, 3), overwrite=True`.
+        """
+        from hfd_edge.raster_run import RasterOptions, segment_raster
+
+        if options is not None and named:
+            raise TypeError(f"give options, or {', '.join(named)} by name, not both")
+        return segment_raster(self, path, out, options or RasterOptions(**named), progress)
+
+    def declared(self, unit: Unit | str | SourceRadiometry | None, dtype: np.dtype) -> SourceRadiometry:
+        """The declaration that `unit` stands for; None = complex for complex numbers, else the network's own unit."""
+        if isinstance(unit, SourceRadiometry):
+            return unit
+        if unit is None:
+            unit = Unit.COMPLEX if np.dtype(dtype).kind == "c" else self.spec.unit
+        return SourceRadiometry(unit)
+
+    def _check_bands(self, source: Source) -> None:
+        wanted = self.spec.bands
+        if source.count != len(wanted):
+            way = ("give the missing ones too, one file per band will do" if source.count < len(wanted) else
+                   "choose them with --bands (bands=)")
+            raise ArrayError(f"the scene has {source.count} band{'s' * (source.count != 1)} and the network takes {len(wanted)} "
+                             f"({', '.join(wanted)}, in this order): {way}")
+
+    def prepare(self, source: Source, radiometry: SourceRadiometry | None, confidence: bool = False, *, windows_held: int = 0,
+                request: PlanRequest | None = None) -> Run:
+        """Check a scene's declaration against its values and plan its tiles; the first stage of every run."""
+        self._owner.check()
+        radiometry = check_declared(radiometry, source.dtype)
+        check_values(*sample(source), radiometry)
+        shape = SceneShape(source.rows, source.cols, source.count * source.dtype.itemsize, windows_held)
+        plan = plan_tiles(self.spec, shape, request or self._request)
+        return Run(source, make_gather(radiometry, self.spec.input), plan, confidence, differences(radiometry, self.spec.input))
+
+    def windows(self, run: Run) -> Iterator[Window]:
+        """Stored pixels, strip by strip."""
+        for strip in run.plan.grid.strips():
+            with run.watch("read"):
+                values, valid = run.source.read(strip.read_row, strip.read_rows)
+            yield Window(strip, values, valid)
+
+    def scores(self, run: Run, window: Window) -> Iterator[Scores]:
+        """The engine's answer to every tile of a window, batch by batch."""
+        for tiles, batch, statuses in self._batches(run, window):
+            if batch is None:
+                yield Scores(tiles, None, statuses)
+                continue
+            try:
+                with run.watch("engine"):
+                    logits = self._engine.infer(batch)
+            except EngineError as error:
+                first = tiles[0]
+                raise EngineError(f"tile at row {first.row}, column {first.col} ({first.in_rows} x {first.in_cols} with halo): "
+                                  f"{error}") from error
+            yield Scores(tiles, logits, statuses)
+
+    def _batches(self, run: Run, window: Window) -> Iterator[tuple[list[Tile], np.ndarray | None, np.ndarray]]:
+        """(tiles, network input, status); the input is None for tiles without a valid pixel in their core."""
+        scene = (run.source.rows, run.source.cols)
+        for group in equal_shapes(window.strip.tiles, run.plan.batch):
+            batch, statuses = run.buffers(len(group), group[0].in_rows, group[0].in_cols)
+            kept, empty = [], []
+            with run.watch("gather"):
+                for tile in group:
+                    slot = len(kept)
+                    run.gather.run(window.values, (window.strip.read_row, 0), scene, (tile.in_row, tile.in_col),
+                                   batch[slot], statuses[slot], window.valid, self.threads)
+                    (kept if has_valid_pixel(tile, statuses[slot]) else empty).append(tile)
+            if kept:
+                yield kept, batch[:len(kept)], statuses[:len(kept)]
+            if empty:
+                yield empty, None, statuses[:0]
+
+    def _finished_strips(self, run: Run, windows: Iterable[Window]) -> Iterator[tuple[Strip, StripStitcher]]:
+        """Strips with every pixel labelled; holds one strip, never the scene."""
+        for window in windows:
+            stitcher = StripStitcher(window.strip, run.source.cols, self.spec.logit_stride_px, run.confidence, run.counts)
+            for answer in self.scores(run, window):
+                with run.watch("finish"):
+                    if answer.logits is None:
+                        for tile in answer.tiles:
+                            stitcher.put_empty(tile)
+                    else:
+                        for tile, logits, status in zip(answer.tiles, answer.logits, answer.statuses):
+                            stitcher.put(tile, logits, status, self.threads)
+            stitcher.check_complete()
+            yield window.strip, stitcher
+
+    def _report(self, run: Run, total_s: float) -> RunReport:
+        grid, counts = run.plan.grid, run.counts
+        pixels = grid.scene_rows * grid.scene_cols
+        if counts.written != pixels:
+            raise HfdError(f"{counts.written} of {pixels} pixels were written: every pixel must be written exactly once; please "
+                           f"report this scene's size")
+        return RunReport(
+            rows=grid.scene_rows, cols=grid.scene_cols, nodata_share=counts.nodata / pixels, nan_pixels=counts.nan,
+            timings={**run.watch.seconds, "total": total_s}, device=self.device, engine=self.engine, engine_hash=self.engine_hash,
+            threads=self.threads, halo=run.plan.halo, halo_px=grid.halo_px,
+            tile_px=(grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px),
+            tiles_run=counts.tiles_run, tiles_empty=counts.tiles_empty, compute_ratio=run.plan.compute_ratio, notes=run.notes)

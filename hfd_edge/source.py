@@ -1,0 +1,133 @@
+"""What a scene looks like to the segmenter: something that gives rows of stored pixels. Arrays and rasters are both that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from hfd_edge.errors import ArrayError, DeviceError
+from hfd_edge.radiometry import STORED_DTYPES
+
+_DLPACK_CPU = 1
+_SAMPLE_STRIPS = 8
+_SAMPLE_ROWS = 16
+
+
+class Source(Protocol):
+    """Stored pixels of one scene, row window by row window."""
+
+    rows: int
+    cols: int
+    count: int                  # bands
+    dtype: np.dtype
+
+    def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Stored pixels (bands, rows, cols) of scene rows row..row+rows-1 and their validity (rows, cols), None = all valid."""
+
+
+class ArraySource:
+    """A scene that is an array in memory; windows are views, nothing is copied."""
+
+    def __init__(self, array: object, bands: int, valid: object | None = None) -> None:
+        """Take (bands, rows, cols), or (rows, cols) where one band is expected.
+
+        Args:
+            array: numpy, or anything on the CPU with DLPack or the array interface. What a numpy masked array masks in one band
+                is not valid.
+            bands: how many bands the network takes.
+            valid: (rows, cols) bool or uint8, nonzero = valid, masked = not; None = all that are finite.
+        Raises:
+            ArrayError: wrong shape, dtype, or mask.
+            DeviceError: the array lives on another device.
+        """
+        values, unmasked = _without_mask(_as_host_array(array))
+        if values.ndim == 2 and bands == 1:
+            values = values[np.newaxis]
+        if values.ndim != 3 or values.shape[0] != bands or 0 in values.shape:
+            raise ArrayError(f"array of shape {values.shape}: this network takes ({bands}, rows, "
+                             f"cols){' or (rows, cols)' if bands == 1 else ''}, bands "
+                             f"first, with at least one pixel{_axis_hint(values.shape, bands)}")
+        self._values = _storable(values)
+        self.count, self.rows, self.cols = self._values.shape
+        self.dtype = self._values.dtype
+        given = None if valid is None else _as_mask(valid, (self.rows, self.cols))
+        self._valid = _both(given, unmasked)
+
+    def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray | None]:
+        window = slice(row, row + rows)
+        return self._values[:, window], None if self._valid is None else self._valid[window]
+
+
+def sample(source: Source) -> tuple[np.ndarray, np.ndarray | None]:
+    """A few short strips spread over the scene: (bands, rows, cols) stored pixels and their validity."""
+    starts = np.unique(np.linspace(0, max(0, source.rows - _SAMPLE_ROWS), _SAMPLE_STRIPS).astype(int))
+    strips = [source.read(int(row), min(_SAMPLE_ROWS, source.rows - int(row))) for row in starts]
+    values = np.concatenate([v for v, _ in strips], axis=1)
+    masks = [np.ones(v.shape[1:], bool) if m is None else np.asarray(m, bool) for v, m in strips]
+    return values, np.concatenate(masks)
+
+
+def _as_host_array(array: object) -> np.ndarray:
+    if isinstance(array, np.ndarray):
+        return array
+    if isinstance(array, (list, tuple)) and any(isinstance(band, np.ma.MaskedArray) for band in array):
+        return np.ma.stack(array)                   # numpy.asarray would drop the masks
+    device = getattr(array, "__dlpack_device__", None)
+    if device is not None and _where(device)[0] != _DLPACK_CPU:
+        raise DeviceError(f"the array is on device {_where(device)} (DLPack type, index): this engine runs on the CPU and "
+                          f"copies nothing "
+                          "between devices in silence; copy it to the host first")
+    try:
+        return np.from_dlpack(array) if device is not None else np.asarray(array)
+    except Exception as error:  # noqa: BLE001 - whatever a foreign object raises
+        raise ArrayError(f"{type(array).__name__} cannot be read as an array ({error}): give a numpy array, or an object with "
+                         f"DLPack or the array "
+                         "interface on the CPU (a torch tensor needs .detach())") from error
+
+
+def _where(device: Callable[[], tuple[int, int]]) -> tuple[int, int]:
+    try:
+        return tuple(device())
+    except Exception as error:  # noqa: BLE001 - whatever a foreign object raises
+        raise ArrayError(f"the array does not tell its device ({error}): give a numpy array, or a tensor with memory on the "
+                         "CPU") from error
+
+
+def _without_mask(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """The plain values, and where no band is masked, (rows, cols) bool; None where nothing is."""
+    if not isinstance(values, np.ma.MaskedArray):
+        return values, None
+    mask = np.ma.getmask(values)
+    if mask is np.ma.nomask or values.dtype.names:
+        return values.data, None
+    return values.data, ~(mask.any(axis=0) if mask.ndim == 3 else mask)
+
+
+def _both(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
+    return other if one is None else one if other is None else (one != 0) & other
+
+
+def _storable(values: np.ndarray) -> np.ndarray:
+    if not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
+    if values.dtype == np.float16:
+        return values.astype(np.float32)
+    if values.dtype.name not in STORED_DTYPES:
+        raise ArrayError(f"array of dtype {values.dtype}: use one of float16, {', '.join(STORED_DTYPES)}")
+    return values
+
+
+def _as_mask(valid: object, shape: tuple[int, int]) -> np.ndarray:
+    mask = _as_host_array(valid)
+    if isinstance(mask, np.ma.MaskedArray):
+        mask = mask.filled(0)
+    if mask.shape != shape or mask.dtype not in (np.dtype(bool), np.dtype(np.uint8)):
+        raise ArrayError(f"valid of shape {mask.shape} and dtype {mask.dtype}: it must be bool or uint8 of the scene's shape "
+                         f"{shape}, nonzero = valid")
+    return mask
+
+
+def _axis_hint(shape: tuple[int, ...], bands: int) -> str:
+    return "; the bands seem to come last, use numpy.moveaxis(array, -1, 0)" if len(shape) == 3 and shape[-1] == bands else ""

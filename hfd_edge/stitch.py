@@ -1,0 +1,78 @@
+"""Tiles to finished rows, by crop: every scene pixel is taken from the one tile that owns it; nothing is blended.
+
+The network's logits leave at their own stride; `finish` up-samples them (bilinear, half-pixel), takes the best class and
+drops the halo in one pass, so logits at full resolution never exist.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hfd_edge import _native
+from hfd_edge.errors import EngineError, GridError
+from hfd_edge.spec import NODATA_LABEL
+from hfd_edge.tiles import Strip, Tile
+
+STATUS_NODATA = 1       # what gather writes into the validity plane for a pixel without value
+
+
+@dataclass(slots=True)
+class PixelCounts:
+    """What became of the pixels written so far."""
+
+    written: int = 0
+    nodata: int = 0
+    nan: int = 0            # pixels where the engine answered NaN; they carry NODATA_LABEL and are reported, never hidden
+    tiles_run: int = 0
+    tiles_empty: int = 0    # tiles without one valid pixel in their core: labelled nodata without asking the engine
+
+
+class StripStitcher:
+    """Collects the tiles of one strip into its rows; refuses a strip whose tiles do not add up to its pixels."""
+
+    def __init__(self, strip: Strip, cols: int, logit_stride: int, confidence: bool, counts: PixelCounts) -> None:
+        self.labels = np.empty((strip.rows, cols), np.uint8)
+        self.confidence = np.empty((strip.rows, cols), np.uint8) if confidence else None
+        self._strip, self._cols, self._stride, self._counts = strip, cols, logit_stride, counts
+        self._written = 0
+
+    def put(self, tile: Tile, logits: np.ndarray, status: np.ndarray, threads: int) -> None:
+        """Finish one tile: logits (classes, rows / s, cols / s) float32 and status (rows, cols) uint8 of its input."""
+        window = self._window(tile)
+        expected = (tile.in_rows // self._stride, tile.in_cols // self._stride)
+        if logits.shape[1:] != expected:
+            raise EngineError(f"the engine gave logits of {logits.shape[1:]} for the tile at row {tile.row}, column {tile.col}: "
+                              f"with a logit "
+                              f"stride of {self._stride} its input of {tile.in_rows} x {tile.in_cols} needs {expected}; the "
+                              f"spec and the graph differ")
+        confidence = None if self.confidence is None else self.confidence[window]
+        nodata, nan = _native.finish(logits, self._stride, status, tile.crop, self.labels[window], confidence, threads)
+        self._count(tile, nodata, nan)
+        self._counts.tiles_run += 1
+
+    def put_empty(self, tile: Tile) -> None:
+        """Mark a tile whose core holds no valid pixel."""
+        window = self._window(tile)
+        self.labels[window] = NODATA_LABEL
+        if self.confidence is not None:
+            self.confidence[window] = NODATA_LABEL
+        self._count(tile, tile.rows * tile.cols, 0)
+        self._counts.tiles_empty += 1
+
+    def check_complete(self) -> None:
+        """Raise GridError unless every pixel of the strip was written exactly once."""
+        if self._written != self.labels.size:
+            raise GridError(f"strip at row {self._strip.row}: {self._written} of {self.labels.size} pixels were written: every "
+                            f"pixel belongs to "
+                            "exactly one tile; the grid is broken, please report it with the scene's size and tile")
+
+    def _window(self, tile: Tile) -> tuple[slice, slice]:
+        return slice(0, tile.rows), slice(tile.col, tile.col + tile.cols)
+
+    def _count(self, tile: Tile, nodata: int, nan: int) -> None:
+        self._written += tile.rows * tile.cols
+        self._counts.written += tile.rows * tile.cols
+        self._counts.nodata += nodata
+        self._counts.nan += nan

@@ -1,0 +1,37 @@
+"""From file to file, peak memory depends on a scene's width and tile, not on its height; GDAL's cache is bounded by us."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hfd_edge.raster import RasterProfile, write_raster
+from tests.engines import random_engine
+
+ROOT = Path(__file__).resolve().parent.parent
+COLS = 4096
+CHILD = """
+import sys
+from hfd_edge.raster_run import RasterOptions
+from hfd_edge.segmenter import Segmenter
+from tests.peak import peak_kib
+with Segmenter(sys.argv[1], memory=256 << 20, threads=2) as segmenter:
+    segmenter.run_raster(sys.argv[2], sys.argv[3], RasterOptions(unit="dn", confidence=sys.argv[3] + ".c.tif"))
+print(peak_kib())
+"""
+
+
+def peak_of_a_run(folder, rows):
+    strip = (np.add.outer(np.arange(512), np.arange(COLS)) % 7).astype(np.float32)[np.newaxis]
+    write_raster(folder / f"{rows}.tif", ((row, strip) for row in range(0, rows, 512)), RasterProfile(rows, COLS, 1, "float32"))
+    words = [sys.executable, "-c", CHILD, str(folder / "random.engine"), str(folder / f"{rows}.tif"), str(folder / f"{rows}-map.tif")]
+    return int(subprocess.run(words, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
+
+
+@pytest.mark.slow
+def test_a_raster_ten_times_taller_peaks_within_five_per_cent(tmp_path):
+    random_engine(tmp_path / "random.engine", bands=1)
+    short, tall = peak_of_a_run(tmp_path, 4096), peak_of_a_run(tmp_path, 40960)
+    assert tall <= 1.05 * short, f"{short} KiB for 4096 rows, {tall} KiB for 40960"

@@ -1,0 +1,90 @@
+"""Read-ahead and write-behind: same order, every error, no thread left over."""
+
+import threading
+import time
+
+import pytest
+
+from hfd_edge.pipeline import WriteBehind, prefetch
+
+
+def numbers(upto, fail_at=None):
+    for i in range(upto):
+        if i == fail_at:
+            raise OSError(f"row {i} cannot be read")
+        yield i
+
+
+def test_prefetch_keeps_the_order_and_ends():
+    assert list(prefetch(numbers(100), depth=3)) == list(range(100))
+
+
+def test_prefetch_raises_the_error_where_it_happened():
+    got = []
+    with pytest.raises(OSError, match="row 5 cannot be read"):
+        for item in prefetch(numbers(10, fail_at=5)):
+            got.append(item)
+    assert got == [0, 1, 2, 3, 4]
+
+
+def test_prefetch_runs_ahead_by_its_depth_and_not_further():
+    made = []
+
+    def items():
+        for i in range(10):
+            made.append(i)
+            yield i
+
+    ahead = prefetch(items(), depth=2)
+    assert next(ahead) == 0
+    time.sleep(0.3)
+    assert len(made) <= 1 + 2 + 1       # taken, waiting, and one in the hand
+    ahead.close()
+
+
+def test_leaving_the_loop_early_stops_the_thread():
+    for item in prefetch(numbers(10**9)):
+        if item == 3:
+            break
+    assert not [t for t in threading.enumerate() if t.name == "hfd-read-ahead" and t.is_alive()] or _gone("hfd-read-ahead")
+
+
+def _gone(name):
+    deadline = time.time() + 5
+    while time.time() < deadline:
+        if not any(t.name == name for t in threading.enumerate()):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_write_behind_writes_everything_in_order():
+    written = []
+    with WriteBehind(lambda a, b: written.append((a, b))) as behind:
+        for i in range(50):
+            behind.put(i, -i)
+    assert written == [(i, -i) for i in range(50)]
+
+
+def test_write_behind_hands_over_the_first_error_and_writes_nothing_after_it():
+    written = []
+
+    def write(i):
+        if i == 3:
+            raise OSError("disk full")
+        written.append(i)
+
+    with pytest.raises(OSError, match="disk full"):
+        with WriteBehind(write) as behind:
+            for i in range(50):
+                behind.put(i)
+    assert written == [0, 1, 2]
+    assert _gone("hfd-write-behind")
+
+
+def test_an_error_in_the_block_wins_and_ends_the_thread():
+    with pytest.raises(KeyError):
+        with WriteBehind(lambda i: None) as behind:
+            behind.put(1)
+            raise KeyError("engine failed")
+    assert _gone("hfd-write-behind")

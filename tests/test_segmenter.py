@@ -1,0 +1,343 @@
+"""Segmenter.run: what goes in, what comes out, what is refused."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import hfd_edge
+from hfd_edge.device import available_memory_bytes
+from hfd_edge.errors import ArrayError, DeviceError, EngineError, GridError, HfdError, PackageError, RadiometryError
+from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.segmenter import Segmenter
+from hfd_edge.source import ArraySource
+from tests.engines import Graph, levels_engine, make_spec, plain_input, random_engine, write_engine
+
+DB = {"unit": "db", "floor": -35.0, "clip": ((-35.0, 5.0), (-35.0, 5.0)), "mean": (-12.0, -18.0), "std": (5.0, 5.5)}
+
+
+@pytest.fixture(scope="module")
+def db_engine(tmp_path_factory):
+    return random_engine(tmp_path_factory.mktemp("engine") / "db.engine", input=plain_input(2, **DB))
+
+
+@pytest.fixture(scope="module")
+def power():
+    return np.random.default_rng(0).gamma(4.4, 0.05 / 4.4, size=(2, 70, 90)).astype(np.float32)
+
+
+def test_one_scene_in_every_unit_gives_the_same_map(db_engine, power):
+    with Segmenter(db_engine) as seg:
+        linear = seg.run(power, unit="intensity").labels
+        phase = np.exp(1j * np.random.default_rng(1).uniform(0, 6.28, power.shape))
+        others = {
+            "db": seg.run(10 * np.log10(power), unit="db"), "amplitude": seg.run(np.sqrt(power), unit="amplitude"),
+            "complex": seg.run((np.sqrt(power) * phase).astype(np.complex64)),
+            "10 x db": seg.run(100 * np.log10(power), unit=SourceRadiometry("db", scale=0.1)),
+            "float64": seg.run(power.astype(np.float64), unit="intensity")}
+        dn = seg.run(np.round(np.sqrt(power) * 5000).astype(np.uint16), unit=SourceRadiometry("amplitude", scale=1 / 5000))
+    for name, other in others.items():
+        assert (other.labels != linear).mean() < 1e-3, name       # rounding of the stored form moves a tie at most
+    assert (dn.labels != linear).mean() < 0.01, "rounded to whole numbers"
+    assert len(np.unique(linear)) > 1
+
+
+def test_the_result_is_a_map_with_its_account(db_engine, power, tmp_path):
+    power = power.copy()
+    power[0, :10] = np.nan
+    with hfd_edge.Segmenter(db_engine, threads=2) as seg:
+        result = seg(power, unit="intensity")
+        assert seg.spec.unit == "db" and seg.spec.bands == ("B0", "B1")
+    assert result.labels.dtype == np.uint8 and result.labels.shape == (70, 90)
+    assert np.asarray(result) is result.labels and np.asarray(result, dtype=np.int64).dtype == np.int64
+    assert (result.labels[:10] == 255).all() and (result.confidence[:10] == 255).all()
+    assert result.labels[10:].max() < 5 and result.confidence[10:].max() <= 254
+    assert result.report.nodata_share == pytest.approx(10 / 70)
+    assert set(result.timings) == {"read", "gather", "engine", "finish", "total"} and result.report.mpx_per_s > 0
+    assert result.report.device == "cpu" and result.report.threads == 2
+    result.save(tmp_path / "map.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "map.npy"), result.labels)
+    result.save(tmp_path / "UPPER.NPY")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["UPPER.NPY", "map.npy"]
+    with pytest.raises(ValueError, match="needs a copy"):
+        result.__array__(np.int64, copy=False)
+    with pytest.raises(ArrayError, match="cannot save labels as .png"):
+        result.save(tmp_path / "map.png")
+    with pytest.raises(HfdError, match="exists"):
+        result.save(tmp_path / "map.npy")
+
+
+def test_confidence_is_the_largest_softmax(tmp_path):
+    with Segmenter(levels_engine(tmp_path / "levels.engine", 3)) as seg:
+        result = seg.run(np.array([[0.0, 0.5, 1.0, 2.0]], np.float32), unit="dn")
+        logits = -(np.array([0.0, 0.5, 1.0, 2.0])[None] - np.arange(3)[:, None]) ** 2
+        softmax = np.exp(logits) / np.exp(logits).sum(axis=0)
+        np.testing.assert_array_equal(result.confidence[0], np.floor(254 * softmax.max(axis=0) + 0.5))
+        assert result.labels[0].tolist() == [0, 0, 1, 2], "a tie goes to the lowest class"
+        assert seg.run(np.zeros((3, 3), np.float32), unit="dn", confidence=False).confidence is None
+
+
+def test_a_mask_is_nodata_and_its_pixels_are_not_read(db_engine, power):
+    valid = np.ones(power.shape[1:], bool)
+    valid[20:30, 20:60] = False
+    poisoned = power.copy()
+    poisoned[:, ~valid] = 1e9
+    with Segmenter(db_engine) as seg:
+        clean, poison = (seg.run(p, unit="intensity", valid=valid).labels for p in (power, poisoned))
+    np.testing.assert_array_equal(clean, poison)
+    assert ((clean == 255) == ~valid).all()
+
+
+def test_what_a_masked_array_hides_is_nodata(db_engine, power):
+    decibels = 10 * np.log10(power)
+    hidden = np.zeros(power.shape, bool)
+    hidden[0, 5:9], hidden[1, :, 20:30] = True, True
+    valid = np.ones(power.shape[1:], bool)
+    valid[60:] = False
+    with Segmenter(db_engine) as seg:
+        holes = np.where(hidden.any(axis=0), np.nan, decibels)
+        for fill in (-9999, -12):
+            masked = np.ma.masked_array(np.where(hidden, np.float32(fill), decibels), hidden)
+            np.testing.assert_array_equal(seg.run(masked, unit="db").labels, seg.run(holes, unit="db").labels)
+            np.testing.assert_array_equal(seg.run(masked, "db", valid).labels, seg.run(holes, "db", valid).labels)
+        plain = np.ma.masked_array(decibels)
+        np.testing.assert_array_equal(seg.run(plain, unit="db").labels, seg.run(decibels, unit="db").labels)
+
+
+def test_an_array_without_a_valid_pixel_is_all_nodata_and_never_reaches_the_engine(db_engine):
+    with Segmenter(db_engine) as seg:
+        result = seg.run(np.full((2, 40, 40), np.nan, np.float32))
+    assert (result.labels == 255).all() and result.report.tiles_run == 0 and result.report.nodata_share == 1
+
+
+class Foreign:
+    """An array that is not numpy's, with the array interface alone."""
+
+    def __init__(self, array):
+        self.__array_interface__ = array.__array_interface__
+        self._keep = array
+
+
+class OnDevice:
+    def __dlpack_device__(self):
+        return 2, 0
+
+
+@pytest.mark.parametrize("dress", [
+    lambda a: Foreign(np.ascontiguousarray(a)), lambda a: a[:, ::-1][:, ::-1], lambda a: np.asfortranarray(a), lambda a: a.astype(">f4"),
+    lambda a: np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 0, -1)), -1, 0)], ids=["interface", "reversed", "fortran", "big endian", "bands last"])
+def test_any_memory_gives_the_same_map(db_engine, power, dress):
+    with Segmenter(db_engine) as seg:
+        np.testing.assert_array_equal(seg.run(dress(power), unit="intensity").labels, seg.run(power, unit="intensity").labels)
+
+
+@pytest.mark.parametrize("array, error, words", [
+    (np.zeros((3, 8, 8), np.float32), ArrayError, r"shape \(3, 8, 8\).*takes \(2, rows, cols\)"),
+    (np.zeros((8, 8, 2), np.float32), ArrayError, "moveaxis"), (np.zeros((8, 8), np.float32), ArrayError, "bands first"),
+    (np.zeros((2, 0, 8), np.float32), ArrayError, "at least one pixel"), (np.zeros((2, 8, 8), np.int64), ArrayError, "dtype int64"),
+    (np.zeros((2, 8, 8), bool), ArrayError, "dtype bool"), ("scene.tif", ArrayError, r"shape \(\)"), (OnDevice(), DeviceError, "copy it to the host")])
+def test_what_is_no_scene_is_refused(db_engine, array, error, words):
+    with Segmenter(db_engine) as seg, pytest.raises(error, match=words):
+        seg.run(array)
+
+
+@pytest.mark.parametrize("values, unit, words", [
+    (lambda p: 10 * np.log10(p), "intensity", "below 0.*declare unit=db"), (lambda p: p, "db", "linear power or amplitude"),
+    (lambda p: p * 1e6, "intensity", "digital numbers.*calibration factor"), (lambda p: np.sqrt(p) * 5000, "amplitude", "digital numbers"),
+    (lambda p: np.where(p > 0.05, -9999, 10 * np.log10(p)), "db", "undeclared nodata"), (lambda p: p, "dn", "convert to nothing"),
+    (lambda p: (100 * np.log10(p)).astype(np.int16), "db", "10 x dB integers: --scale 0.1"),
+    (lambda p: (p * 255).astype(np.uint8), "amplitude", "display stretch"), (lambda p: p, "complex", "declare unit=intensity"),
+    (lambda p: p.astype(np.complex64), "amplitude", "declare unit=complex"), (lambda p: p, "watts", "not known: use intensity")])
+def test_values_that_contradict_their_unit_are_refused_with_the_way_out(db_engine, power, values, unit, words):
+    with Segmenter(db_engine) as seg, pytest.raises(RadiometryError, match=words):
+        seg.run(values(power), unit=unit)
+
+
+def test_two_threads_may_call_one_segmenter(db_engine, power):
+    scenes = [power * f for f in (1.0, 0.3, 3.0, 0.1)]
+    with Segmenter(db_engine, tile=104) as seg:
+        alone = [seg.run(s, unit="intensity").labels for s in scenes]
+        together = [None] * len(scenes)
+
+        def work(i):
+            together[i] = seg.run(scenes[i], unit="intensity").labels
+
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(len(scenes))]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+    for a, b in zip(alone, together):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nan_answers_are_counted_and_never_a_class(tmp_path):
+    graph = Graph(1)
+    graph.op("Sqrt", graph.x)                                   # of a negative pixel: NaN
+    graph.conv(np.array([1.0, -1.0]).reshape(2, 1, 1, 1))
+    path = write_engine(tmp_path / "nan.engine", graph.serialize(), make_spec(1, 2, 1, 1, 0), golden=np.ones((1, 64, 64), np.float32))
+    with Segmenter(path) as seg:
+        result = seg.run(np.array([[4.0, -1.0, 9.0]], np.float32), unit="dn")
+    assert result.labels.tolist() == [[0, 255, 0]] and result.report.nan_pixels == 1 and result.report.nodata_share == 0
+
+
+def test_a_container_with_little_memory_left_lowers_the_budget(tmp_path, monkeypatch):
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("700000\n")
+    (tmp_path / "memory.stat").write_text("anon 500000\ninactive_file 200000\n")
+    monkeypatch.setattr("hfd_edge.device._CGROUP_MEMORY", tmp_path)
+    assert available_memory_bytes() == 500_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_memory_bytes() > 500_000
+
+
+def test_a_closed_segmenter_says_so(db_engine, power):
+    with Segmenter(db_engine) as seg:
+        pass
+    with pytest.raises(EngineError, match="is closed: open the package again"):
+        seg.run(power, unit="intensity")
+
+
+def test_an_engine_trained_on_filtered_pixels_is_not_fed_unfiltered_ones(tmp_path):
+    path = random_engine(tmp_path / "lee.engine", input=plain_input(2, speckle_filter="lee"))
+    with pytest.raises(RadiometryError, match="speckle_filter='lee'"):
+        Segmenter(path)
+
+
+def test_an_engine_that_answers_otherwise_than_at_export_is_not_used(tmp_path, monkeypatch):
+    path = random_engine(tmp_path / "random.engine")
+    from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
+
+    honest = OnnxRuntimeEngine.infer
+    monkeypatch.setattr(OnnxRuntimeEngine, "infer", lambda self, batch: honest(self, batch)[:, ::-1])
+    with pytest.raises(PackageError, match="answers the golden tile otherwise"):
+        Segmenter(path)
+
+
+@pytest.mark.parametrize("arguments, error, words", [
+    ({"device": "cuda:0"}, DeviceError, "does not fall back in silence"), ({"device": "gpu"}, DeviceError, "use 'auto', 'cpu' or 'cuda:0'"),
+    ({"threads": 0}, DeviceError, "threads=0"), ({"threads": 2.0}, DeviceError, "whole number")])
+def test_a_device_that_is_not_there_is_an_error(db_engine, arguments, error, words):
+    with pytest.raises(error, match=words):
+        Segmenter(db_engine, **arguments)
+
+
+@pytest.mark.parametrize("arguments, words", [({"tile": 50}, "tile=50"), ({"halo": 3}, "halo=3"), ({"batch": 0}, "batch=0"), ({"memory": -1}, "memory=-1")])
+def test_an_impossible_plan_is_an_error_before_any_work(db_engine, power, arguments, words):
+    with Segmenter(db_engine, **arguments) as seg, pytest.raises((GridError, DeviceError), match=words):
+        seg.run(power, unit="intensity")
+
+
+def test_a_failing_engine_names_the_tile(db_engine, power, monkeypatch):
+    with Segmenter(db_engine, tile=104) as seg:
+        calls = []
+
+        def infer(batch):
+            calls.append(1)
+            if len(calls) == 3:
+                raise EngineError("out of memory")
+            return honest(batch)
+
+        honest = seg._engine.infer
+        monkeypatch.setattr(seg._engine, "infer", infer)
+        with pytest.raises(EngineError, match=r"tile at row \d+, column \d+ \(104 x 104 with halo\): out of memory"):
+            seg.run(np.tile(power, (1, 3, 3)), unit="intensity")
+
+
+def test_after_a_failure_nobody_reads_the_source_any_more(db_engine, power, monkeypatch):
+    """The caller closes the source next, while the traceback still holds every generator of the run."""
+    source = ArraySource(np.tile(power, (1, 12, 1)), 2)
+    with Segmenter(db_engine, tile=104) as seg:
+        def infer(batch):
+            raise EngineError("out of memory")
+
+        monkeypatch.setattr(seg._engine, "infer", infer)
+        with pytest.raises(EngineError) as caught:
+            seg.run_source(source, SourceRadiometry("intensity"), lambda *_: None)
+        assert caught.value.__traceback__ is not None
+        assert not [t for t in threading.enumerate() if t.name in ("hfd-read-ahead", "hfd-write-behind")]
+
+
+def test_the_spec_and_the_graph_must_agree(tmp_path):
+    graph = Graph(1)
+    graph.conv(np.ones((2, 1, 1, 1)), stride=2)
+    with pytest.raises((PackageError, EngineError)):
+        Segmenter(write_engine(tmp_path / "wrong.engine", graph.serialize(), make_spec(1, 2, 4, 4, 4)))
+
+
+def test_what_a_masked_array_masks_is_not_valid(db_engine, power):
+    mask = np.zeros(power.shape, bool)
+    mask[1, :20, 5:] = True                                     # in one band only
+    with Segmenter(db_engine) as seg:
+        expected = seg.run(power, unit="intensity", valid=~mask[1]).labels
+        assert (expected[:20, 5:] == 255).all() and (expected[20:] != 255).all()
+        masked = np.ma.array(power, mask=mask)
+        for scene in (masked, list(masked), masked[:, ::-1, ::-1][:, ::-1, ::-1]):
+            np.testing.assert_array_equal(seg.run(scene, unit="intensity").labels, expected)
+        valid = np.ma.array(np.ones(mask[1].shape, bool), mask=mask[1])
+        np.testing.assert_array_equal(seg.run(power, unit="intensity", valid=valid).labels, expected)
+        both = seg.run(masked, unit="intensity", valid=np.arange(70)[:, None].repeat(90, 1) < 60).labels
+        assert (both[60:] == 255).all() and ((both[:60] == 255) == (expected[:60] == 255)).all()
+
+
+def test_numpy_integers_are_whole_numbers(db_engine, power):
+    with Segmenter(db_engine, tile=104) as plain, Segmenter(
+            db_engine, tile=np.int64(104), halo=np.int32(plain.spec.halo_px), batch=np.int64(2), memory=np.int64(1 << 29), threads=np.int8(2)) as seg:
+        np.testing.assert_array_equal(seg.run(power, unit="intensity").labels, plain.run(power, unit="intensity").labels)
+
+
+@pytest.mark.parametrize("arguments", [{"tile": None}, {"tile": 104.0}, {"batch": True}, {"memory": True}, {"device": None}, {"device": 0}])
+def test_what_is_no_option_is_refused_by_name(db_engine, power, arguments):
+    with pytest.raises(HfdError, match=f"{[*arguments][0]}={[*arguments.values()][0]}"):
+        Segmenter(db_engine, **arguments).run(power, unit="intensity")
+
+
+def test_a_tensor_without_memory_and_a_broken_array_interface_are_refused(db_engine):
+    class Broken:
+        def __dlpack_device__(self):
+            raise ValueError("no device")
+
+        def __array__(self, *_, **__):
+            raise AttributeError("no array")
+
+    with Segmenter(db_engine) as seg:
+        with pytest.raises(ArrayError, match="does not tell its device .no device"):
+            seg.run(Broken())
+        del Broken.__dlpack_device__
+        with pytest.raises(ArrayError, match="cannot be read as an array .no array"):
+            seg.run(Broken())
+        with pytest.raises(ArrayError, match="dtype int64"):
+            seg.run(np.zeros((2, 8, 8), ">i8"))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("values, unit", [(1e300, "amplitude"), (1.7e308, "intensity"), (1e300 + 1e300j, "complex")])
+def test_infinite_power_is_refused_in_words_alone(db_engine, values, unit):
+    with Segmenter(db_engine) as seg, pytest.raises(RadiometryError, match="mean power of the sampled values is inf"):
+        seg.run(np.full((2, 70, 90), values), unit=unit)
+
+
+@pytest.mark.parametrize("field", [{"nodata": 5}, {"nodata": ("a",)}, {"scale": "x"}, {"scale": None}, {"scale": 10**400}, {"offset": 1j}])
+def test_a_declaration_that_is_no_number_is_refused_by_name(field):
+    with pytest.raises(RadiometryError, match=f"{[*field][0]}=.*it must be"):
+        SourceRadiometry("db", **field)
+
+
+def test_labels_are_saved_under_the_name_that_was_given_or_not_at_all(db_engine, power, tmp_path):
+    with Segmenter(db_engine) as seg:
+        result = seg.run(power, unit="intensity")
+    result.save(tmp_path / "MAP.NPY")
+    np.testing.assert_array_equal(np.load(tmp_path / "MAP.NPY"), result.labels)
+    with pytest.raises(HfdError, match="exists"):
+        result.save(tmp_path / "MAP.NPY")
+    with pytest.raises(HfdError, match="mkdir"):
+        result.save(tmp_path / "none" / "map.npy")
+    with pytest.raises(ValueError, match="copy=False"):
+        result.__array__(np.float32, copy=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["MAP.NPY"]
+
+
+
+def test_another_quantity_than_the_training_datas_is_told(db_engine, power):
+    with Segmenter(db_engine) as seg:
+        assert seg.run(power, unit=SourceRadiometry("intensity", quantity="sigma0")).report.notes == ()
+        (note,) = seg.run(power, unit=SourceRadiometry("intensity", quantity="gamma0")).report.notes
+    assert "gamma0" in note and "sigma0" in note and "not corrected" in note
