@@ -1,0 +1,159 @@
+"""Assembly: checkpoint -> graph -> reach -> parity gate -> package. A step that fails leaves no package behind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hfd_edge.errors import ExportError, ReachError, SpecError
+from hfd_edge.export.activation import activation_bytes_per_px
+from hfd_edge.export.golden import golden_tile
+from hfd_edge.export.measured import Probe, measured_reach
+from hfd_edge.export.onnx import INPUT_NAME, to_onnx
+from hfd_edge.export.parity import Parity, check_parity, open_session
+from hfd_edge.export.reach import bound_reach
+from hfd_edge.network.checkpoint import checkpoint_paths, load_checkpoint
+from hfd_edge.network.hfdnet import HFDNet
+from hfd_edge.spec import ModelSpec
+from hfd_edge.tiles import round_up
+
+GRAPH = "graph-fp32.onnx"
+_TOOLS = ("hfd_edge", "torch", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
+_SPEC_KEYS = ("name", "bands", "input", "classes", "colors")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What may differ from one export of a checkpoint to the next."""
+
+    overwrite: bool = False
+    golden_pixels: np.ndarray | None = None     # (bands, t, t) float32 network input; None = seeded noise
+    filter_halo_px: int = 0                     # halo of the speckle filter named in the checkpoint, added to the reach
+    max_halo_px: int | None = None              # refuse a network whose exact halo is larger; None = any finite halo
+    measure: bool = True                        # run the measurement that must stay within the bound
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What an export made."""
+
+    path: Path
+    spec: ModelSpec
+    parameters: int
+    graph_bytes: int
+    package_bytes: int
+    measured_reach_px: int | None               # None = not measured
+    parity: Parity
+    notes: tuple[str, ...]                      # what differs from what the checkpoint asked for
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready record."""
+        return {**asdict(self), "path": str(self.path), "spec": self.spec.to_dict(), "notes": list(self.notes)}
+
+    def __str__(self) -> str:
+        spec, measured = self.spec, "" if self.measured_reach_px is None else f", measured {self.measured_reach_px}"
+        lines = (f"{self.path}: {self.package_bytes / 1e6:.2f} MB, {self.parameters / 1e6:.2f} M parameters",
+                 f"reach {spec.reach_px} px (bound{measured}), exact halo {spec.halo_px} px, stride {spec.stride_px}, "
+                 f"logits at {spec.logit_stride_px}, tile {spec.tile_px} px, {spec.activation_bytes_per_px} B/px of activations",
+                 f"parity FP32: {self.parity.flips} of {self.parity.cells} labels flip, largest difference "
+                 f"{self.parity.max_error:.1e} of {self.parity.max_logit:.1f}, {self.parity.close_calls} close calls")
+        return "\n".join((*lines, *self.notes))
+
+
+def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
+                   options: ExportOptions | None = None) -> ExportReport:
+    """Turn a checkpoint into a package with an FP32 graph.
+
+    Args:
+        checkpoint: NAME.safetensors, NAME.json or NAME.
+        output: the package to write.
+        options: see ExportOptions.
+    Raises:
+        CheckpointError: the checkpoint is missing, damaged or incomplete.
+        ReachError: the reach of the network is unbounded, or its exact halo above max_halo_px.
+        ExportError: `output` exists and overwrite is off, or the checkpoint's spec or the golden pixels are refused.
+        GateError: the graph does not say what the network says.
+        PackageError: `output` cannot be written.
+    """
+    from hfd_edge.package import Golden, write_package
+    options, output = options or ExportOptions(), Path(output)
+    if output.exists() and not options.overwrite:
+        raise ExportError(f"{output} exists: an export replaces nothing by itself; use overwrite, or another name")
+    net, part, training = load_checkpoint(checkpoint)
+    part = _checked(part, net)
+    graph = to_onnx(net)
+    spec, notes = _make_spec(net, part, graph, options)
+    measured = _measure(graph, spec) if options.measure else None
+    pixels = golden_tile(options.golden_pixels, spec.input, spec.stride_px)
+    parity, labels = check_parity(net, graph, pixels)
+    provenance = {"checkpoint": _hashes(checkpoint), "network": net.config.to_dict(), "training": training, "tools": _versions(),
+                  "parity": {GRAPH: parity.to_dict()}, "measured_reach_px": measured}
+    write_package(output, spec, {GRAPH: graph}, Golden(pixels, {GRAPH: labels}), provenance, overwrite=options.overwrite)
+    return ExportReport(output, spec, sum(p.numel() for p in net.parameters()), len(graph), output.stat().st_size, measured,
+                        parity, tuple(notes))
+
+
+def _checked(part: dict[str, Any], net: HFDNet) -> dict[str, Any]:
+    missing = [key for key in _SPEC_KEYS if key not in part]
+    if missing or not isinstance(part["input"], dict):
+        raise ExportError(f"the checkpoint's spec lacks {', '.join(missing) or 'the fields of input'}: {', '.join(_SPEC_KEYS)} "
+                          "are needed; save the checkpoint again")
+    config = net.config
+    if (len(part["bands"]), len(part["classes"])) != (config.in_bands, config.classes):
+        raise ExportError(f"the checkpoint's spec names {len(part['bands'])} bands and {len(part['classes'])} classes, its "
+                          f"network has {config.in_bands} and {config.classes}: they must agree; save the checkpoint again")
+    return part
+
+
+def _make_spec(net: HFDNet, part: dict[str, Any], graph: bytes, options: ExportOptions) -> tuple[ModelSpec, list[str]]:
+    stride = net.stride_px
+    if (filter_name := part["input"].get("speckle_filter", "none")) != "none" and options.filter_halo_px < 1:
+        raise ExportError(f"the network was trained on pixels filtered by {filter_name!r}: the exact halo needs the filter's; "
+                          "give filter_halo_px, its window's radius")
+    reach = bound_reach(graph, stride, net.logit_stride_px).reach_px
+    halo = round_up(reach + options.filter_halo_px, stride)
+    if options.max_halo_px is not None and halo > options.max_halo_px:
+        raise ReachError(f"exact halo {halo} px (reach {reach}) is above max_halo_px={options.max_halo_px}: "
+                         "use a smaller max_stride or a shallower encoder")
+    asked, notes = part.get("tile_px", 512), []
+    tile = round_up(asked, stride) if asked > 2 * halo else round_up(4 * halo, stride)
+    if tile != asked:
+        notes.append(f"tile_px={asked} of the checkpoint became {tile}: a multiple of {stride} above twice the halo of {halo}")
+    try:
+        record = {**{key: part[key] for key in _SPEC_KEYS}, "pixel_spacing_m": part.get("pixel_spacing_m")}
+        memory = activation_bytes_per_px(graph, net.config.in_bands, stride)
+        return ModelSpec.from_dict({**record, "stride_px": stride, "logit_stride_px": net.logit_stride_px, "reach_px": reach,
+                                    "halo_px": halo, "tile_px": tile, "activation_bytes_per_px": memory}), notes
+    except SpecError as error:
+        raise ExportError(f"the checkpoint's spec is refused: {error}") from error
+
+
+def _measure(graph: bytes, spec: ModelSpec) -> int:
+    session = open_session(graph)
+    side = round_up(2 * spec.reach_px + 3 * spec.stride_px, spec.stride_px)
+    probe = Probe(len(spec.bands), spec.stride_px, spec.logit_stride_px, side)
+    measured = measured_reach(lambda pixels: session.run(None, {INPUT_NAME: pixels})[0], probe)
+    if measured > spec.reach_px:
+        raise ReachError(f"measured reach {measured} px is above the bound of {spec.reach_px} px: the graph uses an operator "
+                         "in a way the bound does not know; no package was written; report the encoder")
+    return measured
+
+
+def _hashes(checkpoint: str | os.PathLike) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in checkpoint_paths(checkpoint)}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for tool in _TOOLS:
+        try:
+            found[tool] = version(tool)
+        except PackageNotFoundError:
+            found[tool] = "not installed (run from a checkout)"
+    return found
