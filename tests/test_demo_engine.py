@@ -1,0 +1,57 @@
+"""The shipped demo engine: small, exact, and better than any classifier of single pixels."""
+
+from importlib.resources import files
+
+import numpy as np
+import pytest
+
+from hfd_edge.measure.accuracy import Confusion, share_closed
+from hfd_edge.measure.pixel_bayes import PixelBayes
+from hfd_edge.package import Package
+from hfd_edge.segmenter import Segmenter
+from hfd_edge.simulate import Scene, SceneConfig
+
+ENGINE = files("hfd_edge") / "data" / "demo.engine"
+UNSEEN_SEED = 424242            # far from every seed of training and of its own evaluation
+
+
+@pytest.fixture(scope="module")
+def window():
+    return Scene(SceneConfig(700, 900, seed=UNSEEN_SEED)).window(0, 0, 700, 900, eo=False)
+
+
+def miou(classes, truth, answer):
+    confusion = Confusion(classes)
+    confusion.add(truth, answer)
+    return confusion.result().miou
+
+
+def test_it_is_small_and_its_exact_halo_can_be_afforded():
+    assert ENGINE.stat().st_size < 8e6
+    with Package.open(ENGINE) as package:
+        assert package.spec.halo_px <= 160 and package.spec.stride_px <= 16
+        assert package.spec.halo_px >= package.spec.reach_px > 0
+        assert "simulated" in str(package.manifest["provenance"]), "the file itself says what it was trained on"
+
+
+def test_three_tilings_with_the_exact_halo_give_identical_maps(window):
+    maps = []
+    for tile in (1312, 512, (448, 704)):
+        with Segmenter(ENGINE, tile=tile, halo="exact") as seg:
+            result = seg.run(window.sar, unit="intensity")
+        assert result.halo == "exact"
+        maps.append(result)
+    assert maps[0].report.tiles_run < maps[1].report.tiles_run
+    for other in maps[1:]:
+        np.testing.assert_array_equal(other.labels, maps[0].labels)
+        np.testing.assert_array_equal(other.confidence, maps[0].confidence)
+
+
+def test_it_closes_at_least_four_fifths_of_the_way_from_single_pixels_to_perfect(window):
+    pixel = PixelBayes.fit(window.config)
+    with Segmenter(ENGINE) as seg:
+        labels = seg.run(window.sar, unit="intensity", confidence=False).labels
+    classes = seg.spec.classes
+    bayes, ours = (miou(classes, window.labels, guess) for guess in (pixel.classify(window.sar), labels))
+    assert 0.3 < bayes < 0.8, "the scene is neither trivial nor hopeless for single pixels"
+    assert share_closed(ours, bayes) >= 0.8, f"Bayes {bayes:.3f}, demo engine {ours:.3f}"
