@@ -1,0 +1,61 @@
+"""`hfd-edge inspect`: what is in an .engine file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hfd_edge.cli.report import print_json, print_lines, printable
+
+
+def inspect(
+    engine: Annotated[Path, typer.Argument(metavar="ENGINE", help="The .engine file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one line of JSON.")] = False,
+) -> None:
+    """Show the spec, members, hashes and provenance of an .engine file; every hash is checked.
+
+    hfd-edge inspect model.engine
+    """
+    from hfd_edge.package import Package
+
+    with Package.open(engine) as package:
+        members = {name: len(package.read(name)) for name in package.names}
+        if as_json:
+            print_json({"path": str(engine), "engine_hash": package.engine_hash, "manifest": package.manifest,
+                        "member_bytes": members})
+            return
+        spec = package.spec
+        source = spec.input
+        print_lines({
+            "engine": f"{spec.name}, format {'.'.join(map(str, package.manifest['format_version']))}",
+            "hash": package.engine_hash,
+            "bands": f"{', '.join(spec.bands)}; {source.quantity} in {source.unit}, looks {source.looks or 'not stated'}",
+            "classes": ", ".join(f"{value} {name}" for value, name in enumerate(spec.classes)),
+            "pixels": f"{spec.pixel_spacing_m:g} m" if spec.pixel_spacing_m else "spacing not stated",
+            "input": f"mean {_list(source.mean)}, std {_list(source.std)}, floor {source.floor}, clip {source.clip}, filter "
+            f"{source.speckle_filter}",
+            "stride": f"{spec.stride_px} px, logits every {spec.logit_stride_px} px",
+            "halo": f"exact {spec.halo_px} px (reach {spec.reach_px} px), bounded {spec.halo_bounded_px or 'not measured'}",
+            "tile": f"{spec.tile_px} px in training, {spec.activation_bytes_per_px or 'unknown'} bytes of working memory per "
+            "pixel"})
+        typer.echo("members")
+        for name, size in members.items():
+            digest = package.manifest["members"].get(name, {}).get("sha256", package.engine_hash)
+            typer.echo(f"  {size:>10}  {digest}  {name}")
+        typer.echo("provenance")
+        _print_tree(package.manifest["provenance"], 2)
+
+
+def _list(values: tuple[float, ...]) -> str:
+    return "[" + ", ".join(f"{v:.6g}" for v in values) + "]"
+
+
+def _print_tree(record: Any, indent: int) -> None:
+    for key, value in record.items():
+        if isinstance(value, dict) and value:
+            typer.echo(printable(f"{'':{indent}}{key}"))
+            _print_tree(value, indent + 2)
+        else:
+            typer.echo(printable(f"{'':{indent}}{key}: {value}"))

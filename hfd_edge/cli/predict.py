@@ -1,0 +1,188 @@
+"""`hfd-edge predict`: a raster and an engine become a map."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hfd_edge.cli.report import accuracy_lines, print_json, print_lines, progress_bar, run_lines
+from hfd_edge.errors import EngineError, RasterError
+from hfd_edge.spec import NODATA_LABEL, Unit
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hfd_edge.measure.accuracy import Accuracy
+    from hfd_edge.raster import RasterSource
+    from hfd_edge.raster_run import RasterOptions
+    from hfd_edge.segmenter import Segmenter
+
+_FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_INTEGER = r"-?[0-9]{1,18}"                 # what is longer is no number of pixels or bands and stays a word, to be refused
+
+
+def predict(  # an option of the command line is an argument here: more than six are meant
+    rasters: Annotated[list[Path], typer.Argument(metavar="RASTER", help="The scene; or one file per band, all on one grid.")],
+    engine: Annotated[Path, typer.Argument(metavar="ENGINE", help="The .engine file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The map to write: a uint8 GeoTIFF, 255 = nodata.")],
+    unit: Annotated[Unit | None, typer.Option(
+        case_sensitive=False, help="What the pixels are, where the file's tags do not say.")] = None,
+    scale: Annotated[float | None, typer.Option(help="value = stored * SCALE + OFFSET, in UNIT.")] = None,
+    offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
+    nodata: Annotated[list[float] | None,
+                      typer.Option(help="Stored value without meaning, besides the file's own; may be repeated.")] = None,
+    bands: Annotated[str | None, typer.Option(help="Names or numbers from 1, in the network's order: VV,VH or 4,3.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
+    tile: Annotated[str, typer.Option(help="Side of a tile with its halo, in pixels; auto = from the memory.")] = "auto",
+    halo: Annotated[str, typer.Option(help="auto, exact, bounded, or pixels.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="For everything together; default: all cores of this process.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Budget for engine and buffers: 512M, 2G, or bytes.")] = None,
+    confidence: Annotated[Path | None, typer.Option(help="Also write this map: 0..254 for 0..1, 255 = nodata.")] = None,
+    quicklook: Annotated[Path | None, typer.Option(help="Also draw this picture: scene, truth if given, map.")] = None,
+    truth: Annotated[Path | None, typer.Option(
+        help="A map of the same grid in the engine's class numbers to compare with; 255 = not known.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+) -> None:
+    """Segment a raster of any size into a georeferenced map.
+
+    hfd-edge predict scene.tif model.engine -o map.tif --unit db
+    """
+    from hfd_edge.raster_run import RasterOptions
+    from hfd_edge.segmenter import Segmenter
+
+    paths = rasters[0] if len(rasters) == 1 else tuple(rasters)
+    options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands), confidence, overwrite)
+    maps = [output, *([confidence] if confidence else [])]
+    outputs = [*maps, *([quicklook] if quicklook else [])]
+    _check_outputs(maps, quicklook, [*rasters, engine, *([truth] if truth else [])], overwrite)
+    with Segmenter(engine, device, parse_size(tile), halo=parse_size(halo), memory=parse_memory(memory),
+                   threads=threads) as segmenter:
+        if truth:
+            _check_truth(truth, paths, segmenter.spec.classes)
+        with progress_bar("segmenting", quiet or as_json) as progress:
+            report = segmenter.run_raster(paths, output, options, progress)
+        accuracy = compare(truth, output, segmenter.spec.classes) if truth else None
+        if quicklook:
+            _draw(segmenter, paths, options, (truth, output, quicklook))
+    record = {**report.to_dict(), "map": str(output), "accuracy": accuracy.to_dict() if accuracy else None}
+    if as_json:
+        print_json(record)
+    elif not quiet:
+        judged = accuracy_lines(accuracy) if accuracy else {}
+        print_lines({**run_lines(report), **judged, "written": ", ".join(map(str, outputs))})
+    if report.nan_pixels:
+        raise EngineError(f"the engine answered NaN for {report.nan_pixels} pixels: they are labelled nodata in {output}; the "
+                          "network's numbers overflow on this scene, look at its values there or export the network again")
+
+
+def parse_bands(text: str | None) -> tuple[int | str, ...] | None:
+    """"VV,VH" or "4,3" as names or numbers."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise typer.BadParameter(f"--bands {text!r}: give names or numbers separated by commas, such as VV,VH or 4,3")
+    return tuple(int(part) if re.fullmatch(_INTEGER, part) else part for part in parts)
+
+
+def parse_size(text: str) -> int | str:
+    """Pixels where they are digits, else the word as it is."""
+    return int(text) if re.fullmatch(_INTEGER, text) else text
+
+
+def parse_memory(text: str | None) -> int | None:
+    """"512M" as bytes."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,18})([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise typer.BadParameter(f"--memory {text[:40]!r}: give bytes, or a whole number with K, M, G or T, such as 512M")
+    return int(match[1]) * _FACTORS[match[2].upper()]
+
+
+def compare(truth: Path, answer: Path, classes: tuple[str, ...]) -> Accuracy:
+    """Accuracy of a map on disk, read strip by strip. Raises ArrayError where a label of either is no class."""
+    from hfd_edge.measure.accuracy import Confusion
+    from hfd_edge.raster import RasterSource
+
+    confusion = Confusion(classes)
+    with RasterSource(truth) as known, RasterSource(answer) as given:
+        for row in range(0, given.rows, 512):
+            rows = min(512, given.rows - row)
+            confusion.add(_known_labels(known, row, rows), given.read(row, rows)[0][0])
+    return confusion.result()
+
+
+def _check_truth(truth: Path, rasters: Path | tuple[Path, ...], classes: tuple[str, ...]) -> None:
+    import numpy as np
+
+    from hfd_edge.errors import RasterError
+    from hfd_edge.raster import RasterSource
+
+    with RasterSource(truth) as known, RasterSource(rasters) as scene:
+        if known.count != 1 or known.dtype != "uint8":
+            raise RasterError(f"{truth} has {known.count} bands of {known.dtype}: a truth is one band of uint8 class numbers, "
+                              "255 = not known")
+        if (known.rows, known.cols) != (scene.rows, scene.cols):
+            raise RasterError(f"{truth} has {known.rows} x {known.cols} pixels and the scene {scene.rows} x {scene.cols}: they "
+                              "must lie on one grid")
+        if known.geo.transform is not None and scene.geo.transform is not None and not known.geo.same_place(scene.geo):
+            raise RasterError(f"{truth} and the scene have one size but lie on different places: they must lie on one grid; "
+                              "resample the truth with gdalwarp -r near")
+        for row in range(0, known.rows, 512):
+            labels = _known_labels(known, row, min(512, known.rows - row))
+            strange = labels[(labels >= len(classes)) & (labels != NODATA_LABEL)]
+            if strange.size:
+                legend = ", ".join(f"{value} {name}" for value, name in enumerate(classes))
+                raise RasterError(f"{truth} holds label {np.min(strange)}, and this engine's classes are {legend}: translate the "
+                                  "labels first, 255 = not known")
+
+
+def _known_labels(truth: RasterSource, row: int, rows: int) -> np.ndarray:
+    """Rows of a truth; what the file marks as nodata is 255."""
+    values, valid = truth.read(row, rows)
+    if valid is not None:
+        values[0][~valid] = NODATA_LABEL
+    return values[0]
+
+
+def _check_outputs(maps: list[Path], picture: Path | None, inputs: list[Path], overwrite: bool) -> None:
+    """Everything that can be known to fail is asked before any work."""
+    from hfd_edge.raster import check_different, check_output
+
+    outputs = [*maps, *([picture] if picture else [])]
+    try:
+        check_different(outputs)
+    except RasterError as error:
+        raise typer.BadParameter(str(error)) from error
+    for path in outputs:
+        check_output(path, overwrite, inputs=inputs)
+    for path in maps:
+        if path.suffix.lower() not in (".tif", ".tiff"):
+            raise typer.BadParameter(f"{path} would be a GeoTIFF: give it the suffix .tif; pictures come from --quicklook")
+    if picture:
+        from hfd_edge.view import check_picture
+        check_picture(picture)
+
+
+def _draw(segmenter: Segmenter, rasters: Path | tuple[Path, ...], options: RasterOptions,
+          files: tuple[Path | None, Path, Path]) -> None:
+    """The quicklook; files are truth (or None), map and picture."""
+    from hfd_edge.raster import RasterSource
+    from hfd_edge.raster_run import declared_radiometry
+    from hfd_edge.view import Panel, draw_map, draw_quicklook, draw_scene
+
+    truth, output, quicklook = files
+    spec = segmenter.spec
+    with RasterSource(rasters, options.bands, wanted=spec.bands) as source:
+        panels = [Panel(f"scene: {source.name}", draw_scene(source, declared_radiometry(source, options)))]
+    for title, path in (("truth", truth), ("map", output)):
+        if path is not None:
+            with RasterSource(path) as labels:
+                panels.append(Panel(f"{title}: {path.name}", draw_map(labels, spec.colors)))
+    draw_quicklook(quicklook, panels, spec)

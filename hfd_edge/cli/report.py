@@ -1,0 +1,83 @@
+"""How verbs speak: progress on a terminal, a report for people, one line of JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from hfd_edge.measure.accuracy import Accuracy
+    from hfd_edge.results import RunReport
+
+
+@contextmanager
+def progress_bar(what: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A function (done, total) that draws a bar on the standard error, or None where nobody watches."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("rows"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """One line of ASCII; what is not a number in JSON (nan, infinity) becomes null."""
+    typer.echo(json.dumps(_finite(record), allow_nan=False, default=str))
+
+
+def print_lines(lines: dict[str, str]) -> None:
+    """Name and value, aligned."""
+    width = max(map(len, lines))
+    for name, value in lines.items():
+        typer.echo(printable(f"{name:<{width}}  {value}"))
+
+
+def printable(text: str) -> str:
+    """The text with control characters spelled out: names in a file must not move the cursor or forge a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def run_lines(report: RunReport) -> dict[str, str]:
+    """A run's report for people."""
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in report.timings.items() if stage != "total")
+    lines = {
+        "pixels": f"{report.rows} x {report.cols} = {report.rows * report.cols / 1e6:.2f} Mpx, {report.nodata_share:.2%} nodata",
+        "time": f"{report.timings['total']:.2f} s, {report.mpx_per_s:.2f} Mpx/s",
+        "stages": f"{stages} (seconds; they overlap)",
+        "device": f"{report.device}, {report.threads} threads, {report.engine}",
+        "engine": report.engine_hash,
+        "tiles": f"{report.tiles_run} of up to {report.tile_px[0]} x {report.tile_px[1]} px, {report.tiles_empty} empty ones "
+        "skipped",
+        "halo": f"{report.halo}, {report.halo_px} px, costs {report.compute_ratio:.2f} times the scene's pixels"}
+    if report.notes:
+        lines["note"] = "; ".join(report.notes)
+    if report.read_as:
+        lines = {"read as": report.read_as, **lines}
+    if report.nan_pixels:
+        lines["NaN"] = f"{report.nan_pixels} pixels where the engine answered NaN: labelled nodata"
+    return lines
+
+
+def accuracy_lines(accuracy: Accuracy) -> dict[str, str]:
+    """Accuracy against a truth for people."""
+    per_class = ", ".join(f"{name} {iou:.3f}" for name, iou in zip(accuracy.classes, accuracy.iou) if not math.isnan(iou))
+    return {"mIoU": f"{accuracy.miou:.4f} over {accuracy.pixels} pixels with a truth", "IoU": per_class}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
