@@ -1,0 +1,123 @@
+"""File to file against the engine alone: what reading, calibrating, tiling, finishing and writing cost around it.
+
+    python benchmarks/bench_raster.py [--quick] [--side 20000] [--rounds 3] [--json]
+
+The scene is simulated and repeated to the size asked for, once as uncompressed float32 power, once as deflated uint16
+amplitude. In turns: the whole run (raster to COG), and the same engine calls on the same tile shapes with nothing around them.
+Peak memory is that of a process of its own. Files go to a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.windows import Window
+
+from hfd_edge.engine.choose import open_engine
+from hfd_edge.package import Package
+from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
+from hfd_edge.raster_run import RasterOptions
+from hfd_edge.segmenter import Segmenter
+from hfd_edge.simulate import Scene, SceneConfig
+
+ENGINE = Path(__file__).resolve().parent.parent / "hfd_edge" / "data" / "demo.engine"
+CALIBRATION = 1e-6                      # sigma nought = CALIBRATION * DN^2
+SCENES = {
+    "float32": {"dtype": "float32", "interleave": "band"},
+    "uint16 deflate": {"dtype": "uint16", "compress": "deflate", "predictor": 2, "zlevel": 6, "interleave": "band"}}
+BARS = {"float32": 0.15, "uint16 deflate": 0.30}
+CHILD = """
+import sys
+from hfd_edge.raster_run import RasterOptions
+from hfd_edge.segmenter import Segmenter
+with Segmenter(sys.argv[1], threads=2) as segmenter:
+    segmenter.run_raster(sys.argv[2], sys.argv[3], RasterOptions(unit=sys.argv[4], scale=float(sys.argv[5]), overwrite=True))
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+
+
+def write_scene(path: Path, side: int, kind: str) -> None:
+    """`side` x `side` pixels of two bands, a block of 2048 x 2048 simulated pixels repeated."""
+    block_px = min(2048, side)
+    block = Scene(SceneConfig(block_px, block_px, seed=7)).window(0, 0, block_px, block_px, eo=False).sar
+    if kind.startswith("uint16"):
+        block = np.round(np.sqrt(block / CALIBRATION)).clip(1, 65535).astype(np.uint16)
+    across = np.tile(block, (1, 1, -(-side // block_px)))[:, :, :side]
+    with rasterio.open(path, "w", driver="GTiff", width=side, height=side, count=2, tiled=True, blockxsize=512, blockysize=512,
+                       bigtiff="IF_SAFER", crs="EPSG:32633", transform=rasterio.Affine(10, 0, 5e5, 0, -10, 5e6), num_threads=2,
+                       **SCENES[kind]) as dataset:
+        for row in range(0, side, block_px):
+            rows = min(block_px, side - row)
+            dataset.write(across[:, :rows], window=Window(0, row, side, rows))
+
+
+def engine_alone(side: int, itemsize: int) -> float:
+    """Seconds of the engine calls that a run of this size makes."""
+    with Package.open(ENGINE) as package:
+        engine = open_engine(package, "cpu", threads=2)
+        plan = plan_tiles(package.spec, SceneShape(side, side, 2 * itemsize), PlanRequest())
+        shapes = [(tile.in_rows, tile.in_cols) for strip in plan.grid.strips() for tile in strip.tiles]
+        inputs = {shape: np.random.default_rng(0).normal(size=(1, 2, *shape)).astype(np.float32) for shape in set(shapes)}
+        start = time.perf_counter()
+        for shape in shapes:
+            engine.infer(inputs[shape])
+        seconds = time.perf_counter() - start
+        engine.close()
+    return seconds
+
+
+def whole_run(scene: Path, target: Path, options: RasterOptions) -> tuple[float, dict[str, float]]:
+    with Segmenter(ENGINE, threads=2) as segmenter:
+        start = time.perf_counter()
+        report = segmenter.run_raster(scene, target, options)
+        return time.perf_counter() - start, report.timings
+
+
+def measure(kind: str, side: int, rounds: int, folder: Path) -> dict[str, float]:
+    scene, target = folder / f"{kind.split()[0]}.tif", folder / "map.tif"
+    write_scene(scene, side, kind)
+    unit, scale = ("intensity", 1.0) if kind == "float32" else ("amplitude", CALIBRATION ** 0.5)
+    options = RasterOptions(unit=unit, scale=scale, overwrite=True)
+    alone, whole, stages = [], [], {}
+    for _ in range(rounds):
+        alone.append(engine_alone(side, np.dtype(SCENES[kind]["dtype"]).itemsize))
+        seconds, stages = whole_run(scene, target, options)
+        whole.append(seconds)
+        print(f"{kind:15s} whole {whole[-1]:7.2f} s  engine alone {alone[-1]:7.2f} s  "
+              + "  ".join(f"{name} {value:.2f}" for name, value in stages.items()), file=sys.stderr)
+    words = [sys.executable, "-c", CHILD, str(ENGINE), str(scene), str(target), unit, str(scale)]
+    peak_kib = int(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    scene.unlink()
+    overhead = statistics.median((w - a) / a for w, a in zip(whole, alone))
+    return {"overhead": overhead, "bar": BARS[kind], "whole_s": statistics.median(whole), "engine_alone_s": statistics.median(alone),
+            "mpx_per_s": side * side / 1e6 / statistics.median(whole), "peak_gb": peak_kib * 1024 / 1e9}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="4096 x 4096, 2 rounds")
+    parser.add_argument("--side", type=int, default=20000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    arguments = parser.parse_args()
+    side, rounds = (4096, 2) if arguments.quick else (arguments.side, arguments.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        results = {kind: measure(kind, side, rounds, Path(folder)) for kind in SCENES}
+    for kind, r in results.items():
+        print(f"{kind:15s} {side} x {side}: (whole - engine) / engine {r['overhead']:.3f} (bar {r['bar']:.2f}), {r['whole_s']:.1f} s, "
+              f"{r['mpx_per_s']:.2f} Mpx/s, peak {r['peak_gb']:.2f} GB")
+    if arguments.json:
+        print(json.dumps({"side": side, "rounds": rounds, **results}))
+
+
+if __name__ == "__main__":
+    main()
