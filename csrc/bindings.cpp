@@ -10,6 +10,7 @@
 #include "common/refuse.h"
 #include "ops/finish.h"
 #include "ops/gather.h"
+#include "ops/row_loops.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -170,13 +171,9 @@ py::dict build_info() {
   info["openmp"] = false;
   info["max_threads"] = 1;
 #endif
-#if defined(__SSE2__)
-  info["simd"] = "sse2";
-#elif defined(__ARM_NEON)
-  info["simd"] = "neon";
-#else
-  info["simd"] = "none";
-#endif
+  info["simd"] = hfd::row_loops().name;
+  info["simd_compiled"] = hfd::compiled_row_loops();
+  info["simd_usable"] = hfd::usable_row_loops();
   return info;
 }
 

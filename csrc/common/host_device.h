@@ -1,13 +1,14 @@
-// HFD_HD marks the maths that both compilers read: the formula stands once, the loops around it twice.
+// HFD_HD marks the maths that both compilers read: the formula stands once, the loops around it twice. Static, so that a file
+// compiled for newer processors keeps its own copy: the linker would pick any one of several inline ones (csrc/ops/row_loops.h).
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
 #ifdef __CUDACC__
-#define HFD_HD __host__ __device__ inline
+#define HFD_HD __host__ __device__ static inline
 #else
-#define HFD_HD inline
+#define HFD_HD static inline
 #endif
 
 namespace hfd {

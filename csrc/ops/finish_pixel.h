@@ -5,6 +5,14 @@
 
 namespace hfd {
 
+// Columns between two logits: cell j holds the `stride` pixels that lie at or right of the centre of logit j and left of the next
+// one's; cell -1 and the last one have one neighbour only. Phase p is the pixel's number within its cell.
+HFD_HD int64_t cell_of(int64_t x, int64_t stride) { return (x + stride - stride / 2) / stride - 1; }
+HFD_HD int64_t first_pixel(int64_t cell, int64_t stride) { return cell * stride + stride / 2; }
+HFD_HD float phase_fraction(int64_t phase, int64_t stride) {
+  return static_cast<float>(2 * phase + (stride % 2 == 0 ? 1 : 0)) / static_cast<float>(2 * stride);
+}
+
 // Where output pixel x of a half-pixel up-sampling by `stride` lies between two logits.
 struct Between {
   int64_t low, high;
@@ -21,7 +29,10 @@ HFD_HD Between between(int64_t x, int64_t stride, int64_t count) {
   return {low, fraction > 0.0f ? low + 1 : low, fraction};
 }
 
-HFD_HD float lerp(float a, float b, float fraction) { return a + fraction * (b - a); }
+template <class T>  // float, or a vector of them
+HFD_HD T lerp(T a, T b, float fraction) {
+  return a + fraction * (b - a);
+}
 
 constexpr float kLog2E = 1.44269504f;
 

@@ -6,11 +6,9 @@
 #include <vector>
 
 #include "common/views.h"
-#include "ops/gather_pixel.h"
+#include "ops/gather_row.h"
 
 namespace hfd {
-
-enum class Element { u8, i8, u16, i16, u32, i32, f32, f64, c64, c128 };
 
 struct GatherConfig {
   Unit unit, model_unit;

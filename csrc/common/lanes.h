@@ -1,0 +1,43 @@
+// The widest vector of float32 and of int32 that the flags of the including file allow, as the compiler's own vector types: + - *
+// and comparisons work lane by lane and round as the scalar ones do.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace hfd {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+constexpr const char* kIsaName = "avx512";
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+constexpr const char* kIsaName = "avx2";
+#else
+constexpr int kLanes = 4;
+#if defined(__SSE2__)
+constexpr const char* kIsaName = "sse";
+#elif defined(__ARM_NEON)
+constexpr const char* kIsaName = "neon";
+#else
+constexpr const char* kIsaName = "plain";
+#endif
+#endif
+
+typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));  // as a mask: all bits of a lane, or none
+
+inline Floats load_lanes(const float* from) {
+  Floats lanes;
+  memcpy(&lanes, from, sizeof lanes);
+  return lanes;
+}
+
+template <class Lanes, class T>
+inline void store_lanes(const Lanes& lanes, T* to) {
+  memcpy(to, &lanes, sizeof lanes);
+}
+
+}  // namespace
+}  // namespace hfd

@@ -1,0 +1,245 @@
+// The loops of finish over one block: rows downwards. A row of logits is stretched along its columns once and kept while the output
+// rows that lie between it and its neighbour are made; what is left per pixel and class is one lerp with a constant weight and a
+// comparison. Included by one file per instruction set: no inline function of another header, nothing with a name outside.
+#pragma once
+
+#include "common/lanes.h"
+#include "ops/finish_block.h"
+#include "ops/finish_pixel.h"
+
+namespace hfd {
+namespace {
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "weave() puts the first of four pixels into the lowest byte");
+
+constexpr int kUnroll = 4;
+constexpr int64_t kStep = kUnroll * kLanes;
+static_assert(kStep <= kSlack, "scratch rows are made kSlack longer than their pixels");
+
+// The logits of one output row: class c begins at above + c * pitch. Fraction 0 reads the row above alone.
+struct Rows {
+  const float *above, *below;
+  int64_t pitch;
+  float fraction;
+  bool watch;  // a NaN may come up
+};
+
+template <bool kLerp>
+inline Floats logits_at(const Rows& rows, int64_t at) {
+  const Floats above = load_lanes(rows.above + at);
+  return kLerp ? lerp(above, load_lanes(rows.below + at), rows.fraction) : above;
+}
+
+// Largest logit and its lowest class of kStep pixels; 255 where a NaN is among them.
+template <bool kLerp, bool kWatch>
+inline void argmax_step(const Rows& rows, int64_t classes, int64_t at, float* best, int32_t* number) {
+  Floats leader[kUnroll];
+  Ints winner[kUnroll], broken[kUnroll];
+#pragma GCC unroll 4
+  for (int u = 0; u < kUnroll; ++u) {
+    leader[u] = logits_at<kLerp>(rows, at + u * kLanes);
+    winner[u] = Ints{};
+    broken[u] = leader[u] != leader[u];
+  }
+  for (int64_t c = 1; c < classes; ++c) {
+    const Ints name = Ints{} + static_cast<int32_t>(c);
+#pragma GCC unroll 4
+    for (int u = 0; u < kUnroll; ++u) {
+      const Floats value = logits_at<kLerp>(rows, c * rows.pitch + at + u * kLanes);
+      const Ints wins = value > leader[u];
+      winner[u] = wins ? name : winner[u];
+      leader[u] = wins ? value : leader[u];
+      if (kWatch) broken[u] |= value != value;
+    }
+  }
+#pragma GCC unroll 4
+  for (int u = 0; u < kUnroll; ++u) {
+    store_lanes(kWatch ? winner[u] | (broken[u] & kNodataLabel) : winner[u], number + at + u * kLanes);
+    store_lanes(leader[u], best + at + u * kLanes);
+  }
+}
+
+template <bool kLerp, bool kWatch>
+void argmax_row(const Rows& rows, int64_t classes, int64_t count, const FinishScratch& scratch) {
+  for (int64_t at = 0; at < count; at += kStep) argmax_step<kLerp, kWatch>(rows, classes, at, scratch.best, scratch.number);
+}
+
+void argmax(const Rows& rows, int64_t classes, int64_t count, const FinishScratch& scratch) {
+  const bool lerps = rows.fraction > 0.0f;
+  if (lerps && rows.watch) return argmax_row<true, true>(rows, classes, count, scratch);
+  if (lerps) return argmax_row<true, false>(rows, classes, count, scratch);
+  if (rows.watch) return argmax_row<false, true>(rows, classes, count, scratch);
+  argmax_row<false, false>(rows, classes, count, scratch);
+}
+
+template <bool kLerp>
+void softmax_sum(const Rows& rows, int64_t classes, int64_t count, const FinishScratch& scratch) {
+  const float* __restrict best = scratch.best;
+  float* __restrict sum = scratch.sum;
+  memset(sum, 0, count * sizeof *sum);
+  for (int64_t c = 0; c < classes; ++c) {
+    const float *above = rows.above + c * rows.pitch, *below = kLerp ? rows.below + c * rows.pitch : above;
+    for (int64_t i = 0; i < count; ++i)
+      sum[i] += softmax_term(kLerp ? lerp(above[i], below[i], rows.fraction) : above[i], best[i]);
+  }
+}
+
+void confidence_row(const Rows& rows, int64_t classes, int64_t count, const FinishScratch& scratch) {
+  if (rows.fraction > 0.0f)
+    softmax_sum<true>(rows, classes, count, scratch);
+  else
+    softmax_sum<false>(rows, classes, count, scratch);
+  const float* __restrict sum = scratch.sum;
+  int32_t* __restrict number = scratch.number;
+  for (int64_t i = 0; i < count; ++i) number[i] = confidence_step(sum[i]);
+}
+
+// Four phases of a cell are four neighbours: one 32-bit word.
+void weave_four(const int32_t* __restrict phase, int64_t words, int64_t cells, uint8_t* __restrict pixels) {
+  for (int64_t q = 0; q < cells; ++q) {
+    const int32_t word = phase[q] | phase[cells + q] << 8 | phase[2 * cells + q] << 16 | static_cast<int32_t>(static_cast<uint32_t>(phase[3 * cells + q]) << 24);
+    memcpy(pixels + 4 * words * q, &word, sizeof word);
+  }
+}
+
+// Numbers of 0..255, (phases, cells), to bytes in the order of the pixels.
+void weave(const int32_t* __restrict number, int64_t stride, int64_t cells, uint8_t* __restrict pixels) {
+  if (stride == 1) {
+    for (int64_t q = 0; q < cells; ++q) pixels[q] = static_cast<uint8_t>(number[q]);
+  } else if (stride == 4) {
+    weave_four(number, 1, cells, pixels);
+  } else if (stride % 4 == 0) {
+    for (int64_t p = 0; p < stride; p += 4) weave_four(number + p * cells, stride / 4, cells, pixels + p);
+  } else {
+    for (int64_t p = 0; p < stride; ++p)
+      for (int64_t q = 0; q < cells; ++q) pixels[q * stride + p] = static_cast<uint8_t>(number[p * cells + q]);
+  }
+}
+
+// Nodata is counted before NaN: what the network says about a hole is of no interest.
+void store_labels(const FinishCall& call, const FinishBlock& block, int64_t row, FinishScratch& scratch) {
+  const uint8_t* __restrict status = call.status + (call.crop.row + row) * call.status_size.cols + call.crop.col + block.col;
+  uint8_t* __restrict labels = call.labels + row * call.label_stride + block.col;
+  uint8_t* __restrict made = scratch.labels + block.skipped;
+  int32_t nodata = 0, nan = 0;
+  for (int64_t i = 0; i < block.cols; ++i) {
+    const uint8_t hole = status[i] == 1, bad = made[i] == kNodataLabel;
+    nodata += hole;
+    nan += static_cast<uint8_t>(bad & ~hole);
+    made[i] = static_cast<uint8_t>(made[i] | -hole);  // all bits set is 255, nodata
+    labels[i] = made[i];
+  }
+  scratch.counts.nodata += nodata;
+  scratch.counts.nan += nan;
+}
+
+void store_confidence(const FinishCall& call, const FinishBlock& block, int64_t row, const FinishScratch& scratch) {
+  uint8_t* __restrict confidence = call.confidence + row * call.confidence_stride + block.col;
+  const uint8_t* __restrict labels = scratch.labels + block.skipped;
+  const uint8_t* __restrict made = scratch.confidence + block.skipped;
+  for (int64_t i = 0; i < block.cols; ++i)
+    confidence[i] = static_cast<uint8_t>(made[i] | -static_cast<uint8_t>(labels[i] == kNodataLabel));
+}
+
+void finish_row(const FinishCall& call, const FinishBlock& block, int64_t row, const Rows& rows, FinishScratch& scratch) {
+  const int64_t count = block.cells * call.stride;
+  weave(scratch.number, call.stride, block.cells, scratch.labels);
+  store_labels(call, block, row, scratch);
+  if (call.confidence == nullptr) return;
+  confidence_row(rows, call.classes, count, scratch);
+  weave(scratch.number, call.stride, block.cells, scratch.confidence);
+  store_confidence(call, block, row, scratch);
+}
+
+// One class of one row of logits to (phases, cells).
+void stretch_class(const float* __restrict row, int64_t count, int64_t stride, const FinishBlock& block, float* __restrict out) {
+  const int64_t from = block.cell < 0 ? 0 : block.cell, end = block.cell + block.cells;
+  const int64_t inner = end < count - 1 ? end : count - 1;  // cells before this have a logit on either side
+  for (int64_t p = 0; p < stride; ++p) {
+    const float fraction = phase_fraction(p, stride);
+    float* __restrict phase = out + p * block.cells;
+    const float* __restrict source = row + from;
+    float* __restrict target = phase + (from - block.cell);
+    if (fraction > 0.0f)
+      for (int64_t i = 0; i < inner - from; ++i) target[i] = lerp(source[i], source[i + 1], fraction);
+    else
+      for (int64_t i = 0; i < inner - from; ++i) target[i] = source[i];
+    if (block.cell < 0) phase[0] = row[0];
+    if (end >= count) phase[count - 1 - block.cell] = row[count - 1];
+  }
+}
+
+// Whether no sum or difference of two lerps of these logits can leave float32, so that no NaN can come up.
+bool is_tame(const float* __restrict row, int64_t count, const FinishBlock& block) {
+  constexpr int32_t kTwo125 = 0x7e000000;
+  const int64_t from = block.cell < 0 ? 0 : block.cell;
+  const int64_t last = block.cell + block.cells < count ? block.cell + block.cells : count - 1;
+  int32_t largest = 0;
+  for (int64_t i = from; i <= last; ++i) {
+    const int32_t bits = static_cast<int32_t>(bits_of(row[i]) & 0x7fffffffu);
+    largest = bits > largest ? bits : largest;
+  }
+  return largest < kTwo125;
+}
+
+// The two logit rows at hand.
+struct Held {
+  int64_t row[2] = {-1, -1};
+  bool tame[2] = {false, false};
+};
+
+// The slot of a stretched logit row, made now if it is not there; `other` is the row that must stay.
+int stretched_slot(const FinishCall& call, const FinishBlock& block, int64_t row, int64_t other, Held& held, FinishScratch& scratch) {
+  if (held.row[0] == row) return 0;
+  if (held.row[1] == row) return 1;
+  const int slot = held.row[0] == other ? 1 : 0;
+  held.row[slot] = row;
+  held.tame[slot] = true;
+  for (int64_t c = 0; c < call.classes; ++c) {
+    const float* logits = call.logits + (c * call.logit_size.rows + row) * call.logit_size.cols;
+    stretch_class(logits, call.logit_size.cols, call.stride, block, scratch.stretched + (slot * call.classes + c) * scratch.width);
+    held.tame[slot] = held.tame[slot] && is_tame(logits, call.logit_size.cols, block);
+  }
+  return slot;
+}
+
+void finish_stretched(const FinishCall& call, const FinishBlock& block, FinishScratch& scratch) {
+  Held held;
+  const int64_t size = call.classes * scratch.width;
+  for (int64_t row = block.row; row < block.row + block.rows; ++row) {
+    const Between at = between(call.crop.row + row, call.stride, call.logit_size.rows);
+    const int above = stretched_slot(call, block, at.low, at.high, held, scratch);
+    const int below = stretched_slot(call, block, at.high, at.low, held, scratch);
+    const Rows rows{scratch.stretched + above * size, scratch.stretched + below * size, scratch.width, at.fraction,
+                    !(held.tame[above] && held.tame[below])};
+    argmax(rows, call.classes, block.cells * call.stride, scratch);
+    finish_row(call, block, row, rows, scratch);
+  }
+}
+
+// Logits of one to a pixel are read where they lie; the last pixels that fill no vector go through scratch.
+void finish_as_is(const FinishCall& call, const FinishBlock& block, FinishScratch& scratch) {
+  const int64_t plane = call.logit_size.rows * call.logit_size.cols, bulk = block.cols / kStep * kStep, rest = block.cols - bulk;
+  for (int64_t row = block.row; row < block.row + block.rows; ++row) {
+    const float* logits = call.logits + (call.crop.row + row) * call.logit_size.cols + call.crop.col + block.col;
+    const Rows rows{logits, nullptr, plane, 0.0f, true};
+    argmax(rows, call.classes, bulk, scratch);
+    if (rest > 0) {
+      for (int64_t c = 0; c < call.classes; ++c)
+        memcpy(scratch.stretched + c * scratch.width, logits + c * plane + bulk, rest * sizeof *logits);
+      argmax_step<false, true>({scratch.stretched - bulk, nullptr, scratch.width, 0.0f, true}, call.classes, bulk, scratch.best,
+                               scratch.number);
+    }
+    finish_row(call, block, row, rows, scratch);
+  }
+}
+
+void finish_block(const FinishCall& call, const FinishBlock& block, FinishScratch& scratch) {
+  if (call.stride == 1)
+    finish_as_is(call, block, scratch);
+  else
+    finish_stretched(call, block, scratch);
+}
+
+}  // namespace
+}  // namespace hfd

@@ -1,0 +1,10 @@
+// The row loops for processors with AVX-512 F, BW, DQ and VL; CMakeLists.txt gives this file its flags.
+#include "ops/finish_loops.h"
+#include "ops/gather_loops.h"
+#include "ops/row_loops.h"
+
+namespace hfd {
+
+const RowLoops kRowLoopsAvx512 = {kIsaName, gather_row, finish_block};
+
+}  // namespace hfd
