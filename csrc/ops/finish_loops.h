@@ -94,11 +94,12 @@ void confidence_row(const Rows& rows, int64_t classes, int64_t count, const Fini
   for (int64_t i = 0; i < count; ++i) number[i] = confidence_step(sum[i]);
 }
 
-// Four phases of a cell are four neighbours: one 32-bit word.
-void weave_four(const int32_t* __restrict phase, int64_t words, int64_t cells, uint8_t* __restrict pixels) {
-  for (int64_t q = 0; q < cells; ++q) {
-    const int32_t word = phase[q] | phase[cells + q] << 8 | phase[2 * cells + q] << 16 | static_cast<int32_t>(static_cast<uint32_t>(phase[3 * cells + q]) << 24);
-    memcpy(pixels + 4 * words * q, &word, sizeof word);
+// Four phases of a cell are four neighbours: one 32-bit word. The last vector runs over the end, into the slack.
+void weave_four(const int32_t* __restrict phase, int64_t cells, uint8_t* __restrict pixels) {
+  for (int64_t q = 0; q < cells; q += kLanes) {
+    const Ints low = load_ints(phase + q) | load_ints(phase + cells + q) << 8;
+    const Ints high = load_ints(phase + 2 * cells + q) | load_ints(phase + 3 * cells + q) << 8;
+    store_lanes(low | high << 16, pixels + 4 * q);
   }
 }
 
@@ -107,38 +108,59 @@ void weave(const int32_t* __restrict number, int64_t stride, int64_t cells, uint
   if (stride == 1) {
     for (int64_t q = 0; q < cells; ++q) pixels[q] = static_cast<uint8_t>(number[q]);
   } else if (stride == 4) {
-    weave_four(number, 1, cells, pixels);
-  } else if (stride % 4 == 0) {
-    for (int64_t p = 0; p < stride; p += 4) weave_four(number + p * cells, stride / 4, cells, pixels + p);
+    weave_four(number, cells, pixels);
   } else {
     for (int64_t p = 0; p < stride; ++p)
       for (int64_t q = 0; q < cells; ++q) pixels[q * stride + p] = static_cast<uint8_t>(number[p * cells + q]);
   }
 }
 
-// Nodata is counted before NaN: what the network says about a hole is of no interest.
-void store_labels(const FinishCall& call, const FinishBlock& block, int64_t row, FinishScratch& scratch) {
-  const uint8_t* __restrict status = call.status + (call.crop.row + row) * call.status_size.cols + call.crop.col + block.col;
-  uint8_t* __restrict labels = call.labels + row * call.label_stride + block.col;
-  uint8_t* __restrict made = scratch.labels + block.skipped;
-  int32_t nodata = 0, nan = 0;
-  for (int64_t i = 0; i < block.cols; ++i) {
-    const uint8_t hole = status[i] == 1, bad = made[i] == kNodataLabel;
-    nodata += hole;
-    nan += static_cast<uint8_t>(bad & ~hole);
-    made[i] = static_cast<uint8_t>(made[i] | -hole);  // all bits set is 255, nodata
-    labels[i] = made[i];
+// kBytes statuses, or the `count` that are left, filled up with nodata.
+inline Bytes load_status(const uint8_t* status, int64_t count) {
+  Bytes some = Bytes{} + uint8_t{1};
+  if (count >= kBytes) return load_bytes(status);
+  memcpy(&some, status, count);
+  return some;
+}
+
+inline void store_some(const Bytes& bytes, uint8_t* to, int64_t count) {
+  if (count >= kBytes) return store_lanes(bytes, to);
+  memcpy(to, &bytes, count);
+}
+
+// Nodata is counted before NaN: what the network says about a hole is of no interest. At most 255 vectors: a byte counts them.
+void store_labels_piece(const uint8_t* status, uint8_t* made, uint8_t* labels, int64_t cols, FinishCounts& counts) {
+  Bytes holes{}, broken{};
+  for (int64_t at = 0; at < cols; at += kBytes) {
+    const Bytes label = load_bytes(made + at);
+    const Bytes hole = (Bytes)(load_status(status + at, cols - at) == 1), bad = (Bytes)(label == kNodataLabel);
+    holes -= hole;  // a mask is -1
+    broken -= bad & ~hole;
+    store_lanes(label | hole, made + at);
+    store_some(label | hole, labels + at, cols - at);
   }
-  scratch.counts.nodata += nodata;
-  scratch.counts.nan += nan;
+  const int64_t filled_up = (kBytes - cols % kBytes) % kBytes;
+  counts.nodata += sum_bytes(holes) - filled_up;
+  counts.nan += sum_bytes(broken);
+}
+
+void store_labels(const FinishCall& call, const FinishBlock& block, int64_t row, FinishScratch& scratch) {
+  const uint8_t* status = call.status + (call.crop.row + row) * call.status_size.cols + call.crop.col + block.col;
+  uint8_t *labels = call.labels + row * call.label_stride + block.col, *made = scratch.labels + block.skipped;
+  constexpr int64_t kPiece = 255 * kBytes;
+  for (int64_t at = 0; at < block.cols; at += kPiece) {
+    const int64_t cols = block.cols - at < kPiece ? block.cols - at : kPiece;
+    store_labels_piece(status + at, made + at, labels + at, cols, scratch.counts);
+  }
 }
 
 void store_confidence(const FinishCall& call, const FinishBlock& block, int64_t row, const FinishScratch& scratch) {
-  uint8_t* __restrict confidence = call.confidence + row * call.confidence_stride + block.col;
-  const uint8_t* __restrict labels = scratch.labels + block.skipped;
-  const uint8_t* __restrict made = scratch.confidence + block.skipped;
-  for (int64_t i = 0; i < block.cols; ++i)
-    confidence[i] = static_cast<uint8_t>(made[i] | -static_cast<uint8_t>(labels[i] == kNodataLabel));
+  uint8_t* confidence = call.confidence + row * call.confidence_stride + block.col;
+  const uint8_t *labels = scratch.labels + block.skipped, *made = scratch.confidence + block.skipped;
+  for (int64_t at = 0; at < block.cols; at += kBytes) {
+    const Bytes gone = (Bytes)(load_bytes(labels + at) == kNodataLabel);
+    store_some(load_bytes(made + at) | gone, confidence + at, block.cols - at);
+  }
 }
 
 void finish_row(const FinishCall& call, const FinishBlock& block, int64_t row, const Rows& rows, FinishScratch& scratch) {
