@@ -2,29 +2,58 @@
 // compiled for newer processors keeps its own copy: the linker would pick any one of several inline ones (csrc/ops/row_loops.h).
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
 #ifdef __CUDACC__
-#define HFD_HD __host__ __device__ static inline
+#define HFD_HD_ONLY __host__ __device__ inline
 #else
-#define HFD_HD static inline
+#define HFD_HD_ONLY inline __attribute__((always_inline))
 #endif
+#define HFD_HD static HFD_HD_ONLY
 
 namespace hfd {
 
-HFD_HD uint32_t bits_of(float value) {
-  uint32_t bits;
-  memcpy(&bits, &value, sizeof bits);
-  return bits;
+// The maths is written for one number or for a vector of them (common/lanes.h): T is float or Floats, and Of<T> tells the rest.
+template <class T>
+struct Of;
+
+template <>
+struct Of<float> {
+  using Signed = int32_t;
+  using Unsigned = uint32_t;
+  static HFD_HD_ONLY float to_float(int32_t value) { return static_cast<float>(value); }
+  static HFD_HD_ONLY int32_t to_int(float value) { return static_cast<int32_t>(value); }  // towards 0
+  static HFD_HD_ONLY float root(float value) { return sqrtf(value); }
+  static HFD_HD_ONLY float lower(float a, float b) { return a < b ? a : b; }   // b where one is no number
+  static HFD_HD_ONLY float higher(float a, float b) { return a > b ? a : b; }  // b where one is no number
+  static HFD_HD_ONLY uint32_t mask(bool condition) { return condition ? ~0u : 0u; }  // all bits, or none
+};
+
+// The same bits, read as another type.
+template <class To, class From>
+HFD_HD To bits_as(const From& from) {
+  static_assert(sizeof(To) == sizeof(From), "bits_as changes no size");
+  To to;
+  memcpy(&to, &from, sizeof to);
+  return to;
 }
 
-HFD_HD float float_of(uint32_t bits) {
-  float value;
-  memcpy(&value, &bits, sizeof value);
-  return value;
+template <class T>
+HFD_HD typename Of<T>::Unsigned bits_of(const T& value) {
+  return bits_as<typename Of<T>::Unsigned>(value);
 }
 
-HFD_HD bool is_finite(float value) { return (bits_of(value) & 0x7f800000u) != 0x7f800000u; }
+// All bits where a value is infinite or no number.
+template <class T>
+HFD_HD typename Of<T>::Unsigned not_finite(const T& value) {
+  return Of<T>::mask((bits_of(value) & 0x7f800000u) == 0x7f800000u);
+}
+
+template <class T>
+HFD_HD T every(float value) {
+  return T{} + value;
+}
 
 }  // namespace hfd

@@ -5,6 +5,14 @@
 #include <cstdint>
 #include <cstring>
 
+#include "common/host_device.h"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
 namespace hfd {
 namespace {
 
@@ -26,28 +34,65 @@ constexpr const char* kIsaName = "plain";
 #endif
 
 typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef uint32_t Unsigneds __attribute__((vector_size(4 * kLanes)));
 typedef uint8_t Bytes __attribute__((vector_size(4 * kLanes)));
 typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));  // as a mask: all bits of a lane, or none
 
-inline Floats load_lanes(const float* from) {
-  Floats lanes;
+template <class Lanes>
+inline Lanes load_lanes(const void* from) {
+  Lanes lanes;
   memcpy(&lanes, from, sizeof lanes);
   return lanes;
 }
 
-inline Ints load_ints(const int32_t* from) {
-  Ints lanes;
-  memcpy(&lanes, from, sizeof lanes);
-  return lanes;
+template <class Lanes>
+inline void store_lanes(const Lanes& lanes, void* to) {
+  memcpy(to, &lanes, sizeof lanes);
+}
+
+// Square roots, correctly rounded as the scalar one is.
+inline Floats roots(const Floats& values) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_maskz_sqrt_ps(0xffff, (__m512)values);
+#elif defined(__AVX2__)
+  return (Floats)_mm256_sqrt_ps((__m256)values);
+#elif defined(__SSE2__)
+  return (Floats)_mm_sqrt_ps((__m128)values);
+#elif defined(__ARM_NEON)
+  return (Floats)vsqrtq_f32((float32x4_t)values);
+#else
+  Floats found;
+  for (int i = 0; i < kLanes; ++i) found[i] = sqrtf(values[i]);
+  return found;
+#endif
+}
+
+// a < b ? a : b and a > b ? a : b, which is what x86 has one instruction for and its compilers do not see; NEON's take NaN otherwise.
+inline Floats lower_lanes(const Floats& a, const Floats& b) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (Floats)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+  return (Floats)_mm_min_ps((__m128)a, (__m128)b);
+#else
+  return a < b ? a : b;
+#endif
+}
+
+inline Floats higher_lanes(const Floats& a, const Floats& b) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (Floats)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+  return (Floats)_mm_max_ps((__m128)a, (__m128)b);
+#else
+  return a > b ? a : b;
+#endif
 }
 
 constexpr int64_t kBytes = sizeof(Bytes);
-
-inline Bytes load_bytes(const uint8_t* from) {
-  Bytes lanes;
-  memcpy(&lanes, from, sizeof lanes);
-  return lanes;
-}
 
 inline int64_t sum_bytes(const Bytes& bytes) {
   constexpr uint64_t kOdd = 0x00ff00ff00ff00ffu;
@@ -57,10 +102,18 @@ inline int64_t sum_bytes(const Bytes& bytes) {
   return static_cast<int64_t>((pairs * 0x0001000100010001u) >> 48);
 }
 
-template <class Lanes, class T>
-inline void store_lanes(const Lanes& lanes, T* to) {
-  memcpy(to, &lanes, sizeof lanes);
-}
-
 }  // namespace
+
+template <>
+struct Of<Floats> {
+  using Signed = Ints;
+  using Unsigned = Unsigneds;
+  static HFD_HD_ONLY Floats to_float(const Ints& values) { return __builtin_convertvector(values, Floats); }
+  static HFD_HD_ONLY Ints to_int(const Floats& values) { return __builtin_convertvector(values, Ints); }
+  static HFD_HD_ONLY Floats root(const Floats& values) { return roots(values); }
+  static HFD_HD_ONLY Floats lower(const Floats& a, const Floats& b) { return lower_lanes(a, b); }
+  static HFD_HD_ONLY Floats higher(const Floats& a, const Floats& b) { return higher_lanes(a, b); }
+  static HFD_HD_ONLY Unsigneds mask(const Ints& condition) { return (Unsigneds)condition; }
+};
+
 }  // namespace hfd

@@ -9,36 +9,42 @@ namespace hfd {
 // log2 of a positive number, denormal ones included; infinity stays infinity. Absolute error below 1e-7 * (1 + |log2 x|).
 // x = 2^e * m with m in [sqrt(1/2), sqrt(2)); log2 m = 2/ln 2 * atanh(s), s = (m - 1) / (m + 1), |s| <= 0.1716: five terms of the
 // series leave 2e-9 of s.
-HFD_HD float log2_poly(float x) {
+template <class T>
+HFD_HD T log2_poly(T x) {
+  using Signed = typename Of<T>::Signed;
+  using Unsigned = typename Of<T>::Unsigned;
   constexpr float kTwo24 = 16777216.0f, kSmallestNormal = 1.17549435e-38f;
   constexpr uint32_t kSqrtHalf = 0x3f3504f3u;
-  const bool denormal = x < kSmallestNormal;
-  const uint32_t bits = bits_of(denormal ? x * kTwo24 : x);
-  const int32_t exponent = static_cast<int32_t>(bits - kSqrtHalf) >> 23;
-  const float m = float_of(bits - (static_cast<uint32_t>(exponent) << 23));
-  const float s = (m - 1.0f) / (m + 1.0f);
-  const float q = s * s;
-  const float series = 2.88539008f + q * (0.961796694f + q * (0.577078016f + q * (0.412198583f + q * 0.320598898f)));
-  const float shift = denormal ? 24.0f : 0.0f;
-  const float result = (static_cast<float>(exponent) - shift) + s * series;
+  const auto denormal = x < kSmallestNormal;
+  const Unsigned bits = bits_of<T>(denormal ? x * kTwo24 : x);
+  const Signed exponent = bits_as<Signed>(bits - kSqrtHalf) >> 23;
+  const T m = bits_as<T>(bits - (bits_as<Unsigned>(exponent) << 23));
+  const T s = (m - 1.0f) / (m + 1.0f);
+  const T q = s * s;
+  const T series = 2.88539008f + q * (0.961796694f + q * (0.577078016f + q * (0.412198583f + q * 0.320598898f)));
+  const T shift = denormal ? every<T>(24.0f) : every<T>(0.0f);
+  const T result = (Of<T>::to_float(exponent) - shift) + s * series;
   return bits_of(x) == 0x7f800000u ? x : result;
 }
 
 // 2^x, relative error below 3e-7; 0 below -150 (half the smallest denormal), infinity from 128.5 on at the latest.
 // x = n + f, |f| <= 1/2; the Taylor series of 2^f to the 7th power leaves 6e-9. 2^n in two factors, so that a denormal result is
 // rounded once and n = 128 does not overflow early.
-HFD_HD float exp2_poly(float x) {
+template <class T>
+HFD_HD T exp2_poly(T x) {
+  using Signed = typename Of<T>::Signed;
+  using Unsigned = typename Of<T>::Unsigned;
   constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number kept in the low bits
-  const float low = x < -152.0f ? -152.0f : x;
-  const float t = low > 130.0f ? 130.0f : low;
-  const float shifted = t + kMagic;
-  const int32_t n = static_cast<int32_t>(bits_of(shifted) - bits_of(kMagic));
-  const float f = t - (shifted - kMagic);
-  const float tail = 0.00961812911f + f * (0.00133335581f + f * (0.000154035304f + f * 1.52527338e-05f));
-  const float series = 1.0f + f * (0.693147181f + f * (0.240226507f + f * (0.0555041087f + f * tail)));
-  const int32_t half = n >> 1;
-  const float first = float_of(static_cast<uint32_t>(half + 127) << 23);
-  const float second = float_of(static_cast<uint32_t>(n - half + 127) << 23);
+  constexpr uint32_t kMagicBits = 0x4b400000u;
+  const T t = Of<T>::lower(every<T>(130.0f), Of<T>::higher(every<T>(-152.0f), x));
+  const T shifted = t + kMagic;
+  const Signed n = bits_as<Signed>(bits_of(shifted) - kMagicBits);
+  const T f = t - (shifted - kMagic);
+  const T tail = 0.00961812911f + f * (0.00133335581f + f * (0.000154035304f + f * 1.52527338e-05f));
+  const T series = 1.0f + f * (0.693147181f + f * (0.240226507f + f * (0.0555041087f + f * tail)));
+  const Signed half = n >> 1;
+  const T first = bits_as<T>(bits_as<Unsigned>(half + 127) << 23);
+  const T second = bits_as<T>(bits_as<Unsigned>(n - half + 127) << 23);
   return series * first * second;
 }
 

@@ -26,8 +26,8 @@ struct Rows {
 
 template <bool kLerp>
 inline Floats logits_at(const Rows& rows, int64_t at) {
-  const Floats above = load_lanes(rows.above + at);
-  return kLerp ? lerp(above, load_lanes(rows.below + at), rows.fraction) : above;
+  const Floats above = load_lanes<Floats>(rows.above + at);
+  return kLerp ? lerp(above, load_lanes<Floats>(rows.below + at), rows.fraction) : above;
 }
 
 // Largest logit and its lowest class of kStep pixels; 255 where a NaN is among them.
@@ -48,7 +48,7 @@ inline void argmax_step(const Rows& rows, int64_t classes, int64_t at, float* be
       const Floats value = logits_at<kLerp>(rows, c * rows.pitch + at + u * kLanes);
       const Ints wins = value > leader[u];
       winner[u] = wins ? name : winner[u];
-      leader[u] = wins ? value : leader[u];
+      leader[u] = Of<Floats>::higher(value, leader[u]);
       if (kWatch) broken[u] |= value != value;
     }
   }
@@ -72,33 +72,42 @@ void argmax(const Rows& rows, int64_t classes, int64_t count, const FinishScratc
   argmax_row<false, false>(rows, classes, count, scratch);
 }
 
+// The softmax of the largest logit of kHalfStep pixels, as steps of confidence: half as many, the constants need the registers.
+constexpr int kHalf = kUnroll / 2;
+constexpr int64_t kHalfStep = kHalf * kLanes;
+
 template <bool kLerp>
-void softmax_sum(const Rows& rows, int64_t classes, int64_t count, const FinishScratch& scratch) {
-  const float* __restrict best = scratch.best;
-  float* __restrict sum = scratch.sum;
-  memset(sum, 0, count * sizeof *sum);
-  for (int64_t c = 0; c < classes; ++c) {
-    const float *above = rows.above + c * rows.pitch, *below = kLerp ? rows.below + c * rows.pitch : above;
-    for (int64_t i = 0; i < count; ++i)
-      sum[i] += softmax_term(kLerp ? lerp(above[i], below[i], rows.fraction) : above[i], best[i]);
+inline void confidence_of_half_step(const Rows& rows, int64_t classes, int64_t at, const float* best, int32_t* number) {
+  Floats leader[kHalf], sum[kHalf];
+#pragma GCC unroll 4
+  for (int u = 0; u < kHalf; ++u) {
+    leader[u] = load_lanes<Floats>(best + at + u * kLanes);
+    sum[u] = Floats{};
   }
+  for (int64_t c = 0; c < classes; ++c) {
+#pragma GCC unroll 4
+    for (int u = 0; u < kHalf; ++u) sum[u] += softmax_term(logits_at<kLerp>(rows, c * rows.pitch + at + u * kLanes), leader[u]);
+  }
+#pragma GCC unroll 4
+  for (int u = 0; u < kHalf; ++u) store_lanes(confidence_step(sum[u]), number + at + u * kLanes);
 }
 
+template <bool kLerp>
 void confidence_row(const Rows& rows, int64_t classes, int64_t count, const FinishScratch& scratch) {
-  if (rows.fraction > 0.0f)
-    softmax_sum<true>(rows, classes, count, scratch);
-  else
-    softmax_sum<false>(rows, classes, count, scratch);
-  const float* __restrict sum = scratch.sum;
-  int32_t* __restrict number = scratch.number;
-  for (int64_t i = 0; i < count; ++i) number[i] = confidence_step(sum[i]);
+  for (int64_t at = 0; at < count; at += kHalfStep)
+    confidence_of_half_step<kLerp>(rows, classes, at, scratch.best, scratch.number);
+}
+
+void confidences(const Rows& rows, int64_t classes, int64_t count, const FinishScratch& scratch) {
+  if (rows.fraction > 0.0f) return confidence_row<true>(rows, classes, count, scratch);
+  confidence_row<false>(rows, classes, count, scratch);
 }
 
 // Four phases of a cell are four neighbours: one 32-bit word. The last vector runs over the end, into the slack.
 void weave_four(const int32_t* __restrict phase, int64_t cells, uint8_t* __restrict pixels) {
   for (int64_t q = 0; q < cells; q += kLanes) {
-    const Ints low = load_ints(phase + q) | load_ints(phase + cells + q) << 8;
-    const Ints high = load_ints(phase + 2 * cells + q) | load_ints(phase + 3 * cells + q) << 8;
+    const Ints low = load_lanes<Ints>(phase + q) | load_lanes<Ints>(phase + cells + q) << 8;
+    const Ints high = load_lanes<Ints>(phase + 2 * cells + q) | load_lanes<Ints>(phase + 3 * cells + q) << 8;
     store_lanes(low | high << 16, pixels + 4 * q);
   }
 }
@@ -118,7 +127,7 @@ void weave(const int32_t* __restrict number, int64_t stride, int64_t cells, uint
 // kBytes statuses, or the `count` that are left, filled up with nodata.
 inline Bytes load_status(const uint8_t* status, int64_t count) {
   Bytes some = Bytes{} + uint8_t{1};
-  if (count >= kBytes) return load_bytes(status);
+  if (count >= kBytes) return load_lanes<Bytes>(status);
   memcpy(&some, status, count);
   return some;
 }
@@ -132,7 +141,7 @@ inline void store_some(const Bytes& bytes, uint8_t* to, int64_t count) {
 void store_labels_piece(const uint8_t* status, uint8_t* made, uint8_t* labels, int64_t cols, FinishCounts& counts) {
   Bytes holes{}, broken{};
   for (int64_t at = 0; at < cols; at += kBytes) {
-    const Bytes label = load_bytes(made + at);
+    const Bytes label = load_lanes<Bytes>(made + at);
     const Bytes hole = (Bytes)(load_status(status + at, cols - at) == 1), bad = (Bytes)(label == kNodataLabel);
     holes -= hole;  // a mask is -1
     broken -= bad & ~hole;
@@ -158,17 +167,17 @@ void store_confidence(const FinishCall& call, const FinishBlock& block, int64_t 
   uint8_t* confidence = call.confidence + row * call.confidence_stride + block.col;
   const uint8_t *labels = scratch.labels + block.skipped, *made = scratch.confidence + block.skipped;
   for (int64_t at = 0; at < block.cols; at += kBytes) {
-    const Bytes gone = (Bytes)(load_bytes(labels + at) == kNodataLabel);
-    store_some(load_bytes(made + at) | gone, confidence + at, block.cols - at);
+    const Bytes gone = (Bytes)(load_lanes<Bytes>(labels + at) == kNodataLabel);
+    store_some(load_lanes<Bytes>(made + at) | gone, confidence + at, block.cols - at);
   }
 }
 
-void finish_row(const FinishCall& call, const FinishBlock& block, int64_t row, const Rows& rows, FinishScratch& scratch) {
-  const int64_t count = block.cells * call.stride;
+void write_labels(const FinishCall& call, const FinishBlock& block, int64_t row, FinishScratch& scratch) {
   weave(scratch.number, call.stride, block.cells, scratch.labels);
   store_labels(call, block, row, scratch);
-  if (call.confidence == nullptr) return;
-  confidence_row(rows, call.classes, count, scratch);
+}
+
+void write_confidence(const FinishCall& call, const FinishBlock& block, int64_t row, const FinishScratch& scratch) {
   weave(scratch.number, call.stride, block.cells, scratch.confidence);
   store_confidence(call, block, row, scratch);
 }
@@ -234,25 +243,33 @@ void finish_stretched(const FinishCall& call, const FinishBlock& block, FinishSc
     const int below = stretched_slot(call, block, at.high, at.low, held, scratch);
     const Rows rows{scratch.stretched + above * size, scratch.stretched + below * size, scratch.width, at.fraction,
                     !(held.tame[above] && held.tame[below])};
-    argmax(rows, call.classes, block.cells * call.stride, scratch);
-    finish_row(call, block, row, rows, scratch);
+    const int64_t count = block.cells * call.stride;
+    argmax(rows, call.classes, count, scratch);
+    write_labels(call, block, row, scratch);
+    if (call.confidence == nullptr) continue;
+    confidences(rows, call.classes, count, scratch);
+    write_confidence(call, block, row, scratch);
   }
 }
 
-// Logits of one to a pixel are read where they lie; the last pixels that fill no vector go through scratch.
+// Logits of one to a pixel are read where they lie; the last pixels, which fill no vector, go through scratch.
 void finish_as_is(const FinishCall& call, const FinishBlock& block, FinishScratch& scratch) {
   const int64_t plane = call.logit_size.rows * call.logit_size.cols, bulk = block.cols / kStep * kStep, rest = block.cols - bulk;
+  FinishScratch tail = scratch;
+  tail.best += bulk;
+  tail.number += bulk;
   for (int64_t row = block.row; row < block.row + block.rows; ++row) {
     const float* logits = call.logits + (call.crop.row + row) * call.logit_size.cols + call.crop.col + block.col;
-    const Rows rows{logits, nullptr, plane, 0.0f, true};
+    const Rows rows{logits, nullptr, plane, 0.0f, true}, last{scratch.stretched, nullptr, scratch.width, 0.0f, true};
+    for (int64_t c = 0; c < call.classes; ++c)
+      memcpy(scratch.stretched + c * scratch.width, logits + c * plane + bulk, rest * sizeof *logits);
     argmax(rows, call.classes, bulk, scratch);
-    if (rest > 0) {
-      for (int64_t c = 0; c < call.classes; ++c)
-        memcpy(scratch.stretched + c * scratch.width, logits + c * plane + bulk, rest * sizeof *logits);
-      argmax_step<false, true>({scratch.stretched - bulk, nullptr, scratch.width, 0.0f, true}, call.classes, bulk, scratch.best,
-                               scratch.number);
-    }
-    finish_row(call, block, row, rows, scratch);
+    argmax(last, call.classes, rest, tail);
+    write_labels(call, block, row, scratch);
+    if (call.confidence == nullptr) continue;
+    confidences(rows, call.classes, bulk, scratch);
+    confidences(last, call.classes, rest, tail);
+    write_confidence(call, block, row, scratch);
   }
 }
 

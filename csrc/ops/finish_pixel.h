@@ -39,19 +39,24 @@ constexpr float kLog2E = 1.44269504f;
 // One term of the softmax's sum, relative to the largest logit: e^(logit - largest), at least 2^-125, which a sum of 1 or more
 // does not feel. Infinity minus infinity is no number and counts as no difference. As exp2_poly, but for -125..0 alone and so
 // cheaper: relative error below 3e-7.
-HFD_HD float softmax_term(float logit, float largest) {
+template <class T>
+HFD_HD T softmax_term(T logit, T largest) {
+  using Unsigned = typename Of<T>::Unsigned;
   constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23, see exp2_poly
-  const float difference = (logit - largest) * kLog2E;
-  const float negative = difference < 0.0f ? difference : 0.0f;
-  const float t = negative > -125.0f ? negative : -125.0f;
-  const float shifted = t + kMagic;
-  const float f = t - (shifted - kMagic);
-  const float tail = 0.0555041087f + f * (0.00961812911f + f * (0.00133335581f + f * 0.000154035304f));
-  const float series = 1.0f + f * (0.693147181f + f * (0.240226507f + f * tail));
-  return float_of(bits_of(series) + (bits_of(shifted) << 23));  // the whole part of t goes into the exponent
+  const T difference = (logit - largest) * kLog2E;
+  const T t = Of<T>::higher(Of<T>::lower(difference, every<T>(0.0f)), every<T>(-125.0f));
+  const T shifted = t + kMagic;
+  const T f = t - (shifted - kMagic);
+  const T tail = 0.0555041087f + f * (0.00961812911f + f * (0.00133335581f + f * 0.000154035304f));
+  const T series = 1.0f + f * (0.693147181f + f * (0.240226507f + f * tail));
+  const Unsigned whole = bits_of(shifted) << 23;  // the whole part of t goes into the exponent
+  return bits_as<T>(bits_of(series) + whole);
 }
 
 // 0..254 for a probability of 0..1, rounded half up.
-HFD_HD int32_t confidence_step(float softmax_sum) { return static_cast<int32_t>(254.0f * (1.0f / softmax_sum) + 0.5f); }
+template <class T>
+HFD_HD typename Of<T>::Signed confidence_step(T softmax_sum) {
+  return Of<T>::to_int(254.0f * (1.0f / softmax_sum) + 0.5f);
+}
 
 }  // namespace hfd

@@ -41,7 +41,7 @@ inline void along(const GatherPlan& plan, const char* row, int64_t col_stride, c
 
 template <class T>
 inline uint32_t unless_finite(T value) {
-  return is_finite(static_cast<float>(value)) ? kValid : kNodata;
+  return not_finite(static_cast<float>(value)) & kNodata;
 }
 
 // Stored numbers as float32; the first nodata value is looked for on the way.
@@ -97,27 +97,46 @@ void load_any(const GatherPlan& plan, const char* source, const BandRow& row) {
   }
 }
 
-// Calibration, unit, floor, clip and z-score. A value beyond float32 after all of them is nodata as well: the network never sees a
-// number that is not finite.
-template <Unit From, Unit To, bool kCalibrate>
-void convert_row(const GatherPlan& plan, const Normal normal, const BandRow& row) {
-  const float scale = plan.scale, offset = plan.offset, floor = plan.floor;
-  float* __restrict value = row.value;
-  const float* __restrict imaginary = row.imaginary;
-  uint32_t* __restrict marks = row.marks;
-  for (int64_t i = 0; i < row.cols; ++i) {
-    float x = kCalibrate ? value[i] * scale + offset : value[i];
-    uint32_t mark = kValid;
-    if (knows_power(From, To)) {
-      const float other = From != Unit::complex ? 0.0f : kCalibrate ? imaginary[i] * scale : imaginary[i];
-      const float power = power_of<From>(x, other);
-      mark = power <= 0.0f ? kNoSignal : kValid;
-      if (From != To) x = from_power<To>(power, floor);
-    }
-    x = normalise(x, normal);
-    value[i] = x;
-    marks[i] |= mark | unless_finite(x);
+// Everything that convert() needs beside the pixels, once per vector of them or once per number.
+template <class T>
+struct Conversion {
+  T scale, offset, floor;
+  NormalOf<T> normal;
+};
+
+template <class T>
+inline Conversion<T> conversion(const GatherPlan& plan, const Normal& normal) {
+  return {every<T>(plan.scale), every<T>(plan.offset), every<T>(plan.floor),
+          {every<T>(normal.floor), every<T>(normal.low), every<T>(normal.high), every<T>(normal.mean), every<T>(normal.gain)}};
+}
+
+// Calibration, unit, floor, clip and z-score of one vector, or of one number. A value beyond float32 after all of them is nodata as
+// well: the network never sees a number that is not finite.
+template <Unit From, Unit To, bool kCalibrate, class T>
+inline void convert(const Conversion<T>& by, const BandRow& row, int64_t at) {
+  using Unsigned = typename Of<T>::Unsigned;
+  T x = load_lanes<T>(row.value + at);
+  if (kCalibrate) x = x * by.scale + by.offset;
+  Unsigned marks = load_lanes<Unsigned>(row.marks + at);
+  if (knows_power(From, To)) {
+    T imaginary = From == Unit::complex ? load_lanes<T>(row.imaginary + at) : x;
+    if (kCalibrate && From == Unit::complex) imaginary = imaginary * by.scale;
+    const T power = power_of<From>(x, imaginary);
+    marks |= Of<T>::mask(power <= 0.0f) & static_cast<uint32_t>(kNoSignal);
+    if (From != To) x = from_power<To>(power, by.floor);
   }
+  x = normalise(x, by.normal);
+  store_lanes(x, row.value + at);
+  store_lanes(marks | (not_finite(x) & static_cast<uint32_t>(kNodata)), row.marks + at);
+}
+
+template <Unit From, Unit To, bool kCalibrate>
+void convert_row(const GatherPlan& plan, const Normal& normal, const BandRow& row) {
+  const auto lanes = conversion<Floats>(plan, normal);
+  const auto single = conversion<float>(plan, normal);
+  int64_t at = 0;
+  for (; at + kLanes <= row.cols; at += kLanes) convert<From, To, kCalibrate>(lanes, row, at);
+  for (; at < row.cols; ++at) convert<From, To, kCalibrate>(single, row, at);
 }
 
 template <Unit From, Unit To>

@@ -1,8 +1,6 @@
 // The maths of gather, pixel by pixel, for both compilers. Twin: tests/reference.py::gather.
 #pragma once
 
-#include <cmath>
-
 #include "common/log_exp.h"
 
 namespace hfd {
@@ -16,8 +14,8 @@ constexpr float kDbPerLog2 = 3.01029996f;   // 10 log10(2)
 constexpr float kLog2PerDb = 0.332192809f;  // log2(10) / 10
 
 // Linear power of a calibrated value; `imaginary` counts for complex only.
-template <Unit From>
-HFD_HD float power_of(float value, float imaginary) {
+template <Unit From, class T>
+HFD_HD T power_of(T value, T imaginary) {
   if (From == Unit::amplitude) return value * value;
   if (From == Unit::db) return exp2_poly(value * kLog2PerDb);
   if (From == Unit::complex) return value * value + imaginary * imaginary;
@@ -25,9 +23,9 @@ HFD_HD float power_of(float value, float imaginary) {
 }
 
 // What the network's unit makes of linear power. Power that is not positive has no root and no logarithm: 0, or the floor.
-template <Unit To>
-HFD_HD float from_power(float power, float floor) {
-  if (To == Unit::amplitude) return power > 0.0f ? sqrtf(power) : 0.0f;
+template <Unit To, class T>
+HFD_HD T from_power(T power, T floor) {
+  if (To == Unit::amplitude) return power > 0.0f ? Of<T>::root(power) : every<T>(0.0f);
   if (To == Unit::db) return power > 0.0f ? kDbPerLog2 * log2_poly(power) : floor;
   return power;
 }
@@ -35,14 +33,16 @@ HFD_HD float from_power(float power, float floor) {
 // Whether a unit tells the power of a pixel without a conversion that the network did not ask for.
 HFD_HD constexpr bool knows_power(Unit from, Unit to) { return from != Unit::dn && (from != to || from != Unit::db); }
 
-struct Normal {
-  float floor, low, high, mean, gain;  // -inf and +inf where there is no floor or clip
+template <class T>
+struct NormalOf {
+  T floor, low, high, mean, gain;  // -inf and +inf where there is no floor or clip
 };
+using Normal = NormalOf<float>;
 
-HFD_HD float normalise(float value, const Normal& normal) {
-  const float raised = value < normal.floor ? normal.floor : value;
-  const float above = raised < normal.low ? normal.low : raised;
-  const float inside = above > normal.high ? normal.high : above;
+template <class T>
+HFD_HD T normalise(T value, const NormalOf<T>& normal) {
+  const T above = Of<T>::higher(normal.low, Of<T>::higher(normal.floor, value));
+  const T inside = Of<T>::lower(normal.high, above);
   return (inside - normal.mean) * normal.gain;
 }
 
