@@ -9,12 +9,14 @@
 namespace hfd {
 namespace {
 
-// One band of one row.
-struct BandRow {
-  float* value;      // the tile's row
+// One band of one run of columns: sources `step` bytes apart, outputs adjacent.
+struct Span {
+  const char* source;
+  int64_t step;
+  float* value;      // in the tile
   float* imaginary;  // scratch, complex only
   uint32_t* marks;   // Status bits
-  int64_t cols;
+  int64_t count;
 };
 
 template <class T>
@@ -24,142 +26,155 @@ inline T load(const char* address) {
   return value;
 }
 
-// Calls body(output index, address of the source) along all runs; a stride known when compiling keeps the loop vectorisable.
+// Calls body(index, address of the source) along a span; a stride known when compiling keeps the loop vectorisable.
 template <int64_t kSize, class Body>
-inline void along(const GatherPlan& plan, const char* row, int64_t col_stride, const Body& body) {
-  for (int64_t r = 0; r < plan.run_count; ++r) {
-    const Run run = plan.runs[r];
-    const char* first = row + run.from * col_stride;
-    const int64_t step = run.step * col_stride;
-    if (step == kSize) {
-      for (int64_t i = 0; i < run.count; ++i) body(run.at + i, first + i * kSize);
-    } else {
-      for (int64_t i = 0; i < run.count; ++i) body(run.at + i, first + i * step);
-    }
+inline void along(const Span& span, const Body& body) {
+  const char* source = span.source;
+  const int64_t step = span.step, count = span.count;
+  if (step == kSize) {
+    for (int64_t i = 0; i < count; ++i) body(i, source + i * kSize);
+  } else {
+    for (int64_t i = 0; i < count; ++i) body(i, source + i * step);
   }
 }
 
 template <class T>
-inline uint32_t unless_finite(T value) {
-  return not_finite(static_cast<float>(value)) & kNodata;
+void mark_nodata(const GatherPlan& plan, int64_t first, const Span& span) {
+  uint32_t* __restrict marks = span.marks;
+  for (int64_t n = first; n < plan.nodata_count; ++n) {
+    const T missing = static_cast<T>(plan.nodata[n]);
+    along<sizeof(T)>(span, [=](int64_t i, const char* at) { marks[i] |= load<T>(at) == missing ? kNodata : kValid; });
+  }
 }
 
 // Stored numbers as float32; the first nodata value is looked for on the way.
-template <class T, bool kFloating>
-void load_row(const GatherPlan& plan, const char* source, const BandRow& row) {
-  float* __restrict value = row.value;
-  uint32_t* __restrict marks = row.marks;
+template <class T>
+void load_span(const GatherPlan& plan, const Span& span) {
+  float* __restrict value = span.value;
+  uint32_t* __restrict marks = span.marks;
   const T missing = plan.nodata_count > 0 ? static_cast<T>(plan.nodata[0]) : T(0);
   const uint32_t mark = plan.nodata_count > 0 ? kNodata : kValid;
-  along<sizeof(T)>(plan, source, plan.col_stride, [=](int64_t i, const char* at) {
+  along<sizeof(T)>(span, [=](int64_t i, const char* at) {
     const T raw = load<T>(at);
     value[i] = static_cast<float>(raw);
-    marks[i] |= (raw == missing ? mark : kValid) | (kFloating ? unless_finite(raw) : kValid);
+    marks[i] |= raw == missing ? mark : kValid;
   });
-  for (int64_t n = 1; n < plan.nodata_count; ++n) {
-    const T other = static_cast<T>(plan.nodata[n]);
-    along<sizeof(T)>(plan, source, plan.col_stride,
-                     [=](int64_t i, const char* at) { marks[i] |= load<T>(at) == other ? kNodata : kValid; });
-  }
+  mark_nodata<T>(plan, 1, span);
 }
 
 // A complex pixel equals a nodata value if its real part does and its imaginary part is 0.
 template <class T>
-void load_complex_row(const GatherPlan& plan, const char* source, const BandRow& row) {
-  float *__restrict value = row.value, *__restrict imaginary = row.imaginary;
-  uint32_t* __restrict marks = row.marks;
-  along<2 * sizeof(T)>(plan, source, plan.col_stride, [=](int64_t i, const char* at) {
-    const T real = load<T>(at), other = load<T>(at + sizeof(T));
-    value[i] = static_cast<float>(real);
-    imaginary[i] = static_cast<float>(other);
-    marks[i] |= unless_finite(real) | unless_finite(other);
+void load_complex_span(const GatherPlan& plan, const Span& span) {
+  float *__restrict value = span.value, *__restrict imaginary = span.imaginary;
+  uint32_t* __restrict marks = span.marks;
+  along<2 * sizeof(T)>(span, [=](int64_t i, const char* at) {
+    value[i] = static_cast<float>(load<T>(at));
+    imaginary[i] = static_cast<float>(load<T>(at + sizeof(T)));
+    marks[i] |= not_finite(imaginary[i]) & kNodata;
   });
   for (int64_t n = 0; n < plan.nodata_count; ++n) {
     const T missing = static_cast<T>(plan.nodata[n]);
-    along<2 * sizeof(T)>(plan, source, plan.col_stride, [=](int64_t i, const char* at) {
+    along<2 * sizeof(T)>(span, [=](int64_t i, const char* at) {
       marks[i] |= (load<T>(at) == missing) & (load<T>(at + sizeof(T)) == T(0)) ? kNodata : kValid;
     });
   }
 }
 
-void load_any(const GatherPlan& plan, const char* source, const BandRow& row) {
+// float32 that lie side by side are read where they are, and convert() looks for the first nodata value.
+const char* load_float_span(const GatherPlan& plan, const Span& span) {
+  mark_nodata<float>(plan, 1, span);
+  if (span.step == sizeof(float)) return span.source;
+  float* __restrict value = span.value;
+  along<sizeof(float)>(span, [=](int64_t i, const char* at) { value[i] = load<float>(at); });
+  return reinterpret_cast<const char*>(span.value);
+}
+
+// Where convert() finds the span's values as float32.
+const char* load_any(const GatherPlan& plan, const Span& span) {
   switch (plan.element) {
-    case Element::u8: return load_row<uint8_t, false>(plan, source, row);
-    case Element::i8: return load_row<int8_t, false>(plan, source, row);
-    case Element::u16: return load_row<uint16_t, false>(plan, source, row);
-    case Element::i16: return load_row<int16_t, false>(plan, source, row);
-    case Element::u32: return load_row<uint32_t, false>(plan, source, row);
-    case Element::i32: return load_row<int32_t, false>(plan, source, row);
-    case Element::f32: return load_row<float, true>(plan, source, row);
-    case Element::f64: return load_row<double, true>(plan, source, row);
-    case Element::c64: return load_complex_row<float>(plan, source, row);
-    case Element::c128: return load_complex_row<double>(plan, source, row);
+    case Element::u8: load_span<uint8_t>(plan, span); break;
+    case Element::i8: load_span<int8_t>(plan, span); break;
+    case Element::u16: load_span<uint16_t>(plan, span); break;
+    case Element::i16: load_span<int16_t>(plan, span); break;
+    case Element::u32: load_span<uint32_t>(plan, span); break;
+    case Element::i32: load_span<int32_t>(plan, span); break;
+    case Element::f32: return load_float_span(plan, span);
+    case Element::f64: load_span<double>(plan, span); break;
+    case Element::c64: load_complex_span<float>(plan, span); break;
+    case Element::c128: load_complex_span<double>(plan, span); break;
   }
+  return reinterpret_cast<const char*>(span.value);
 }
 
 // Everything that convert() needs beside the pixels, once per vector of them or once per number.
 template <class T>
 struct Conversion {
-  T scale, offset, floor;
+  T missing, scale, offset, floor;  // missing: the value that is nodata, NaN = none
   NormalOf<T> normal;
 };
 
 template <class T>
 inline Conversion<T> conversion(const GatherPlan& plan, const Normal& normal) {
-  return {every<T>(plan.scale), every<T>(plan.offset), every<T>(plan.floor),
+  const bool looks = plan.element == Element::f32 && plan.nodata_count > 0;
+  const float missing = looks ? static_cast<float>(plan.nodata[0]) : __builtin_nanf("");
+  return {every<T>(missing), every<T>(plan.scale), every<T>(plan.offset), every<T>(plan.floor),
           {every<T>(normal.floor), every<T>(normal.low), every<T>(normal.high), every<T>(normal.mean), every<T>(normal.gain)}};
 }
 
-// Calibration, unit, floor, clip and z-score of one vector, or of one number. A value beyond float32 after all of them is nodata as
-// well: the network never sees a number that is not finite.
+// Nodata, calibration, unit, floor, clip and z-score of one vector, or of one number. A value beyond float32 after all of them is
+// nodata as well: the network never sees a number that is not finite.
 template <Unit From, Unit To, bool kCalibrate, class T>
-inline void convert(const Conversion<T>& by, const BandRow& row, int64_t at) {
+inline void convert(const Conversion<T>& by, const char* source, const Span& span, int64_t at) {
   using Unsigned = typename Of<T>::Unsigned;
-  T x = load_lanes<T>(row.value + at);
+  T x = load_lanes<T>(source + at * static_cast<int64_t>(sizeof(float)));
+  Unsigned gone = not_finite(x) | Of<T>::mask(x == by.missing);
+  Unsigned marks = load_lanes<Unsigned>(span.marks + at);
   if (kCalibrate) x = x * by.scale + by.offset;
-  Unsigned marks = load_lanes<Unsigned>(row.marks + at);
   if (knows_power(From, To)) {
-    T imaginary = From == Unit::complex ? load_lanes<T>(row.imaginary + at) : x;
+    T imaginary = From == Unit::complex ? load_lanes<T>(span.imaginary + at) : x;
     if (kCalibrate && From == Unit::complex) imaginary = imaginary * by.scale;
     const T power = power_of<From>(x, imaginary);
     marks |= Of<T>::mask(power <= 0.0f) & static_cast<uint32_t>(kNoSignal);
     if (From != To) x = from_power<To>(power, by.floor);
   }
   x = normalise(x, by.normal);
-  store_lanes(x, row.value + at);
-  store_lanes(marks | (not_finite(x) & static_cast<uint32_t>(kNodata)), row.marks + at);
+  gone |= not_finite(x);
+  store_lanes(x, span.value + at);
+  store_lanes(marks | (gone & static_cast<uint32_t>(kNodata)), span.marks + at);
 }
 
 template <Unit From, Unit To, bool kCalibrate>
-void convert_row(const GatherPlan& plan, const Normal& normal, const BandRow& row) {
+void convert_span(const GatherPlan& plan, const Normal& normal, const char* source, const Span& span) {
   const auto lanes = conversion<Floats>(plan, normal);
   const auto single = conversion<float>(plan, normal);
   int64_t at = 0;
-  for (; at + kLanes <= row.cols; at += kLanes) convert<From, To, kCalibrate>(lanes, row, at);
-  for (; at < row.cols; ++at) convert<From, To, kCalibrate>(single, row, at);
+  for (; at + kLanes <= span.count; at += kLanes) convert<From, To, kCalibrate>(lanes, source, span, at);
+  for (; at < span.count; ++at) convert<From, To, kCalibrate>(single, source, span, at);
 }
 
+using Convert = void (*)(const GatherPlan&, const Normal&, const char*, const Span&);
+
 template <Unit From, Unit To>
-void convert_calibrated(const GatherPlan& plan, const Normal& normal, const BandRow& row) {
-  if (plan.scale == 1.0f && plan.offset == 0.0f) return convert_row<From, To, false>(plan, normal, row);
-  convert_row<From, To, true>(plan, normal, row);
+Convert converter_between(const GatherPlan& plan) {
+  return plan.scale == 1.0f && plan.offset == 0.0f ? convert_span<From, To, false> : convert_span<From, To, true>;
 }
 
 template <Unit From>
-void convert_from(const GatherPlan& plan, const Normal& normal, const BandRow& row) {
-  if (plan.model_unit == Unit::amplitude) return convert_calibrated<From, Unit::amplitude>(plan, normal, row);
-  if (plan.model_unit == Unit::db) return convert_calibrated<From, Unit::db>(plan, normal, row);
-  convert_calibrated<From, Unit::intensity>(plan, normal, row);
+Convert converter_from(const GatherPlan& plan) {
+  if (plan.model_unit == Unit::amplitude) return converter_between<From, Unit::amplitude>(plan);
+  if (plan.model_unit == Unit::db) return converter_between<From, Unit::db>(plan);
+  return converter_between<From, Unit::intensity>(plan);
 }
 
-void convert_any(const GatherPlan& plan, const Normal& normal, const BandRow& row) {
+Convert converter(const GatherPlan& plan) {
   switch (plan.unit) {
-    case Unit::intensity: return convert_from<Unit::intensity>(plan, normal, row);
-    case Unit::amplitude: return convert_from<Unit::amplitude>(plan, normal, row);
-    case Unit::db: return convert_from<Unit::db>(plan, normal, row);
-    case Unit::complex: return convert_from<Unit::complex>(plan, normal, row);
-    case Unit::dn: return convert_calibrated<Unit::dn, Unit::dn>(plan, normal, row);
+    case Unit::intensity: return converter_from<Unit::intensity>(plan);
+    case Unit::amplitude: return converter_from<Unit::amplitude>(plan);
+    case Unit::db: return converter_from<Unit::db>(plan);
+    case Unit::complex: return converter_from<Unit::complex>(plan);
+    case Unit::dn: break;
   }
+  return converter_between<Unit::dn, Unit::dn>(plan);
 }
 
 // Nodata in one band is nodata in all: these pixels enter the network as 0.
@@ -178,17 +193,27 @@ void finish_gathered(const GatherPlan& plan, const GatherRow& row) {
   }
 }
 
-void gather_row(const GatherPlan& plan, const GatherRow& row) {
-  uint32_t* __restrict marks = row.marks;
-  memset(marks, 0, plan.cols * sizeof *marks);
-  if (row.valid != nullptr)
-    along<1>(plan, row.valid, plan.valid_stride,
-             [=](int64_t i, const char* at) { marks[i] |= *at == 0 ? kNodata : kValid; });
-  for (int64_t b = 0; b < plan.bands; ++b) {
-    const BandRow band{row.tile + b * plan.plane, row.imaginary, row.marks, plan.cols};
-    load_any(plan, row.values + b * plan.band_stride, band);
-    convert_any(plan, plan.normal[b], band);
+void mark_invalid(const GatherPlan& plan, const GatherRow& row) {
+  for (int64_t r = 0; r < plan.run_count; ++r) {
+    const Run run = plan.runs[r];
+    uint32_t* __restrict marks = row.marks + run.at;
+    const Span span{row.valid + run.from * plan.valid_stride, run.step * plan.valid_stride, nullptr, nullptr, marks, run.count};
+    along<1>(span, [=](int64_t i, const char* at) { marks[i] |= *at == 0 ? kNodata : kValid; });
   }
+}
+
+void gather_row(const GatherPlan& plan, const GatherRow& row) {
+  const Convert convert_any = converter(plan);
+  memset(row.marks, 0, plan.cols * sizeof *row.marks);
+  if (row.valid != nullptr) mark_invalid(plan, row);
+  for (int64_t b = 0; b < plan.bands; ++b)
+    for (int64_t r = 0; r < plan.run_count; ++r) {
+      const Run run = plan.runs[r];
+      const Span span{row.values + b * plan.band_stride + run.from * plan.col_stride, run.step * plan.col_stride,
+                      row.tile + b * plan.plane + run.at, row.imaginary == nullptr ? nullptr : row.imaginary + run.at,
+                      row.marks + run.at, run.count};
+      convert_any(plan, plan.normal[b], load_any(plan, span), span);
+    }
   finish_gathered(plan, row);
 }
 
