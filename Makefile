@@ -2,6 +2,8 @@
 # make test          all tests: run-time tier in .venv (no torch), then the torch tier in .venv-train
 # make test-quick    run-time tier without the slow tests
 # make sanitize      native tests under address and undefined-behaviour sanitizers
+# make aarch64       native operations cross-compiled and emulated, at 0 ulp (g++-aarch64-linux-gnu, qemu-user)
+# make vectors       what the compiler made vectors of, for docs/vectorisation.md
 # make demo-engine   train and export the shipped demo engine anew (.venv-train)
 # make clean         remove what these made
 
@@ -12,9 +14,9 @@ TRAIN = .venv-train/bin/python
 BUILD_DEPS = "setuptools>=77" "pybind11>=2.13" "cmake>=3.20" ninja
 PIP_FLAGS = --quiet --disable-pip-version-check
 NATIVE_SOURCES = setup.py pyproject.toml CMakeLists.txt $(wildcard cmake/* csrc/*.* csrc/*/*)
-NATIVE_TESTS = tests/test_gather.py tests/test_gather_refusals.py tests/test_finish.py
+NATIVE_TESTS = tests/test_gather.py tests/test_gather_refusals.py tests/test_finish.py tests/test_simd.py
 
-.PHONY: demo test test-run test-torch test-quick sanitize demo-engine clean
+.PHONY: demo test test-run test-torch test-quick sanitize aarch64 vectors demo-engine clean
 
 demo: $(RUN)
 	@echo "== installing hfd-edge into .venv"
@@ -47,6 +49,17 @@ sanitize: .venv/dev-installed
 	@cd build/sanitize && LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=lib \
 	  ../../$(RUN) -m pytest -q -p no:cacheprovider -c ../../pyproject.toml --rootdir=../.. $(addprefix ../../,$(NATIVE_TESTS))
+
+aarch64: .venv/dev-installed
+	@echo "== native operations on an emulated aarch64"
+	@PYTHON=$(RUN) tests/aarch64/run.sh
+
+vectors:
+	@for flags in "" "-mavx2" "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512"; do \
+	  echo "== $${flags:-the base of the architecture}"; \
+	  $${CXX:-c++} -std=c++17 -O3 -fPIC -ffp-contract=off -fno-math-errno -fno-trapping-math $$flags -Icsrc -fopt-info-vec \
+	    -c csrc/ops/row_loops_base.cpp -o /dev/null 2>&1 | grep -oE "csrc/ops/(gather|finish)_loops.h:[0-9]+:.*vectorized.*" | \
+	    sed -E "s/:[0-9]+: optimized: +/: /" | sort | uniq -c; done
 
 demo-engine: .venv-train/dev-installed
 	@echo "== training and exporting the demo engine"

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import reference
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hfd_edge import _native, build_info
@@ -42,9 +42,7 @@ def cases(draw):
     return logits, stride, status, crop, size
 
 
-@settings(max_examples=200, deadline=None)
-@given(cases())
-def test_finish_matches_the_reference(case):
+def check_against_the_reference(case):
     logits, stride, status, crop, size = case
     labels, sure, counts = run(logits, stride, status, crop, size)
     expected = reference.finish(logits, stride, status, crop, size)
@@ -53,6 +51,19 @@ def test_finish_matches_the_reference(case):
     near_half = np.abs(expected.level % 1 - 0.5) < STEP_TOLERANCE
     assert not ((sure != expected.confidence) & ~near_half).any()
     assert counts == (expected.nodata, expected.nan)
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases())
+def test_finish_matches_the_reference(case):
+    check_against_the_reference(case)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases())
+def test_finish_matches_the_reference_in_five_thousand_cases(case):
+    check_against_the_reference(case)
 
 
 @settings(max_examples=60, deadline=None)

@@ -10,7 +10,7 @@ from dataclasses import astuple, replace
 import numpy as np
 import pytest
 import reference
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference import Place, Radiometry
 
@@ -92,9 +92,7 @@ def cases(draw):
     return values, place, radiometry, valid
 
 
-@settings(max_examples=300, deadline=None)
-@given(cases())
-def test_gather_matches_the_reference(case):
+def check_against_the_reference(case):
     values, place, radiometry, valid = case
     tile, status = run(values, place, radiometry, valid)
     expected, expected_status = reference.gather(values, place, radiometry, valid)
@@ -103,6 +101,19 @@ def test_gather_matches_the_reference(case):
         np.testing.assert_allclose(tile, expected, rtol=0, atol=DB_TOLERANCE)
     else:
         np.testing.assert_allclose(tile, expected, rtol=LINEAR_TOLERANCE, atol=1e-35)
+
+
+@settings(max_examples=300, deadline=None)
+@given(cases())
+def test_gather_matches_the_reference(case):
+    check_against_the_reference(case)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(cases())
+def test_gather_matches_the_reference_in_five_thousand_cases(case):
+    check_against_the_reference(case)
 
 
 @settings(max_examples=60, deadline=None)
