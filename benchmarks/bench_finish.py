@@ -1,0 +1,61 @@
+"""finish: nanoseconds per kept pixel, by stride and with or without confidence; NumPy's argmax of full logits beside it.
+
+    python benchmarks/bench_finish.py [--quick] [--json]
+
+One 512 x 512 tile of 7 classes, of which 448 x 448 pixels are kept. Bytes: 28 / stride^2 of logits, 1 of status, 1 of labels and
+1 of confidence per pixel. Vector operations per pixel and class at stride 4: 5 for the label (subtract, multiply, add, compare,
+blend and maximum less the share that a load folds), 28 for its term of the softmax.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+from timing import in_turns, let_idle_threads_sleep, show
+
+TILE, KEPT, HALO, CLASSES = 512, 448, 32, 7
+
+
+def jobs_of(threads: int, repeat: int) -> dict:
+    from hfd_edge import _native
+    rng = np.random.default_rng(0)
+    status = np.zeros((TILE, TILE), np.uint8)
+    labels, confidence = np.empty((2, KEPT, KEPT), np.uint8)
+    full = rng.normal(0, 3, (CLASSES, TILE, TILE)).astype(np.float32)
+    strides = {s: np.ascontiguousarray(full[:, :TILE // s, :TILE // s]) for s in (1, 2, 4, 8, 16)}
+
+    def finish(stride: int, sure) -> None:
+        for _ in range(repeat):
+            _native.finish(strides[stride], stride, status, (HALO, HALO), labels, sure, threads)
+
+    def numpy_crop() -> None:
+        labels[...] = full[:, HALO:HALO + KEPT, HALO:HALO + KEPT].argmax(axis=0)
+
+    jobs = {"numpy": lambda: [numpy_crop() for _ in range(repeat)] and None}
+    for s in strides:
+        jobs[f"stride {s}"] = lambda s=s: finish(s, None)
+    return {**jobs, "stride 1 confidence": lambda: finish(1, confidence), "stride 4 confidence": lambda: finish(4, confidence)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    options = parser.parse_args()
+    let_idle_threads_sleep()
+    from hfd_edge import build_info
+    found, repeat = {"simd": build_info()["simd"]}, 5 if options.quick else 20
+    for threads in (1, 2):
+        rows = in_turns(jobs_of(threads, repeat), 3 if options.quick else 11)
+        print(f"== {threads} thread(s), {found['simd']}")
+        show(rows, repeat * KEPT * KEPT)
+        found |= {f"{name.replace(' ', '_')}_{threads}_ns_per_px": round(1e9 * row.median / (repeat * KEPT * KEPT), 3)
+                  for name, row in rows.items()}
+    if options.json:
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Interleaved timing: all jobs in turns, so that a busy machine slows them alike; medians, and ratios to the first job."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Median and fastest wall seconds of a job, its median CPU seconds, and the median of its rounds' ratios to the first."""
+
+    median: float
+    fastest: float
+    cpu: float
+    ratio: float
+
+
+def in_turns(jobs: Mapping[str, Callable[[], float | None]], rounds: int) -> dict[str, Seconds]:
+    """Run every job once to warm up, then `rounds` times in turns.
+
+    A job may give seconds of its run that are not its own (an engine's): they are taken off the wall and the CPU time.
+    """
+    wall: dict[str, list[float]] = {name: [] for name in jobs}
+    cpu: dict[str, list[float]] = {name: [] for name in jobs}
+    for i in range(rounds + 1):
+        for name, job in jobs.items():
+            start, start_cpu = time.perf_counter(), time.process_time()
+            not_own = job() or 0.0
+            if i:
+                wall[name].append(time.perf_counter() - start - not_own)
+                cpu[name].append(time.process_time() - start_cpu)
+    first = next(iter(jobs))
+    return {name: Seconds(statistics.median(own), min(own), statistics.median(cpu[name]),
+                          statistics.median(a / b for a, b in zip(own, wall[first]))) for name, own in wall.items()}
+
+
+def let_idle_threads_sleep() -> None:
+    """Start anew with OMP_WAIT_POLICY=passive: idle OpenMP threads of one library must not take the cores from another's."""
+    if os.environ.get("OMP_WAIT_POLICY", "").lower() != "passive":
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+
+
+def show(rows: Mapping[str, Seconds], pixels: int) -> None:
+    """A table in nanoseconds per pixel."""
+    print(f"{'':34}{'median':>9}{'fastest':>9}{'CPU':>9}   ns per pixel   ratio to the first")
+    for name, row in rows.items():
+        median, fastest, cpu = (1e9 * seconds / pixels for seconds in (row.median, row.fastest, row.cpu))
+        print(f"{name:34}{median:9.2f}{fastest:9.2f}{cpu:9.2f}{row.ratio:24.2f}")
