@@ -85,6 +85,8 @@ void run_gather(const hfd::Gather& gather, const py::array& values, Pair window,
     check_c_order(array, name);
     check_writable(array, name);
   }
+  if (reinterpret_cast<uintptr_t>(tile.data()) % alignof(float) != 0)
+    refuse("tile begins at an address that is no multiple of ", alignof(float), ": engines need it so; make it with np.empty");
   if (tile.shape(0) != values.shape(0) || tile.shape(1) != status.shape(0) || tile.shape(2) != status.shape(1))
     refuse("tile has shape ", shape_of(tile), ", values ", shape_of(values), " and status ", shape_of(status),
            ": bands of tile and values, rows and columns of tile and status must be equal");

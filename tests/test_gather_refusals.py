@@ -53,6 +53,7 @@ def call(**change):
     ({"window": (1, 0)}, "values hold scene rows 1 to 6"),
     ({"tile": np.empty((2, 8, 9))}, "tile is float64: it must be float32"),
     ({"tile": np.empty((2, 8, 18), np.float32)[:, :, ::2]}, "tile is not in C order"),
+    ({"tile": np.empty(4 * 2 * 8 * 9 + 1, np.uint8)[1:].view(np.float32).reshape(2, 8, 9)}, "tile begins at an address"),
     ({"tile": np.empty((2, 8, 8), np.float32)}, "rows and columns of tile and status must be equal"),
     ({"tile": np.empty((2, 0, 9), np.float32), "status": np.empty((0, 9), np.uint8)}, "tile of 0 x 9 pixels"),
     ({"status": np.empty((8, 9), np.int8)}, "status is int8"),

@@ -45,6 +45,9 @@ inline Lanes load_lanes(const void* from) {
   return lanes;
 }
 
+// The caller's floats may lie at any address.
+inline float float_at(const float* from, int64_t index) { return load_lanes<float>(from + index); }
+
 template <class Lanes>
 inline void store_lanes(const Lanes& lanes, void* to) {
   memcpy(to, &lanes, sizeof lanes);

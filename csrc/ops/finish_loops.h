@@ -192,11 +192,11 @@ void stretch_class(const float* __restrict row, int64_t count, int64_t stride, c
     const float* __restrict source = row + from;
     float* __restrict target = phase + (from - block.cell);
     if (fraction > 0.0f)
-      for (int64_t i = 0; i < inner - from; ++i) target[i] = lerp(source[i], source[i + 1], fraction);
+      for (int64_t i = 0; i < inner - from; ++i) target[i] = lerp(float_at(source, i), float_at(source, i + 1), fraction);
     else
-      for (int64_t i = 0; i < inner - from; ++i) target[i] = source[i];
-    if (block.cell < 0) phase[0] = row[0];
-    if (end >= count) phase[count - 1 - block.cell] = row[count - 1];
+      for (int64_t i = 0; i < inner - from; ++i) target[i] = float_at(source, i);
+    if (block.cell < 0) phase[0] = float_at(row, 0);
+    if (end >= count) phase[count - 1 - block.cell] = float_at(row, count - 1);
   }
 }
 
@@ -207,7 +207,7 @@ bool is_tame(const float* __restrict row, int64_t count, const FinishBlock& bloc
   const int64_t last = block.cell + block.cells < count ? block.cell + block.cells : count - 1;
   int32_t largest = 0;
   for (int64_t i = from; i <= last; ++i) {
-    const int32_t bits = static_cast<int32_t>(bits_of(row[i]) & 0x7fffffffu);
+    const int32_t bits = static_cast<int32_t>(bits_of(float_at(row, i)) & 0x7fffffffu);
     largest = bits > largest ? bits : largest;
   }
   return largest < kTwo125;
