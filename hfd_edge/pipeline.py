@@ -12,7 +12,6 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _END = object()
-_POLL_S = 0.1
 
 
 @dataclass(slots=True)
@@ -31,43 +30,36 @@ class Stopwatch:
 
 
 def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
-    """Yield `items` in order while a thread of its own already makes the next `depth` of them.
+    """Yield `items` in order while a thread of its own already makes the next ones, `depth` at most, the one in its hands included.
 
     An error in `items` is raised here, at the place in the order where it happened. Leaving the loop early stops the thread.
     """
-    waiting: queue.Queue = queue.Queue(maxsize=depth)
+    made: queue.Queue = queue.Queue()
+    room = threading.Semaphore(depth)               # taken before an item is made, given back when the next one is asked for
     stop = threading.Event()
 
-    def hand_over(item: object) -> bool:
-        while not stop.is_set():
-            try:
-                waiting.put(item, timeout=_POLL_S)
-                return True
-            except queue.Full:
-                continue
-        return False
-
     def work() -> None:
+        source = iter(items)
         try:
-            for item in items:
-                if not hand_over((item, None)):
-                    return
-            hand_over((_END, None))
+            while room.acquire() and not stop.is_set():
+                made.put((next(source, _END), None))
         except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
-            hand_over((_END, error))
+            made.put((_END, error))
 
     thread = threading.Thread(target=work, name="hfd-read-ahead", daemon=True)
     thread.start()
     try:
         while True:
-            item, error = waiting.get()
+            item, error = made.get()
             if error is not None:
                 raise error
             if item is _END:
                 return
+            room.release()
             yield item
     finally:
         stop.set()
+        room.release()
         thread.join()
 
 

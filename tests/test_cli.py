@@ -213,7 +213,8 @@ def test_ctrl_c_half_way_is_one_line_and_leaves_nothing(sent, engine, tmp_path):
     scene = write_tif(tmp_path / "large.tif", np.tile(power(512, 1024), (1, 8, 2)), tags={"HFD_UNIT": "intensity"})
     child = subprocess.Popen([sys.executable, "-m", "hfd_edge.cli", "predict", str(scene), str(engine), "-o",
                               str(tmp_path / "map.tif"), "--tile", "120"],
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+                             preexec_fn=lambda: signal.signal(sent, signal.SIG_DFL))    # a runner in the background ignores Ctrl-C
     for _ in range(600):
         if list(tmp_path.glob(".map.tif.*")):
             break

@@ -105,6 +105,6 @@ def test_the_halo_is_named_for_what_it_promises():
     assert plan_tiles(SPEC, scene, PlanRequest(halo="exact")).halo == "exact"
     assert plan_tiles(bounded, scene, PlanRequest(halo="bounded")).halo == "bounded"
     assert plan_tiles(SPEC, scene, PlanRequest(halo=16)).halo == "custom"
-    tight = plan_tiles(bounded, SceneShape(9000, 9000, 8), PlanRequest(memory=60 << 20))
+    tight = plan_tiles(bounded, SceneShape(9000, 9000, 8), PlanRequest(memory=75 << 20))
     assert tight.halo == "bounded", "where the exact halo costs more than 1.5x, the bounded one is the default"
     assert plan_tiles(bounded, SceneShape(9000, 9000, 8), PlanRequest(memory=2 << 30)).halo == "exact"
