@@ -1,4 +1,4 @@
-"""What others do around an engine: a scene (2, rows, cols) float32 in, a class map (rows, cols) uint8 out, and the engine's seconds."""
+"""What others do around an engine: a scene (2, rows, cols) float32 in, a class map (rows, cols) uint8 out; engine time apart."""
 
 from __future__ import annotations
 

@@ -70,7 +70,8 @@ inline Floats roots(const Floats& values) {
 #endif
 }
 
-// a < b ? a : b and a > b ? a : b, which is what x86 has one instruction for and its compilers do not see; NEON's take NaN otherwise.
+// a < b ? a : b and a > b ? a : b, for which x86 has one instruction that its compilers do not see;
+// NEON's take NaN otherwise.
 inline Floats lower_lanes(const Floats& a, const Floats& b) {
 #if defined(__AVX512F__)
   return (Floats)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b);

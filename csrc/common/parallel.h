@@ -12,8 +12,8 @@
 
 namespace hfd {
 
-// Calls body(worker, item) for every item in 0..count-1; 0 <= worker < threads. Items are handed out in small chunks: a thread that
-// slept takes longer to wake up (0.15 ms on a virtual machine) than half a tile takes, and its share must not wait for it.
+// Calls body(worker, item) for every item in 0..count-1; 0 <= worker < threads. Items are handed out in small chunks: a thread
+// that slept takes longer to wake up (0.15 ms on a virtual machine) than half a tile takes, and its share must not wait for it.
 template <class Body>
 void parallel_for(int64_t count, int threads, const Body& body) {
 #ifdef _OPENMP

@@ -1,5 +1,5 @@
-// The loops of finish over one block: rows downwards. A row of logits is stretched along its columns once and kept while the output
-// rows that lie between it and its neighbour are made; what is left per pixel and class is one lerp with a constant weight and a
+// The loops of finish over one block: rows downwards. A row of logits is stretched along its columns once and kept while the
+// output rows that lie between it and its neighbour are made; what is left per pixel and class is one lerp with a constant weight and a
 // comparison. Included by one file per instruction set: no inline function of another header, nothing with a name outside.
 #pragma once
 
@@ -220,7 +220,8 @@ struct Held {
 };
 
 // The slot of a stretched logit row, made now if it is not there; `other` is the row that must stay.
-int stretched_slot(const FinishCall& call, const FinishBlock& block, int64_t row, int64_t other, Held& held, FinishScratch& scratch) {
+int stretched_slot(const FinishCall& call, const FinishBlock& block, int64_t row, int64_t other, Held& held,
+                   FinishScratch& scratch) {
   if (held.row[0] == row) return 0;
   if (held.row[1] == row) return 1;
   const int slot = held.row[0] == other ? 1 : 0;
@@ -228,7 +229,8 @@ int stretched_slot(const FinishCall& call, const FinishBlock& block, int64_t row
   held.tame[slot] = true;
   for (int64_t c = 0; c < call.classes; ++c) {
     const float* logits = call.logits + (c * call.logit_size.rows + row) * call.logit_size.cols;
-    stretch_class(logits, call.logit_size.cols, call.stride, block, scratch.stretched + (slot * call.classes + c) * scratch.width);
+    float* stretched = scratch.stretched + (slot * call.classes + c) * scratch.width;
+    stretch_class(logits, call.logit_size.cols, call.stride, block, stretched);
     held.tame[slot] = held.tame[slot] && is_tame(logits, call.logit_size.cols, block);
   }
   return slot;

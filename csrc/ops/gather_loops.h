@@ -1,5 +1,5 @@
-// The loops of gather over one row: each is plain and over memory in the first-level cache, so that the compiler makes vectors of it
-// (docs/vectorisation.md). Included by one file per instruction set: no inline function of another header, nothing with a name
+// The loops of gather over one row: each is plain and over memory in the first-level cache, so that the compiler makes vectors of
+// it (docs/vectorisation.md). Included by one file per instruction set: no inline function of another header, nothing with a name
 // outside.
 #pragma once
 
