@@ -6,6 +6,7 @@ import importlib.util
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -65,3 +66,20 @@ def promised_but_missing(request: pytest.FixtureRequest) -> None:
 
 def _required() -> set[str]:
     return {word for word in os.environ.get("HFD_REQUIRE", "").replace(" ", "").split(",") if word}
+
+
+DB = {"unit": "db", "floor": -35.0, "clip": ((-35.0, 5.0), (-35.0, 5.0)), "mean": (-12.0, -18.0), "std": (5.0, 5.5)}
+
+
+@pytest.fixture(scope="module")
+def db_engine(tmp_path_factory):
+    """A small engine with random weights that was "trained" on dB."""
+    from tests.engines import plain_input, random_engine
+
+    return random_engine(tmp_path_factory.mktemp("engine") / "db.engine", input=plain_input(2, **DB))
+
+
+@pytest.fixture(scope="module")
+def power():
+    """A scene of two bands, 70 x 90, linear intensity."""
+    return np.random.default_rng(0).gamma(4.4, 0.05 / 4.4, size=(2, 70, 90)).astype(np.float32)

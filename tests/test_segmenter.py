@@ -13,18 +13,6 @@ from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
 from tests.engines import Graph, levels_engine, make_spec, plain_input, random_engine, write_engine
 
-DB = {"unit": "db", "floor": -35.0, "clip": ((-35.0, 5.0), (-35.0, 5.0)), "mean": (-12.0, -18.0), "std": (5.0, 5.5)}
-
-
-@pytest.fixture(scope="module")
-def db_engine(tmp_path_factory):
-    return random_engine(tmp_path_factory.mktemp("engine") / "db.engine", input=plain_input(2, **DB))
-
-
-@pytest.fixture(scope="module")
-def power():
-    return np.random.default_rng(0).gamma(4.4, 0.05 / 4.4, size=(2, 70, 90)).astype(np.float32)
-
 
 def test_one_scene_in_every_unit_gives_the_same_map(db_engine, power):
     with Segmenter(db_engine) as seg:
@@ -261,79 +249,6 @@ def test_the_spec_and_the_graph_must_agree(tmp_path):
     graph.conv(np.ones((2, 1, 1, 1)), stride=2)
     with pytest.raises((PackageError, EngineError)):
         Segmenter(write_engine(tmp_path / "wrong.engine", graph.serialize(), make_spec(1, 2, 4, 4, 4)))
-
-
-def test_what_a_masked_array_masks_is_not_valid(db_engine, power):
-    mask = np.zeros(power.shape, bool)
-    mask[1, :20, 5:] = True                                     # in one band only
-    with Segmenter(db_engine) as seg:
-        expected = seg.run(power, unit="intensity", valid=~mask[1]).labels
-        assert (expected[:20, 5:] == 255).all() and (expected[20:] != 255).all()
-        masked = np.ma.array(power, mask=mask)
-        for scene in (masked, list(masked), masked[:, ::-1, ::-1][:, ::-1, ::-1]):
-            np.testing.assert_array_equal(seg.run(scene, unit="intensity").labels, expected)
-        valid = np.ma.array(np.ones(mask[1].shape, bool), mask=mask[1])
-        np.testing.assert_array_equal(seg.run(power, unit="intensity", valid=valid).labels, expected)
-        both = seg.run(masked, unit="intensity", valid=np.arange(70)[:, None].repeat(90, 1) < 60).labels
-        assert (both[60:] == 255).all() and ((both[:60] == 255) == (expected[:60] == 255)).all()
-
-
-def test_numpy_integers_are_whole_numbers(db_engine, power):
-    with Segmenter(db_engine, tile=104) as plain, Segmenter(
-            db_engine, tile=np.int64(104), halo=np.int32(plain.spec.halo_px), batch=np.int64(2), memory=np.int64(1 << 29), threads=np.int8(2)) as seg:
-        np.testing.assert_array_equal(seg.run(power, unit="intensity").labels, plain.run(power, unit="intensity").labels)
-
-
-@pytest.mark.parametrize("arguments", [{"tile": None}, {"tile": 104.0}, {"batch": True}, {"memory": True}, {"device": None}, {"device": 0}])
-def test_what_is_no_option_is_refused_by_name(db_engine, power, arguments):
-    with pytest.raises(HfdError, match=f"{[*arguments][0]}={[*arguments.values()][0]}"):
-        Segmenter(db_engine, **arguments).run(power, unit="intensity")
-
-
-def test_a_tensor_without_memory_and_a_broken_array_interface_are_refused(db_engine):
-    class Broken:
-        def __dlpack_device__(self):
-            raise ValueError("no device")
-
-        def __array__(self, *_, **__):
-            raise AttributeError("no array")
-
-    with Segmenter(db_engine) as seg:
-        with pytest.raises(ArrayError, match="does not tell its device .no device"):
-            seg.run(Broken())
-        del Broken.__dlpack_device__
-        with pytest.raises(ArrayError, match="cannot be read as an array .no array"):
-            seg.run(Broken())
-        with pytest.raises(ArrayError, match="dtype int64"):
-            seg.run(np.zeros((2, 8, 8), ">i8"))
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("values, unit", [(1e300, "amplitude"), (1.7e308, "intensity"), (1e300 + 1e300j, "complex")])
-def test_infinite_power_is_refused_in_words_alone(db_engine, values, unit):
-    with Segmenter(db_engine) as seg, pytest.raises(RadiometryError, match="mean power of the sampled values is inf"):
-        seg.run(np.full((2, 70, 90), values), unit=unit)
-
-
-@pytest.mark.parametrize("field", [{"nodata": 5}, {"nodata": ("a",)}, {"scale": "x"}, {"scale": None}, {"scale": 10**400}, {"offset": 1j}])
-def test_a_declaration_that_is_no_number_is_refused_by_name(field):
-    with pytest.raises(RadiometryError, match=f"{[*field][0]}=.*it must be"):
-        SourceRadiometry("db", **field)
-
-
-def test_labels_are_saved_under_the_name_that_was_given_or_not_at_all(db_engine, power, tmp_path):
-    with Segmenter(db_engine) as seg:
-        result = seg.run(power, unit="intensity")
-    result.save(tmp_path / "MAP.NPY")
-    np.testing.assert_array_equal(np.load(tmp_path / "MAP.NPY"), result.labels)
-    with pytest.raises(HfdError, match="exists"):
-        result.save(tmp_path / "MAP.NPY")
-    with pytest.raises(HfdError, match="mkdir"):
-        result.save(tmp_path / "none" / "map.npy")
-    with pytest.raises(ValueError, match="copy=False"):
-        result.__array__(np.float32, copy=False)
-    assert [file.name for file in tmp_path.iterdir()] == ["MAP.NPY"]
-
 
 
 def test_another_quantity_than_the_training_datas_is_told(db_engine, power):
