@@ -5,7 +5,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from hfd_edge.measure.accuracy import Confusion, share_closed
+from hfd_edge.measure.accuracy import accuracy_of, share_closed
 from hfd_edge.measure.pixel_bayes import PixelBayes
 from hfd_edge.package import Package
 from hfd_edge.segmenter import Segmenter
@@ -18,12 +18,6 @@ UNSEEN_SEED = 424242            # far from every seed of training and of its own
 @pytest.fixture(scope="module")
 def window():
     return Scene(SceneConfig(700, 900, seed=UNSEEN_SEED)).window(0, 0, 700, 900, eo=False)
-
-
-def miou(classes, truth, answer):
-    confusion = Confusion(classes)
-    confusion.add(truth, answer)
-    return confusion.result().miou
 
 
 def test_it_is_small_and_its_exact_halo_can_be_afforded():
@@ -52,6 +46,6 @@ def test_it_closes_at_least_four_fifths_of_the_way_from_single_pixels_to_perfect
     with Segmenter(ENGINE) as seg:
         labels = seg.run(window.sar, unit="intensity", confidence=False).labels
     classes = seg.spec.classes
-    bayes, ours = (miou(classes, window.labels, guess) for guess in (pixel.classify(window.sar), labels))
+    bayes, ours = (accuracy_of(window.labels, guess, classes).miou for guess in (pixel.classify(window.sar), labels))
     assert 0.3 < bayes < 0.8, "the scene is neither trivial nor hopeless for single pixels"
     assert share_closed(ours, bayes) >= 0.8, f"Bayes {bayes:.3f}, demo engine {ours:.3f}"

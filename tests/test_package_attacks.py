@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hfd_edge.errors import PackageError
 from hfd_edge.package import Package
 from hfd_edge.package_zip import write_container
+from tests.package_files import open_bytes, refuse
 
 FOLDER = Path(__file__).parent / "golden"
 MAKE = runpy.run_path(str(FOLDER / "make_golden.py"))
@@ -24,18 +25,6 @@ ENGINE = (FOLDER / "v1_0.engine").read_bytes()
 DIRECTORY, LOCAL, END = struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s5H3I2H"), struct.Struct("<4s4H2IH")
 FIELDS = ("magic", "made_by", "needed", "flags", "method", "time", "date", "crc", "packed", "size", "name_size", "extra_size",
           "comment_size", "disk", "internal", "external", "header")
-
-
-def open_bytes(tmp_path, data):
-    path = tmp_path / "m.engine"
-    path.write_bytes(data)
-    return Package.open(path)
-
-
-def refuse(tmp_path, data, message):
-    with pytest.raises(PackageError, match=message) as caught:
-        open_bytes(tmp_path, data)
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
 
 
 def patched(engine, member, name=None, **changes):

@@ -12,24 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hfd_edge.errors import PackageError
-from hfd_edge.package import Package
 from hfd_edge.package_zip import write_container
+from tests.package_files import open_bytes, refuse
 
 FOLDER = Path(__file__).parent / "golden"
 MAKE = runpy.run_path(str(FOLDER / "make_golden.py"))
 GRAPH, altered = MAKE["GRAPH"], MAKE["altered"]
-
-
-def open_bytes(tmp_path, data):
-    path = tmp_path / "m.engine"
-    path.write_bytes(data)
-    return Package.open(path)
-
-
-def refuse(tmp_path, data, message):
-    with pytest.raises(PackageError, match=message) as caught:
-        open_bytes(tmp_path, data)
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
 
 
 def raw_manifest(text, name="manifest.json"):
