@@ -3,7 +3,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -11,10 +13,6 @@
 #include "ops/finish.h"
 #include "ops/gather.h"
 #include "ops/row_loops.h"
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 namespace py = pybind11;
 
@@ -166,13 +164,7 @@ py::dict build_info() {
   info["cxx_flags"] = HFD_CXX_FLAGS;
   info["sanitize"] = bool(HFD_SANITIZE);
   info["cuda"] = HFD_CUDA_STATE;
-#ifdef _OPENMP
-  info["openmp"] = true;
-  info["max_threads"] = omp_get_max_threads();
-#else
-  info["openmp"] = false;
-  info["max_threads"] = 1;
-#endif
+  info["max_threads"] = std::max(1u, std::thread::hardware_concurrency());
   info["simd"] = hfd::row_loops().name;
   info["simd_compiled"] = hfd::compiled_row_loops();
   info["simd_usable"] = hfd::usable_row_loops();

@@ -17,7 +17,7 @@ def build_info() -> dict[str, Any]:
     """The native modules and how they were built.
 
     Returns:
-        version, compiler, cxx_flags, openmp, max_threads, sanitize: of `_native`;
+        version, compiler, cxx_flags, max_threads, sanitize: of `_native`;
         simd: the variant of the row loops that runs (sse, avx2, avx512, neon or plain; HFD_SIMD names another one);
         simd_compiled, simd_usable: the variants in the module, and those of them that this processor can run;
         cuda: "built: ..." or "not built: ..." with the reason, as the build saw it;

@@ -47,26 +47,18 @@ def is_whole(value: object) -> bool:
 
 
 class ThreadOwner:
-    """Remembers which process made threads: a forked one inherits their locks but not the threads, and would wait for ever."""
-
-    _first_run: int | None = None       # process whose OpenMP threads were started first
+    """Remembers which process made an engine's threads: a forked one inherits their locks but not the threads, and would wait for
+    ever. The operations' own threads are made anew in a forked process, so a Segmenter opened there runs."""
 
     def __init__(self, threads: int) -> None:
-        """Raises DeviceError in a process forked after its parent ran operations with several threads."""
         self._threads, self._process = threads, os.getpid()
-        self._check(ThreadOwner._first_run)
 
     def check(self) -> None:
         """Called before every run. Raises DeviceError in a process forked since the owner was made."""
-        self._check(self._process)
-        if self._threads > 1 and ThreadOwner._first_run is None:
-            ThreadOwner._first_run = self._process
-
-    def _check(self, made_in: int | None) -> None:
-        if self._threads > 1 and made_in not in (None, os.getpid()):
-            raise DeviceError(f"threads={self._threads} in process {os.getpid()}, forked from process {made_in}: the threads "
-                              "were made there and do not exist here; start workers with multiprocessing.get_context('spawn'), "
-                              "or open the Segmenter with threads=1")
+        if self._threads > 1 and self._process != os.getpid():
+            raise DeviceError(f"threads={self._threads} in process {os.getpid()}, forked from process {self._process}: the "
+                              "engine's threads were made there and do not exist here; open the Segmenter in the worker, or "
+                              "with threads=1")
 
 
 def available_memory_bytes() -> int:

@@ -46,8 +46,8 @@ class Segmenter:
             batch: tiles per engine call; "auto" is 1 on the CPU, where larger batches gain nothing.
             halo: "auto", "exact", "bounded", or pixels (a multiple of spec.stride_px).
             memory: budget in bytes for engine and buffers; None = a quarter of the free memory, 1 GiB at most.
-            threads: for operations and engine together; None = the cores this process may use. A process forked after a run
-                with several threads can only use 1; start workers with "spawn".
+            threads: for operations and engine together; None = the cores this process may use. A forked worker opens a Segmenter
+                of its own, unless there is 1 thread.
         Raises:
             PackageError: damaged, unsafe, or it does not answer its golden tile as it did when it was exported.
             DeviceError, EngineError: the device or the engine cannot run it.

@@ -22,7 +22,7 @@ def test_build_info_names_what_was_built():
     assert "-ffp-contract=off" in info["cxx_flags"] and "fast-math" not in info["cxx_flags"] and "-march" not in info["cxx_flags"]
     assert info["cuda"].startswith(("built: nvcc", "not built: "))
     assert info["cuda"].startswith("built") == info["cuda_module"]["imported"]
-    assert info["max_threads"] >= 1 and info["compiler"] and isinstance(info["openmp"], bool)
+    assert info["max_threads"] >= 1 and info["compiler"]
     assert info["cuda_module"]["devices"] or info["cuda_module"]["error"]
 
 

@@ -11,6 +11,8 @@
 namespace hfd {
 namespace {
 
+constexpr int64_t kAhead = 2;  // rows between asking for pixels and using them: 1 is 1.1 times slower, 3 and 4 are as fast
+
 template <class T>
 bool holds(double value) {
   const bool in_range = value >= static_cast<double>(std::numeric_limits<T>::lowest()) &&
@@ -67,9 +69,13 @@ void gather_cpu(const GatherConfig& config, const GatherCall& call) {
   const int threads = static_cast<int>(std::min<int64_t>(call.threads, rows));
   std::vector<float> imaginary(config.unit == Unit::complex ? threads * cols : 0);
   std::vector<uint32_t> marks(threads * cols);
+  const auto source_row = [&](int64_t tile_row) {
+    return reflect101(call.origin.row + tile_row, call.scene.rows) - call.window.row;
+  };
   parallel_for(rows, threads, [&](int worker, int64_t tile_row) {
-    const int64_t source = reflect101(call.origin.row + tile_row, call.scene.rows) - call.window.row;
-    loop(plan, {call.values.band(0).row(source), call.valid ? call.valid.row(source) : nullptr, call.tile + tile_row * cols,
+    const int64_t source = source_row(tile_row);
+    const char* const soon = tile_row + kAhead < rows ? call.values.band(0).row(source_row(tile_row + kAhead)) : nullptr;
+    loop(plan, {call.values.band(0).row(source), soon, call.valid ? call.valid.row(source) : nullptr, call.tile + tile_row * cols,
                 call.status + tile_row * cols, imaginary.empty() ? nullptr : imaginary.data() + worker * cols,
                 marks.data() + worker * cols});
   });

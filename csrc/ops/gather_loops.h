@@ -202,6 +202,16 @@ void mark_invalid(const GatherPlan& plan, const GatherRow& row) {
   }
 }
 
+// Asks for the pixels of a row before their turn: a row of a tile is short and the next one is a scene's width away, which the
+// processor does not foresee.
+void ask_for(const GatherPlan& plan, const Run& run, const char* row) {
+  constexpr int64_t kLine = 64;
+  if (plan.col_stride > kLine || plan.col_stride < -kLine) return;
+  const int64_t first = run.from * plan.col_stride, last = first + run.step * (run.count - 1) * plan.col_stride;
+  const int64_t low = first < last ? first : last, high = first < last ? last : first;
+  for (int64_t at = low; at <= high; at += kLine) __builtin_prefetch(row + at);
+}
+
 void gather_row(const GatherPlan& plan, const GatherRow& row) {
   const Convert convert_any = converter(plan);
   memset(row.marks, 0, plan.cols * sizeof *row.marks);
@@ -209,6 +219,7 @@ void gather_row(const GatherPlan& plan, const GatherRow& row) {
   for (int64_t b = 0; b < plan.bands; ++b)
     for (int64_t r = 0; r < plan.run_count; ++r) {
       const Run run = plan.runs[r];
+      if (row.soon != nullptr) ask_for(plan, run, row.soon + b * plan.band_stride);
       const Span span{row.values + b * plan.band_stride + run.from * plan.col_stride, run.step * plan.col_stride,
                       row.tile + b * plan.plane + run.at, row.imaginary == nullptr ? nullptr : row.imaginary + run.at,
                       row.marks + run.at, run.count};

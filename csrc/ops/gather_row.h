@@ -27,6 +27,7 @@ struct GatherPlan {
 
 struct GatherRow {
   const char* values;  // the source row in the first band, scene column of the window
+  const char* soon;    // as values: a row that this worker is likely to be given soon, or null
   const char* valid;   // uint8, or null
   float* tile;         // the row in the tile's first band
   uint8_t* status;

@@ -8,8 +8,8 @@ python=${PYTHON:-python3}
 cross=${CROSS_CXX:-aarch64-linux-gnu-g++}
 folder=build/aarch64
 mkdir -p "$folder"
-"$cross" -std=c++17 -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -Wall -Wextra -fopenmp -static -Icsrc \
-  tests/aarch64/replay.cpp csrc/ops/gather.cpp csrc/ops/gather_cpu.cpp csrc/ops/finish.cpp csrc/ops/finish_cpu.cpp \
+"$cross" -std=c++17 -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -Wall -Wextra -pthread -static -Icsrc \
+  tests/aarch64/replay.cpp csrc/common/thread_pool.cpp csrc/ops/gather.cpp csrc/ops/gather_cpu.cpp csrc/ops/finish.cpp csrc/ops/finish_cpu.cpp \
   csrc/ops/row_loops.cpp csrc/ops/row_loops_base.cpp -o "$folder/replay"
 PYTHONPATH=. "$python" tests/recorded.py make "$folder/calls.bin"
 PYTHONPATH=. "$python" tests/recorded.py run "$folder/calls.bin" "$folder/here.bin"
