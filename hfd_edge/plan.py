@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from hfd_edge.device import available_memory_bytes, is_whole
@@ -15,6 +15,7 @@ UNKNOWN_ACTIVATION_BYTES_PER_PX = 512
 STRIP_ROWS = 1024                       # kept rows of a strip where a scene has more than twice as many: reading and writing overlap
 LARGEST_INPUT_PX = 1 << 23              # progress is told once a tile; a halo of 112 px still costs 1.17 there
 ENGINE_SLACK = 1.25                     # measured peak over the live activations that a package names: 93 bytes against 80
+NOTED_FROM = 2.0                        # times the scene's pixels: half of the work is halo, and more memory would help
 BOUNDED_WHERE_EXACT_COSTS = 1.5         # the bounded halo is the default where the exact one costs more than this
 
 
@@ -26,6 +27,8 @@ class SceneShape:
     cols: int
     bytes_per_px: int
     windows_held: int = 2           # strips of stored pixels in memory at once: 2 when reading ahead, 0 for an array at hand
+    rows_below: int = 0             # rows that a strip may hold below its own, for blocks are decoded whole
+    cols_beside: int = 0            # columns that a strip of a window holds for its halo
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class TilePlan:
     grid: TileGrid
     batch: int
     halo: str                       # "exact", "bounded" or "custom" (given by hand and smaller than the reach)
-    compute_ratio: float            # input pixels of all tiles over the scene's pixels
+    compute_ratio: float            # input pixels of all tiles over the pixels that are kept
     memory_bytes: int               # expected peak of engine and strips together
 
 
@@ -48,24 +51,56 @@ class PlanRequest:
     batch: int | str = "auto"
     memory: int | None = None                       # budget in bytes; None = a quarter of what is free, 1 GiB at most
     offset: tuple[int, int] = (0, 0)
+    window: tuple[int, int, int, int] | None = None     # row, column, rows, columns that are kept; None = the scene
 
 
 def plan_tiles(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> TilePlan:
-    """Choose the grid for a scene.
+    """Choose the grid for a scene, or for a window of it whose map equals the crop of the scene's map.
 
     Raises:
-        GridError: the tile leaves no core, or tile, halo or batch are not what they can be.
+        GridError: the tile leaves no core, tile, halo or batch are not what they can be, or the window is not in the scene.
         DeviceError: not even the smallest tile fits the memory budget.
     """
     if request.batch != "auto" and (not is_whole(request.batch) or request.batch < 1):
         raise GridError(f"batch={request.batch!r}: it must be 'auto' or a whole number of tiles from 1 on")
     batch = 1 if request.batch == "auto" else int(request.batch)
-    if request.halo == "auto":
-        exact = _plan_with_halo(spec, scene, request, batch, spec.halo_px)
-        if spec.halo_bounded_px is None or exact.compute_ratio <= BOUNDED_WHERE_EXACT_COSTS:
-            return exact
-        return _plan_with_halo(spec, scene, request, batch, spec.halo_bounded_px)
-    return _plan_with_halo(spec, scene, request, batch, _halo_px(spec, request.halo))
+    halo = _chosen_halo(spec, scene, request, batch)
+    if request.window is None:
+        return _plan_with_halo(spec, scene, request, batch, halo)
+    return _plan_window(spec, scene, request, batch, halo)
+
+
+def _chosen_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: int) -> int:
+    if request.halo != "auto":
+        return _halo_px(spec, request.halo)
+    if spec.halo_bounded_px is None:
+        return spec.halo_px
+    exact = _plan_with_halo(spec, scene, request, batch, spec.halo_px)
+    return spec.halo_px if exact.compute_ratio <= BOUNDED_WHERE_EXACT_COSTS else spec.halo_bounded_px
+
+
+def _plan_window(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: int, halo: int) -> TilePlan:
+    """With the exact halo any grid gives the same answer, so the window has its own; otherwise it takes the scene's tiles."""
+    window, own = request.window, halo >= spec.halo_px
+    TileGrid(scene.rows, scene.cols, spec.stride_px, spec.stride_px, halo, spec.stride_px, window=window)      # is it in the scene
+    if own:
+        rows, cols = (first % spec.stride_px + count for first, count in zip(window, window[2:]))
+        scene_of_window = replace(scene, rows=rows, cols=cols, cols_beside=min(2 * halo, scene.cols - cols))
+        plan = _plan_with_halo(spec, scene_of_window, replace(request, offset=(0, 0)), batch, halo)
+        grid = replace(plan.grid, scene_rows=scene.rows, scene_cols=scene.cols, window=window, own_cores=True)
+    else:
+        plan = _plan_with_halo(spec, scene, request, batch, halo)
+        grid = replace(plan.grid, window=window)
+    return replace(plan, grid=grid, compute_ratio=grid.input_px / (window[2] * window[3]))
+
+
+def costly(plan: TilePlan) -> tuple[str, ...]:
+    """A sentence for the report where tiles are so small that halos cost more than the scene itself; () where they are not."""
+    grid = plan.grid
+    if plan.compute_ratio <= NOTED_FROM or min(grid.kept[2:]) < 2 * grid.halo_px:
+        return ()
+    return (f"tiles keep {grid.core_rows} x {grid.core_cols} px inside a halo of {grid.halo_px}, so the network computes "
+            f"{plan.compute_ratio:.1f} times the scene's pixels: a larger --memory or --tile makes this run faster",)
 
 
 def memory_budget_bytes(memory: int | None) -> int:
@@ -98,11 +133,14 @@ def _plan_with_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, ba
     else:
         core = _given_core(spec, request.tile, halo)
         core = tuple(min(c, round_up(n, spec.stride_px)) for c, n in zip(core, (scene.rows, scene.cols)))
+    memory = _tile_bytes(spec, batch, halo, *core) + _strip_bytes(scene, core[0] + 2 * halo)
+    if request.memory is not None and memory > memory_budget_bytes(request.memory):
+        raise DeviceError(f"tile={request.tile!r} takes about {memory} bytes over a scene {scene.cols} px wide and "
+                          f"memory={request.memory}: make the tile smaller, the memory larger, or leave one of them out")
     offset = tuple(o % c for o, c in zip(request.offset, core))
     grid = TileGrid(scene.rows, scene.cols, *core, halo, spec.stride_px, offset)
     kind = "exact" if halo >= spec.halo_px else "bounded" if halo == spec.halo_bounded_px else "custom"
-    return TilePlan(grid, batch, kind, grid.input_px / (scene.rows * scene.cols),
-                    _tile_bytes(spec, batch, halo, *core) + _strip_bytes_per_row(scene) * (core[0] + 2 * halo))
+    return TilePlan(grid, batch, kind, grid.input_px / (scene.rows * scene.cols), memory)
 
 
 def _given_core(spec: ModelSpec, tile: int | tuple[int, int] | str, halo: int) -> tuple[int, int]:
@@ -122,10 +160,11 @@ def _auto_core(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: 
     budget = memory_budget_bytes(request.memory)
     stride, best = spec.stride_px, None
     most_rows = scene.rows if scene.rows <= 2 * STRIP_ROWS else STRIP_ROWS
+    below = _strip_bytes(scene, 0)
     for pieces in range(1, ceil(scene.cols / stride) + 1):
         cols = equal_core(scene.cols, round_up(ceil(scene.cols / pieces), stride), stride)
-        per_row = _tile_bytes(spec, batch, halo, 1 - 2 * halo, cols) + _strip_bytes_per_row(scene)
-        rows = min(budget // per_row, LARGEST_INPUT_PX // (cols + 2 * halo)) - 2 * halo
+        per_row = _tile_bytes(spec, batch, halo, 1 - 2 * halo, cols) + _strip_bytes(scene, 1) - below
+        rows = min((budget - below) // per_row, LARGEST_INPUT_PX // (cols + 2 * halo)) - 2 * halo
         rows = min(rows // stride * stride, round_up(most_rows, stride))
         if rows < stride:
             continue
@@ -135,7 +174,7 @@ def _auto_core(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: 
         elif cols < halo and overhead > best[0]:
             break
     if best is None:
-        least = _tile_bytes(spec, batch, halo, stride, stride) + _strip_bytes_per_row(scene) * (stride + 2 * halo)
+        least = _tile_bytes(spec, batch, halo, stride, stride) + _strip_bytes(scene, stride + 2 * halo)
         raise DeviceError(f"memory={budget} bytes is not enough for one tile with a halo of {halo} px over a scene {scene.cols} "
                           f"px wide: "
                           f"give at least {least} bytes (--memory), or a smaller batch")
@@ -149,6 +188,7 @@ def _tile_bytes(spec: ModelSpec, batch: int, halo: int, core_rows: int, core_col
     return batch * per_px * (core_rows + 2 * halo) * (core_cols + 2 * halo)
 
 
-def _strip_bytes_per_row(scene: SceneShape) -> int:
+def _strip_bytes(scene: SceneShape, rows: int) -> int:
     """Stored pixels with their mask, and three strips of labels and confidence (made, waiting, written)."""
-    return scene.cols * (scene.windows_held * (scene.bytes_per_px + 1) + 3 * 2)
+    stored = scene.windows_held * (scene.bytes_per_px + 1)
+    return (scene.cols + scene.cols_beside) * ((stored + 3 * 2) * rows + stored * scene.rows_below)

@@ -51,7 +51,7 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
     if options.confidence is not None:
         check_different((out, options.confidence))
     with ExitStack() as stack:
-        source = stack.enter_context(RasterSource(path, options.bands, spec.bands, options.limits))
+        source = stack.enter_context(RasterSource(path, options.bands, spec.bands, options.limits, segmenter.threads))
         radiometry = declared_radiometry(source, options)
         tags = {"HFD_ENGINE_SHA256": segmenter.engine_hash, "HFD_ENGINE": spec.name, "HFD_SOURCE": source.name}
 

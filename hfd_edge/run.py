@@ -20,8 +20,9 @@ class Window:
     """Stored pixels of one strip with all its halos, as read."""
 
     strip: Strip
-    values: np.ndarray              # (bands, strip.read_rows, scene cols)
-    valid: np.ndarray | None        # (strip.read_rows, scene cols)
+    values: np.ndarray              # (bands, strip.read_rows, columns read)
+    valid: np.ndarray | None        # (strip.read_rows, columns read)
+    col: int                        # scene column of the first one read
 
 
 @dataclass(frozen=True, slots=True)

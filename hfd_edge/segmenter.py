@@ -16,11 +16,11 @@ from hfd_edge.engine.choose import open_engine
 from hfd_edge.errors import ArrayError, EngineError, HfdError, RadiometryError
 from hfd_edge.package import Package
 from hfd_edge.pipeline import WriteBehind, prefetch
-from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
+from hfd_edge.plan import PlanRequest, SceneShape, costly, plan_tiles
 from hfd_edge.radiometry import SourceRadiometry, check_declared, check_model, check_values, differences, make_gather
 from hfd_edge.results import Result, RunReport
 from hfd_edge.run import Run, Scores, Window, equal_shapes, has_valid_pixel
-from hfd_edge.source import ArraySource, Source, sample
+from hfd_edge.source import ArraySource, Source, sample, window_reader
 from hfd_edge.spec import ModelSpec, Unit
 from hfd_edge.stitch import StripStitcher
 from hfd_edge.tiles import Strip, Tile
@@ -189,16 +189,19 @@ class Segmenter:
         self._owner.check()
         radiometry = check_declared(radiometry, source.dtype)
         check_values(*sample(source), radiometry)
-        shape = SceneShape(source.rows, source.cols, source.count * source.dtype.itemsize, windows_held)
+        shape = SceneShape(source.rows, source.cols, source.count * source.dtype.itemsize, windows_held,
+                           getattr(source, "block_rows", 1) - 1)
         plan = plan_tiles(self.spec, shape, request or self._request)
-        return Run(source, make_gather(radiometry, self.spec.input), plan, confidence, differences(radiometry, self.spec.input))
+        notes = (*differences(radiometry, self.spec.input), *costly(plan))
+        return Run(source, make_gather(radiometry, self.spec.input), plan, confidence, notes)
 
     def windows(self, run: Run) -> Iterator[Window]:
         """Stored pixels, strip by strip."""
+        reader, first_col = window_reader(run.source, *run.plan.grid.read_cols)
         for strip in run.plan.grid.strips():
             with run.watch("read"):
-                values, valid = run.source.read(strip.read_row, strip.read_rows)
-            yield Window(strip, values, valid)
+                values, valid = reader.read(strip.read_row, strip.read_rows)
+            yield Window(strip, values, valid, first_col)
 
     def scores(self, run: Run, window: Window) -> Iterator[Scores]:
         """The engine's answer to every tile of a window, batch by batch."""
@@ -224,7 +227,7 @@ class Segmenter:
             with run.watch("gather"):
                 for tile in group:
                     slot = len(kept)
-                    run.gather.run(window.values, (window.strip.read_row, 0), scene, (tile.in_row, tile.in_col),
+                    run.gather.run(window.values, (window.strip.read_row, window.col), scene, (tile.in_row, tile.in_col),
                                    batch[slot], statuses[slot], window.valid, self.threads)
                     (kept if has_valid_pixel(tile, statuses[slot]) else empty).append(tile)
             if kept:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -13,10 +13,15 @@ from hfd_edge.radiometry import STORED_DTYPES
 _DLPACK_CPU = 1
 _SAMPLE_STRIPS = 8
 _SAMPLE_ROWS = 16
+_SAMPLE_EVERY = 4
 
 
 class Source(Protocol):
-    """Stored pixels of one scene, row window by row window."""
+    """Stored pixels of one scene, row window by row window.
+
+    A source on a disk may offer more: `reader(col, cols)`, whose `read` gives these columns only and reads what consecutive
+    windows share once; `read_part(row, rows, col, cols)`; and block_rows, block_cols, what is decoded together.
+    """
 
     rows: int
     cols: int
@@ -61,12 +66,39 @@ class ArraySource:
 
 
 def sample(source: Source) -> tuple[np.ndarray, np.ndarray | None]:
-    """A few short strips spread over the scene: (bands, rows, cols) stored pixels and their validity."""
+    """A few short strips spread over the scene: (bands, 1, n) stored pixels and their validity (1, n).
+
+    Where blocks are decoded whole, each strip takes every _SAMPLE_EVERY-th block of its row only, another one in each strip.
+    """
     starts = np.unique(np.linspace(0, max(0, source.rows - _SAMPLE_ROWS), _SAMPLE_STRIPS).astype(int))
-    strips = [source.read(int(row), min(_SAMPLE_ROWS, source.rows - int(row))) for row in starts]
-    values = np.concatenate([v for v, _ in strips], axis=1)
-    masks = [np.ones(v.shape[1:], bool) if m is None else np.asarray(m, bool) for v, m in strips]
-    return values, np.concatenate(masks)
+    parts = [part for number, row in enumerate(starts)
+             for part in _strip_parts(source, number, int(row), min(_SAMPLE_ROWS, source.rows - int(row)))]
+    values = np.concatenate([v.reshape(len(v), 1, -1) for v, _ in parts], axis=2)
+    masks = [np.ones(v.shape[1:], bool) if m is None else np.asarray(m, bool) for v, m in parts]
+    return values, np.concatenate([m.reshape(1, -1) for m in masks], axis=1)
+
+
+def _strip_parts(source: Source, number: int, row: int, rows: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    step = getattr(source, "block_cols", source.cols)
+    starts = range(0, source.cols, step)
+    if len(starts) < 2 * _SAMPLE_EVERY:
+        yield source.read(row, rows)
+        return
+    for col in starts[number % _SAMPLE_EVERY::_SAMPLE_EVERY]:
+        yield source.read_part(row, rows, col, min(step, source.cols - col))
+
+
+class WindowReader(Protocol):
+    """Gives the windows of a scene from top to bottom."""
+
+    def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Stored pixels (bands, rows, columns) and their validity (rows, columns), None = all valid."""
+
+
+def window_reader(source: Source, col: int, cols: int) -> tuple[WindowReader, int]:
+    """What gives the windows of these columns, and the scene column of its first: 0 where a source gives whole rows only."""
+    reader = getattr(source, "reader", None)
+    return (source, 0) if reader is None else (reader(col, cols), col)
 
 
 def _as_host_array(array: object) -> np.ndarray:

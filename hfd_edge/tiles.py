@@ -76,6 +76,10 @@ class TileGrid:
 
     offset shifts the grid up and left: the first core then holds fewer pixels. With fixed_shape every input has the same
     size (a static engine); otherwise the last row and column of inputs shrink to what the scene still needs.
+
+    With a window (row, col, rows, cols) only its pixels are kept; reflection is still the scene's. Its tiles are those of the
+    scene's grid that touch it, or with own_cores cores that start at the window's first pixel, rounded down to the stride: fewer
+    pixels to compute, and the same answer where the halo covers the network's reach.
     """
 
     scene_rows: int
@@ -86,6 +90,8 @@ class TileGrid:
     stride_px: int
     offset: tuple[int, int] = (0, 0)
     fixed_shape: bool = False
+    window: tuple[int, int, int, int] | None = None
+    own_cores: bool = False
 
     def __post_init__(self) -> None:
         if self.scene_rows < 1 or self.scene_cols < 1:
@@ -101,6 +107,24 @@ class TileGrid:
                 raise GridError(f"{name} offset={shift}: it must be a multiple of stride_px={self.stride_px} from 0 to below the "
                                 f"core of {core}, or tiles leave the network's grid")
 
+        row, col, rows, cols = self.kept
+        if min(row, col) < 0 or min(rows, cols) < 1 or row + rows > self.scene_rows or col + cols > self.scene_cols:
+            raise GridError(f"window of {rows} x {cols} pixels from row {row}, column {col} on: it must hold a pixel and lie inside "
+                            f"the scene of {self.scene_rows} x {self.scene_cols}, whose first row and column are 0; the largest "
+                            f"is 0,0,{self.scene_rows},{self.scene_cols}")
+
+    @property
+    def kept(self) -> tuple[int, int, int, int]:
+        """Row, column, rows and columns of the pixels that the tiles keep: the window, else the scene."""
+        return self.window or (0, 0, self.scene_rows, self.scene_cols)
+
+    @property
+    def read_cols(self) -> tuple[int, int]:
+        """First and number of true scene columns that the inputs refer to, reflections included."""
+        spans = [reflected_range(in_col, in_cols, self.scene_cols) for *_, in_col, in_cols in self._spans(1)]
+        first, last = min(first for first, _ in spans), max(last for _, last in spans)
+        return first, last - first
+
     @property
     def tile_count(self) -> int:
         return len(self._spans(0)) * len(self._spans(1))
@@ -111,7 +135,7 @@ class TileGrid:
         return sum(rows for *_, rows in self._spans(0)) * sum(cols for *_, cols in self._spans(1))
 
     def strips(self) -> Iterator[Strip]:
-        """Strips from top to bottom; their tiles cover every scene pixel exactly once."""
+        """Strips from top to bottom; their tiles cover every pixel that is kept exactly once."""
         columns = self._spans(1)
         for row, rows, in_row, in_rows in self._spans(0):
             first, last = reflected_range(in_row, in_rows, self.scene_rows)
@@ -121,16 +145,22 @@ class TileGrid:
 
     def _spans(self, axis: int) -> list[tuple[int, int, int, int]]:
         """(first kept, kept, first input, inputs) of each core along one axis."""
-        size = (self.scene_rows, self.scene_cols)[axis]
-        core = (self.core_rows, self.core_cols)[axis]
+        core, stride = (self.core_rows, self.core_cols)[axis], self.stride_px
+        low, high = self.kept[axis], self.kept[axis] + self.kept[axis + 2]
+        if self.own_cores:
+            top, bottom, origin = low // stride * stride, high, low // stride * stride
+        else:
+            top, bottom, origin = 0, (self.scene_rows, self.scene_cols)[axis], -self.offset[axis]
         spans = []
-        for start in range(-self.offset[axis], size, core):
-            first, last = max(start, 0), min(start + core, size)
+        for start in range(origin, bottom, core):
+            first, last = max(start, top), min(start + core, bottom)
+            row, end = max(first, low), min(last, high)             # what is kept of this core
+            if row >= end:
+                continue
             if self.fixed_shape:
-                spans.append((first, last - first, start - self.halo_px, core + 2 * self.halo_px))
+                spans.append((row, end - row, start - self.halo_px, core + 2 * self.halo_px))
             else:
-                spans.append((first, last - first, first - self.halo_px,
-                              round_up(last - first, self.stride_px) + 2 * self.halo_px))
+                spans.append((row, end - row, first - self.halo_px, round_up(last - first, stride) + 2 * self.halo_px))
         return spans
 
 

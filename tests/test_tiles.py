@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hfd_edge.errors import DeviceError, GridError
-from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
+from hfd_edge.plan import PlanRequest, SceneShape, costly, plan_tiles
 from hfd_edge.tiles import TileGrid, equal_core, reflect101, reflected_range
 from tests.engines import make_spec
 
 
+@settings(deadline=None)          # the machine may be busy
 @given(size=st.integers(1, 40), first=st.integers(-100, 100), count=st.integers(1, 200))
 def test_reflected_range_holds_every_reflected_index(size, first, count):
     indices = [reflect101(i, size) for i in range(first, first + count)]
@@ -30,6 +31,7 @@ grids = st.builds(
     stride=st.sampled_from([1, 2, 4, 8, 16]), offset=st.tuples(st.integers(0, 9), st.integers(0, 9)), fixed=st.booleans())
 
 
+@settings(deadline=None)          # the machine may be busy
 @given(grids)
 def test_every_pixel_is_kept_by_exactly_one_tile_and_every_tile_lies_on_the_stride(grid):
     seen = np.zeros((grid.scene_rows, grid.scene_cols), int)
@@ -57,6 +59,7 @@ def test_a_grid_off_the_stride_is_refused_with_the_way_out(change, words):
         TileGrid(**{"scene_rows": 100, "scene_cols": 100, "core_rows": 64, "core_cols": 64, "halo_px": 16, "stride_px": 8, **change})
 
 
+@settings(deadline=None)          # the machine may be busy
 @given(size=st.integers(1, 5000), largest=st.integers(1, 600), stride=st.sampled_from([1, 8, 16]))
 def test_equal_cores_need_no_more_pieces_than_the_largest_core_allows(size, largest, stride):
     core = equal_core(size, largest, stride)
@@ -97,6 +100,18 @@ def test_a_budget_too_small_for_one_tile_names_what_would_do():
 def test_an_impossible_request_is_refused(request_, words):
     with pytest.raises(GridError, match=words):
         plan_tiles(SPEC, SceneShape(3000, 2000, 8), request_)
+
+
+def test_a_tile_that_the_memory_does_not_hold_is_refused_with_what_it_takes():
+    request_ = PlanRequest(tile=1024, memory=100 << 20)
+    with pytest.raises(DeviceError, match=r"tile=1024 takes about \d+ bytes.*memory=104857600"):
+        plan_tiles(SPEC, SceneShape(3000, 2000, 8), request_)
+    assert plan_tiles(SPEC, SceneShape(3000, 2000, 8), PlanRequest(tile=1024)).memory_bytes > 100 << 20
+
+
+def test_tiles_that_are_mostly_halo_are_noted():
+    scene = SceneShape(3000, 2000, 8)
+    assert "3.3 times" in costly(plan_tiles(SPEC, scene, PlanRequest(tile=512)))[0] and not costly(plan_tiles(SPEC, scene, PlanRequest()))
 
 
 def test_the_halo_is_named_for_what_it_promises():

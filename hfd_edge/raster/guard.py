@@ -20,6 +20,8 @@ GDAL_CACHE_BYTES = 32 << 20
 # as the innermost one lives, in one thread; readers and writers of ours overlap in several. A value that the user set stays.
 os.environ.setdefault("GDAL_CACHEMAX", str(GDAL_CACHE_BYTES))
 
+_threads_process: int | None = None         # where GDAL first had several threads
+
 CONVERT = "convert it first: gdal_translate INPUT scene.tif"
 
 # A file's first bytes choose its driver; GDAL is never left to guess. Formats that can name other files (VRT, WMS) are not here.
@@ -64,8 +66,19 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error.__cause__ or error).split())[:300]
 
 
-def open_raster(path: str | Path, limits: RasterLimits) -> Any:
-    """A rasterio dataset open for reading.
+def gdal_threads(wanted: int) -> int:
+    """Threads GDAL may work with: 1 in a process forked from one where it had several.
+
+    GDAL keeps its threads for the life of the process; a forked one inherits their queue without them and would wait for ever.
+    """
+    global _threads_process
+    if wanted > 1 and _threads_process is None:
+        _threads_process = os.getpid()
+    return wanted if _threads_process == os.getpid() else 1
+
+
+def open_raster(path: str | Path, limits: RasterLimits, threads: int = 1) -> Any:
+    """A rasterio dataset open for reading; GDAL decodes the blocks of a compressed TIFF with so many threads.
 
     Raises:
         RasterError: not a local file, not an allowed format, damaged, or it claims more than the limits.
@@ -74,6 +87,9 @@ def open_raster(path: str | Path, limits: RasterLimits) -> Any:
     driver = _driver_of(path)
     try:
         dataset = rasterio_open(path, driver=driver)
+        if driver == "GTiff" and dataset.compression is not None and gdal_threads(threads) > 1:
+            dataset.close()                                         # without compression threads only cost: 0.18 s for 0.11 s
+            dataset = rasterio_open(path, driver=driver, NUM_THREADS=gdal_threads(threads))
     except RasterioError as error:
         raise RasterError(f"{path} begins like {driver} but cannot be opened ({one_line(error)}): the file is damaged or "
                           "incomplete; copy or download it again") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,14 +16,16 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from hfd_edge.errors import RasterError
+from hfd_edge.errors import DeviceError, RasterError
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster.declaration import declared_by_tags
 from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster.guard import RasterLimits, one_line, open_raster
+from hfd_edge.raster.rows_once import RowsOnce
 
 _POLARISATION = re.compile(r"(?<![A-Za-z])(VV|VH|HH|HV)(?![A-Za-z])", re.IGNORECASE)
 PathLike = str | Path
+_TALLEST_BLOCK = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +49,17 @@ class RasterSource:
         band_names: of the chosen bands, "" where the file names none.
         geo: GeoReference of the first file.  files: all of them.
         declared: SourceRadiometry that the tags state, or None; scale, offset, nodata: of the tags (1, 0 and () without).
+        block_rows, block_cols: rows and columns that are decoded together; 1 row where they can be read by themselves.
     """
 
     def __init__(self, path: PathLike | Sequence[PathLike], bands: Sequence[int | str] | None = None,
-                 wanted: Sequence[str] | None = None, limits: RasterLimits = RasterLimits()) -> None:
+                 wanted: Sequence[str] | None = None, limits: RasterLimits = RasterLimits(), threads: int = 1) -> None:
         """Open a file, or several of the same size that hold the bands between them (counted through, in the given order).
 
         Args:
             bands: 1-based numbers or names, in the order to read; None = all but alpha bands.
             wanted: names the caller needs, in its order: without `bands` they are taken by name where the file names them.
+            threads: that GDAL may decode compressed blocks with.
         Raises:
             RasterError: a file cannot be opened or is refused, the files differ in size or place, or a band is not there.
         """
@@ -62,7 +67,7 @@ class RasterSource:
         if not paths:
             raise RasterError("no raster was given: name one file, or one per band")
         with ExitStack() as stack:
-            datasets = [stack.enter_context(open_raster(p, limits)) for p in paths]
+            datasets = [stack.enter_context(open_raster(p, limits, threads)) for p in paths]
             self.files = tuple(Path(d.name) for d in datasets)
             self.name = " ".join(file.name for file in self.files)
             self.rows, self.cols = _common_size(datasets)
@@ -72,10 +77,12 @@ class RasterSource:
             self.count = len(self._layers)
             self.band_names = tuple(layer.name for layer in self._layers)
             self.dtype = _common_dtype(self.name, self._layers)
+            self.block_rows, self.block_cols = _decoded_together(self._layers)
             self.scale, self.offset = _common_scale(self.name, self._layers)
             values = {layer.nodata for layer in self._layers}
             self.nodata: tuple[float, ...] = () if len(values) > 1 or None in values else tuple(values)
             self.declared: SourceRadiometry | None = declared_by_tags(self._layers, self.scale, self.offset, self.nodata)
+            self._process = os.getpid()
             self._lock = threading.Lock()
             self._open = stack.pop_all()
 
@@ -99,19 +106,41 @@ class RasterSource:
         Raises:
             RasterError: the rows are outside the scene, or the file is damaged there.
         """
+        return self.read_part(row, rows, 0, self.cols)
+
+    def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """As `read`, of the columns col..col+cols-1 only."""
+        values = np.empty((self.count, max(rows, 0), max(cols, 0)), self.dtype)
+        return values, self.read_into(values, row, col)
+
+    def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray | None:
+        """Fill values (bands, rows, cols), any strides, with the stored pixels from (row, col) on; gives `read`'s validity."""
+        _, rows, cols = values.shape
         if row < 0 or rows < 1 or row + rows > self.rows:
             raise RasterError(f"rows {row} to {row + rows - 1} of {self.name}: it has rows 0 to {self.rows - 1}")
-        values = np.empty((self.count, rows, self.cols), self.dtype)
-        window = Window(0, row, self.cols, rows)
+        if col < 0 or cols < 1 or col + cols > self.cols:
+            raise RasterError(f"columns {col} to {col + cols - 1} of {self.name}: it has columns 0 to {self.cols - 1}")
+        window = Window(col, row, cols, rows)
+        self._check_process()
         try:
             with self._lock:
                 for first, last in _runs(self._layers):
                     indexes = [layer.index for layer in self._layers[first:last]]
                     self._layers[first].dataset.read(indexes, window=window, out=values[first:last])
-                return values, self._validity(values, window)
+                return self._validity(values, window)
         except RasterioError as error:
             raise RasterError(f"{self.name}: rows {row} to {row + rows - 1} cannot be read ({one_line(error)}): the file is "
                               "damaged or truncated; copy or download it again") from error
+
+    def reader(self, col: int, cols: int) -> RowsOnce:
+        """For windows of these columns from top to bottom: what two of them share is read once."""
+        return RowsOnce(self, col, cols)
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise DeviceError(f"{self.name} was opened in process {self._process} and is read in process {os.getpid()}, forked "
+                              "from it: they would move each other's place in the file; open it again there, or start workers "
+                              "with multiprocessing.get_context('spawn')")
 
     def _validity(self, values: np.ndarray, window: Window) -> np.ndarray | None:
         valid = None
@@ -211,6 +240,14 @@ def _runs(layers: tuple[Layer, ...]) -> list[tuple[int, int]]:
     """Half-open ranges of neighbouring layers of one file, which are read in one call."""
     starts = [i for i, layer in enumerate(layers) if i == 0 or layer.dataset is not layers[i - 1].dataset]
     return list(zip(starts, [*starts[1:], len(layers)]))
+
+
+def _decoded_together(layers: tuple[Layer, ...]) -> tuple[int, int]:
+    """The largest block, in rows and columns. Higher ones than _TALLEST_BLOCK are not waited for, or the windows would be huge."""
+    shapes = [layer.dataset.block_shapes[layer.index - 1] for layer in layers]
+    packed = any(layer.dataset.compression is not None or layer.dataset.driver != "GTiff" for layer in layers)
+    rows, cols = (max(side) for side in zip(*shapes))
+    return (rows if packed and rows <= _TALLEST_BLOCK else 1), cols
 
 
 def _common_size(datasets: list[Any]) -> tuple[int, int]:
