@@ -70,6 +70,14 @@ def plan_tiles(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> Tile
     return _plan_window(spec, scene, request, batch, halo)
 
 
+def check_window(window: object) -> tuple[int, int, int, int]:
+    """`window` as four whole numbers. Raises GridError where it is something else; whether it is in the scene is the grid's."""
+    if not isinstance(window, (tuple, list)) or len(window) != 4 or not all(map(is_whole, window)):
+        raise GridError(f"window={window!r}: it must be (row, col, rows, cols) in whole pixels, the first pixel is 0,0 "
+                        "(--window ROW,COL,ROWS,COLS)")
+    return tuple(map(int, window))
+
+
 def _chosen_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: int) -> int:
     if request.halo != "auto":
         return _halo_px(spec, request.halo)
@@ -81,7 +89,7 @@ def _chosen_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch
 
 def _plan_window(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: int, halo: int) -> TilePlan:
     """With the exact halo any grid gives the same answer, so the window has its own; otherwise it takes the scene's tiles."""
-    window, own = request.window, halo >= spec.halo_px
+    window, own = check_window(request.window), halo >= spec.halo_px
     TileGrid(scene.rows, scene.cols, spec.stride_px, spec.stride_px, halo, spec.stride_px, window=window)      # is it in the scene
     if own:
         rows, cols = (first % spec.stride_px + count for first, count in zip(window, window[2:]))

@@ -12,9 +12,11 @@ import numpy as np
 
 from hfd_edge.errors import RadiometryError
 from hfd_edge.radiometry import SourceRadiometry
-from hfd_edge.raster import MapWriter, RasterLimits, RasterSource, check_different
+from hfd_edge.plan import check_window
+from hfd_edge.raster import (
+    CogForm, Legend, MapWriter, RasterLimits, RasterPart, RasterSource, Selection, check_different, select_classes)
 from hfd_edge.results import RunReport
-from hfd_edge.spec import ModelSpec, Unit
+from hfd_edge.spec import Unit
 
 if TYPE_CHECKING:
     from hfd_edge.segmenter import Progress, Segmenter
@@ -31,6 +33,9 @@ class RasterOptions:
     bands: tuple[int | str, ...] | None = None      # numbers from 1 or names, network's order; None = by name, else as stored
     confidence: str | Path | None = None            # second file: uint8, 0..254 for 0..1, 255 = nodata
     overwrite: bool = False
+    window: tuple[int, int, int, int] | None = None     # (row, col, rows, cols) to segment, from 0; the map is the crop of the scene's
+    classes: tuple[str | int, ...] | None = None        # names or numbers to keep; every other class becomes 254 "other"
+    compress: str = "zstd"                          # of the map: none, deflate, zstd or lzw
     limits: RasterLimits = RasterLimits()           # what the raster may claim of itself; larger ones for files that are trusted
 
 
@@ -43,30 +48,38 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
         out: uint8 GeoTIFF, 255 = nodata; appears only when it is complete.
         progress: called with (rows done, rows in all).
     Raises:
-        RasterError: the raster cannot be read, or the map cannot be written; nothing is left at `out`.
+        RasterError: the raster cannot be read, the map cannot be written, the window is not in the raster, or a class is not
+            the engine's; nothing is left at `out`.
         RadiometryError: unknown or contradicted unit, or not one valid pixel.
         ArrayError: wrong number of bands.
     """
     spec = segmenter.spec
     if options.confidence is not None:
         check_different((out, options.confidence))
+    form = CogForm(options.compress, segmenter.threads)
+    legend = spec if options.classes is None else select_classes(spec, options.classes)
     with ExitStack() as stack:
         source = stack.enter_context(RasterSource(path, options.bands, spec.bands, options.limits, segmenter.threads))
         radiometry = declared_radiometry(source, options)
         tags = {"HFD_ENGINE_SHA256": segmenter.engine_hash, "HFD_ENGINE": spec.name, "HFD_SOURCE": source.name}
 
-        def open_map(target: str | Path, legend: ModelSpec | None) -> MapWriter:
-            return stack.enter_context(MapWriter(target, source.rows, source.cols, source.geo, legend, tags, options.overwrite))
+        place = source if options.window is None else RasterPart(source, check_window(options.window))
+
+        def open_map(target: str | Path, meaning: Legend | None) -> MapWriter:
+            return stack.enter_context(MapWriter(target, place.rows, place.cols, place.geo, meaning, tags, options.overwrite, form))
 
         scores = None if options.confidence is None else open_map(options.confidence, None)
-        labels = open_map(out, spec)                # entered last, so the first to get its name
+        labels = open_map(out, legend)              # entered last, so the first to get its name
 
         def write(row: int, strip_labels: np.ndarray, strip_scores: np.ndarray | None) -> None:
-            labels.write(row, strip_labels)
+            labels.write(row, legend.applied(strip_labels) if isinstance(legend, Selection) else strip_labels)
             if scores is not None:
                 scores.write(row, strip_scores)
 
-        report = segmenter.run_source(source, radiometry, write, confidence=scores is not None, progress=progress)
+        report = segmenter.run_source(source, radiometry, write, confidence=scores is not None, progress=progress,
+                                      window=options.window)
+        if options.window is not None:
+            labels.add_tags({"HFD_WINDOW": ",".join(map(str, options.window))})
         for writer in (labels, scores):
             if writer is not None:
                 writer.add_tags({"HFD_HALO": f"{report.halo} {report.halo_px} px", "HFD_READ_AS": read_as(source, radiometry)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -125,19 +126,23 @@ class Segmenter:
     __call__ = run
 
     def run_source(self, source: Source, radiometry: SourceRadiometry | None, write: Callable[..., None], *,
-                   confidence: bool = False, progress: Progress | None = None) -> RunReport:
+                   confidence: bool = False, progress: Progress | None = None,
+                   window: tuple[int, int, int, int] | None = None) -> RunReport:
         """Segment any source strip by strip in bounded memory.
 
         Args:
             source: gives rows of stored pixels; read by a thread of its own.
             radiometry: what its pixels are; None = not known, which is refused.
             write: called with (row, labels, confidence or None) in order, in a thread of its own.
+            window: (row, col, rows, cols) to segment; halos are still read from the scene, so the answer is the crop of the
+                scene's. `write` then gets its rows and columns, counted from its first row. None = the scene.
         Raises:
             RadiometryError: unknown or contradicted unit, or not one valid pixel in the whole scene.
         """
         start = time.perf_counter()
         self._check_bands(source)
-        run = self.prepare(source, radiometry, confidence, windows_held=2)
+        run = self.prepare(source, radiometry, confidence, windows_held=2, request=replace(self._request, window=window))
+        first_row, _, rows, cols = run.plan.grid.kept
 
         def write_timed(row: int, labels: np.ndarray, scores: np.ndarray | None) -> None:
             with run.watch("write"):
@@ -146,11 +151,11 @@ class Segmenter:
         # closing: after an error the traceback keeps the generators alive, and the source must not be read once it is closed
         with closing(prefetch(self.windows(run))) as windows, WriteBehind(write_timed) as behind:
             for strip, stitcher in self._finished_strips(run, windows):
-                behind.put(strip.row, stitcher.labels, stitcher.confidence)
+                behind.put(strip.row - first_row, stitcher.labels, stitcher.confidence)
                 if progress is not None:
-                    progress(strip.row + strip.rows, source.rows)
-        if run.counts.nodata == source.rows * source.cols:
-            raise RadiometryError(f"not one of the {source.rows} x {source.cols} pixels is valid: all are NaN or nodata; "
+                    progress(strip.row - first_row + strip.rows, rows)
+        if run.counts.nodata == rows * cols and window is None:         # a window of a scene may lie beside its pixels
+            raise RadiometryError(f"not one of the {rows} x {cols} pixels is valid: all are NaN or nodata; "
                                   "check the nodata value and the band order, there is nothing to segment")
         return self._report(run, time.perf_counter() - start)
 
@@ -238,7 +243,8 @@ class Segmenter:
     def _finished_strips(self, run: Run, windows: Iterable[Window]) -> Iterator[tuple[Strip, StripStitcher]]:
         """Strips with every pixel labelled; holds one strip, never the scene."""
         for window in windows:
-            stitcher = StripStitcher(window.strip, run.source.cols, self.spec.logit_stride_px, run.confidence, run.counts)
+            _, col, _, cols = run.plan.grid.kept
+            stitcher = StripStitcher(window.strip, (col, cols), self.spec.logit_stride_px, run.confidence, run.counts)
             for answer in self.scores(run, window):
                 with run.watch("finish"):
                     if answer.logits is None:
@@ -252,12 +258,13 @@ class Segmenter:
 
     def _report(self, run: Run, total_s: float) -> RunReport:
         grid, counts = run.plan.grid, run.counts
-        pixels = grid.scene_rows * grid.scene_cols
+        *_, rows, cols = grid.kept
+        pixels = rows * cols
         if counts.written != pixels:
             raise HfdError(f"{counts.written} of {pixels} pixels were written: every pixel must be written exactly once; please "
                            f"report this scene's size")
         return RunReport(
-            rows=grid.scene_rows, cols=grid.scene_cols, nodata_share=counts.nodata / pixels, nan_pixels=counts.nan,
+            rows=rows, cols=cols, nodata_share=counts.nodata / pixels, nan_pixels=counts.nan,
             timings={**run.watch.seconds, "total": total_s}, device=self.device, engine=self.engine, engine_hash=self.engine_hash,
             threads=self.threads, halo=run.plan.halo, halo_px=grid.halo_px,
             tile_px=(grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px),

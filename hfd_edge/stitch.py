@@ -32,10 +32,12 @@ class PixelCounts:
 class StripStitcher:
     """Collects the tiles of one strip into its rows; refuses a strip whose tiles do not add up to its pixels."""
 
-    def __init__(self, strip: Strip, cols: int, logit_stride: int, confidence: bool, counts: PixelCounts) -> None:
+    def __init__(self, strip: Strip, columns: tuple[int, int], logit_stride: int, confidence: bool, counts: PixelCounts) -> None:
+        """`columns` are the first scene column that is kept and their number."""
+        self._first_col, cols = columns
         self.labels = np.empty((strip.rows, cols), np.uint8)
         self.confidence = np.empty((strip.rows, cols), np.uint8) if confidence else None
-        self._strip, self._cols, self._stride, self._counts = strip, cols, logit_stride, counts
+        self._strip, self._stride, self._counts = strip, logit_stride, counts
         self._written = 0
 
     def put(self, tile: Tile, logits: np.ndarray, status: np.ndarray, threads: int) -> None:
@@ -69,7 +71,8 @@ class StripStitcher:
                             "exactly one tile; the grid is broken, please report it with the scene's size and tile")
 
     def _window(self, tile: Tile) -> tuple[slice, slice]:
-        return slice(0, tile.rows), slice(tile.col, tile.col + tile.cols)
+        col = tile.col - self._first_col
+        return slice(0, tile.rows), slice(col, col + tile.cols)
 
     def _count(self, tile: Tile, nodata: int, nan: int) -> None:
         self._written += tile.rows * tile.cols

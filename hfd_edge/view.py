@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -14,7 +15,7 @@ from hfd_edge.spec import NODATA_LABEL, Unit
 
 if TYPE_CHECKING:
     from hfd_edge.radiometry import SourceRadiometry
-    from hfd_edge.raster import RasterSource
+    from hfd_edge.raster import RasterSource, Selection
     from hfd_edge.spec import ModelSpec
 
 LARGEST_SIDE_PX = 1200
@@ -71,8 +72,8 @@ def draw_scene(source: RasterSource, radiometry: SourceRadiometry, largest_px: i
     return image
 
 
-def draw_map(source: RasterSource, colors: tuple[tuple[int, int, int], ...], largest_px: int = LARGEST_SIDE_PX) -> np.ndarray:
-    """A map in its class colours, reduced by taking every n-th pixel.
+def draw_map(source: RasterSource, colors: Mapping[int, tuple[int, int, int]], largest_px: int = LARGEST_SIDE_PX) -> np.ndarray:
+    """A map in its class colours (RGB by value), reduced by taking every n-th pixel.
 
     Returns:
         (rows, cols, 3) uint8 RGB; nodata grey.
@@ -82,7 +83,8 @@ def draw_map(source: RasterSource, colors: tuple[tuple[int, int, int], ...], lar
     if source.count != 1 or source.dtype != np.uint8:
         raise RasterError(f"{source.name} has {source.count} bands of {source.dtype}: a map is one band of uint8 class numbers")
     table = np.full((256, 3), NODATA_GREY, np.uint8)
-    table[:len(colors)] = colors
+    for value, color in colors.items():
+        table[value] = color
     table[NODATA_LABEL] = NODATA_GREY
     step = _step(source, largest_px)
     rows = range(step // 2, source.rows, step) if source.rows > step // 2 else range(0, 1)
@@ -90,7 +92,7 @@ def draw_map(source: RasterSource, colors: tuple[tuple[int, int, int], ...], lar
     return np.stack([table[source.read(row, 1)[0][0, 0, cols]] for row in rows])
 
 
-def draw_quicklook(path: Path, panels: list[Panel], spec: ModelSpec) -> None:
+def draw_quicklook(path: Path, panels: list[Panel], spec: ModelSpec | Selection) -> None:
     """Panels side by side with their titles, and a legend below; written beside, then renamed.
 
     Raises:
@@ -168,7 +170,7 @@ def _with_title(cv2: Any, panel: Panel, rows: int) -> np.ndarray:
     return image
 
 
-def _legend(cv2: Any, spec: ModelSpec, cols: int) -> np.ndarray:
+def _legend(cv2: Any, spec: ModelSpec | Selection, cols: int) -> np.ndarray:
     """A swatch and a name for every class and for nodata, in as many lines as they take."""
     entries = [*zip(spec.classes, spec.colors), ("nodata", NODATA_GREY)]
     lines, x = [[]], 0

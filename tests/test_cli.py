@@ -46,6 +46,28 @@ def test_predict_writes_a_map_and_reports_it(scene, engine, tmp_path):
         assert labels.read(0, 90)[0].max() < 5 and scores.read(0, 90)[0].max() < 255
 
 
+def test_a_window_of_some_classes_is_judged_and_drawn_like_the_scene(scene, engine, tmp_path):
+    whole, part = tmp_path / "whole.tif", tmp_path / "part.tif"
+    assert run("predict", scene, engine, "-o", whole, "--quiet").returncode == 0
+    done = run("predict", scene, engine, "-o", part, "--window", "11,20,40,31", "--truth", whole, "--quicklook", tmp_path / "a.png",
+               "--compress", "deflate", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["rows"], report["cols"], report["accuracy"]["pixels"]) == (40, 31, 40 * 31) and report["accuracy"]["miou"] == 1
+    few = tmp_path / "few.tif"
+    done = run("predict", scene, engine, "-o", few, "--classes", "class 1,class 3", "--quicklook", tmp_path / "b.png")
+    assert done.returncode == 0 and "class 1, class 3" in done.stdout, done.stderr
+    with RasterSource(whole) as all_, RasterSource(part) as window, RasterSource(few) as kept:
+        labels = all_.read(0, 90)[0][0]
+        np.testing.assert_array_equal(window.read(0, 40)[0][0], labels[11:51, 20:51])
+        np.testing.assert_array_equal(kept.read(0, 90)[0][0], np.where(np.isin(labels, (1, 3)), labels, 254))
+    failed(run("predict", scene, engine, "-o", tmp_path / "x.tif", "--window", "0,0,91,5"), "window 0,0,91,5", "inside 90 x 70")
+    failed(run("predict", scene, engine, "-o", tmp_path / "x.tif", "--classes", "sea"), "class 'sea'", "0 class 0")
+    for words in (("--window", "1,2,3"), ("--window", "a,b,c,d"), ("--classes", "class 1", "--truth", whole)):
+        done = run("predict", scene, engine, "-o", tmp_path / "x.tif", *words)
+        assert done.returncode == 2 and words[0] in done.stderr
+
+
 def test_a_plain_run_prints_a_report_and_quiet_prints_nothing(scene, engine, tmp_path):
     done = run("predict", scene, engine, "-o", tmp_path / "a.tif")
     assert done.returncode == 0 and not done.stderr and "Mpx/s" in done.stdout and str(tmp_path / "a.tif") in done.stdout

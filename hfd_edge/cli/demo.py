@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hfd_edge.cli.quicklook import Pictured, draw_run
 from hfd_edge.cli.report import accuracy_lines, print_json, print_lines, progress_bar, run_lines
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def demo(  # an option of the command line is an argument here: more than six ar
     with Segmenter(engine, threads=threads) as segmenter:
         with progress_bar("segmenting", quiet or as_json) as progress:
             report = segmenter.run_raster(out / "scene.tif", out / "map.tif", RasterOptions(overwrite=True), progress)
-        accuracy = compare(out / "truth.tif", out / "map.tif", segmenter.spec.classes)
+        accuracy = compare(out / "truth.tif", out / "map.tif", segmenter.spec.classes, RasterOptions())
         picture = _draw(out, segmenter.spec)
     closed = share_closed(accuracy.miou, pixel_bayes)
     names = ("scene.tif", "truth.tif", "map.tif", *(("quicklook.png",) if picture else ()))
@@ -77,17 +78,14 @@ def _simulate(out: Path, side: int, seed: int, quiet: bool) -> float:
 def _draw(out: Path, spec: ModelSpec) -> Path | None:
     """quicklook.png with scene, truth and map side by side; None where OpenCV is missing."""
     from hfd_edge.errors import HfdError
-    from hfd_edge.raster import RasterSource
-    from hfd_edge.view import Panel, draw_map, draw_quicklook, draw_scene, require_opencv
+    from hfd_edge.raster_run import RasterOptions
+    from hfd_edge.view import require_opencv
 
     try:
         require_opencv()
     except HfdError:
         return None                             # the report says so
-    with RasterSource(out / "scene.tif") as scene:
-        panels = [Panel("SAR scene: VV, VH, VV - VH in dB", draw_scene(scene, scene.declared))]
-    for title, name in (("truth", "truth.tif"), (f"map by {spec.name}", "map.tif")):
-        with RasterSource(out / name) as labels:
-            panels.append(Panel(title, draw_map(labels, spec.colors)))
-    draw_quicklook(out / "quicklook.png", panels, spec)
+    draw_run(out / "quicklook.png", Pictured(
+        ("SAR scene: VV, VH, VV - VH in dB", out / "scene.tif"), ("truth", out / "truth.tif"), (f"map by {spec.name}", out / "map.tif")),
+        spec, RasterOptions())
     return out / "quicklook.png"

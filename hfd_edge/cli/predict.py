@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hfd_edge.cli.quicklook import Pictured, draw_run, windowed
 from hfd_edge.cli.report import accuracy_lines, print_json, print_lines, progress_bar, run_lines
 from hfd_edge.errors import EngineError, RasterError
 from hfd_edge.spec import NODATA_LABEL, Unit
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hfd_edge.measure.accuracy import Accuracy
-    from hfd_edge.raster import RasterSource
+    from hfd_edge.raster import RasterPart, RasterSource
     from hfd_edge.raster_run import RasterOptions
-    from hfd_edge.segmenter import Segmenter
 
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _INTEGER = r"-?[0-9]{1,18}"                 # what is longer is no number of pixels or bands and stays a word, to be refused
@@ -44,6 +44,11 @@ def predict(  # an option of the command line is an argument here: more than six
     quicklook: Annotated[Path | None, typer.Option(help="Also draw this picture: scene, truth if given, map.")] = None,
     truth: Annotated[Path | None, typer.Option(
         help="A map of the same grid in the engine's class numbers to compare with; 255 = not known.")] = None,
+    window: Annotated[str | None, typer.Option(
+        metavar="ROW,COL,ROWS,COLS", help="Segment only these pixels, counted from 0; the map is the crop of the whole scene's.")] = None,
+    classes: Annotated[list[str] | None, typer.Option(
+        metavar="NAME[,NAME...]", help="Keep these classes with their numbers; every other one becomes 254, other.")] = None,
+    compress: Annotated[str, typer.Option(help="Of the maps: none, deflate, zstd or lzw.")] = "zstd",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
@@ -52,29 +57,35 @@ def predict(  # an option of the command line is an argument here: more than six
 
     hfd-edge predict scene.tif model.engine -o map.tif --unit db
     """
+    from hfd_edge.raster import select_classes
     from hfd_edge.raster_run import RasterOptions
     from hfd_edge.segmenter import Segmenter
 
     paths = rasters[0] if len(rasters) == 1 else tuple(rasters)
-    options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands), confidence, overwrite)
+    options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands), confidence, overwrite,
+                            parse_window(window), tuple(classes) if classes else None, compress)
     maps = [output, *([confidence] if confidence else [])]
     outputs = [*maps, *([quicklook] if quicklook else [])]
+    if truth and classes:
+        raise typer.BadParameter("--truth with --classes: the accuracy is one of all classes; run without --classes to get it")
     _check_outputs(maps, quicklook, [*rasters, engine, *([truth] if truth else [])], overwrite)
     with Segmenter(engine, device, parse_size(tile), halo=parse_size(halo), memory=parse_memory(memory),
                    threads=threads) as segmenter:
         if truth:
-            _check_truth(truth, paths, segmenter.spec.classes)
+            _check_truth(truth, paths, segmenter.spec.classes, options)
         with progress_bar("segmenting", quiet or as_json) as progress:
             report = segmenter.run_raster(paths, output, options, progress)
-        accuracy = compare(truth, output, segmenter.spec.classes) if truth else None
+        accuracy = compare(truth, output, segmenter.spec.classes, options) if truth else None
         if quicklook:
-            _draw(segmenter, paths, options, (truth, output, quicklook))
+            draw_run(quicklook, Pictured(("", paths), (f"truth: {truth.name}", truth) if truth else None,
+                                         (f"map: {output.name}", output)), segmenter.spec, options)
     record = {**report.to_dict(), "map": str(output), "accuracy": accuracy.to_dict() if accuracy else None}
     if as_json:
         print_json(record)
     elif not quiet:
         judged = accuracy_lines(accuracy) if accuracy else {}
-        print_lines({**run_lines(report), **judged, "written": ", ".join(map(str, outputs))})
+        kept = {"classes": f"{', '.join(select_classes(segmenter.spec, options.classes).classes[:-1])}; 254 is any other"} if classes else {}
+        print_lines({**run_lines(report), **kept, **judged, "written": ", ".join(map(str, outputs))})
     if report.nan_pixels:
         raise EngineError(f"the engine answered NaN for {report.nan_pixels} pixels: they are labelled nodata in {output}; the "
                           "network's numbers overflow on this scene, look at its values there or export the network again")
@@ -88,6 +99,17 @@ def parse_bands(text: str | None) -> tuple[int | str, ...] | None:
     if not all(parts):
         raise typer.BadParameter(f"--bands {text!r}: give names or numbers separated by commas, such as VV,VH or 4,3")
     return tuple(int(part) if re.fullmatch(_INTEGER, part) else part for part in parts)
+
+
+def parse_window(text: str | None) -> tuple[int, int, int, int] | None:
+    """"ROW,COL,ROWS,COLS" as numbers."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 4 or not all(re.fullmatch(_INTEGER, part) for part in parts):
+        raise typer.BadParameter(f"--window {text[:60]!r}: give ROW,COL,ROWS,COLS in whole pixels, such as 0,2048,1000,1500; the first "
+                                 "pixel is 0,0")
+    return tuple(int(part) for part in parts)
 
 
 def parse_size(text: str) -> int | str:
@@ -105,20 +127,24 @@ def parse_memory(text: str | None) -> int | None:
     return int(match[1]) * _FACTORS[match[2].upper()]
 
 
-def compare(truth: Path, answer: Path, classes: tuple[str, ...]) -> Accuracy:
-    """Accuracy of a map on disk, read strip by strip. Raises ArrayError where a label of either is no class."""
+def compare(truth: Path, answer: Path, classes: tuple[str, ...], options: RasterOptions) -> Accuracy:
+    """Accuracy of a map on disk, read strip by strip. Raises ArrayError where a label of either is no class.
+
+    The truth lies on the scene's grid; of a map of a window of it, the same window counts.
+    """
     from hfd_edge.measure.accuracy import Confusion
     from hfd_edge.raster import RasterSource
 
     confusion = Confusion(classes)
-    with RasterSource(truth) as known, RasterSource(answer) as given:
+    with RasterSource(truth, limits=options.limits) as known, RasterSource(answer, limits=options.limits) as given:
+        there = windowed(known, options)
         for row in range(0, given.rows, 512):
             rows = min(512, given.rows - row)
-            confusion.add(_known_labels(known, row, rows), given.read(row, rows)[0][0])
+            confusion.add(_known_labels(there, row, rows), given.read(row, rows)[0][0])
     return confusion.result()
 
 
-def _check_truth(truth: Path, rasters: Path | tuple[Path, ...], classes: tuple[str, ...]) -> None:
+def _check_truth(truth: Path, rasters: Path | tuple[Path, ...], classes: tuple[str, ...], options: RasterOptions) -> None:
     import numpy as np
 
     from hfd_edge.errors import RasterError
@@ -134,8 +160,9 @@ def _check_truth(truth: Path, rasters: Path | tuple[Path, ...], classes: tuple[s
         if known.geo.transform is not None and scene.geo.transform is not None and not known.geo.same_place(scene.geo):
             raise RasterError(f"{truth} and the scene have one size but lie on different places: they must lie on one grid; "
                               "resample the truth with gdalwarp -r near")
-        for row in range(0, known.rows, 512):
-            labels = _known_labels(known, row, min(512, known.rows - row))
+        there = windowed(known, options)
+        for row in range(0, there.rows, 512):
+            labels = _known_labels(there, row, min(512, there.rows - row))
             strange = labels[(labels >= len(classes)) & (labels != NODATA_LABEL)]
             if strange.size:
                 legend = ", ".join(f"{value} {name}" for value, name in enumerate(classes))
@@ -143,7 +170,7 @@ def _check_truth(truth: Path, rasters: Path | tuple[Path, ...], classes: tuple[s
                                   "labels first, 255 = not known")
 
 
-def _known_labels(truth: RasterSource, row: int, rows: int) -> np.ndarray:
+def _known_labels(truth: RasterSource | RasterPart, row: int, rows: int) -> np.ndarray:
     """Rows of a truth; what the file marks as nodata is 255."""
     values, valid = truth.read(row, rows)
     if valid is not None:
@@ -168,21 +195,3 @@ def _check_outputs(maps: list[Path], picture: Path | None, inputs: list[Path], o
     if picture:
         from hfd_edge.view import check_picture
         check_picture(picture)
-
-
-def _draw(segmenter: Segmenter, rasters: Path | tuple[Path, ...], options: RasterOptions,
-          files: tuple[Path | None, Path, Path]) -> None:
-    """The quicklook; files are truth (or None), map and picture."""
-    from hfd_edge.raster import RasterSource
-    from hfd_edge.raster_run import declared_radiometry
-    from hfd_edge.view import Panel, draw_map, draw_quicklook, draw_scene
-
-    truth, output, quicklook = files
-    spec = segmenter.spec
-    with RasterSource(rasters, options.bands, wanted=spec.bands) as source:
-        panels = [Panel(f"scene: {source.name}", draw_scene(source, declared_radiometry(source, options)))]
-    for title, path in (("truth", truth), ("map", output)):
-        if path is not None:
-            with RasterSource(path) as labels:
-                panels.append(Panel(f"{title}: {path.name}", draw_map(labels, spec.colors)))
-    draw_quicklook(quicklook, panels, spec)

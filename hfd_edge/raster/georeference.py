@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import rasterio
+from rasterio.control import GroundControlPoint
 from rasterio.errors import NotGeoreferencedWarning
 
 
@@ -38,6 +40,17 @@ class GeoReference:
     def north_up(cls, crs: str, left: float, top: float, spacing_m: float) -> GeoReference:
         """A grid of square pixels whose upper left corner lies at (left, top) in `crs`, e.g. "EPSG:32633"."""
         return cls(rasterio.crs.CRS.from_user_input(crs), rasterio.Affine(spacing_m, 0.0, left, 0.0, -spacing_m, top))
+
+    def shifted(self, row: int, col: int) -> GeoReference:
+        """That of the pixels from (row, col) on: transform, control points and RPCs count from there."""
+        transform = t = self.transform
+        if t is not None:
+            transform = rasterio.Affine(t.a, t.b, t.c + t.a * col + t.b * row, t.d, t.e, t.f + t.d * col + t.e * row)
+        gcps = tuple(GroundControlPoint(g.row - row, g.col - col, g.x, g.y, g.z, g.id, g.info) for g in self.gcps)
+        rpcs = copy(self.rpcs)
+        if rpcs is not None:
+            rpcs.line_off, rpcs.samp_off = rpcs.line_off - row, rpcs.samp_off - col
+        return replace(self, transform=transform, gcps=gcps, rpcs=rpcs)
 
     def write_to(self, dataset: Any) -> None:
         """Tag a rasterio dataset opened for writing. A GeoTIFF holds a transform or control points, not both."""

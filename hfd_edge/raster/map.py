@@ -8,14 +8,15 @@ from typing import Protocol
 
 from hfd_edge.build import __version__
 from hfd_edge.raster.georeference import GeoReference
-from hfd_edge.raster.cog import CogWriter
+from hfd_edge.raster.cog import CogForm, CogWriter
 from hfd_edge.raster.product import RasterProfile
 from hfd_edge.raster.pyramid import mean_valid, most_frequent
+from hfd_edge.raster.selection import Selection
 from hfd_edge.spec import NODATA_LABEL
 
 
 class Legend(Protocol):
-    """What the values of a map mean."""
+    """What the values of a map mean: 0, 1, ... in this order, or those that `values` names."""
 
     classes: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
@@ -25,11 +26,12 @@ class MapWriter(CogWriter):
     """A uint8 COG, nodata 255, written row by row; it appears when the block ends without an exception.
 
     With a legend: class labels, with a colour table and the names as band tags CLASS_0, CLASS_1, ... and, as JSON, HFD_CLASSES.
+    Of a Selection: the colours and names of the chosen classes and of "other"; HFD_CLASSES_KEPT names the chosen ones.
     Without: confidence, 0..254 for 0..1, with the scale in GDAL's tags. Overviews hold the most frequent class, or the mean.
     """
 
     def __init__(self, path: str | Path, rows: int, cols: int, geo: GeoReference | None, legend: Legend | None,
-                 tags: dict[str, str], overwrite: bool = False) -> None:
+                 tags: dict[str, str], overwrite: bool = False, form: CogForm = CogForm()) -> None:
         """Check that the file can be written.
 
         Args:
@@ -42,9 +44,13 @@ class MapWriter(CogWriter):
         profile = {"rows": rows, "cols": cols, "count": 1, "dtype": "uint8", "nodata": NODATA_LABEL, "geo": geo}
         if legend is None:
             super().__init__(path, RasterProfile(**profile, descriptions=("confidence",), scale=1 / 254, tags=tags), mean_valid,
-                             overwrite)
+                             overwrite, form)
             return
-        names = {f"CLASS_{value}": name for value, name in enumerate(legend.classes)}
+        values = getattr(legend, "values", range(len(legend.classes)))
+        names = {f"CLASS_{value}": name for value, name in zip(values, legend.classes)}
+        tags["HFD_CLASSES"] = json.dumps(list(getattr(legend, "all_classes", legend.classes)))
+        if isinstance(legend, Selection):
+            tags["HFD_CLASSES_KEPT"] = json.dumps(legend.classes[:-1])
         super().__init__(path, RasterProfile(
-            **profile, descriptions=("class",), colors=tuple(legend.colors), band_tags=names,
-            tags={**tags, "HFD_CLASSES": json.dumps(list(legend.classes))}), most_frequent, overwrite)
+            **profile, descriptions=("class",), colors=dict(zip(values, legend.colors)), band_tags=names, tags=tags),
+            most_frequent, overwrite, form)

@@ -37,7 +37,7 @@ class RasterProfile:
     offset: float = 0.0
     tags: dict[str, str] = field(default_factory=dict)
     geo: GeoReference | None = None
-    colors: tuple[tuple[int, int, int], ...] = ()           # colour table of one uint8 band; nodata is transparent
+    colors: dict[int, tuple[int, int, int]] = field(default_factory=dict)      # value to RGB of one uint8 band; nodata is transparent
     band_tags: dict[str, str] = field(default_factory=dict)     # of the first band
 
     @property
@@ -183,7 +183,7 @@ def _describe(dataset: Any, profile: RasterProfile) -> None:
         dataset.scales = (profile.scale,) * profile.count
         dataset.offsets = (profile.offset,) * profile.count
     if profile.colors:
-        table = {value: (*color, 255) for value, color in enumerate(profile.colors)}
+        table = {value: (*color, 255) for value, color in profile.colors.items()}
         if profile.nodata is not None:
             table[int(profile.nodata)] = (0, 0, 0, 0)
         dataset.write_colormap(1, table)

@@ -191,6 +191,9 @@ def _choose(name: str, layers: list[Layer], bands: Sequence[int | str] | None, w
         raise RasterError(f"bands={bands!r} of {name}: give a list of names or numbers, such as ['VV', 'VH'] or [4, 3]")
     if bands:
         chosen = tuple(_find(name, layers, band) for band in bands)
+        if len({(id(layer.dataset), layer.index) for layer in chosen}) != len(chosen):
+            raise RasterError(f"--bands {','.join(map(str, bands))} of {name}: a band is chosen twice, and no network was trained on "
+                              "that; name each one once")
         if wanted and all(isinstance(band, str) for band in bands):
             _check_order(bands, chosen, wanted)
         return chosen
