@@ -1,110 +1,115 @@
-"""Simulated SAR and EO pairs as an endless stream of batches.
-
-Scenes come in rounds: a few are simulated, cut into blocks, used for some passes and thrown away, so the network never sees the
-same speckle for long and memory stays small. The stream is a function of its seed.
-"""
+"""One place seen by both sensors, and what a set of such pairs says of itself. Readers: training/layouts, a file each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from hfd_edge.simulate import Scene, SceneConfig
-from hfd_edge.spec import ModelInput, Unit
+from hfd_edge.errors import HfdError
+from hfd_edge.spec import MAX_CLASSES, NODATA_LABEL, Unit
+from training.simulated_stream import (EVALUATION_SEED, STATISTICS_SEED, TRAINING_SEED, Batch, StreamConfig,  # noqa: F401
+                                       eo_input, measure_input, sar_input, stream)   # until the demo goes through the loader
 
-FLOOR_DB = -35.0
-CLIP_DB = (-35.0, 10.0)
-STATISTICS_SEED = 1 << 40                 # scenes of their own for the input statistics, for training and for evaluation
-TRAINING_SEED = 1 << 41
-EVALUATION_SEED = 1 << 42
-_EO_MEAN, _EO_STD = 0.12, 0.10            # rough and fixed: the teacher never leaves training
+SPLITS = ("train", "select", "test")
+FLIPS = ("rows", "cols", "transpose")
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Aligned pairs, ready for the networks."""
-
-    sar: Tensor                           # (n, 2, c, c) float32, normalised, channels last
-    eo: Tensor | None                     # (n, 4, c, c) float32, normalised, channels last; None if not asked for
-    labels: Tensor                        # (n, c, c) int64, 255 = ignored
+class DataError(HfdError, ValueError):
+    """A data set is not what its layout says, or a file of it cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
-class StreamConfig:
-    """How scenes become batches."""
+class Pair:
+    """One place seen by both sensors. All planes have the same rows and cols; nothing is normalised."""
 
-    scene: SceneConfig = SceneConfig(512, 512)     # rows and cols: multiples of crop_px
-    crop_px: int = 256
-    batch: int = 4
-    scenes_per_round: int = 16
-    passes_per_round: int = 3                      # over the blocks of a round before fresh ones are simulated
-    seed: int = 0
+    name: str                            # stable within its set
+    sar: np.ndarray                      # (bands, rows, cols) float32 in the set's sar_unit; finite, 0 where not valid
+    eo: np.ndarray | None                # (eo bands, rows, cols) float32, reflectance or DN, finite; None = no optical image
+    labels: np.ndarray                   # (rows, cols) uint8, 255 = ignored
+    valid: np.ndarray                    # (rows, cols) bool, a SAR measurement exists
 
+    def __post_init__(self) -> None:
+        planes = {"sar": (self.sar, np.float32, 3), "labels": (self.labels, np.uint8, 2), "valid": (self.valid, np.bool_, 2)}
+        if self.eo is not None:
+            planes["eo"] = (self.eo, np.float32, 3)
+        for name, (plane, dtype, axes) in planes.items():
+            if plane.dtype != dtype or plane.ndim != axes or plane.shape[-2:] != self.labels.shape:
+                raise DataError(f"pair {self.name}: {name} is {plane.dtype} of shape {plane.shape}; it must be {np.dtype(dtype)} "
+                                f"with {axes} axes and the labels' size {self.labels.shape}; repair the reader of this layout")
 
-def measure_input(scene: SceneConfig, scenes: int = 12) -> ModelInput:
-    """What the student's input is: clipped dB, with mean and standard deviation per band of scenes kept for this purpose."""
-    values = []
-    for number in range(scenes):
-        window = Scene(replace(scene, rows=512, cols=512, seed=STATISTICS_SEED + number)).window(0, 0, 512, 512, eo=False)
-        values.append(np.clip(_decibel(window.sar, FLOOR_DB), *map(np.float32, CLIP_DB)).reshape(2, -1))
-    db = np.concatenate(values, axis=1).astype(np.float64)
-    return ModelInput(unit=Unit.DB, mean=tuple(db.mean(axis=1).round(3)), std=tuple(db.std(axis=1).round(3)),
-                      clip=(CLIP_DB, CLIP_DB), floor=FLOOR_DB, quantity="sigma0", looks=scene.looks, speckle_filter="none")
-
-
-def sar_input(sar: np.ndarray, spec: ModelInput) -> Tensor:
-    """(2, r, c) float32 linear sigma nought to the network's input of the same shape: dB, clipped and z-scored as `spec` says."""
-    mean, std = (np.array(v, np.float32)[:, None, None] for v in (spec.mean, spec.std))
-    low, high = (np.array(v, np.float32)[:, None, None] for v in zip(*spec.clip))
-    return torch.from_numpy((np.clip(_decibel(sar, spec.floor), low, high) - mean) / std)
+    @property
+    def nbytes(self) -> int:
+        return sum(plane.nbytes for plane in (self.sar, self.eo, self.labels, self.valid) if plane is not None)
 
 
-def eo_input(eo: np.ndarray) -> Tensor:
-    """(4, r, c) float32 reflectance to the teacher's input of the same shape."""
-    return torch.from_numpy((eo - np.float32(_EO_MEAN)) / np.float32(_EO_STD))
+@dataclass(frozen=True, slots=True)
+class SetInfo:
+    """What is the same for all pairs of a set."""
+
+    name: str
+    bands: tuple[str, ...]
+    eo_bands: tuple[str, ...]
+    classes: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    sar_unit: Unit                       # INTENSITY, AMPLITUDE, DB or DN
+    quantity: str                        # sigma0, gamma0, beta0 or dn
+    looks: float | None                  # equivalent number of looks; None = not known
+    pixel_spacing_m: float | None
+    flips: tuple[str, ...]               # allowed of FLIPS; () where the look direction forbids all
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sar_unit", Unit(self.sar_unit))
+        if self.sar_unit is Unit.COMPLEX:
+            raise DataError(f"set {self.name}: sar_unit=complex; a pair holds real numbers, its reader detects (intensity = |z|^2)")
+        if not self.bands or not 2 <= len(self.classes) <= MAX_CLASSES or len(self.colors) != len(self.classes):
+            raise DataError(f"set {self.name}: {len(self.bands)} SAR bands, {len(self.classes)} classes, {len(self.colors)} colors; at "
+                            f"least one band, 2 to {MAX_CLASSES} classes and one color per class are needed")
+        unknown = [flip for flip in self.flips if flip not in FLIPS]
+        if unknown:
+            raise DataError(f"set {self.name}: flips {unknown} are not known; use some of {', '.join(FLIPS)}, or none")
 
 
-def stream(config: StreamConfig, spec: ModelInput, eo: bool) -> Iterator[Batch]:
-    """Batches without end. SAR and labels do not depend on whether EO is asked for."""
-    rng = np.random.default_rng(config.seed)
-    first = TRAINING_SEED + (config.seed << 20)
-    while True:
-        scenes = [replace(config.scene, seed=first + number) for number in range(config.scenes_per_round)]
-        first += config.scenes_per_round
-        blocks = [_blocks(scene, config.crop_px, spec, eo) for scene in scenes]
-        sar, labels = torch.cat([b[0] for b in blocks]), torch.cat([b[1] for b in blocks])
-        optical = torch.cat([b[2] for b in blocks]) if eo else None
-        for _ in range(config.passes_per_round):
-            order = torch.from_numpy(rng.permutation(len(sar)))
-            for chosen in order.split(config.batch):
-                if len(chosen) == config.batch:
-                    yield _batch(sar[chosen], labels[chosen], optical[chosen] if eo else None, flip=rng.random() < 0.5)
+class PairSet(Protocol):
+    """A data set: names by split and a reader. `read` may be called by several threads at once."""
+
+    info: SetInfo
+
+    def names(self, split: str) -> tuple[str, ...]:
+        """The pairs of "train", "select" or "test"; splits are blocks of ground, never random.
+
+        Raises:
+            DataError: the split has another name.
+        """
+        ...
+
+    def read(self, name: str, eo: bool = True) -> Pair:
+        """One pair; `eo=False` spares the optical image, everything else is the same.
+
+        Raises:
+            DataError: a file is missing or damaged, with its name and the rule it breaks.
+        """
+        ...
 
 
-def _batch(sar: Tensor, labels: Tensor, eo: Tensor | None, flip: bool) -> Batch:
-    """Pairs flipped together along the flight direction (rows); along the look direction layover would point the wrong way."""
-    if flip:
-        sar, labels, eo = sar.flip(2), labels.flip(1), None if eo is None else eo.flip(2)
-    last = torch.channels_last
-    return Batch(sar.contiguous(memory_format=last), None if eo is None else eo.contiguous(memory_format=last), labels.long())
+def check_split(split: str) -> str:
+    """`split`, if it is one."""
+    if split not in SPLITS:
+        raise DataError(f"split={split!r} is not known; use one of {', '.join(SPLITS)}")
+    return split
 
 
-def _blocks(scene: SceneConfig, crop: int, spec: ModelInput, eo: bool) -> tuple[Tensor, Tensor, Tensor | None]:
-    window = Scene(scene).window(0, 0, scene.rows, scene.cols, eo=eo)
-    return (_cut(sar_input(window.sar, spec), crop), _cut(torch.from_numpy(window.labels)[None], crop)[:, 0],
-            _cut(eo_input(window.eo), crop) if eo else None)
+def pair_of(name: str, sar: np.ndarray, eo: np.ndarray | None, labels: np.ndarray, valid: np.ndarray) -> Pair:
+    """A pair of planes as read: whatever is not finite in SAR becomes invalid, in EO 0; invalid SAR is 0 and its label ignored.
 
-
-def _cut(image: Tensor, crop: int) -> Tensor:
-    """(c, r * crop, k * crop) to (r * k, c, crop, crop)."""
-    channels, rows, cols = image.shape
-    parts = image.reshape(channels, rows // crop, crop, cols // crop, crop)
-    return parts.permute(1, 3, 0, 2, 4).reshape(-1, channels, crop, crop)
-
-
-def _decibel(sar: np.ndarray, floor_db: float) -> np.ndarray:
-    return np.float32(10) * np.log10(np.maximum(sar, np.float32(10 ** (floor_db / 10))))
+    Args:
+        sar: (bands, rows, cols) of any real type. valid: (rows, cols) bool, what the layout itself knows of nodata.
+    """
+    sar = np.array(sar, np.float32)
+    valid = valid & np.isfinite(sar).all(axis=0)
+    sar[:, ~valid] = 0
+    labels = np.where(valid, labels, NODATA_LABEL).astype(np.uint8)
+    if eo is not None:
+        eo = np.nan_to_num(np.asarray(eo, np.float32), nan=0, posinf=0, neginf=0)
+    return Pair(name, sar, eo, labels, valid)

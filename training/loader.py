@@ -1,0 +1,180 @@
+"""Pairs as an endless stream of batches, made ahead by threads; batch number k is a pure function of (seed, k)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.augment import AugmentOptions, Item, check_augment, cut, draw_geometry, nodata_shape, speckled, without
+from training.pairs import DataError, Pair, PairSet
+from training.statistics import Statistics, check_labels, normalise, to_network_unit
+
+_ORDER, _ROUND, _GEOMETRY, _SAR, _EO = range(5)      # streams of random numbers: what EO draws must not move what SAR draws
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderOptions:
+    """How pairs become batches."""
+
+    crop_px: int = 256
+    batch: int = 8
+    seed: int = 0
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    workers: int = 2                     # threads; 0 makes each batch when it is asked for
+    ahead: int = 4                       # batches made ahead
+    cache_bytes: int = 1 << 30           # of decoded pairs
+    crops_per_pair: int = 1              # crops taken of a pair before the next round of pairs; more for large or costly pairs
+    round_pairs: int = 16                # pairs that are mixed with each other while their crops are taken
+    rank: int = 0                        # which of `ranks` equal processes this is: each gets its own share of the items
+    ranks: int = 1
+
+    def __post_init__(self) -> None:
+        for name, least in (("crop_px", 1), ("batch", 1), ("seed", 0), ("workers", 0), ("ahead", 1), ("cache_bytes", 0),
+                            ("crops_per_pair", 1), ("round_pairs", 1), ("ranks", 1)):
+            if getattr(self, name) < least:
+                raise DataError(f"loader.{name}={getattr(self, name)}: it must be at least {least}")
+        if not 0 <= self.rank < self.ranks:
+            raise DataError(f"loader.rank={self.rank} of ranks={self.ranks}: it must be 0 to {self.ranks - 1}")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Aligned crops, ready for the networks; images are channels last."""
+
+    sar: Tensor                          # (n, bands, c, c) float32, normalised as ModelInput says, 0 where not valid
+    eo: Tensor | None                    # (n, eo bands, c, c) float32, normalised; zeros where an item has none; None if not asked for
+    has_eo: Tensor                       # (n,) bool
+    labels: Tensor                       # (n, c, c) int64, 255 = ignored (always where not valid)
+    valid: Tensor                        # (n, c, c) bool
+
+
+class Loader:
+    """Batches without end. SAR, labels and validity do not depend on whether EO is asked for."""
+
+    def __init__(self, pairs: PairSet, names: Sequence[str], statistics: Statistics, options: LoaderOptions, eo: bool) -> None:
+        if not names:
+            raise DataError(f"set {pairs.info.name}: no pairs were given to the loader; check the split")
+        check_augment(options.augment, pairs.info)
+        self._pairs, self._names, self._statistics, self.options, self._eo = pairs, tuple(names), statistics, options, eo
+        self._cache, self._orders = _Cache(options.cache_bytes), _Cache(1 << 26)
+        self.wait_s = 0.0                # seconds the consumer waited in `batches`
+
+    @property
+    def batches_per_epoch(self) -> float:
+        """Batches until every pair has given its crops once (all ranks together)."""
+        return len(self._names) * self.options.crops_per_pair / (self.options.batch * self.options.ranks)
+
+    def batches(self, start: int = 0) -> Iterator[Batch]:
+        """Batch number start, start + 1, ... without end; closing the iterator stops the threads."""
+        if self.options.workers == 0:
+            yield from self._in_line(start)
+            return
+        pool = ThreadPoolExecutor(self.options.workers, thread_name_prefix="pairs")
+        try:
+            waiting = deque(pool.submit(self.batch, start + i) for i in range(self.options.ahead))
+            number = start + self.options.ahead
+            while True:
+                begin = time.perf_counter()
+                batch = waiting.popleft().result()
+                self.wait_s += time.perf_counter() - begin
+                waiting.append(pool.submit(self.batch, number))
+                number += 1
+                yield batch
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def batch(self, number: int) -> Batch:
+        """Batch `number`, whatever was asked for before."""
+        options = self.options
+        first = (number * options.ranks + options.rank) * options.batch
+        items = [self._item(first + i) for i in range(options.batch)]
+        side, info, statistics = options.crop_px, self._pairs.info, self._statistics
+        sar = np.empty((options.batch, side, side, len(info.bands)), np.float32)
+        eo = np.zeros((options.batch, side, side, len(info.eo_bands)), np.float32) if self._eo else None
+        for place, item in enumerate(items):
+            sar[place] = (normalise(to_network_unit(item.sar, info.sar_unit), statistics.input) * item.valid).transpose(1, 2, 0)
+            if eo is not None and item.eo is not None:
+                mean, std = (np.array(v, np.float32)[:, None, None] for v in (statistics.eo_mean, statistics.eo_std))
+                eo[place] = ((item.eo - mean) / std * item.eo_seen).transpose(1, 2, 0)
+        labels = np.stack([item.labels for item in items]).astype(np.int64)
+        valid = np.stack([item.valid for item in items])
+        has_eo = torch.tensor([self._eo and item.eo is not None for item in items])
+        return Batch(_channels_last(sar), None if eo is None else _channels_last(eo), has_eo, torch.from_numpy(labels),
+                     torch.from_numpy(valid))
+
+    def _in_line(self, start: int) -> Iterator[Batch]:
+        while True:
+            begin = time.perf_counter()
+            batch = self.batch(start)
+            self.wait_s += time.perf_counter() - begin
+            start += 1
+            yield batch
+
+    def _item(self, index: int) -> Item:
+        """Item number `index` of the endless sequence."""
+        options, info = self.options, self._pairs.info
+        pair = self._pair(self._name(index))
+        item = cut(pair, draw_geometry(pair, options.crop_px, options.augment, info, self._rng(_GEOMETRY, index)))
+        rng = self._rng(_SAR, index)
+        if options.augment.speckle_looks is not None:
+            sar = speckled(item.sar, info.sar_unit, options.augment.speckle_looks, rng) * item.valid
+            item = Item(sar, item.eo, item.eo_seen, item.labels, item.valid)
+        if rng.random() < options.augment.nodata_wedge:
+            item = without(item, nodata_shape(options.crop_px, rng))
+        if self._eo and self._rng(_EO, index).random() < options.augment.drop_eo:
+            item = Item(item.sar, None, None, item.labels, item.valid)
+        return item
+
+    def _name(self, index: int) -> str:
+        """Pairs come in a new order every epoch, in rounds; in a round the crops of its pairs are mixed."""
+        crops, size = self.options.crops_per_pair, self.options.round_pairs
+        epoch, place = divmod(index, len(self._names) * crops)
+        order = self._orders.get(epoch, lambda: self._rng(_ORDER, epoch).permutation(len(self._names)))
+        number, place = divmod(place, size * crops)
+        members = order[number * size:(number + 1) * size]
+        mixed = self._orders.get((epoch, number), lambda: self._rng(_ROUND, epoch, number).permutation(np.repeat(members, crops)))
+        return self._names[mixed[place]]
+
+    def _pair(self, name: str) -> Pair:
+        def read() -> Pair:
+            pair = self._pairs.read(name, eo=self._eo)
+            check_labels(pair, self._pairs)
+            return pair
+        return self._cache.get(name, read)
+
+    def _rng(self, *stream: int) -> np.random.Generator:
+        return np.random.default_rng((self.options.seed, *stream))
+
+
+class _Cache:
+    """The most recently used values within a number of bytes; a value larger than that is made and not kept."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit, self._used, self._kept, self._lock = limit_bytes, 0, OrderedDict(), threading.Lock()
+
+    def get(self, key, make):
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        value = make()                                   # outside the lock: two threads may make the same value, both are equal
+        with self._lock:
+            if key not in self._kept and value.nbytes <= self._limit:
+                self._kept[key] = value
+                self._used += value.nbytes
+                while self._used > self._limit:
+                    self._used -= self._kept.popitem(last=False)[1].nbytes
+        return value
+
+
+def _channels_last(images: np.ndarray) -> Tensor:
+    """(n, r, c, bands) memory as an (n, bands, r, c) tensor."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2)

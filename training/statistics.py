@@ -1,0 +1,197 @@
+"""What the network must know of a set's numbers: measured once on the train split, kept as JSON beside the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hfd_edge.spec import NODATA_LABEL, ModelInput, Unit
+from training.pairs import SPLITS, DataError, Pair, PairSet
+
+LIMIT_PAIRS = 512                        # measured of a large set, evenly over its names
+_DB_RANGE, _DB_STEP = (-100.0, 100.0), 0.01
+_CLIPPED_SHARE = 5e-4                    # of pixels beyond each end of the clip
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Of the train split. `hash` names the data set: its names, sizes, description and these numbers."""
+
+    input: ModelInput
+    eo_mean: tuple[float, ...]
+    eo_std: tuple[float, ...]
+    class_counts: tuple[int, ...]        # pixels per class in the pairs that were measured
+    hash: str
+
+
+def measure(pairs: PairSet, limit: int = LIMIT_PAIRS) -> Statistics:
+    """Mean, spread and range of the valid pixels of the train split.
+
+    Physical units (intensity, amplitude, dB) are measured in dB, clipped where the outermost 0.05 % begin (whole dB outwards);
+    DN stays DN, without floor or clip. Histograms of 0.01 dB and float64 sums: the order of the pairs does not matter.
+
+    Args:
+        limit: pairs read at most, evenly spaced over the names.
+    Raises:
+        DataError: no train pairs, no valid pixel, a label that is no class.
+    """
+    names = pairs.names("train")
+    if not names:
+        raise DataError(f"set {pairs.info.name}: the train split is empty; nothing can be measured or learnt")
+    chosen = [names[i * len(names) // min(limit, len(names))] for i in range(min(limit, len(names)))]
+    decibel = pairs.info.sar_unit is not Unit.DN
+    sar = _Histogram(len(pairs.info.bands)) if decibel else _Sums(len(pairs.info.bands))
+    eo, counts, sizes = _Sums(len(pairs.info.eo_bands)), np.zeros(NODATA_LABEL + 1, np.int64), []
+    for name in chosen:
+        pair = pairs.read(name)
+        check_labels(pair, pairs)
+        values = to_network_unit(pair.sar, pairs.info.sar_unit)
+        sar.add(values[:, pair.valid])
+        if pair.eo is not None:
+            eo.add(pair.eo.reshape(len(pair.eo), -1))
+        counts += np.bincount(pair.labels.ravel(), minlength=NODATA_LABEL + 1)
+        sizes.append((name, *pair.labels.shape))
+    if sar.count == 0:
+        raise DataError(f"set {pairs.info.name}: none of {len(chosen)} train pairs has a valid SAR pixel; check nodata and unit")
+    info, (clip, mean, std) = pairs.info, sar.result()
+    spec = ModelInput(Unit.DB if decibel else Unit.DN, mean, std, clip, min(low for low, _ in clip) if clip else None,
+                      info.quantity, info.looks)
+    eo_part = eo.result()[1:] if eo.count else ((0.0,) * len(info.eo_bands), (1.0,) * len(info.eo_bands))
+    class_counts = tuple(int(v) for v in counts[:len(info.classes)])
+    record = [identity(pairs), sizes, _spec_record(spec), eo_part, class_counts]
+    return Statistics(spec, *eo_part, class_counts, _digest(record))
+
+
+def check_labels(pair: Pair, pairs: PairSet) -> None:
+    """Refuse labels that are neither a class nor 255."""
+    known = pair.labels[pair.labels != NODATA_LABEL]
+    if known.size and known.max() >= len(pairs.info.classes):
+        raise DataError(f"pair {pair.name}: label {known.max()} is no class; labels are 0 to {len(pairs.info.classes) - 1} or "
+                        f"{NODATA_LABEL}; correct the codes of the layout")
+
+
+def to_network_unit(sar: np.ndarray, unit: Unit) -> np.ndarray:
+    """(bands, r, c) float32 in the set's unit to what the network is trained on: dB of physical units (zero power: -100 dB), DN as is."""
+    if unit in (Unit.DB, Unit.DN):
+        return sar
+    factor = np.float32(20 if unit is Unit.AMPLITUDE else 10)
+    lowest = np.float32(10 ** (_DB_RANGE[0] / float(factor)))
+    return factor * np.log10(np.maximum(sar, lowest))
+
+
+def normalise(values: np.ndarray, spec: ModelInput) -> np.ndarray:
+    """(bands, ...) float32 in `spec.unit`: floor, clip, z-score, as the run-time does; new memory, invalid pixels are the caller's."""
+    mean, std = (_column(v, values.ndim) for v in (spec.mean, spec.std))
+    if spec.floor is not None:
+        values = np.maximum(values, np.float32(spec.floor))
+    if spec.clip is not None:
+        low, high = (_column(v, values.ndim) for v in zip(*spec.clip))
+        values = np.clip(values, low, high)
+    return (values - mean) / std
+
+
+def sar_tensor(pair: Pair, unit: Unit, spec: ModelInput) -> Tensor:
+    """(bands, r, c) float32 network input of a whole pair; invalid pixels are 0."""
+    return torch.from_numpy(normalise(to_network_unit(pair.sar, unit), spec) * pair.valid)
+
+
+def eo_tensor(pair: Pair, statistics: Statistics) -> Tensor:
+    """(eo bands, r, c) float32 input of the teacher; zeros where the pair has no optical image."""
+    if pair.eo is None:
+        return torch.zeros(len(statistics.eo_mean), *pair.labels.shape)
+    return torch.from_numpy((pair.eo - _column(statistics.eo_mean, 3)) / _column(statistics.eo_std, 3))
+
+
+def identity(pairs: PairSet) -> str:
+    """Digest of description and names: what can be known of a set without reading it."""
+    return _digest([{**asdict(pairs.info), "sar_unit": str(pairs.info.sar_unit)}, {s: pairs.names(s) for s in SPLITS}])
+
+
+def measured(pairs: PairSet, path: Path, limit: int = LIMIT_PAIRS) -> Statistics:
+    """The statistics kept at `path` (JSON) if they are of this set and limit, else measured and written there."""
+    key = _digest([identity(pairs), limit])
+    if path.exists():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record.pop("key", None) == key:
+            return Statistics(ModelInput(**record["input"]), *(tuple(record[k]) for k in ("eo_mean", "eo_std", "class_counts")),
+                              record["hash"])
+    found = measure(pairs, limit)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps({"key": key, **asdict(found), "input": _spec_record(found.input)}, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+    return found
+
+
+def _spec_record(spec: ModelInput) -> dict[str, Any]:
+    return {**asdict(spec), "unit": str(spec.unit)}
+
+
+def _digest(record: Any) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _column(values: tuple[float, ...], axes: int) -> np.ndarray:
+    return np.array(values, np.float32).reshape(-1, *[1] * (axes - 1))
+
+
+class _Sums:
+    """Float64 sums per band."""
+
+    def __init__(self, bands: int) -> None:
+        self.count, self._sum, self._square = 0, np.zeros(bands), np.zeros(bands)
+
+    def add(self, values: np.ndarray) -> None:
+        """(bands, n)."""
+        values = values.astype(np.float64)
+        self.count += values.shape[1]
+        self._sum += values.sum(axis=1)
+        self._square += (values ** 2).sum(axis=1)
+
+    def result(self) -> tuple[None, tuple[float, ...], tuple[float, ...]]:
+        mean = self._sum / self.count
+        return None, _rounded(mean), _spread(np.sqrt(np.maximum(self._square / self.count - mean ** 2, 0)))
+
+
+class _Histogram:
+    """Counts of dB values per band in bins of 0.01 dB."""
+
+    def __init__(self, bands: int) -> None:
+        self._low, self._bins = _DB_RANGE[0], round((_DB_RANGE[1] - _DB_RANGE[0]) / _DB_STEP) + 1
+        self.count, self._counts = 0, np.zeros((bands, self._bins), np.int64)
+
+    def add(self, values: np.ndarray) -> None:
+        """(bands, n) in dB; what lies outside the range counts at its ends."""
+        self.count += values.shape[1]
+        index = np.clip(np.rint((values - self._low) / _DB_STEP), 0, self._bins - 1).astype(np.int64)
+        for band, own in enumerate(index):
+            self._counts[band] += np.bincount(own, minlength=self._bins)
+
+    def result(self) -> tuple[tuple[tuple[float, float], ...], tuple[float, ...], tuple[float, ...]]:
+        centers = self._low + _DB_STEP * np.arange(self._bins)
+        share = np.cumsum(self._counts, axis=1) / self.count
+        clip = []
+        for own in share:
+            low = np.floor(centers[np.searchsorted(own, _CLIPPED_SHARE)])
+            clip.append((float(low), float(max(np.ceil(centers[np.searchsorted(own, 1 - _CLIPPED_SHARE)]), low + 1))))
+        inside = np.stack([np.clip(centers, low, high) for low, high in clip])
+        mean = (inside * self._counts).sum(axis=1) / self.count
+        variance = ((inside - mean[:, None]) ** 2 * self._counts).sum(axis=1) / self.count
+        return tuple(clip), _rounded(mean), _spread(np.sqrt(variance))
+
+
+def _rounded(values: np.ndarray) -> tuple[float, ...]:
+    """Six digits: equal on every machine, and more than any set can tell."""
+    return tuple(float(f"{v:.6g}") for v in values)
+
+
+def _spread(std: np.ndarray) -> tuple[float, ...]:
+    """Standard deviations; 1 for a band that is constant."""
+    return _rounded(np.where(std > 0, std, 1.0))
