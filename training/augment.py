@@ -62,8 +62,8 @@ class Item:
 def check_augment(options: AugmentOptions, info: SetInfo) -> None:
     """Refuse speckle where power is not known."""
     if options.speckle_looks is not None and info.sar_unit is Unit.DN:
-        raise DataError(f"augment.speckle_looks={options.speckle_looks} on set {info.name} of unit dn: speckle multiplies linear power, "
-                        "and digital numbers do not say theirs; leave speckle_looks out or declare the set's unit")
+        raise DataError(f"augment.speckle_looks={options.speckle_looks} on set {info.name} of unit dn: speckle multiplies "
+                        "linear power, and digital numbers do not say theirs; leave speckle_looks out or declare the unit")
 
 
 def draw_geometry(pair: Pair, crop_px: int, options: AugmentOptions, info: SetInfo, rng: np.random.Generator) -> Geometry:
@@ -95,7 +95,7 @@ def cut(pair: Pair, geometry: Geometry) -> Item:
 
 
 def speckled(sar: np.ndarray, unit: Unit, looks: float, rng: np.random.Generator) -> np.ndarray:
-    """(bands, r, c) float32 with linear power multiplied by independent gamma draws of mean 1 and variance 1 / looks; new memory.
+    """(bands, r, c) float32 with linear power times independent gamma draws of mean 1 and variance 1 / looks; new memory.
 
     Zero power stays zero. In dB the factor is added as 10 log10 of it, which is the same thing.
     """

@@ -50,7 +50,7 @@ class Batch:
     """Aligned crops, ready for the networks; images are channels last."""
 
     sar: Tensor                          # (n, bands, c, c) float32, normalised as ModelInput says, 0 where not valid
-    eo: Tensor | None                    # (n, eo bands, c, c) float32, normalised; zeros where an item has none; None if not asked for
+    eo: Tensor | None                    # (n, eo bands, c, c) float32, normalised; zeros: an item has none; None: not asked for
     has_eo: Tensor                       # (n,) bool
     labels: Tensor                       # (n, c, c) int64, 255 = ignored (always where not valid)
     valid: Tensor                        # (n, c, c) bool
@@ -140,7 +140,8 @@ class Loader:
         order = self._orders.get(epoch, lambda: self._rng(_ORDER, epoch).permutation(len(self._names)))
         number, place = divmod(place, size * crops)
         members = order[number * size:(number + 1) * size]
-        mixed = self._orders.get((epoch, number), lambda: self._rng(_ROUND, epoch, number).permutation(np.repeat(members, crops)))
+        crops_of = np.repeat(members, crops)
+        mixed = self._orders.get((epoch, number), lambda: self._rng(_ROUND, epoch, number).permutation(crops_of))
         return self._names[mixed[place]]
 
     def _pair(self, name: str) -> Pair:

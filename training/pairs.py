@@ -36,8 +36,9 @@ class Pair:
             planes["eo"] = (self.eo, np.float32, 3)
         for name, (plane, dtype, axes) in planes.items():
             if plane.dtype != dtype or plane.ndim != axes or plane.shape[-2:] != self.labels.shape:
-                raise DataError(f"pair {self.name}: {name} is {plane.dtype} of shape {plane.shape}; it must be {np.dtype(dtype)} "
-                                f"with {axes} axes and the labels' size {self.labels.shape}; repair the reader of this layout")
+                raise DataError(f"pair {self.name}: {name} is {plane.dtype} of shape {plane.shape}; it must be "
+                                f"{np.dtype(dtype)} with {axes} axes and the labels' size {self.labels.shape}; repair the "
+                                "reader of this layout")
 
     @property
     def nbytes(self) -> int:
@@ -62,10 +63,10 @@ class SetInfo:
     def __post_init__(self) -> None:
         object.__setattr__(self, "sar_unit", Unit(self.sar_unit))
         if self.sar_unit is Unit.COMPLEX:
-            raise DataError(f"set {self.name}: sar_unit=complex; a pair holds real numbers, its reader detects (intensity = |z|^2)")
+            raise DataError(f"set {self.name}: sar_unit=complex; a pair holds real numbers, its reader makes |z|^2 of them")
         if not self.bands or not 2 <= len(self.classes) <= MAX_CLASSES or len(self.colors) != len(self.classes):
-            raise DataError(f"set {self.name}: {len(self.bands)} SAR bands, {len(self.classes)} classes, {len(self.colors)} colors; at "
-                            f"least one band, 2 to {MAX_CLASSES} classes and one color per class are needed")
+            raise DataError(f"set {self.name}: {len(self.bands)} SAR bands, {len(self.classes)} classes, {len(self.colors)} "
+                            f"colors; at least one band, 2 to {MAX_CLASSES} classes and one color per class are needed")
         unknown = [flip for flip in self.flips if flip not in FLIPS]
         if unknown:
             raise DataError(f"set {self.name}: flips {unknown} are not known; use some of {', '.join(FLIPS)}, or none")

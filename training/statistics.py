@@ -59,7 +59,7 @@ def measure(pairs: PairSet, limit: int = LIMIT_PAIRS) -> Statistics:
         counts += np.bincount(pair.labels.ravel(), minlength=NODATA_LABEL + 1)
         sizes.append((name, *pair.labels.shape))
     if sar.count == 0:
-        raise DataError(f"set {pairs.info.name}: none of {len(chosen)} train pairs has a valid SAR pixel; check nodata and unit")
+        raise DataError(f"set {pairs.info.name}: none of {len(chosen)} train pairs has a valid SAR pixel; check nodata, unit")
     info, (clip, mean, std) = pairs.info, sar.result()
     spec = ModelInput(Unit.DB if decibel else Unit.DN, mean, std, clip, min(low for low, _ in clip) if clip else None,
                       info.quantity, info.looks)
@@ -78,7 +78,7 @@ def check_labels(pair: Pair, pairs: PairSet) -> None:
 
 
 def to_network_unit(sar: np.ndarray, unit: Unit) -> np.ndarray:
-    """(bands, r, c) float32 in the set's unit to what the network is trained on: dB of physical units (zero power: -100 dB), DN as is."""
+    """(bands, r, c) float32 in the set's unit to the network's: dB of physical units (zero power: -100 dB), DN as it is."""
     if unit in (Unit.DB, Unit.DN):
         return sar
     factor = np.float32(20 if unit is Unit.AMPLITUDE else 10)
@@ -87,7 +87,7 @@ def to_network_unit(sar: np.ndarray, unit: Unit) -> np.ndarray:
 
 
 def normalise(values: np.ndarray, spec: ModelInput) -> np.ndarray:
-    """(bands, ...) float32 in `spec.unit`: floor, clip, z-score, as the run-time does; new memory, invalid pixels are the caller's."""
+    """(bands, ...) in `spec.unit`: floor, clip, z-score, as the run-time does; new memory. Invalid pixels are not looked at."""
     mean, std = (_column(v, values.ndim) for v in (spec.mean, spec.std))
     if spec.floor is not None:
         values = np.maximum(values, np.float32(spec.floor))
@@ -125,7 +125,8 @@ def measured(pairs: PairSet, path: Path, limit: int = LIMIT_PAIRS) -> Statistics
     found = measure(pairs, limit)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps({"key": key, **asdict(found), "input": _spec_record(found.input)}, indent=2) + "\n", encoding="utf-8")
+    record = {"key": key, **asdict(found), "input": _spec_record(found.input)}
+    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
     return found
 

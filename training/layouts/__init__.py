@@ -10,6 +10,14 @@ from typing import Any
 from training.pairs import DataError, PairSet
 
 _READERS = {                                  # layout: (module, class); a module is imported when its layout is asked for
+    "folder": ("folder", "FolderPairs"),
+    "spacenet6": ("spacenet6", "SpaceNet6Pairs"),
+    "sen12ms": ("sen12ms", "Sen12msPairs"),
+    "dfc2020": ("dfc2020", "Dfc2020Pairs"),
+    "sen1floods11": ("sen1floods11", "Sen1Floods11Pairs"),
+    "whu-opt-sar": ("whu_opt_sar", "WhuOptSarPairs"),
+    "openearthmap-sar": ("openearthmap_sar", "OpenEarthMapSarPairs"),
+    "ombria": ("ombria", "OmbriaPairs"),
     "simulated": ("simulated", "SimulatedPairs"),
 }
 LAYOUTS = tuple(_READERS)

@@ -17,6 +17,7 @@ MAX_SCENES = 1 << 20                                                    # per sp
 class SimulatedPairs:
     """Scenes of `side_px` x `side_px`, so and so many per split. Training scenes change with `seed`, the others never do."""
 
+    # One argument more than six: the folder is every reader's first, and this one has none.
     def __init__(self, root: Path, side_px: int = 512, train: int = 176, select: int = 8, test: int = 24, seed: int = 0,
                  scene: dict[str, Any] | None = None) -> None:
         """`scene` may hold looks, spacing_m, incidence_deg, region_px, nesz_db, speckle_correlation and border_px."""

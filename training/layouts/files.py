@@ -1,0 +1,197 @@
+"""What all readers of files share: finding files, reading pixels, and saying what was looked for and what was found."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rasterio.errors import NotGeoreferencedWarning
+
+from hfd_edge.errors import HfdError
+from hfd_edge.raster.guard import RasterLimits, open_raster
+from hfd_edge.spec import NODATA_LABEL
+from training.pairs import SPLITS, DataError, Pair, SetInfo, check_split
+
+# Chips rarely have a georeference. Python's way to silence one call is not made for threads, so it is silenced once, here.
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+_LIMITS = RasterLimits()
+_SHOWN = 5
+_FIVE = ("train", "train", "select", "train", "test")     # of five neighbouring blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of an image, in pixels."""
+
+    row: int
+    col: int
+    rows: int
+    cols: int
+
+
+class FileSet:
+    """A set whose names and splits are known when it is opened; a reader adds `_load`."""
+
+    info: SetInfo
+
+    def __init__(self, info: SetInfo, splits: Mapping[str, str]) -> None:
+        """`splits`: split of each name, in the order in which names are given out; "" = in none."""
+        self.info, self._known = info, dict(splits)
+        self._names = {split: tuple(name for name, own in splits.items() if own == split) for split in SPLITS}
+
+    def names(self, split: str) -> tuple[str, ...]:
+        return self._names[check_split(split)]
+
+    def read(self, name: str, eo: bool = True) -> Pair:
+        if name not in self._known:
+            raise DataError(f"set {self.info.name}: pair {name!r} does not exist; names(split) gives those there are")
+        return self._load(name, eo)
+
+    def _load(self, name: str, eo: bool) -> Pair:
+        raise NotImplementedError
+
+
+def read_image(path: Path, window: Window | None = None) -> np.ndarray:
+    """(bands, rows, cols) as stored: GeoTIFF, PNG, JPEG, JPEG 2000 or .npy (one band: (rows, cols) will do).
+
+    Raises:
+        DataError: missing, damaged, or not an image, with the file's name.
+    """
+    if path.suffix == ".npy":
+        return _read_array(path, window)
+    part = None if window is None else ((window.row, window.row + window.rows), (window.col, window.col + window.cols))
+    try:
+        with open_raster(path, _LIMITS) as dataset:
+            return dataset.read(window=part)
+    except (HfdError, OSError, ValueError) as error:
+        raise DataError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def image_frame(path: Path) -> tuple[tuple[int, int], tuple[float, ...], str | None, float | None]:
+    """(rows, cols), geotransform (west edge first), CRS and nodata value of an image file, without its pixels."""
+    if path.suffix == ".npy":
+        return _read_array(path, None).shape[-2:], (0.0, 1.0, 0.0, 0.0, 0.0, 1.0), None, None
+    try:
+        with open_raster(path, _LIMITS) as dataset:
+            crs = dataset.crs.to_string() if dataset.crs else None
+            return (dataset.height, dataset.width), dataset.transform.to_gdal(), crs, dataset.nodata
+    except (HfdError, OSError, ValueError) as error:
+        raise DataError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """One file, or several whose bands follow each other, of a pair, and how many bands they must have."""
+
+    what: str                            # for errors: sar, label, ...
+    paths: tuple[Path, ...]
+    bands: int
+
+
+def read_planes(name: str, planes: Sequence[Plane], window: Window | None = None) -> list[np.ndarray]:
+    """(bands, r, c) of each plane of a pair, as stored.
+
+    Raises:
+        DataError: a file is missing or damaged, sizes differ, or the bands are not as many as declared.
+    """
+    images = [np.concatenate([read_image(partner(path, name), window) for path in plane.paths]) for plane in planes]
+    if len({image.shape[-2:] for image in images}) > 1:
+        sizes = ", ".join(f"{plane.what} {image.shape[-2]} x {image.shape[-1]}" for plane, image in zip(planes, images))
+        raise DataError(f"pair {name}: sizes differ ({sizes}); all must lie on one grid; resample them to it first")
+    for plane, image in zip(planes, images):
+        if len(image) != plane.bands:
+            raise DataError(f"pair {name}: {plane.what} has {len(image)} bands, {plane.bands} are declared; correct the set")
+    return images
+
+
+def recode(name: str, stored: np.ndarray, codes: Mapping[int, int]) -> np.ndarray:
+    """(r, c) integer codes as stored to uint8 classes; `codes` names every code there may be, 255 = ignored.
+
+    Raises:
+        DataError: a code that is not named: a silent class would spoil every number afterwards.
+    """
+    if not np.issubdtype(stored.dtype, np.integer):
+        whole = np.rint(stored)
+        if not np.array_equal(whole, stored):
+            raise DataError(f"pair {name}: labels are {stored.dtype} with fractions; labels are whole codes")
+        stored = whole.astype(np.int64)
+    labels, seen = np.full(stored.shape, NODATA_LABEL, np.uint8), np.zeros(stored.shape, bool)
+    for code, target in codes.items():
+        where = stored == code
+        labels[where] = target
+        seen |= where
+    if not seen.all():
+        unknown = np.unique(stored[~seen])[:_SHOWN].tolist()
+        raise DataError(f"pair {name}: label codes {unknown} are not known; known are {sorted(codes)}; add them to the codes "
+                        "or ignore them")
+    return labels
+
+
+def find_files(layout: str, folder: Path, pattern: str) -> list[Path]:
+    """The files below `folder` that fit `pattern`, sorted by name.
+
+    Raises:
+        DataError: the folder is missing or nothing fits; it says what was looked for and what is there.
+    """
+    if not folder.is_dir():
+        raise DataError(f"layout {layout}: looked for the folder {folder}, which is not there; {_what_is_in(folder.parent)}")
+    found = sorted(path for path in folder.glob(pattern) if path.is_file())
+    if not found:
+        raise DataError(f"layout {layout}: looked for {pattern} in {folder} and found none; {_what_is_in(folder)}")
+    return found
+
+
+def one_folder(layout: str, root: Path, names: Sequence[str]) -> Path:
+    """The first of some folders that is there."""
+    for name in names:
+        if (root / name).is_dir():
+            return root / name
+    raise DataError(f"layout {layout}: looked for a folder {' or '.join(names)} in {root} and found none; {_what_is_in(root)}")
+
+
+def partner(path: Path, name: str) -> Path:
+    """`path`, if it is a file: the part of pair `name` that belongs to the parts found before."""
+    if not path.is_file():
+        raise DataError(f"pair {name}: {path} is missing; every pair needs all of its files: restore it, or remove the others")
+    return path
+
+
+def split_in_fives(groups: Iterable) -> dict:
+    """Every fifth block of neighbours to test, every fifth to select, the others to train; in the groups' sorted order."""
+    return {group: _FIVE[i % 5] for i, group in enumerate(sorted(set(groups)))}
+
+
+def read_lists(files: Mapping[str, Path]) -> dict[str, list[str]]:
+    """The first column of one text or CSV file per split."""
+    lists = {}
+    for split, path in files.items():
+        lines = [line.split(",")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lists[split] = [line for line in lines if line]
+    return lists
+
+
+def _read_array(path: Path, window: Window | None) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a numpy array that can be read ({error}); save it with numpy.save") from error
+    if array.ndim == 2:
+        array = array[None]
+    if array.ndim != 3:
+        raise DataError(f"{path}: array of shape {array.shape}; an image is (bands, rows, cols) or (rows, cols)")
+    if window is not None:
+        array = array[:, window.row:window.row + window.rows, window.col:window.col + window.cols]
+    return np.array(array)
+
+
+def _what_is_in(folder: Path) -> str:
+    """The first few names of a folder, for an error."""
+    if not folder.is_dir():
+        return f"{folder} is not a folder"
+    names = sorted(path.name + ("/" if path.is_dir() else "") for path in folder.iterdir())
+    if not names:
+        return f"{folder} is empty"
+    return f"{folder} holds {', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''}"
