@@ -118,10 +118,9 @@ def measured(pairs: PairSet, path: Path, limit: int = LIMIT_PAIRS) -> Statistics
     """The statistics kept at `path` (JSON) if they are of this set and limit, else measured and written there."""
     key = _digest([identity(pairs), limit])
     if path.exists():
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record.pop("key", None) == key:
-            return Statistics(ModelInput(**record["input"]), *(tuple(record[k]) for k in ("eo_mean", "eo_std", "class_counts")),
-                              record["hash"])
+        kept, statistics = _read(path)
+        if kept == key:
+            return statistics
     found = measure(pairs, limit)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -129,6 +128,16 @@ def measured(pairs: PairSet, path: Path, limit: int = LIMIT_PAIRS) -> Statistics
     partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
     return found
+
+
+def _read(path: Path) -> tuple[str, Statistics]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        parts = (tuple(record[name]) for name in ("eo_mean", "eo_std", "class_counts"))
+        return record["key"], Statistics(ModelInput(**record["input"]), *parts, record["hash"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} does not hold the statistics of a set ({type(error).__name__}: {error}); delete it, it is made "
+                        "anew") from error
 
 
 def _spec_record(spec: ModelInput) -> dict[str, Any]:

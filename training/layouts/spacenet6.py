@@ -49,8 +49,9 @@ class SpaceNet6Pairs(FileSet):
         if eo not in _EO or unit not in ("dn", "db"):
             raise DataError(f"layout spacenet6: eo={eo!r}, unit={unit!r}; use eo PS-RGB or PS-RGBNIR and unit dn or db")
         self._root, self._eo, self._turn, self._least = _aoi(root), eo, turn, min_building_m2
+        files = find_files("spacenet6", self._root, "SAR-Intensity/*.tif")
         directions = _directions(self._root / "SummaryData" / "SAR_orientations.txt")
-        tiles = [_tile(path, directions) for path in find_files("spacenet6", self._root, "SAR-Intensity/*.tif")]
+        tiles = [_tile(path, directions) for path in files]
         self._tiles = {tile.name: tile for tile in tiles}
         quantity, colors = "dn" if unit == "dn" else "sigma0", ((90, 90, 90), (200, 58, 52))
         info = SetInfo("spacenet6", ("HH", "HV", "VH", "VV"), _EO[eo], ("background", "building"), colors, Unit(unit), quantity,

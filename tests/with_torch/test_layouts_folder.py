@@ -1,0 +1,147 @@
+"""The plain folder: set.yaml says what the pixels are; what it cannot be is refused in words that name the file."""
+
+import numpy as np
+import pytest
+import yaml
+
+torch = pytest.importorskip("torch")
+
+from hfd_edge.spec import Unit  # noqa: E402
+from tests.with_torch.tiny_sets import SIDE, pixels, write  # noqa: E402
+from training.layouts import open_pairs  # noqa: E402
+from training.pairs import SPLITS, DataError  # noqa: E402
+from training.statistics import measure  # noqa: E402
+
+SET = {"name": "mine", "bands": ["VV", "VH"], "eo_bands": ["R", "G", "B"], "unit": "db", "classes": {"land": [10, 11], "water": 20},
+       "ignore": [0], "nodata": -99.0, "flips": ["rows", "cols"], "looks": 4.4, "pixel_spacing_m": 10.0}
+
+
+def folder(root, suffix=".tif", pairs=10, **changes):
+    for number in range(pairs):
+        sar, label = pixels(2, number), np.random.default_rng(number).choice([0, 10, 11, 20], (SIDE, SIDE)).astype(np.uint8)
+        sar[0, 0, 0], sar[1, 0, 1] = -99, np.nan
+        save(root / f"sar/p{number:02d}", suffix, sar, 500_000 + 1000.0 * number)
+        save(root / f"eo/p{number:02d}", suffix, pixels(3, number, np.uint8, 0, 255))
+        save(root / f"label/p{number:02d}", suffix, label)
+    return describe(root, **changes)
+
+
+def save(stem, suffix, image, west=None):
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    if suffix == ".npy":
+        np.save(stem.with_suffix(".npy"), image)
+    else:
+        write(stem.with_suffix(suffix), image, west)
+
+
+def describe(root, **changes):
+    record = {key: value for key, value in {**SET, **changes}.items() if value is not None}
+    (root / "set.yaml").write_text(yaml.safe_dump(record))
+    return root
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npy"])
+def test_a_folder_is_read_with_its_own_bands_codes_and_nodata(suffix, tmp_path):
+    pairs = open_pairs("folder", folder(tmp_path, suffix))
+    pair = pairs.read("p03")
+    assert pairs.info.classes == ("land", "water") and pairs.info.sar_unit is Unit.DB and pairs.info.looks == 4.4
+    assert not pair.valid[0, 0] and not pair.valid[0, 1] and pair.valid.sum() == pair.valid.size - 2
+    code = np.random.default_rng(3).choice([0, 10, 11, 20], (SIDE, SIDE))
+    expected = np.select([code == 0, code == 20], [255, 1], 0)
+    np.testing.assert_array_equal(pair.labels, np.where(pair.valid, expected, 255))
+    np.testing.assert_array_equal(pair.sar[:, pair.valid], pixels(2, 3)[:, pair.valid])
+    assert pair.eo.shape == (3, SIDE, SIDE)
+    assert measure(pairs).input.unit is Unit.DB
+
+
+def test_a_pair_without_an_optical_image_has_none(tmp_path):
+    folder(tmp_path)
+    (tmp_path / "eo/p04.tif").unlink()
+    pairs = open_pairs("folder", tmp_path)
+    assert pairs.read("p04").eo is None and pairs.read("p05").eo is not None
+    assert open_pairs("folder", describe(tmp_path, eo_bands=None)).read("p05").eo is None
+
+
+def test_complex_pixels_become_intensity_and_stored_integers_are_scaled(tmp_path):
+    folder(tmp_path, pairs=5, bands=["VV"], unit="complex", nodata=None)
+    slc = (np.random.default_rng(0).standard_normal((5, SIDE, SIDE, 2)) @ [1, 1j]).astype(np.complex64)
+    for number in range(5):
+        save(tmp_path / f"sar/p{number:02d}", ".tif", slc[number])
+    pairs = open_pairs("folder", tmp_path)
+    assert pairs.info.sar_unit is Unit.INTENSITY
+    np.testing.assert_allclose(pairs.read("p01").sar[0], np.abs(slc[1]) ** 2, rtol=1e-6)
+    for number in range(5):
+        save(tmp_path / f"sar/p{number:02d}", ".tif", np.full((SIDE, SIDE), -123 - number, np.int16))
+    assert (open_pairs("folder", describe(tmp_path, bands=["VV"], scale=0.1, nodata=None)).read("p02").sar == np.float32(-12.5)).all()
+
+
+def test_splits_by_names_place_and_lists(tmp_path):
+    folder(tmp_path)
+    by_names = open_pairs("folder", tmp_path)
+    assert [by_names.names(s) for s in SPLITS] == [("p00", "p01", "p03", "p05", "p06", "p08"), ("p02", "p07"), ("p04", "p09")]
+    by_place = open_pairs("folder", describe(tmp_path, split={"by": "place", "size_m": 2000}))
+    assert [by_place.names(s) for s in SPLITS] == [("p00", "p01", "p02", "p03", "p06", "p07"), ("p04", "p05"), ("p08", "p09")]
+    (tmp_path / "lists").mkdir()
+    for split, names in (("train", "p05\np06.tif\n"), ("select", "p07"), ("test", "p01\n")):
+        (tmp_path / f"lists/{split}.txt").write_text(names)
+    by_lists = open_pairs("folder", describe(tmp_path, split={"by": "lists", "folder": "lists"}))
+    assert [by_lists.names(s) for s in SPLITS] == [("p05", "p06"), ("p07",), ("p01",)]
+
+
+@pytest.mark.parametrize("changes,words", [
+    ({"classes": {"land": 10, "water": 10}}, "one meaning"),
+    ({"classes": {"land": 10, "water": 0}}, "one meaning"),
+    ({"classes": ["land", "water"]}, "mapping of name"),
+    ({"unit": "decibel"}, "db"),
+    ({"bands": None}, "at least name, bands"),
+    ({"band": ["VV"]}, "'band' is not known"),
+    ({"flips": ["sideways"]}, "sideways"),
+    ({"split": {"by": "chance"}}, "chance"),
+    ({"split": {"by": "names", "size": 9}}, "at least 5"),
+    ({"split": {"by": "place"}}, "size_m"),
+    ({"split": {"by": "lists"}}, "train.txt")])
+def test_a_set_file_that_contradicts_itself_is_refused(changes, words, tmp_path):
+    with pytest.raises(DataError, match=words):
+        open_pairs("folder", folder(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("changes,words", [
+    ({"unit": "intensity"}, "never negative"), ({"unit": "amplitude"}, "unit: db"), ({"unit": "complex"}, "float32"),
+    ({"bands": ["VV"]}, "2 bands, 1"), ({"classes": {"land": 10, "water": 20}}, "11")])
+def test_pixels_that_cannot_be_what_the_set_says_are_refused(changes, words, tmp_path):
+    pairs = open_pairs("folder", folder(tmp_path, **changes))
+    with pytest.raises(DataError, match=words) as error:
+        pairs.read("p00")
+    assert "p00" in str(error.value)
+
+
+def test_display_pixels_are_not_decibel_and_objects_are_not_unpickled(tmp_path):
+    folder(tmp_path, bands=["VV"])
+    save(tmp_path / "sar/p00", ".tif", np.zeros((SIDE, SIDE), np.uint8))
+    with pytest.raises(DataError, match="8-bit"):
+        open_pairs("folder", tmp_path).read("p00")
+    (tmp_path / "sar/p01.tif").unlink()
+    np.save(tmp_path / "sar/p01.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    with pytest.raises(DataError, match="p01.npy"):
+        open_pairs("folder", tmp_path).read("p01")
+
+
+def test_lists_that_name_a_pair_twice_or_one_that_is_not_there_are_refused(tmp_path):
+    folder(tmp_path, split={"by": "lists"})
+    for split, names in (("train", "p05\n"), ("select", "p07"), ("test", "p05\n")):
+        (tmp_path / f"{split}.txt").write_text(names)
+    with pytest.raises(DataError, match="p05 is in train.txt and in test.txt"):
+        open_pairs("folder", tmp_path)
+    (tmp_path / "test.txt").write_text("p99")
+    with pytest.raises(DataError, match="p99"):
+        open_pairs("folder", tmp_path)
+
+
+def test_the_example_in_the_documentation_opens(tmp_path):
+    from pathlib import Path
+    text = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text()
+    example = text.split("```yaml\n")[1].split("```")[0]
+    record = yaml.safe_load(example)
+    folder(tmp_path)
+    (tmp_path / "set.yaml").write_text(yaml.safe_dump({**record, "split": {"by": "names"}}))
+    assert open_pairs("folder", tmp_path).info.name == record["name"]
