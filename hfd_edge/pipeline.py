@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
@@ -9,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
+
+from hfd_edge.errors import DeviceError
 
 T = TypeVar("T")
 _END = object()
@@ -34,6 +37,7 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
 
     An error in `items` is raised here, at the place in the order where it happened. Leaving the loop early stops the thread.
     """
+    process = os.getpid()
     made: queue.Queue = queue.Queue()
     room = threading.Semaphore(depth)               # taken before an item is made, given back when the next one is asked for
     stop = threading.Event()
@@ -50,6 +54,7 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
     thread.start()
     try:
         while True:
+            _check_process(process, "reads ahead")
             item, error = made.get()
             if error is not None:
                 raise error
@@ -61,6 +66,14 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
         stop.set()
         room.release()
         thread.join()
+
+
+def _check_process(made_in: int, what: str) -> None:
+    """Raise DeviceError in a process that was forked in the middle of a run: its queues are here, its threads are not."""
+    if made_in != os.getpid():
+        raise DeviceError(f"the thread that {what} was started in process {made_in} and does not exist in process {os.getpid()}, "
+                          "forked from it in the middle of a run: start a run of its own there, in a worker made with "
+                          "multiprocessing.get_context('spawn')")
 
 
 class WriteBehind:
@@ -75,6 +88,7 @@ class WriteBehind:
         self._waiting: queue.Queue = queue.Queue(maxsize=depth)
         self._error: BaseException | None = None
         self._dropped = False
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._work, name="hfd-write-behind", daemon=True)
 
     def __enter__(self) -> WriteBehind:
@@ -83,10 +97,15 @@ class WriteBehind:
 
     def put(self, *item: object) -> None:
         """Queue one item; waits while `depth` items are already waiting."""
+        _check_process(self._process, "writes behind")
         self._raise_error()
         self._waiting.put(item)
 
     def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is None:
+            _check_process(self._process, "writes behind")
+        elif self._process != os.getpid():
+            return                                  # the thread that would take what waits is not here
         self._dropped = kind is not None
         self._waiting.put(_END)
         self._thread.join()
