@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
@@ -15,32 +17,59 @@ import typer
 
 from hfd_edge.cli.report import print_json, print_lines
 
+_FEATURES = ("sse4_2", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "asimddp",
+             "i8mm", "bf16", "sve")
+
 
 def doctor(
     engine: Annotated[Path | None, typer.Argument(metavar="[ENGINE]", help="To test; default: the shipped one.")] = None,
+    threads: Annotated[int | None, typer.Option(help="For the self-test; default: all cores of this process.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one line of JSON.")] = False,
 ) -> None:
-    """Tell versions, processor, which engines can run here and why others cannot, and run a golden tile.
+    """Tell versions, processor, memory, disk, formats and which engines can run here and why others cannot, then test an engine.
+
+    The self-test takes up to ten seconds; if it fails the exit code is 1.
 
     hfd-edge doctor model.engine
     """
     from hfd_edge.errors import EngineError
 
-    record = {"versions": _versions(), "native": _native(), "cpu": _cpu(), "engines": _engines(), "self_test": _self_test(engine)}
+    record = {"versions": _versions(), "native": _native(), "cpu": _cpu(), "memory": _memory(), "disk": _disk(), "rasters": _rasters(),
+              "engines": _engines(), "self_test": _self_test(engine, threads)}
     if as_json:
         print_json(record)
     else:
-        cuda = record["native"].pop("cuda_module", {})
-        print_lines({
-            **{name: text for name, text in record["versions"].items()},
-            "native": ", ".join(f"{key} {value}" for key, value in record["native"].items()),
-            "cuda module": cuda.get("error") or f"{len(cuda.get('devices', []))} devices" if cuda else "not known",
-            "processor": f"{record['cpu']['model']}, {record['cpu']['threads']} threads for this process, "
-            f"{' '.join(record['cpu']['features'])}",
-            **{f"engine {name}": text for name, text in record["engines"].items()},
-            "self-test": record["self_test"]["text"]})
+        print_lines(_lines(record))
     if record["self_test"]["passed"] is False:
         raise EngineError(f"the self-test failed: {record['self_test']['text']}")
+
+
+def _lines(record: dict[str, Any]) -> dict[str, str]:
+    native, cpu, memory = dict(record["native"]), record["cpu"], record["memory"]
+    cuda = native.pop("cuda_module", {})
+    steps = {f"test {step['name']}": f"{_WORDS[step['passed']]}, {step['seconds']:.1f} s: {step['text']}"
+             for step in record["self_test"].get("steps", ())}
+    return {
+        **record["versions"],
+        "native": ", ".join(f"{key} {_listed(value)}" for key, value in native.items()),
+        "cuda module": cuda.get("error") or f"{len(cuda.get('devices', []))} devices" if cuda else "not known",
+        "processor": f"{cpu['model']}, {cpu['threads']} threads for this process of {cpu['cores']} cores, {' '.join(cpu['features'])}",
+        "memory": f"{_gib(memory['free_bytes'])} free; a run takes up to {_gib(memory['budget_bytes'])} (--memory)",
+        **{f"disk {name}": f"{_gib(found['free_bytes'])} free in {found['folder']}" for name, found in record["disk"].items()},
+        "rasters": record["rasters"]["text"],
+        **{f"engine {name}": text for name, text in record["engines"].items()},
+        **steps, "self-test": record["self_test"]["text"]}
+
+
+_WORDS = {True: "passed", False: "FAILED", None: "not tried"}
+
+
+def _listed(value: Any) -> str:
+    return " ".join(value) if isinstance(value, list) else str(value)
+
+
+def _gib(count: int) -> str:
+    return f"{count / (1 << 30):.1f} GiB"
 
 
 def _versions() -> dict[str, str]:
@@ -49,7 +78,8 @@ def _versions() -> dict[str, str]:
         versions[name] = _installed(name)
     versions["raster"] = _try(_raster_version)
     versions["opencv"] = _installed("opencv-python-headless", "opencv-python", "opencv-contrib-python") if find_spec("cv2") else \
-        "not installed: no pictures; pip install 'hfd-edge[view]'"
+        "not installed: no pictures (--quicklook); pip install 'hfd-edge[view]'"
+    versions["torch"] = f"{_installed('torch')} (only for export and training)"
     return versions
 
 
@@ -73,16 +103,39 @@ def _native() -> dict[str, Any]:
 
 def _cpu() -> dict[str, Any]:
     """What decides about speed: threads this process may use, and the vector instructions."""
-    from hfd_edge.device import available_memory_bytes, thread_budget
+    from hfd_edge.device import thread_budget
 
     info = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in info)}
-    known = ("sse4_2", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd",
-             "asimddp", "i8mm", "bf16")
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
     return {"model": fields.get("model name") or platform.processor() or platform.machine(), "cores": os.cpu_count(),
-            "threads": thread_budget(None),
-            "features": [flag for flag in known if flag in flags], "memory_free_bytes": available_memory_bytes()}
+            "threads": thread_budget(None), "features": [flag for flag in _FEATURES if flag in flags]}
+
+
+def _memory() -> dict[str, int]:
+    from hfd_edge.device import available_memory_bytes
+    from hfd_edge.plan import memory_budget_bytes
+    return {"free_bytes": available_memory_bytes(), "budget_bytes": memory_budget_bytes(None)}
+
+
+def _disk() -> dict[str, dict[str, Any]]:
+    """Free space where maps are made (beside their names) and in the folder for temporary files."""
+    folders = {"here": os.getcwd(), "temporary": tempfile.gettempdir()}
+    return {name: {"folder": folder, "free_bytes": shutil.disk_usage(folder).free} for name, folder in folders.items()}
+
+
+def _rasters() -> dict[str, Any]:
+    """GDAL drivers and compressions, each tried."""
+    try:
+        from hfd_edge.raster import compressions_written, drivers_present
+        with tempfile.TemporaryDirectory(prefix="hfd-edge-doctor-") as folder:
+            drivers, written = drivers_present(), compressions_written(Path(folder))
+    except (ImportError, OSError) as error:
+        return {"text": f"not usable: {error}"}
+    missing = [name for name, there in drivers.items() if not there]
+    text = f"drivers {' '.join(name for name, there in drivers.items() if there)}" + (f"; missing: {' '.join(missing)}" if missing else "")
+    return {"drivers": drivers, "compress": written,
+            "text": f"{text}; --compress {', '.join(f'{name} {answer}' for name, answer in written.items())}"}
 
 
 def _engines() -> dict[str, str]:
@@ -92,12 +145,14 @@ def _engines() -> dict[str, str]:
         import onnxruntime
         providers = onnxruntime.get_available_providers()
         there = "CPUExecutionProvider" in providers
-        engines["onnxruntime cpu"] = f"can run: {onnxruntime.__version__}" if there else f"cannot: only {providers}"
+        engines["onnxruntime cpu"] = (f"can run: {onnxruntime.__version__}, " if there else "cannot: ") + \
+            f"providers {', '.join(providers)}" + (" (only CPUExecutionProvider is used)" if len(providers) > 1 else "")
     except ImportError as error:
         engines["onnxruntime cpu"] = f"cannot: {error}; pip install onnxruntime"
     engines["cuda"] = _try(_why_no_cuda)
-    engines["tensorrt"] = "cannot: this version of hfd_edge has no TensorRT engine yet" + (
-        "" if find_spec("tensorrt") else ", and tensorrt is not installed")
+    for name in ("tensorrt", "tensorrt_rtx"):
+        found = f"{name} {_installed(name)}" if find_spec(name) else f"{name} is not installed"
+        engines[name] = f"cannot: this version of hfd_edge has no TensorRT engine yet; {found}; {_cuda_driver()}"
     return engines
 
 
@@ -107,24 +162,30 @@ def _why_no_cuda() -> str:
     try:
         return f"can run: {resolve_device('cuda:0')}"
     except DeviceError as error:
-        return f"cannot: {error}"
+        return f"cannot: {error}; {_cuda_driver()}"
 
 
-def _self_test(path: Path | None) -> dict[str, Any]:
-    """The golden tile of an engine, run here."""
+def _cuda_driver() -> str:
+    """Whether there is an NVIDIA driver, as the native CUDA module or the system sees it."""
+    cuda = _native().get("cuda_module", {})
+    if version := cuda.get("driver_version"):
+        return f"CUDA driver {version // 1000}.{version % 1000 // 10}, {len(cuda['devices'])} devices"
+    if not any(Path("/dev").glob("nvidia[0-9]*")) and not Path("/dev/nvhost-ctrl-gpu").exists():
+        return "no NVIDIA device file in /dev, so no GPU with a driver"
+    return f"no CUDA driver: {cuda.get('error') or 'its library does not answer'}"
+
+
+def _self_test(path: Path | None, threads: int | None) -> dict[str, Any]:
+    """The golden tile of an engine, through every stage."""
     from hfd_edge.cli.demo import DEMO_ENGINE
-    from hfd_edge.errors import HfdError
 
     if path is None and not DEMO_ENGINE.is_file():
         return {"passed": None, "text": "not run: no engine was given and none is shipped; hfd-edge doctor model.engine"}
-    path = path or DEMO_ENGINE
     try:
-        from hfd_edge.segmenter import Segmenter
-        with Segmenter(path) as segmenter:              # loading it runs the golden tile
-            return {"passed": True, "engine": str(path),
-                    "text": f"passed: {path.name} answers its golden tile on {segmenter.device}, {segmenter.engine}"}
-    except (HfdError, ImportError) as error:
-        return {"passed": False, "engine": str(path), "text": str(error)}
+        from hfd_edge.cli.self_test import run_self_test
+        return run_self_test(path or DEMO_ENGINE, threads)
+    except ImportError as error:
+        return {"passed": False, "engine": str(path or DEMO_ENGINE), "text": str(error)}
 
 
 def _installed(*names: str) -> str:

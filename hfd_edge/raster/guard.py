@@ -29,6 +29,7 @@ _DRIVERS = {
     b"II*\0": "GTiff", b"MM\0*": "GTiff", b"II+\0": "GTiff", b"MM\0+": "GTiff", b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
     b"\0\0\0\x0cjP  \r\n\x87\n": "JP2OpenJPEG", b"\xff\x4f\xff\x51": "JP2OpenJPEG"}
+READ_DRIVERS = tuple(dict.fromkeys(_DRIVERS.values()))
 _REFUSED = {
     b"<VRTDataset": f"a VRT, which can name any other file or run code; {CONVERT}",
     b"<": f"XML; give the raster itself, or {CONVERT}",

@@ -1,0 +1,55 @@
+"""`hfd-edge doctor`: what is here, what is not and why, and a self-test that fails where an engine is wrong."""
+
+import json
+
+import pytest
+
+from hfd_edge.cli.self_test import golden_pixels, run_self_test
+from hfd_edge.raster import compressions_written, drivers_present
+from tests.command import INPUT, failed, run
+from tests.engines import random_engine
+
+
+def test_the_record_names_what_is_here_and_why_the_rest_is_not(tmp_path):
+    done = run("doctor", random_engine(tmp_path / "good.engine", input=INPUT), "--threads", 1, "--json")
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    record = json.loads(done.stdout)
+    assert record["memory"]["free_bytes"] >= 2 * record["memory"]["budget_bytes"] > 0
+    assert all(found["free_bytes"] > 0 and found["folder"] for found in record["disk"].values())
+    assert set(record["rasters"]["drivers"]) >= {"GTiff", "COG"} and record["rasters"]["compress"]["none"] == "works"
+    assert record["native"]["simd"] in record["native"]["simd_usable"]
+    assert "CPUExecutionProvider" in record["engines"]["onnxruntime cpu"]
+    for name in ("cuda", "tensorrt", "tensorrt_rtx"):
+        assert record["engines"][name].startswith("cannot: ") and any(
+            word in record["engines"][name] for word in ("no GPU", "driver"))
+    steps = {step["name"]: step for step in record["self_test"]["steps"]}
+    assert list(steps) == ["golden tile", "tiles equal the whole", "file to file", "speed"]
+    assert "Mpx/s with 1 threads" in steps["speed"]["text"] and steps["tiles equal the whole"]["passed"]
+    assert sum(step["seconds"] for step in steps.values()) < 30
+
+
+def test_an_engine_whose_halo_is_too_small_fails_the_self_test_and_the_exit_code_says_so(tmp_path):
+    wrong = random_engine(tmp_path / "wrong.engine", input=INPUT, reach_px=0, halo_px=0)
+    result = run_self_test(wrong, threads=2)
+    assert result["passed"] is False and "the halo does not cover" in result["text"]
+    assert [step["name"] for step in result["steps"] if step["passed"] is False] == ["tiles equal the whole"]
+    done = run("doctor", wrong, "--threads", 1)
+    assert done.returncode == 1 and "FAILED" in done.stdout and done.stderr.startswith("error: the self-test failed"), done.stderr
+
+
+def test_a_file_that_is_no_engine_fails_the_self_test(tmp_path):
+    (tmp_path / "bad.engine").write_bytes(b"bad")
+    assert run_self_test(tmp_path / "bad.engine")["passed"] is False
+    done = run("doctor", tmp_path / "bad.engine", "--json")
+    assert done.returncode == 1 and json.loads(done.stdout)["self_test"]["passed"] is False
+    failed(run("inspect", tmp_path / "bad.engine"), "bad.engine")
+
+
+def test_the_golden_pixels_are_in_the_networks_unit(tmp_path):
+    pixels = golden_pixels(random_engine(tmp_path / "db.engine", input=INPUT))
+    assert pixels.shape == (2, 176, 176) and pixels[0].mean() == pytest.approx(-11, abs=0.5) and pixels.dtype == "float32"
+
+
+def test_the_compressions_are_tried_and_leave_nothing(tmp_path):
+    assert compressions_written(tmp_path) == dict.fromkeys(("none", "deflate", "zstd", "lzw"), "works")
+    assert not list(tmp_path.iterdir()) and all(drivers_present().values())
