@@ -136,8 +136,8 @@ def _read(path: Path) -> tuple[str, Statistics]:
         parts = (tuple(record[name]) for name in ("eo_mean", "eo_std", "class_counts"))
         return record["key"], Statistics(ModelInput(**record["input"]), *parts, record["hash"])
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} does not hold the statistics of a set ({type(error).__name__}: {error}); delete it, it is made "
-                        "anew") from error
+        raise DataError(f"{path} does not hold the statistics of a set ({type(error).__name__}: {error}); delete it, it is "
+                        "made anew") from error
 
 
 def _spec_record(spec: ModelInput) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One geometry for both sensors; speckle is gamma in linear power whatever the unit; nodata and dropping touch what they should."""
+"""One geometry for both sensors; speckle is gamma in linear power whatever the unit; nodata touches what it should."""
 
 from dataclasses import replace
 
@@ -13,12 +13,12 @@ from hfd_edge.spec import Unit  # noqa: E402
 from training.augment import (AugmentOptions, check_augment, cut, draw_geometry, nodata_shape, speckled, without)  # noqa: E402
 from training.pairs import FLIPS, DataError, Pair, SetInfo, pair_of  # noqa: E402
 
-INFO = SetInfo("coordinates", ("row", "col"), ("row", "col"), tuple("abcdefgh"), ((0, 0, 0),) * 8, Unit.INTENSITY, "sigma0", None, None,
-               FLIPS)
+INFO = SetInfo("coordinates", ("row", "col"), ("row", "col"), tuple("abcdefgh"), ((0, 0, 0),) * 8, Unit.INTENSITY, "sigma0",
+               None, None, FLIPS)
 
 
 def coordinates(rows: int, cols: int) -> Pair:
-    """Every plane says where it is: SAR and EO hold row + 1 and col + 1; the label is a hash of both; some pixels are invalid."""
+    """Every plane says where it is: SAR and EO hold row + 1 and col + 1, the label a hash of both; some are invalid."""
     row, col = np.mgrid[1:rows + 1, 1:cols + 1].astype(np.float32)
     valid = (row * 7 + col * 3) % 11 != 0
     labels = np.where(valid, (row * 5 + col) % 8, 255).astype(np.uint8)
@@ -29,8 +29,9 @@ options = st.builds(AugmentOptions, flips=st.sets(st.sampled_from(FLIPS)).map(tu
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(5, 60), st.integers(5, 60), st.integers(4, 48), options, st.sets(st.sampled_from(FLIPS)), st.integers(0, 2 ** 32))
-def test_the_same_geometry_moves_sar_labels_validity_and_up_to_the_shift_eo(rows, cols, crop, augment, allowed, seed):
+@given(st.integers(5, 60), st.integers(5, 60), st.integers(4, 48), options, st.sets(st.sampled_from(FLIPS)),
+       st.integers(0, 2 ** 32))
+def test_one_geometry_moves_sar_labels_validity_and_up_to_the_shift_eo(rows, cols, crop, augment, allowed, seed):
     pair, info = coordinates(rows, cols), replace(INFO, flips=tuple(allowed))
     geometry = draw_geometry(pair, crop, augment, info, np.random.default_rng(seed))
     item = cut(pair, geometry)
@@ -41,7 +42,8 @@ def test_the_same_geometry_moves_sar_labels_validity_and_up_to_the_shift_eo(rows
     here = row[item.valid] - 1, col[item.valid] - 1
     np.testing.assert_array_equal(item.labels[item.valid], expected.labels[here])
     assert expected.valid[here].all() and (item.labels[~item.valid] == 255).all() and not item.sar[:, ~item.valid].any()
-    assert item.valid.sum() == expected.valid[max(geometry.row, 0):geometry.row + crop, max(geometry.col, 0):geometry.col + crop].sum()
+    inside = np.s_[max(geometry.row, 0):geometry.row + crop, max(geometry.col, 0):geometry.col + crop]
+    assert item.valid.sum() == expected.valid[inside].sum()
     moved = item.eo[:, item.valid].astype(int)
     np.testing.assert_array_equal(moved[0], np.clip(row[item.valid] + geometry.shift[0], 1, rows))
     np.testing.assert_array_equal(moved[1], np.clip(col[item.valid] + geometry.shift[1], 1, cols))
@@ -67,9 +69,8 @@ def test_all_three_flips_happen_where_they_are_allowed():
 def test_crops_without_labels_are_drawn_again():
     pair = coordinates(256, 256)
     pair.labels[:, 64:] = 255
-    counts = [np.count_nonzero(cut(pair, draw_geometry(pair, 32, AugmentOptions(), INFO, np.random.default_rng(s))).labels != 255) > 0
-              for s in range(200)]
-    assert np.mean(counts) > 0.6                                              # one draw alone: 0.28
+    crops = [cut(pair, draw_geometry(pair, 32, AugmentOptions(), INFO, np.random.default_rng(seed))) for seed in range(200)]
+    assert np.mean([(crop.labels != 255).any() for crop in crops]) > 0.6    # one draw alone: 0.28
 
 
 @pytest.mark.parametrize("looks", [1.0, 4.4, 30.0])
@@ -119,8 +120,8 @@ def test_nodata_shapes_leave_most_of_a_crop_and_come_as_borders_and_as_holes():
     assert np.mean(np.array(edge) > 0) > 0.9                                  # nearly all have a border inside the crop
 
 
-@pytest.mark.parametrize("change", [{"flips": ("up",)}, {"speckle_looks": 0.0}, {"shift_px": 4}, {"shift_px": -1}, {"drop_eo": 1.5},
-                                    {"nodata_wedge": -0.1}])
+@pytest.mark.parametrize("change", [{"flips": ("up",)}, {"speckle_looks": 0.0}, {"shift_px": 4}, {"shift_px": -1},
+                                    {"drop_eo": 1.5}, {"nodata_wedge": -0.1}])
 def test_options_out_of_range_are_refused_by_name(change):
     with pytest.raises(DataError, match=next(iter(change))):
         AugmentOptions(**change)

@@ -12,8 +12,9 @@ from training.layouts import open_pairs  # noqa: E402
 from training.pairs import SPLITS, DataError  # noqa: E402
 from training.statistics import measure  # noqa: E402
 
-SET = {"name": "mine", "bands": ["VV", "VH"], "eo_bands": ["R", "G", "B"], "unit": "db", "classes": {"land": [10, 11], "water": 20},
-       "ignore": [0], "nodata": -99.0, "flips": ["rows", "cols"], "looks": 4.4, "pixel_spacing_m": 10.0}
+SET = {"name": "mine", "bands": ["VV", "VH"], "eo_bands": ["R", "G", "B"], "unit": "db",
+       "classes": {"land": [10, 11], "water": 20}, "ignore": [0], "nodata": -99.0, "flips": ["rows", "cols"],
+       "looks": 4.4, "pixel_spacing_m": 10.0}
 
 
 def folder(root, suffix=".tif", pairs=10, **changes):
@@ -72,7 +73,8 @@ def test_complex_pixels_become_intensity_and_stored_integers_are_scaled(tmp_path
     np.testing.assert_allclose(pairs.read("p01").sar[0], np.abs(slc[1]) ** 2, rtol=1e-6)
     for number in range(5):
         save(tmp_path / f"sar/p{number:02d}", ".tif", np.full((SIDE, SIDE), -123 - number, np.int16))
-    assert (open_pairs("folder", describe(tmp_path, bands=["VV"], scale=0.1, nodata=None)).read("p02").sar == np.float32(-12.5)).all()
+    scaled = open_pairs("folder", describe(tmp_path, bands=["VV"], scale=0.1, nodata=None))
+    assert (scaled.read("p02").sar == np.float32(-12.5)).all()
 
 
 def test_splits_by_names_place_and_lists(tmp_path):

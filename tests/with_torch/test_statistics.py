@@ -16,7 +16,8 @@ class Gamma:
     """Known power in any unit, with holes that would spoil the numbers if they counted."""
 
     def __init__(self, unit=Unit.INTENSITY, pairs=6) -> None:
-        self.info = SetInfo("gamma", ("VV", "VH"), ("R", "G"), ("a", "b"), ((0, 0, 0), (9, 9, 9)), unit, "sigma0", 4.4, 10.0, FLIPS)
+        self.info = SetInfo("gamma", ("VV", "VH"), ("R", "G"), ("a", "b"), ((0, 0, 0), (9, 9, 9)), unit, "sigma0", 4.4, 10.0,
+                            FLIPS)
         self.count, self.reads = pairs, 0
 
     def names(self, split):
@@ -29,7 +30,8 @@ class Gamma:
         self.reads += 1
         i = int(name[-1])
         sar, valid = self.power(i), np.ones((50, 60), bool)
-        sar = {Unit.INTENSITY: sar, Unit.AMPLITUDE: np.sqrt(sar), Unit.DB: 10 * np.log10(sar), Unit.DN: np.rint(1e4 * sar)}[self.info.sar_unit]
+        stored = {Unit.INTENSITY: sar, Unit.AMPLITUDE: np.sqrt(sar), Unit.DB: 10 * np.log10(sar), Unit.DN: np.rint(1e4 * sar)}
+        sar = stored[self.info.sar_unit]
         valid[:10] = False
         sar[:, :10] = 1e6
         return pair_of(name, sar, np.stack([np.full((50, 60), i), np.full((50, 60), 2.0)]), np.full((50, 60), i % 2), valid)
@@ -119,7 +121,8 @@ def test_nothing_to_measure_is_refused():
 
 def test_zero_power_has_a_value_and_the_unit_of_a_network_is_decibel():
     zero = np.zeros((1, 1, 2), np.float32)
-    assert to_network_unit(zero, Unit.INTENSITY) == pytest.approx(-100) and to_network_unit(zero, Unit.AMPLITUDE) == pytest.approx(-100)
+    for unit in (Unit.INTENSITY, Unit.AMPLITUDE):
+        assert to_network_unit(zero, unit) == pytest.approx(-100)
     assert to_network_unit(zero, Unit.DB) is zero
 
 

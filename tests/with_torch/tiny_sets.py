@@ -27,8 +27,8 @@ def write(path: Path, image: np.ndarray, west: float | None = None, north: float
         profile = {"crs": "EPSG:32631", "transform": Affine(step, 0, west, 0, -step, north), **profile}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path, "w", driver="PNG" if path.suffix == ".png" else "GTiff", height=image.shape[1], width=image.shape[2],
-                           count=len(image), dtype=image.dtype, **profile) as file:
+        with rasterio.open(path, "w", driver="PNG" if path.suffix == ".png" else "GTiff", height=image.shape[1],
+                           width=image.shape[2], count=len(image), dtype=image.dtype, **profile) as file:
             file.write(image)
     return path
 
@@ -37,7 +37,8 @@ def ombria(root: Path, numbers=(1, 30, 60, 80, 110)) -> Path:
     for number in numbers:
         for part, bands in (("s1before", 1), ("s1after", 1), ("s2before", 3), ("s2after", 3)):
             write(root / f"train_{number:04d}_{part}.png", pixels(bands, number, np.uint8, 0, 255))
-        write(root / f"train_{number:04d}_mask.png", np.where(pixels(1, number + 1, low=0, high=1) > 0.5, 255, 0).astype(np.uint8))
+        mask = np.where(pixels(1, number + 1, low=0, high=1) > 0.5, 255, 0).astype(np.uint8)
+        write(root / f"train_{number:04d}_mask.png", mask)
     return root
 
 
@@ -45,7 +46,8 @@ def ombria_published(root: Path) -> Path:
     for number in (1, 30):
         for sensor, bands in (("S1", 1), ("S2", 3)):
             for time in ("before", "after"):
-                write(root / f"Ombria{sensor}/train/{time.upper()}/{sensor}_{time}_{number:04d}.png", pixels(bands, number, np.uint8, 0, 255))
+                folder, name = root / f"Ombria{sensor}/train/{time.upper()}", f"{sensor}_{time}_{number:04d}.png"
+                write(folder / name, pixels(bands, number, np.uint8, 0, 255))
         write(root / f"OmbriaS1/train/MASK/S1_mask_{number:04d}.png", np.full((SIDE, SIDE), 255, np.uint8))
     return root
 
@@ -65,7 +67,8 @@ def sen1floods11(root: Path, chips=("Ghana_1", "Ghana_2", "India_3", "Spain_4", 
 def sen1floods11_lists(root: Path) -> Path:
     folder = root / "splits/flood_handlabeled"
     folder.mkdir(parents=True)
-    for file, chips in (("train", ("Ghana_1", "India_3")), ("valid", ("Spain_4",)), ("test", ("Ghana_2", "USA_5")), ("bolivia", ("Bolivia_6",))):
+    lists = {"train": ("Ghana_1", "India_3"), "valid": ("Spain_4",), "test": ("Ghana_2", "USA_5"), "bolivia": ("Bolivia_6",)}
+    for file, chips in lists.items():
         (folder / f"flood_{file}_data.csv").write_text("".join(f"{c}_S1Hand.tif,{c}_LabelHand.tif\n" for c in chips))
     return root
 
@@ -94,7 +97,7 @@ STRIPS = (("20190822070610_20190822070846", 0), ("20190823162315_20190823162606"
 
 
 def spacenet6(root: Path, wests=(591_600.0, 592_600.0, 593_600.0, 594_600.0, 596_000.0)) -> Path:
-    """Each place in both strips; a building of 8 x 4 m in the north-west corner, one of 2 x 2 m beside it, SAR 0 in the last row."""
+    """Each place in both strips: a building of 8 x 4 m in the north-west, one of 2 x 2 m beside it, SAR 0 in the last row."""
     aoi = root / "AOI_11_Rotterdam"
     (aoi / "SummaryData").mkdir(parents=True)
     (aoi / "SummaryData/SAR_orientations.txt").write_text("".join(f"{strip} {direction}\n" for strip, direction in STRIPS))

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from rasterio.errors import NotGeoreferencedWarning
 
 from hfd_edge.errors import HfdError
 from hfd_edge.raster.guard import RasterLimits, open_raster
 from hfd_edge.spec import NODATA_LABEL
 from training.pairs import SPLITS, DataError, Pair, SetInfo, check_split
 
-# Chips rarely have a georeference. Python's way to silence one call is not made for threads, so it is silenced once, here.
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+_OPENING = threading.Lock()              # opening silences a warning, which Python does for all threads at once
 _LIMITS = RasterLimits()
 _SHOWN = 5
 _FIVE = ("train", "train", "select", "train", "test")     # of five neighbouring blocks
@@ -64,7 +63,7 @@ def read_image(path: Path, window: Window | None = None) -> np.ndarray:
         return _read_array(path, window)
     part = None if window is None else ((window.row, window.row + window.rows), (window.col, window.col + window.cols))
     try:
-        with open_raster(path, _LIMITS) as dataset:
+        with _opened(path) as dataset:
             return dataset.read(window=part)
     except (HfdError, OSError, ValueError) as error:
         raise DataError(f"{path}: {' '.join(str(error).split())}") from error
@@ -75,7 +74,7 @@ def image_frame(path: Path) -> tuple[tuple[int, int], tuple[float, ...], str | N
     if path.suffix == ".npy":
         return _read_array(path, None).shape[-2:], (0.0, 1.0, 0.0, 0.0, 0.0, 1.0), None, None
     try:
-        with open_raster(path, _LIMITS) as dataset:
+        with _opened(path) as dataset:
             crs = dataset.crs.to_string() if dataset.crs else None
             return (dataset.height, dataset.width), dataset.transform.to_gdal(), crs, dataset.nodata
     except (HfdError, OSError, ValueError) as error:
@@ -118,16 +117,17 @@ def recode(name: str, stored: np.ndarray, codes: Mapping[int, int]) -> np.ndarra
         if not np.array_equal(whole, stored):
             raise DataError(f"pair {name}: labels are {stored.dtype} with fractions; labels are whole codes")
         stored = whole.astype(np.int64)
-    labels, seen = np.full(stored.shape, NODATA_LABEL, np.uint8), np.zeros(stored.shape, bool)
+    low, high = min(codes), max(codes)
+    table = np.full(high - low + 2, -1, np.int16)                # the last entry is every code outside low..high
     for code, target in codes.items():
-        where = stored == code
-        labels[where] = target
-        seen |= where
-    if not seen.all():
-        unknown = np.unique(stored[~seen])[:_SHOWN].tolist()
+        table[code - low] = target
+    inside = (stored >= low) & (stored <= high)
+    found = table[np.where(inside, stored.astype(np.int64) - low, high - low + 1)]
+    if found.min(initial=0) < 0:
+        unknown = np.unique(stored[found < 0])[:_SHOWN].tolist()
         raise DataError(f"pair {name}: label codes {unknown} are not known; known are {sorted(codes)}; add them to the codes "
                         "or ignore them")
-    return labels
+    return found.astype(np.uint8)
 
 
 def find_files(layout: str, folder: Path, pattern: str) -> list[Path]:
@@ -171,6 +171,11 @@ def read_lists(files: Mapping[str, Path]) -> dict[str, list[str]]:
         lines = [line.split(",")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
         lists[split] = [line for line in lines if line]
     return lists
+
+
+def _opened(path: Path) -> Any:
+    with _OPENING:
+        return open_raster(path, _LIMITS)
 
 
 def _read_array(path: Path, window: Window | None) -> np.ndarray:
