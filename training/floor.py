@@ -1,6 +1,6 @@
 """What single pixels know: gradient boosting without any context, on the same split, the floor under every network.
 
-    python -m training.floor LAYOUT ROOT [option=value ...] [--seed 0] [--json]
+    python -m training.floor LAYOUT ROOT [option=value ...] [--inputs sar,eo] [--seed 0] [--json]
 """
 
 from __future__ import annotations
@@ -45,17 +45,19 @@ def floors(pairs: PairSet, inputs: Sequence[str] = INPUTS, split: str = "test", 
 def _floor(pairs: PairSet, name: str, split: str, seed: int) -> Accuracy:
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier
+        from threadpoolctl import threadpool_limits                  # comes with scikit-learn
     except ImportError as error:
         raise DataError("the floor needs scikit-learn, which is not installed: pip install 'hfd-edge[train]'") from error
     values, labels = _sampled(pairs, name, seed)
     model = HistGradientBoostingClassifier(max_iter=_TREES, max_leaf_nodes=_LEAVES, early_stopping=False, random_state=seed)
-    model.fit(values, labels)
     confusion = Confusion(pairs.info.classes)
-    for pair in _pairs(pairs, split, name):
-        predicted = np.full(pair.labels.shape, NODATA_LABEL, np.uint8)
-        if pair.valid.any():
-            predicted[pair.valid] = model.predict(_features(pair, pairs, name)[pair.valid])
-        confusion.add(pair.labels, predicted)
+    with threadpool_limits(1):                                       # its threads spin while they wait, very slow on busy cores
+        model.fit(values, labels)
+        for pair in _pairs(pairs, split, name):
+            predicted = np.full(pair.labels.shape, NODATA_LABEL, np.uint8)
+            if pair.valid.any():
+                predicted[pair.valid] = model.predict(_features(pair, pairs, name)[pair.valid])
+            confusion.add(pair.labels, predicted)
     return confusion.result()
 
 
@@ -102,12 +104,13 @@ def main() -> int:
     parser.add_argument("layout", choices=LAYOUTS)
     parser.add_argument("root", type=Path)
     parser.add_argument("options", nargs="*", help="of the reader: option=value")
+    parser.add_argument("--inputs", help=f"some of {', '.join(INPUTS)}, with commas; all that the set has by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_intermixed_args()
     try:
         pairs = open_pairs(given.layout, given.root, **options_of(given.options))
-        inputs = INPUTS if pairs.info.eo_bands else INPUTS[:1]
+        inputs = given.inputs.split(",") if given.inputs else INPUTS if pairs.info.eo_bands else INPUTS[:1]
         found = floors(pairs, inputs, seed=given.seed)
     except HfdError as error:
         print(f"error: {error}", file=sys.stderr)
