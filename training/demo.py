@@ -10,7 +10,7 @@ import argparse
 import json
 import platform
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,18 @@ import torch
 
 from hfd_edge.measure.accuracy import Accuracy, share_closed
 from hfd_edge.measure.pixel_bayes import PixelBayes
-from hfd_edge.network import NetworkConfig, save_checkpoint
-from hfd_edge.simulate import BANDS, CLASS_COLORS, CLASS_NAMES, EO_BANDS, Scene, SceneConfig
-from training.evaluate import eo_classifier, judge, sar_classifier, unseen
-from training.fit import Log, Schedule
-from training.pairs import EVALUATION_SEED, StreamConfig, measure_input, sar_input
-from training.student import Lesson, train_student
-from training.teacher import train_teacher
+from hfd_edge.simulate import CLASS_NAMES, Scene, SceneConfig
+from training.batches import Data, open_data
+from training.config import Config
+from training.layouts.simulated import FIRST_SEED
+from training.measures import answer_of, judge
+from training.progress import Log
+from training.schema import build, to_record
+from training.statistics import normalise, to_network_unit
+from training.student import save, train_student, train_teacher
+from training.teacher import Teacher
 
 ENGINE = Path("hfd_edge/data/demo.engine")
-TILE_PX = 512
 TARGET_SHARE = 0.8              # of the way from the per-pixel classifier to perfect
 
 
@@ -36,19 +38,25 @@ class Plan:
     """Everything that decides what the demo engine becomes."""
 
     encoder: str = "regnetx_002"
-    max_stride: int = 16
-    width: int = 32
-    align: str = "local"
-    align_levels: tuple[int, ...] | None = (8,)
     teacher_steps: int = 300
     student_steps: int = 1000
     weight: float = 0.2         # of the distillation loss; 0.1 and 0.5 gave the same within 0.001 mIoU
     crop_px: int = 128
     batch: int = 8
+    side_px: int = 512          # of the scenes; each gives its area three times in crops before fresh ones come
+    test_scenes: int = 24
     seed: int = 0
 
-    def network(self, bands: int) -> NetworkConfig:
-        return NetworkConfig(self.encoder, bands, len(CLASS_NAMES), self.max_stride, self.width, self.align, self.align_levels)
+    def config(self, work: Path) -> Config:
+        crops = 3 * (self.side_px // self.crop_px) ** 2
+        scenes = -(-max(self.student_steps, self.teacher_steps) * self.batch // crops)
+        return build(Config, {
+            "name": "demo", "work": str(work), "seed": self.seed,
+            "data": {"layout": "simulated", "crop_px": self.crop_px, "batch": self.batch, "measured_pairs": 12, "workers": 1,
+                     "crops_per_pair": crops, "augment": {"nodata_wedge": 0.0}, "options": {
+                         "side_px": self.side_px, "train": max(scenes, 12), "test": self.test_scenes, "seed": self.seed}},
+            "network": {"encoder": self.encoder, "width": 32, "align": "local", "align_levels": [8]},
+            "teacher": {"steps": self.teacher_steps}, "loop": {"steps": self.student_steps}, "distil": {"weight": self.weight}})
 
 
 def make(plan: Plan, work: Path, compare: bool = False, log: Log = print) -> dict[str, Any]:
@@ -59,29 +67,23 @@ def make(plan: Plan, work: Path, compare: bool = False, log: Log = print) -> dic
     Returns:
         the report, JSON-ready.
     """
-    start, scene = time.monotonic(), SceneConfig(TILE_PX, TILE_PX)
-    spec = measure_input(scene)
+    start, config = time.monotonic(), plan.config(work)
+    data = open_data(config)
+    spec = data.statistics.input
     log(f"input: dB, mean {spec.mean}, std {spec.std}")
-    data = StreamConfig(scene, plan.crop_px, plan.batch, seed=plan.seed)
-    lesson = Lesson(plan.network(len(BANDS)), data, spec, Schedule(plan.student_steps))
     log("1. EO teacher")
-    teacher_data = replace(data, seed=plan.seed + 1000)
-    teacher = train_teacher(plan.network(len(EO_BANDS)), teacher_data, spec, Schedule(plan.teacher_steps), log)
+    teacher = train_teacher(config, data, log)
     log("2. SAR student, distilled")
-    student = train_student(lesson, teacher, plan.weight, log)
-    pixel = PixelBayes.fit(scene)
-    classifiers = {"per-pixel Bayes": lambda window: pixel.classify(window.sar), "EO teacher": eo_classifier(teacher),
-                   "SAR student, distilled": sar_classifier(student, spec)}
+    student = train_student(config, data, Teacher((teacher,), ("eo",)), log)
+    pixel = PixelBayes.fit(SceneConfig(plan.side_px, plan.side_px))
+    answers = {"per-pixel Bayes": lambda pair: pixel.classify(pair.sar), "EO teacher": answer_of(teacher, "eo", data),
+               "SAR student, distilled": answer_of(student, "sar", data)}
     if compare:
         log("   SAR student, without a teacher")
-        classifiers["SAR student, alone"] = sar_classifier(train_student(lesson, log=log), spec)
+        answers["SAR student, alone"] = answer_of(train_student(config, data, log=log), "sar", data)
     log("3. judgement on unseen scenes")
-    scores = judge(classifiers, unseen(scene))
-    report = _report(plan, scores, time.monotonic() - start)
-    spec_part = {"name": "demo", "bands": list(BANDS), "input": {**asdict(spec), "unit": str(spec.unit)},
-                 "classes": list(CLASS_NAMES), "colors": [list(c) for c in CLASS_COLORS],
-                 "pixel_spacing_m": scene.spacing_m, "tile_px": TILE_PX}
-    save_checkpoint(work / "demo", student, spec_part, _provenance(report))
+    report = _report(config, data, judge(answers, data, "test"), time.monotonic() - start)
+    save(work / "demo", student, config, data, _provenance(report))
     (work / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
 
@@ -90,11 +92,11 @@ def export(work: Path, output: Path, log: Log = print) -> None:
     """The saved checkpoint as a package; its golden tile is a part of an unseen scene."""
     from hfd_edge.export import ExportOptions, export_package
     from hfd_edge.network.checkpoint import read_sidecar
-    from hfd_edge.spec import ModelInput
+    from hfd_edge.spec import ModelInput, Unit
     spec = ModelInput(**read_sidecar(work / "demo")["spec"]["input"])
-    window = Scene(SceneConfig(256, 256, seed=EVALUATION_SEED - 1)).window(0, 0, 256, 256, eo=False)
+    window = Scene(SceneConfig(256, 256, seed=FIRST_SEED["test"] - 1)).window(0, 0, 256, 256, eo=False)
     output.parent.mkdir(parents=True, exist_ok=True)
-    options = ExportOptions(overwrite=True, golden_pixels=sar_input(window.sar, spec).numpy())
+    options = ExportOptions(overwrite=True, golden_pixels=normalise(to_network_unit(window.sar, Unit.INTENSITY), spec))
     log(str(export_package(work / "demo", output, options)))
 
 
@@ -107,20 +109,20 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _report(plan: Plan, scores: dict[str, Accuracy], seconds: float) -> dict[str, Any]:
+def _report(config: Config, data: Data, scores: dict[str, Accuracy], seconds: float) -> dict[str, Any]:
     pixel = scores["per-pixel Bayes"].miou
     rows = {name: {**score.to_dict(), "share_closed": round(share_closed(score.miou, pixel), 4)}
             for name, score in scores.items()}
-    return {"plan": asdict(plan), "scores": rows, "seconds": round(seconds), "threads": torch.get_num_threads()}
+    return {"config": to_record(config), "statistics": data.statistics.hash, "scores": rows, "seconds": round(seconds),
+            "threads": torch.get_num_threads()}
 
 
 def _provenance(report: dict[str, Any]) -> dict[str, Any]:
-    """What the package keeps of the run: nothing that differs between two equal runs."""
+    """What the package keeps beside the run's own record: nothing that differs between two equal runs."""
     scores = {name: {key: score[key] for key in ("miou", "accuracy", "iou", "share_closed")}
               for name, score in report["scores"].items()}
-    return {"data": "simulated scenes only (hfd_edge.simulate, default configuration), random initialisation",
-            "command": "python -m training.demo", "plan": report["plan"], "unseen_scenes": scores,
-            "versions": {"python": platform.python_version(), "torch": torch.__version__}}
+    return {"kind": "sar", "about": "simulated scenes only (hfd_edge.simulate, default configuration), random initialisation",
+            "command": "python -m training.demo", "unseen_scenes": scores, "python": platform.python_version()}
 
 
 def main() -> int:
@@ -148,7 +150,8 @@ def main() -> int:
     share = report["scores"]["SAR student, distilled"]["share_closed"]
     if share < TARGET_SHARE:
         print(f"the student closes {share:.3f} of the way: at least {TARGET_SHARE} is asked for; train longer (--student-steps); "
-              "nothing was exported")
+              f"nothing was exported. The checkpoint was left in {options.work / 'demo.safetensors'} (and .json): look at it, or "
+              "package it as it is with --export-only")
         return 3
     if not options.no_export:
         export(options.work, options.output)

@@ -1,47 +1,133 @@
-"""The SAR student: the segmentation loss, and the distillation loss beside it where there is a teacher."""
+"""The two trainings: a teacher from what it may see, and the SAR student with or without a teacher. Both give a checkpoint."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import platform
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from hfd_edge.network import HFDNet, NetworkConfig
-from hfd_edge.spec import ModelInput
+from hfd_edge.network import HFDNet, NetworkConfig, save_checkpoint
+from training.batches import Data, make_batches
+from training.config import Config, changed
 from training.distil import Distillation
-from training.fit import Log, Schedule, fit
-from training.losses import segmentation_loss
-from training.pairs import Batch, StreamConfig, stream
+from training.loader import Batch
+from training.loop import Job, Losses, fit
+from training.losses import balanced, segmentation_loss
+from training.measures import miou_on
+from training.progress import Log, Progress
+from training.schema import build, to_record
+from training.state import StateFile
+from training.teacher import Teacher, bands_of, freeze, sees
+
+_NOT_THE_RUN = ("work", "evaluate", "ablate", "qat", "name")        # keys that leave the weights as they are
+_NOT_THE_LOOP = ("save_every", "log_every", "tensorboard", "device")
 
 
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """Everything of a student's training but its teacher."""
-
-    network: NetworkConfig
-    data: StreamConfig
-    input: ModelInput
-    schedule: Schedule
-
-
-def train_student(lesson: Lesson, teacher: HFDNet | None = None, weight: float = 1.0, log: Log = print) -> HFDNet:
-    """A student in eval mode.
+def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | None = None) -> HFDNet:
+    """A frozen teacher of the configured kind, from the pairs with labels.
 
     Args:
-        teacher: frozen here; None trains on SAR and labels alone, which a weight of 0 equals bit for bit.
-        weight: of the distillation loss.
+        folder: where log and state are kept; None keeps nothing.
     """
-    torch.manual_seed(lesson.data.seed + 2)
-    net = HFDNet(lesson.network).to(memory_format=torch.channels_last)
-    distillation = None if teacher is None else Distillation(teacher, net, weight)
+    kind, run = config.teacher.kind, teacher_config(config)
+    torch.manual_seed(run.seed + 1)
+    net = HFDNet(network_of(run, bands_of(kind, *data.bands), len(data.info.classes))).to(memory_format=torch.channels_last)
+    weights = balanced(data.statistics.class_counts) if run.loop.class_weights == "balanced" else None
 
-    def loss_of(batch: Batch) -> Tensor:
+    def losses_of(batch: Batch, done: float) -> Losses:
+        if kind != "sar" and not batch.has_eo.all():
+            batch = _with_eo(batch)
+        return {"segmentation": segmentation_loss(net(sees(kind, batch)), batch.labels, run.loop.dice_weight, _on(weights, batch))}
+
+    batches = make_batches(run, data, eo=kind != "sar", unlabelled=False)
+    job = Job(net, losses_of, batches, judge=_judge(run, data, kind), seed=run.seed)
+    return freeze(_fit(job, run, data, {"role": "teacher", "kind": kind}, log, folder))
+
+
+def train_student(config: Config, data: Data, teacher: Teacher | None = None, log: Log = print, folder: Path | None = None) -> HFDNet:
+    """A SAR student in eval mode.
+
+    Args:
+        teacher: None trains on SAR and labels alone, which distillation weights of 0 equal bit for bit.
+    """
+    net = new_student(config, data)
+    distillation = None if teacher is None else Distillation(teacher, net, config.distil)
+    weights = balanced(data.statistics.class_counts) if config.loop.class_weights == "balanced" else None
+
+    def losses_of(batch: Batch, done: float) -> Losses:
         taps = net.features(batch.sar)
-        loss = segmentation_loss(net.classifier(taps["fused"]), batch.labels)
-        if distillation is not None:
-            loss = loss + distillation.loss(taps["encoder"], batch.eo, batch.labels)
-        return loss
+        logits = net.classifier(taps["fused"])
+        losses = {"segmentation": segmentation_loss(logits, batch.labels, config.loop.dice_weight, _on(weights, batch))}
+        return losses if distillation is None else {**losses, **distillation.losses(taps, logits, batch, done)}
 
-    batches = stream(lesson.data, lesson.input, eo=distillation is not None)
-    return fit(net, batches, loss_of, lesson.schedule, None if distillation is None else distillation.adapters, log)
+    taught = distillation is not None
+    batches = make_batches(config, data, eo=taught, unlabelled=taught and config.distil.teaches)
+    job = Job(net, losses_of, batches, distillation.adapters if taught else None, _judge(config, data, "sar"), config.seed)
+    return _fit(job, config, data, {"role": "student", "taught": taught}, log, folder)
+
+
+def new_student(config: Config, data: Data) -> HFDNet:
+    """The student at the start of a run: a function of the seed alone."""
+    torch.manual_seed(config.seed + 2)
+    network = network_of(config, len(data.info.bands), len(data.info.classes))
+    return HFDNet(replace(network, hallucinate=config.distil.hallucinate)).to(memory_format=torch.channels_last)
+
+
+def teacher_config(config: Config) -> Config:
+    """The run that makes the teacher: its own network keys, steps and seed."""
+    steps = config.teacher.steps or config.loop.steps
+    return changed(config, {"network": config.teacher.network, "loop": {"steps": steps}, "seed": config.seed + config.teacher.seed})
+
+
+def network_of(config: Config, bands: int, classes: int) -> NetworkConfig:
+    return build(NetworkConfig, {**to_record(config.network), "in_bands": bands, "classes": classes}, "network")
+
+
+def save(path: Path, net: HFDNet, config: Config, data: Data, found: dict[str, Any]) -> Path:
+    """The checkpoint of a student or a teacher; `found` joins the provenance ("kind" says what the network sees).
+
+    A student's spec is what `hfd-edge export` needs. A teacher is never exported; its spec says its bands.
+    """
+    info, spec = data.info, data.statistics.input
+    bands = {"sar": info.bands, "eo": info.eo_bands, "eo+sar": (*info.eo_bands, *info.bands)}[found["kind"]]
+    part = {"name": config.name, "bands": list(bands), "input": {**asdict(spec), "unit": str(spec.unit)},
+            "classes": list(info.classes), "colors": [list(c) for c in info.colors],
+            "pixel_spacing_m": info.pixel_spacing_m, "tile_px": config.tile_px}
+    return save_checkpoint(path, net, part, {**found, **provenance(config, data)})
+
+
+def provenance(config: Config, data: Data) -> dict[str, Any]:
+    """What a checkpoint keeps of its run: nothing that differs between two equal runs."""
+    kept = to_record(config)
+    kept["data"].pop("root"), kept.pop("work"), kept["teacher"].pop("checkpoints"), kept["evaluate"].pop("package")     # say where, not what
+    return {"data": {"set": data.info.name, "statistics": data.statistics.hash, "labelled_pairs": len(data.labelled),
+                     "unlabelled_pairs": len(data.unlabelled)},
+            "config": kept, "versions": {"python": platform.python_version(), "torch": torch.__version__}}
+
+
+def _fit(job: Job, config: Config, data: Data, role: dict[str, Any], log: Log, folder: Path | None) -> HFDNet:
+    record = {k: v for k, v in to_record(config).items() if k not in _NOT_THE_RUN}
+    record["loop"] = {k: v for k, v in record["loop"].items() if k not in _NOT_THE_LOOP}
+    record = {**record, **role, "statistics": data.statistics.hash}
+    loop = config.loop
+    progress = Progress(loop.steps, loop.log_every, log, folder, loop.tensorboard)
+    return fit(job, loop, progress, None if folder is None else StateFile(folder, record))
+
+
+def _judge(config: Config, data: Data, kind: str) -> Any:
+    if not config.loop.select_every:
+        return None
+    return lambda net: miou_on(net, kind, data, "select")
+
+
+def _with_eo(batch: Batch) -> Batch:
+    """Items without an optical image lose their labels: a teacher learns nothing from an empty picture."""
+    return replace(batch, labels=batch.labels.masked_fill(~batch.has_eo[:, None, None], 255))
+
+
+def _on(weights: Tensor | None, batch: Batch) -> Tensor | None:
+    return None if weights is None else weights.to(batch.labels.device)

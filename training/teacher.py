@@ -1,20 +1,98 @@
-"""The EO teacher: trained once on optical images, frozen from then on."""
+"""Those who teach: frozen networks that see what the student does not. One, or several whose answers are averaged."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
 import torch
+from torch import Tensor, nn
 
-from hfd_edge.network import HFDNet, NetworkConfig
-from hfd_edge.spec import ModelInput
-from training.distil import freeze
-from training.fit import Log, Schedule, fit
-from training.losses import segmentation_loss
-from training.pairs import StreamConfig, stream
+from hfd_edge.errors import CheckpointError
+from hfd_edge.network import HFDNet, load_checkpoint, upsample
+from training.config import TEACHER_KINDS
+from training.loader import Batch
 
 
-def train_teacher(config: NetworkConfig, data: StreamConfig, spec: ModelInput, schedule: Schedule, log: Log = print) -> HFDNet:
-    """A frozen teacher from random weights (or the encoder's pre-trained ones, where `config` asks for them)."""
-    torch.manual_seed(data.seed + 1)
-    net = HFDNet(config).to(memory_format=torch.channels_last)
-    batches = stream(data, spec, eo=True)
-    return freeze(fit(net, batches, lambda batch: segmentation_loss(net(batch.eo), batch.labels), schedule, log=log))
+def freeze(net: HFDNet) -> HFDNet:
+    """The same network in eval mode without gradients: neither weights nor batch-norm statistics can move."""
+    return net.eval().requires_grad_(False)
+
+
+def sees(kind: str, batch: Batch) -> Tensor:
+    """What a network of this kind is shown of a batch: (n, bands, h, w)."""
+    return {"eo": lambda: batch.eo, "sar": lambda: batch.sar, "eo+sar": lambda: torch.cat([batch.eo, batch.sar], dim=1)}[kind]()
+
+
+def bands_of(kind: str, sar_bands: int, eo_bands: int) -> int:
+    """Input bands of a network of this kind."""
+    return {"eo": eo_bands, "sar": sar_bands, "eo+sar": eo_bands + sar_bands}[kind]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a teacher says of a batch. No gradient leads back into it."""
+
+    taps: dict[str, Any]                 # as HFDNet.features, of the first member
+    logits: tuple[Tensor, ...]           # of each member at full resolution: (n, classes, h, w)
+    knows: Tensor                        # (n,) bool, whether it saw what it needs
+
+    def shares(self, temperature: float = 1.0) -> Tensor:
+        """(n, classes, h, w) float32, mean of the members' probabilities."""
+        return torch.stack([(logits.float() / temperature).softmax(dim=1) for logits in self.logits]).mean(dim=0)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """One or several frozen networks with the kind of their input; the first gives the features."""
+
+    members: tuple[HFDNet, ...]
+    kinds: tuple[str, ...]
+    _at: list[torch.device] = field(default_factory=lambda: [torch.device("cpu")], repr=False)
+
+    def __post_init__(self) -> None:
+        for net in self.members:
+            freeze(net)
+
+    @property
+    def leader(self) -> HFDNet:
+        return self.members[0]
+
+    @torch.no_grad()
+    def teach(self, batch: Batch) -> Lesson:
+        """What the teacher says of a batch, on the batch's device."""
+        if self._at[0] != batch.sar.device:
+            self._at[0] = batch.sar.device
+            nn.ModuleList(self.members).to(batch.sar.device)
+        side, taps, logits = batch.labels.shape[-1], None, []
+        for net, kind in zip(self.members, self.kinds):
+            own = net.features(sees(kind, batch))
+            answer = net.classifier(own["fused"])
+            logits.append(upsample(answer, side // answer.shape[-1]))
+            taps = taps or own
+        needs_eo = any("eo" in kind for kind in self.kinds)
+        return Lesson(taps, tuple(logits), batch.has_eo if needs_eo else torch.ones_like(batch.has_eo))
+
+
+def load_teacher(paths: list[Path], bands: tuple[int, int], classes: tuple[str, ...]) -> Teacher:
+    """The teacher in one or several checkpoints.
+
+    Args:
+        bands: of SAR and of EO in the data set. classes: the data set's.
+    Raises:
+        CheckpointError: missing or damaged, its kind is not recorded, or its bands or classes are not the data set's.
+    """
+    members, kinds = [], []
+    for path in paths:
+        net, spec, provenance = load_checkpoint(path)
+        kind = provenance.get("kind")
+        if kind not in TEACHER_KINDS:
+            raise CheckpointError(f"{path}: kind={kind!r} in its provenance; a teacher is one of {', '.join(TEACHER_KINDS)}; make it "
+                                  "with python -m training teacher CONFIG")
+        if net.config.in_bands != bands_of(kind, *bands) or tuple(spec.get("classes", ())) != classes:
+            raise CheckpointError(f"{path}: a teacher of kind {kind} with {net.config.in_bands} bands and classes "
+                                  f"{spec.get('classes')}; this data set needs {bands_of(kind, *bands)} bands and {list(classes)}")
+        members.append(net.to(memory_format=torch.channels_last))
+        kinds.append(kind)
+    return Teacher(tuple(members), tuple(kinds))

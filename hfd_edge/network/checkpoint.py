@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from hfd_edge.errors import CheckpointError, SpecError
 from hfd_edge.network.config import NetworkConfig
@@ -56,7 +56,7 @@ def save_checkpoint(path: str | os.PathLike, net: HFDNet, spec_part: dict[str, A
     parts = [(weights, weights.with_suffix(".safetensors.part")), (sidecar, sidecar.with_suffix(".json.part"))]
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     try:
-        save_file(tensors, parts[0][1])
+        parts[0][1].write_bytes(save(tensors))              # not save_file, which makes files that only their owner may read
         parts[1][1].write_text(text + "\n", encoding="utf-8")
         for target, part in parts:
             os.replace(part, target)

@@ -28,6 +28,7 @@ class NetworkConfig:
     pretrained: str | None = None                   # "imagenet" (EfficientNet-Lite0, from an installed package) or None = random
     finest_stride: int = 4                          # 2, 4 or 8: the finest encoder level used; the logits' own stride
     max_flow_cells: float = 1.0                     # flow only: largest offset per axis, in cells of the coarse level
+    hallucinate: bool = False                       # guessed EO features are added to each encoder level, in the deployed graph too
 
     def __post_init__(self) -> None:
         if self.align_levels is not None:
@@ -50,8 +51,10 @@ class NetworkConfig:
         return self.strides[:-1] if self.align_levels is None else self.align_levels
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as JSON-ready numbers, strings and lists."""
+        """The configuration as JSON-ready numbers, strings and lists; `hallucinate` only where it is on."""
         record = asdict(self)
+        if not self.hallucinate:
+            del record["hallucinate"]
         record["align_levels"] = None if self.align_levels is None else list(self.align_levels)
         return record
 
@@ -83,6 +86,8 @@ def _check_text(config: NetworkConfig) -> None:
                         f"the scene; use the symmetric {config.encoder.removeprefix('tf_')!r}")
     if config.align not in ALIGNMENTS:
         raise SpecError(f"align={config.align!r} is not known: use one of {', '.join(ALIGNMENTS)}")
+    if not isinstance(config.hallucinate, bool):
+        raise SpecError(f"hallucinate={config.hallucinate!r}: it must be true or false")
     if config.pretrained not in (None, "imagenet"):
         raise SpecError(f"pretrained={config.pretrained!r} is not known: use 'imagenet' or None (random initialisation)")
 

@@ -39,6 +39,7 @@ class HFDNet(nn.Module):
         self.smooths = nn.ModuleList(conv_norm_act(width, width, 3) for _ in config.strides[:-1])
         self.fuse = conv_norm_act(count * width, width, 3)
         self.classifier = nn.Conv2d(width, config.classes, 1)
+        self.guesses = nn.ModuleList(guess(channels) for channels in self.encoder.channels) if config.hallucinate else None
 
     @property
     def stride_px(self) -> int:
@@ -60,13 +61,18 @@ class HFDNet(nn.Module):
         Returns:
             "encoder": list of (n, channels_i, h / s_i, w / s_i), finest first, s_i = config.strides;
             "alignment": list of the merged levels P_i, (n, width, h / s_i, w / s_i), finest first;
-            "fused": (n, width, h / logit_stride_px, w / logit_stride_px).
+            "fused": (n, width, h / logit_stride_px, w / logit_stride_px);
+            "guessed", with `hallucinate` alone: list like "encoder", what is added to it before the alignment.
         """
-        levels = self.encoder(x)
-        merged = self._merge([lateral(level) for lateral, level in zip(self.laterals, levels)])
+        levels, extra = self.encoder(x), {}
+        heard = levels
+        if self.guesses is not None:
+            extra["guessed"] = [say(level) for say, level in zip(self.guesses, levels)]
+            heard = [level + more for level, more in zip(levels, extra["guessed"])]
+        merged = self._merge([lateral(level) for lateral, level in zip(self.laterals, heard)])
         smooth = [conv(level) for conv, level in zip(self.smooths, merged)] + merged[-1:]
         side_by_side = torch.cat([upsample(level, SCALE ** i) for i, level in enumerate(smooth)], dim=1)
-        return {"encoder": levels, "alignment": merged, "fused": self.fuse(side_by_side)}
+        return {"encoder": levels, "alignment": merged, "fused": self.fuse(side_by_side), **extra}
 
     def _merge(self, laterals: list[Tensor]) -> list[Tensor]:
         merged = laterals[-1:]
@@ -79,3 +85,9 @@ def conv_norm_act(channels_in: int, channels_out: int, kernel: int) -> nn.Sequen
     """Convolution, batch norm, ReLU; same size in and out."""
     return nn.Sequential(nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False),
                          nn.BatchNorm2d(channels_out), nn.ReLU(inplace=True))
+
+
+def guess(channels: int) -> nn.Sequential:
+    """What a level says of the optical features that are not there: 1x1, batch norm, ReLU, 3x3, batch norm; same size in and out."""
+    return nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True),
+                         nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))

@@ -1,0 +1,118 @@
+"""A data set as a run uses it: opened once, its train pairs told apart into those with labels and those without."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hfd_edge.spec import NODATA_LABEL
+from training.config import Config
+from training.layouts import open_pairs
+from training.loader import Batch, Loader, LoaderOptions
+from training.pairs import Pair, PairSet, SetInfo
+from training.processes import Processes
+from training.statistics import Statistics, measured
+
+
+@dataclass(frozen=True)
+class Data:
+    """One data set, ready for training and judgement."""
+
+    pairs: PairSet
+    statistics: Statistics
+    labelled: tuple[str, ...]            # train pairs whose labels are used
+    unlabelled: tuple[str, ...]          # the others
+
+    @property
+    def info(self) -> SetInfo:
+        return self.pairs.info
+
+    @property
+    def bands(self) -> tuple[int, int]:
+        """Of SAR and of EO."""
+        return len(self.info.bands), len(self.info.eo_bands)
+
+
+class WithoutLabels:
+    """The same pairs, their labels withheld."""
+
+    def __init__(self, pairs: PairSet) -> None:
+        self.info, self._pairs = pairs.info, pairs
+
+    def names(self, split: str) -> tuple[str, ...]:
+        return self._pairs.names(split)
+
+    def read(self, name: str, eo: bool = True) -> Pair:
+        pair = self._pairs.read(name, eo=eo)
+        return replace(pair, labels=np.full_like(pair.labels, NODATA_LABEL))
+
+
+def open_data(config: Config) -> Data:
+    """The data set of a configuration; its statistics are measured once and kept as WORK/statistics.json.
+
+    Raises:
+        DataError: the folder is not of this layout, or a split is empty.
+    """
+    pairs = open_pairs(config.data.layout, Path(config.data.root), **config.data.options)
+    statistics = measured(pairs, config.folder / "statistics.json", config.data.measured_pairs)
+    labelled, unlabelled = shared_out(pairs.names("train"), config.data.labelled_share, config.seed)
+    return Data(pairs, statistics, labelled, unlabelled)
+
+
+def shared_out(names: tuple[str, ...], share: float, seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(with labels, without): the share of the names with the lowest hash of (seed, name), at least one; each in the given order."""
+    count = max(1, round(share * len(names)))
+    chosen = set(sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())[:count])
+    return tuple(n for n in names if n in chosen), tuple(n for n in names if n not in chosen)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Where a run's batches come from: pairs with labels, and beside them, if there are any and they are wanted, pairs without."""
+
+    labelled: Loader
+    unlabelled: Loader | None
+
+    def __call__(self, start: int) -> Iterator[Batch]:
+        """From batch number `start` on. The labelled part is the same whether or not the other is there."""
+        first = self.labelled.batches(start)
+        if self.unlabelled is None:
+            yield from first
+            return
+        for one, other in zip(first, self.unlabelled.batches(start)):
+            yield joined(one, other)
+
+    @property
+    def wait_s(self) -> float:
+        return self.labelled.wait_s + (self.unlabelled.wait_s if self.unlabelled is not None else 0.0)
+
+
+def make_batches(config: Config, data: Data, eo: bool, unlabelled: bool, seed: int | None = None) -> Batches:
+    """The batches of a run.
+
+    Args:
+        eo: whether optical images are read. unlabelled: whether pairs without labels come beside.
+        seed: of the order and the crops; None = config.seed.
+    """
+    here, part = Processes.here(), config.data
+    seed = config.seed if seed is None else seed
+    options = LoaderOptions(part.crop_px, part.batch, seed, part.augment.options(), part.workers, crops_per_pair=part.crops_per_pair,
+                            rank=here.rank, ranks=here.count)
+    first = Loader(data.pairs, data.labelled, data.statistics, options, eo)
+    if not unlabelled or not data.unlabelled:
+        return Batches(first, None)
+    beside = replace(options, batch=part.unlabelled_batch or part.batch, seed=seed + (1 << 20))
+    return Batches(first, Loader(WithoutLabels(data.pairs), data.unlabelled, data.statistics, beside, eo))
+
+
+def joined(one: Batch, other: Batch) -> Batch:
+    """Two batches as one; images stay channels last."""
+    last = torch.channels_last
+    eo = None if one.eo is None else torch.cat([one.eo, other.eo]).contiguous(memory_format=last)
+    return Batch(torch.cat([one.sar, other.sar]).contiguous(memory_format=last), eo, *(
+        torch.cat([getattr(one, name), getattr(other, name)]) for name in ("has_eo", "labels", "valid")))

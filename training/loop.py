@@ -1,0 +1,192 @@
+"""The one training loop: AdamW, a learning-rate cycle, a moving average, an exact state to go on from; Lightning moves it about.
+
+Lightning brings devices, mixed precision, gradient accumulation and processes. What decides the numbers is here.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from training.average import MovingAverage
+from training.config import LoopConfig
+from training.loader import Batch
+from training.processes import Processes, make_trainer
+from training.progress import Progress
+from training.state import StateFile
+
+Losses = dict[str, Tensor]                                    # by name; their sum is what is lowered
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained, on what, towards what."""
+
+    net: nn.Module
+    losses_of: Callable[[Batch, float], Losses]               # of a batch and the share of the run that is done
+    batches: Callable[[int], Iterator[Batch]]                 # from batch number k on, without end
+    extra: nn.Module | None = None                            # trained beside (adapters); clipped apart, never in the average
+    judge: Callable[[nn.Module], float] | None = None         # of the moving average; higher is better
+    seed: int = 0
+
+
+def fit(job: Job, options: LoopConfig, progress: Progress, state: StateFile | None = None) -> nn.Module:
+    """Train a network in place.
+
+    Args:
+        state: where the run's state is kept; a run that was stopped goes on from it, to the bits it would have reached.
+    Returns:
+        the moving average of the network, in eval mode, on the CPU: the last one, or the best one where it is judged on the way.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    run = _Run(job, options, progress, state)
+    done = run.restore(state.read() if state is not None else None)
+    progress.begin(done, progress.recent)
+    if done < options.steps and not run.stopped:
+        trainer = make_trainer(options, options.steps - done)
+        trainer.fit(run, train_dataloaders=_From(job.batches, done * options.accumulate))
+        if run.step < options.steps and not run.stopped:
+            raise KeyboardInterrupt("the training was interrupted; the same command goes on from the last state")
+    progress.end()
+    best = run.average.net if run.best is None else run.best
+    return best.cpu()
+
+
+class _From:
+    """Batches from number k on, as something Lightning can iterate."""
+
+    def __init__(self, batches: Callable[[int], Iterator[Batch]], start: int) -> None:
+        self.batches, self.start = batches, start
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches(self.start)
+
+
+class _Run(LightningModule):
+    """Lightning's view of a job."""
+
+    def __init__(self, job: Job, options: LoopConfig, progress: Progress, state: StateFile | None) -> None:
+        super().__init__()
+        self.net, self.extra = job.net, job.extra
+        self.job, self.options, self.progress, self.state = job, options, progress, state
+        self.average = MovingAverage(job.net, options.average)
+        self.step, self.best, self.best_score, self.waited, self.stopped = 0, None, -math.inf, 0, False
+        self._saved, self._here, self._number = None, Processes.here(), 0
+        self._seen: dict[str, float] = {}
+        self.train()
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return on_device(batch, device)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        here = self._here       # random numbers of a step (dropout) are a function of seed, step and process: no state to keep
+        number = (self.step * self.options.accumulate + index % self.options.accumulate) * here.count + here.rank
+        torch.manual_seed((self.job.seed * 1_000_003 + number) % (1 << 62))
+        losses = self.job.losses_of(batch, self.step / self.options.steps)
+        self._seen = {name: float(value.detach()) for name, value in losses.items()}
+        return sum(losses.values())
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer, schedule = make_optimizer(self.net, self.extra, self.options)
+        if self._saved is not None:
+            optimizer.load_state_dict(self._saved["optimizer"])
+            schedule.load_state_dict(self._saved["schedule"])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_fit_start(self) -> None:
+        self.average.net.to(self.device)
+        if self._saved is not None and self._saved["precision"]:
+            self.trainer.precision_plugin.load_state_dict(self._saved["precision"])
+
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None) -> None:
+        for part in (self.net, self.extra):
+            if part is not None:
+                nn.utils.clip_grad_norm_(list(part.parameters()), self.options.clip_norm)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, index: int) -> None:
+        if (index + 1) % self.options.accumulate:
+            return
+        self.step += 1
+        self.average.update(self.net)
+        if self._here.first:
+            rate = self.optimizers(use_pl_optimizer=False).param_groups[0]["lr"]
+            self.progress.step(self.step, sum(self._seen.values()), self._seen, rate)
+        last = self.step == self.options.steps
+        if self.job.judge is not None and self.options.select_every and (last or self.step % self.options.select_every == 0):
+            self._judge()
+        if self.state is not None and (last or self.stopped or self.step % self.options.save_every == 0):
+            self._save()
+
+    def _judge(self) -> None:
+        """The first process judges, all hear of it: their decisions must agree."""
+        score = self.job.judge(self.average.net) if self._here.first else 0.0
+        score = self.trainer.strategy.broadcast(score)
+        if self._here.first:
+            self.progress.judged(self.step, score)
+        if score > self.best_score:
+            self.best, self.best_score, self.waited = copy.deepcopy(self.average.net), score, 0
+        else:
+            self.waited += 1
+        if self.options.patience and self.waited >= self.options.patience:
+            self.stopped = self.trainer.should_stop = True
+
+    def _save(self) -> None:
+        if self._here.first:
+            self.state.write({
+                "step": self.step, "net": self.net.state_dict(), "extra": None if self.extra is None else self.extra.state_dict(),
+                "optimizer": self.optimizers(use_pl_optimizer=False).state_dict(), "schedule": self.lr_schedulers().state_dict(),
+                "average": self.average.net.state_dict(), "average_steps": self.average.steps, "recent": self.progress.recent,
+                "best": None if self.best is None else self.best.state_dict(), "best_score": self.best_score, "waited": self.waited,
+                "stopped": self.stopped, "precision": self.trainer.precision_plugin.state_dict()})
+
+    def restore(self, saved: dict[str, Any] | None) -> int:
+        """Take a state over; gives the steps it has behind it."""
+        if saved is None:
+            return 0
+        self.net.load_state_dict(saved["net"])
+        if self.extra is not None:
+            self.extra.load_state_dict(saved["extra"])
+        self.average.net.load_state_dict(saved["average"])
+        self.average.steps, self.progress.recent = saved["average_steps"], saved["recent"]
+        if saved["best"] is not None:
+            self.best = copy.deepcopy(self.average.net)
+            self.best.load_state_dict(saved["best"])
+        self.best_score, self.waited, self.stopped, self._saved = saved["best_score"], saved["waited"], saved["stopped"], saved
+        self.step = saved["step"]
+        return self.step
+
+
+def make_optimizer(net: nn.Module, extra: nn.Module | None, options: LoopConfig) -> tuple[Any, Any]:
+    """AdamW over the network and what is trained beside it, and the schedule of its rate."""
+    own = list(net.parameters())
+    groups = [{"params": own, "lr": options.rate}]
+    if options.encoder_rate != 1 and hasattr(net, "encoder"):
+        slow = {id(p) for p in net.encoder.parameters()}
+        groups = [{"params": [p for p in own if id(p) not in slow], "lr": options.rate},
+                  {"params": [p for p in own if id(p) in slow], "lr": options.rate * options.encoder_rate}]
+    if extra is not None and (more := list(extra.parameters())):
+        groups.append({"params": more, "lr": options.rate})
+    optimizer = torch.optim.AdamW(groups, lr=options.rate, weight_decay=options.weight_decay)
+    if options.schedule == "one-cycle":
+        rates = [group["lr"] for group in groups]
+        return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=options.steps, pct_start=options.warm_up)
+    warm = max(1, round(options.warm_up * options.steps))
+
+    def factor(step: int) -> float:
+        falling = (1 - step / options.steps) ** 0.9 if options.schedule == "poly" else 1.0
+        return min(1.0, (step + 1) / warm) * max(falling, 0.0)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """The same batch elsewhere."""
+    moved = {f.name: getattr(batch, f.name) for f in fields(batch)}
+    return replace(batch, **{name: value.to(device) for name, value in moved.items() if isinstance(value, Tensor)})

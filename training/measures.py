@@ -1,0 +1,148 @@
+"""What a network is worth on whole pairs it never saw: one confusion matrix, and how much its confidence can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hfd_edge.measure.accuracy import Accuracy, Confusion
+from hfd_edge.network import HFDNet, upsample
+from hfd_edge.spec import NODATA_LABEL
+from training.batches import Data
+from training.pairs import DataError, Pair
+from training.statistics import eo_tensor, sar_tensor
+
+MARGIN_PX = 64                            # of reflection around a pair, as the run-time gives its tiles
+Answer = Callable[[Pair], np.ndarray]     # a pair to (r, c) uint8 classes
+
+
+def pairs_of(data: Data, split: str, eo: bool = True) -> Iterator[Pair]:
+    """The pairs of a split.
+
+    Raises:
+        DataError: there are none.
+    """
+    names = data.pairs.names(split)
+    if not names:
+        raise DataError(f"set {data.info.name}: the split {split} is empty; nothing can be judged; use another split")
+    return (data.pairs.read(name, eo=eo) for name in names)
+
+
+def judge(answers: dict[str, Answer], data: Data, split: str) -> dict[str, Accuracy]:
+    """Every classifier on the same pairs, each with one confusion matrix over all of them."""
+    counts = {name: Confusion(data.info.classes) for name in answers}
+    for pair in pairs_of(data, split):
+        for name, answer in answers.items():
+            counts[name].add(pair.labels, answer(pair))
+    return {name: confusion.result() for name, confusion in counts.items()}
+
+
+def miou_on(net: HFDNet, kind: str, data: Data, split: str) -> float:
+    """Mean IoU of a network on a split; its mode is left as it was."""
+    return judge({"": answer_of(net, kind, data)}, data, split)[""].miou
+
+
+def answer_of(net: torch.nn.Module, kind: str, data: Data) -> Answer:
+    """A network as a classifier of pairs."""
+    return lambda pair: logits_of(net, network_input(pair, kind, data)).argmax(dim=0).to(torch.uint8).cpu().numpy()
+
+
+def network_input(pair: Pair, kind: str, data: Data) -> Tensor:
+    """(bands, r, c) float32, what a network of this kind is shown of a pair."""
+    parts = []
+    if "eo" in kind:
+        parts.append(eo_tensor(pair, data.statistics))
+    if "sar" in kind:
+        parts.append(sar_tensor(pair, data.info.sar_unit, data.statistics.input))
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def logits_of(net: torch.nn.Module, image: Tensor) -> Tensor:
+    """(bands, r, c) float32 network input to (classes, r, c) logits; reflection around it, sides of any size."""
+    rows, cols = image.shape[1:]
+    stride = getattr(net, "stride_px", 32)
+    right, below = ((-side) % stride + MARGIN_PX for side in (cols, rows))
+    padded = reflected(image[None], (MARGIN_PX, right, MARGIN_PX, below)).contiguous(memory_format=torch.channels_last)
+    training = net.training
+    logits = net.eval()(padded.to(next(net.parameters()).device))
+    net.train(training)
+    full = upsample(logits, padded.shape[-1] // logits.shape[-1])
+    return full[0, :, MARGIN_PX:MARGIN_PX + rows, MARGIN_PX:MARGIN_PX + cols].float()
+
+
+def reflected(image: Tensor, margins: tuple[int, int, int, int]) -> Tensor:
+    """(n, bands, r, c) with margins (left, right, top, bottom) of reflection, in steps where a pair is smaller than its margin."""
+    while any(margins):
+        most = [side - 1 for side in (image.shape[3], image.shape[3], image.shape[2], image.shape[2])]
+        if min(most) < 1:
+            return F.pad(image, margins, mode="replicate")
+        now = tuple(min(m, limit) for m, limit in zip(margins, most))
+        image, margins = F.pad(image, now, mode="reflect"), tuple(m - n for m, n in zip(margins, now))
+    return image
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far confidence is from accuracy on one split, before and after division of the logits by `temperature`."""
+
+    temperature: float
+    error_before: float                   # expected calibration error, 0..1
+    error: float
+    bins: list[dict[str, float]]          # after: share of pixels, mean confidence, accuracy
+
+
+def calibrate(net: HFDNet, kind: str, data: Data, bins: int, split: str = "test") -> Calibration:
+    """The temperature that gives the select split the highest likelihood, and the calibration error on `split` with and without it."""
+    scores, truth = _sampled(net, kind, data, "select")
+    temperature = fitted_temperature(scores, truth)
+    scores, truth = _sampled(net, kind, data, split)
+    before, after = (reliability(scores / t, truth, bins) for t in (1.0, temperature))
+    return Calibration(temperature, before[0], *after)
+
+
+def fitted_temperature(scores: Tensor, truth: Tensor) -> float:
+    """The temperature of lowest cross entropy of (n, classes) logits against (n,) classes; golden section on its logarithm."""
+    def entropy(log_temperature: float) -> float:
+        return float(F.cross_entropy(scores / float(np.exp(log_temperature)), truth))
+    low, high, ratio = -3.0, 3.0, (5 ** 0.5 - 1) / 2
+    while high - low > 1e-3:
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        low, high = (low, right) if entropy(left) <= entropy(right) else (left, high)
+    return float(np.exp((low + high) / 2))
+
+
+def reliability(scores: Tensor, truth: Tensor, bins: int) -> tuple[float, list[dict[str, float]]]:
+    """(expected calibration error, its bins) of (n, classes) logits: mean gap of confidence and accuracy, weighted by pixels.
+
+    Source: Guo et al. 2017, bins of equal width.
+    """
+    confidence, answer = scores.softmax(dim=1).max(dim=1)
+    right, place = (answer == truth).double(), (confidence * bins).long().clamp(max=bins - 1)
+    error, rows = 0.0, []
+    for number in range(bins):
+        inside = place == number
+        if inside.any():
+            share, sure, hit = (float(v) for v in (inside.double().mean(), confidence[inside].double().mean(), right[inside].mean()))
+            error += share * abs(sure - hit)
+            rows.append({"share": share, "confidence": sure, "accuracy": hit})
+    return error, rows
+
+
+def _sampled(net: HFDNet, kind: str, data: Data, split: str, per_pair: int = 4096) -> tuple[Tensor, Tensor]:
+    """Logits and truth at evenly spaced known pixels of every pair: ((n, classes), (n,))."""
+    scores, truth = [], []
+    for pair in pairs_of(data, split, eo="eo" in kind):
+        known = np.flatnonzero(pair.labels != NODATA_LABEL)
+        known = known[::max(1, len(known) // per_pair)]
+        flat = logits_of(net, network_input(pair, kind, data)).cpu().flatten(1)
+        scores.append(flat[:, torch.from_numpy(known)].T)
+        truth.append(torch.from_numpy(pair.labels.ravel()[known].astype(np.int64)))
+    if not sum(map(len, truth)):
+        raise DataError(f"set {data.info.name}: no pixel of the split {split} has a label; nothing can be judged; check the labels")
+    return torch.cat(scores), torch.cat(truth)

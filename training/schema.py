@@ -1,0 +1,175 @@
+"""Configuration files: nested frozen dataclasses from YAML and from `key=value` words. A key that is not known is refused with the nearest one.
+
+Every field carries its reason (`key(default, why)`), so that the list of keys in docs/training.md is printed, not written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from hfd_edge.errors import HfdError
+
+
+class ConfigError(HfdError, ValueError):
+    """A configuration names something that does not exist, or gives it a value it cannot have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One line of the list of keys."""
+
+    name: str                   # dotted
+    kind: str
+    default: str
+    why: str
+
+
+def key(default: Any = MISSING, why: str = "", *, make: Any = MISSING) -> Any:
+    """A field with its reason; `make` builds the default of a section, a list or a dictionary."""
+    if make is not MISSING:
+        return dataclasses.field(default_factory=make, metadata={"why": why})
+    return dataclasses.field(default=default, metadata={"why": why}) if default is not MISSING else dataclasses.field(
+        metadata={"why": why})
+
+
+def read_config(cls: type, path: Path, overrides: tuple[str, ...] = ()) -> Any:
+    """The configuration in a YAML file, changed by `a.b=value` words; values are YAML too.
+
+    Raises:
+        ConfigError: no such file, not YAML, or a key or value is refused; the text names the key in full.
+    """
+    try:
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a YAML file such as "
+                          "training/configs/simulated.yaml") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(record, dict):
+        raise ConfigError(f"{path} holds a {type(record).__name__}: a configuration is a mapping of keys; "
+                          "see training/configs/simulated.yaml")
+    for word in overrides:
+        _override(record, word)
+    return build(cls, record)
+
+
+def build(cls: type, record: dict[str, Any], where: str = "") -> Any:
+    """A dataclass from nested dictionaries; `where` is the dotted path so far."""
+    if not isinstance(record, dict):
+        raise ConfigError(f"{where}={record!r}: it is a section; give a mapping of keys")
+    hints, known = get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
+    for name in record:
+        if name not in known:
+            raise ConfigError(f"{_join(where, name)}: there is no such key; {_nearest(str(name), sorted(known))}")
+    values = {name: _value(hints[name], record[name], _join(where, name)) for name in record}
+    if missing := [n for n, f in known.items() if n not in values and f.default is MISSING and f.default_factory is MISSING]:
+        raise ConfigError(f"{_join(where, missing[0])} is missing: it has no default; give it in the file or as "
+                          f"{_join(where, missing[0])}=VALUE")
+    try:
+        return cls(**values)
+    except HfdError as error:
+        raise ConfigError(f"{where or 'configuration'}: {error}") from error
+
+
+def to_record(config: Any) -> dict[str, Any]:
+    """A configuration as JSON-ready dictionaries and lists."""
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(k): plain(v) for k, v in value.items()}
+        return [plain(v) for v in value] if isinstance(value, (tuple, list)) else value
+    return plain(dataclasses.asdict(config))
+
+
+def keys(cls: type, where: str = "") -> Iterator[Key]:
+    """Every key with its default and its reason, sections flattened, in the order of the file."""
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        kind, name = hints[field.name], _join(where, field.name)
+        if dataclasses.is_dataclass(kind):
+            yield from keys(kind, name)
+            continue
+        default = "required" if field.default is MISSING and field.default_factory is MISSING else _shown(
+            field.default if field.default is not MISSING else field.default_factory())
+        yield Key(name, _name_of(kind), default, field.metadata.get("why", ""))
+
+
+def _override(record: dict[str, Any], word: str) -> None:
+    path, sign, text = word.partition("=")
+    if not sign or not path:
+        raise ConfigError(f"{word!r}: an override is KEY=VALUE with a dotted key, e.g. loop.steps=100")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{word!r}: the value is not YAML ({' '.join(str(error).split())}); quote it") from error
+    *sections, last = path.split(".")
+    for name in sections:
+        record = record.setdefault(name, {})
+        if not isinstance(record, dict):
+            raise ConfigError(f"{word!r}: {name} holds {record!r} and no keys; leave the part behind it out")
+    record[last] = value
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return build(kind, {} if value is None else value, where)
+    if get_origin(kind) in (Union, types.UnionType):
+        inner = [k for k in get_args(kind) if k is not type(None)]
+        return None if value is None and len(inner) < len(get_args(kind)) else _value(inner[0], value, where)
+    if get_origin(kind) is Literal:
+        if value in get_args(kind) and not isinstance(value, bool):
+            return value
+        raise ConfigError(f"{where}={value!r}: use one of {', '.join(map(str, get_args(kind)))}")
+    if get_origin(kind) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{where}={value!r}: it is a list; write [{value}]")
+        return tuple(_value(get_args(kind)[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if kind is dict or get_origin(kind) is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}={value!r}: it is a mapping of keys")
+        return value
+    return _scalar(kind, value, where)
+
+
+def _scalar(kind: type, value: Any, where: str) -> Any:
+    if kind is float and isinstance(value, str):        # YAML 1.1 reads 3e-3 as a word
+        try:
+            value = float(value)
+        except ValueError as error:
+            raise ConfigError(f"{where}={value!r}: it must be a number") from error
+    fits = {bool: isinstance(value, bool), int: isinstance(value, int) and not isinstance(value, bool),
+            float: isinstance(value, (int, float)) and not isinstance(value, bool), str: isinstance(value, str)}[kind]
+    if not fits:
+        raise ConfigError(f"{where}={value!r}: it must be a {_name_of(kind)}, not a {type(value).__name__}")
+    return kind(value)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else str(name)
+
+
+def _name_of(kind: Any) -> str:
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join("null" if k is type(None) else _name_of(k) for k in get_args(kind))
+    if get_origin(kind) is Literal:
+        return ", ".join(map(str, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return f"list of {_name_of(get_args(kind)[0])}"
+    return {int: "whole number", float: "number", str: "word", bool: "true or false"}.get(kind, "mapping")
+
+
+def _shown(value: Any) -> str:
+    return {None: "null", True: "true", False: "false"}.get(value) if value is None or isinstance(value, bool) else (
+        str(list(value)) if isinstance(value, tuple) else str(value) if value != "" else '""')

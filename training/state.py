@@ -1,0 +1,71 @@
+"""Where a run stands: everything the next step depends on, in one file, so that a killed run goes on to the same bits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hfd_edge.errors import HfdError
+
+VERSION = 1
+
+
+class StateError(HfdError, RuntimeError):
+    """The state of a run cannot be read, or belongs to another run."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateFile:
+    """The state of one run: FOLDER/state.pt. `record` says what run it is; a state of another record is refused."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "state.pt"
+
+    @property
+    def _key(self) -> str:
+        return hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()
+
+    def write(self, state: dict[str, Any]) -> None:
+        """Replace the state; it is written beside, flushed and renamed, so a kill leaves the old one or the new one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_suffix(".part")
+        with part.open("wb") as file:
+            torch.save({"version": VERSION, "key": self._key, "record": json.dumps(self.record), **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, self.path)
+
+    def read(self) -> dict[str, Any] | None:
+        """The state, or None where there is none. Opened with weights_only: it can hold numbers and words, nothing that runs.
+
+        Raises:
+            StateError: damaged, of another version, or of a run with other keys (which are named).
+        """
+        if not self.path.exists():
+            return None
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            version, key, record = state["version"], state["key"], json.loads(state["record"])
+        except Exception as error:  # noqa: BLE001 - torch raises a dozen kinds for a damaged file
+            raise StateError(f"{self.path} cannot be read ({' '.join(str(error).split())[:200]}); delete it to start anew") from error
+        if version != VERSION or key != self._key:
+            raise StateError(f"{self.path} belongs to a run with other keys ({', '.join(_differences(record, self.record)) or 'another version'}); "
+                             "give another work=FOLDER, or delete it to start anew")
+        return state
+
+
+def _differences(one: Any, other: Any, where: str = "") -> list[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return [text for name in sorted({*one, *other})
+                for text in _differences(one.get(name), other.get(name), f"{where}.{name}" if where else name)]
+    return [] if one == other else [f"{where}: {one!r} there, {other!r} here"]
