@@ -59,7 +59,8 @@ def open_data(config: Config) -> Data:
         DataError: the folder is not of this layout, or a split is empty.
     """
     pairs = open_pairs(config.data.layout, Path(config.data.root), **config.data.options)
-    statistics = measured(pairs, config.folder / "statistics.json", config.data.measured_pairs)
+    name = "statistics.json" if Processes.here().first else f".statistics-{Processes.here().rank}.json"     # no two write one file
+    statistics = measured(pairs, config.folder / name, config.data.measured_pairs)
     labelled, unlabelled = shared_out(pairs.names("train"), config.data.labelled_share, config.seed)
     return Data(pairs, statistics, labelled, unlabelled)
 

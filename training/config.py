@@ -55,12 +55,12 @@ class NetworkKeys:
 
 @dataclass(frozen=True, slots=True)
 class TeacherConfig:
-    kind: Literal["eo", "eo+sar", "sar"] = key("eo", "`eo` is the paper; `eo+sar` sees both, our step beyond it; `sar` alone for control")
+    kinds: tuple[str, ...] = key(("eo",), "what each teacher sees. [eo] is the paper; [eo+sar] sees both, our step beyond it; several are an "
+                                 "ensemble (mean of probabilities, features of the first), e.g. [eo, sar] or [eo, eo, eo]")
     network: dict[str, Any] = key(make=dict, why="keys of `network` that differ for the teacher: it may be larger than the student")
     steps: int | None = key(None, "null = loop.steps")
     seed: int = key(1000, "added to `seed`: teacher and student do not start alike")
-    checkpoints: tuple[str, ...] = key((), "teachers to learn from; several = ensemble (mean of probabilities, features of the first); "
-                                       "empty = WORK/teacher")
+    checkpoints: tuple[str, ...] = key((), "teachers made elsewhere, instead of those of WORK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class EvaluateConfig:
 class AblateConfig:
     seeds: tuple[int, ...] = key((0, 1, 2, 3), "four or more: the difference is a mean over seeds with its standard error")
     alignments: tuple[str, ...] = key(("none", "local", "flow"), "the paper's second claim")
-    settings: dict[str, Any] = key(make=lambda: {"features": {}}, why="name: distillation keys that differ (and `teacher.kind`)")
+    settings: dict[str, Any] = key(make=lambda: {"features": {}}, why="name: keys of `distil` and `teacher` that differ, as sections")
     baselines: tuple[str, ...] = key((), "unet, deeplabv3plus of segmentation-models-pytorch, same encoder and budget")
     teacher_per_seed: bool = key(True, "a teacher of its own for each seed: its luck is then part of the spread")
 
@@ -190,6 +190,8 @@ def check(config: Config) -> None:
                           f"{-(-data.crop_px // config.network.max_stride) * config.network.max_stride}")
     if loop.patience and not loop.select_every:
         raise ConfigError(f"loop.patience={loop.patience} with loop.select_every=0: nothing is judged on the way; give select_every")
+    if not config.teacher.kinds or set(config.teacher.kinds) - set(TEACHER_KINDS):
+        raise ConfigError(f"teacher.kinds={list(config.teacher.kinds)}: give at least one of {', '.join(TEACHER_KINDS)}")
     if distil.hallucinate and distil.tap != "encoder":
         raise ConfigError(f"distil.hallucinate with distil.tap={distil.tap}: guessed features are added to the encoder's; use tap=encoder")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +50,14 @@ def miou_on(net: HFDNet, kind: str, data: Data, split: str) -> float:
 def answer_of(net: torch.nn.Module, kind: str, data: Data) -> Answer:
     """A network as a classifier of pairs."""
     return lambda pair: logits_of(net, network_input(pair, kind, data)).argmax(dim=0).to(torch.uint8).cpu().numpy()
+
+
+def answer_of_all(nets: Sequence[torch.nn.Module], kinds: Sequence[str], data: Data) -> Answer:
+    """Several networks as one classifier: the class of the highest mean probability."""
+    def answer(pair: Pair) -> np.ndarray:
+        shares = sum(logits_of(net, network_input(pair, kind, data)).softmax(dim=0) for net, kind in zip(nets, kinds, strict=True))
+        return shares.argmax(dim=0).to(torch.uint8).cpu().numpy()
+    return answer
 
 
 def network_input(pair: Pair, kind: str, data: Data) -> Tensor:

@@ -101,6 +101,14 @@ def keys(cls: type, where: str = "") -> Iterator[Key]:
         yield Key(name, _name_of(kind), default, field.metadata.get("why", ""))
 
 
+def key_table(cls: type) -> str:
+    """`keys` as a Markdown table."""
+    def cell(text: str) -> str:
+        return text.replace("|", "\\|")
+    lines = [f"| `{k.name}` | {cell(k.kind)} | `{cell(k.default)}` | {cell(k.why)} |" for k in keys(cls)]
+    return "\n".join(["| key | kind | default | why |", "|---|---|---|---|", *lines])
+
+
 def _override(record: dict[str, Any], word: str) -> None:
     path, sign, text = word.partition("=")
     if not sign or not path:

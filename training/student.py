@@ -27,13 +27,14 @@ _NOT_THE_RUN = ("work", "evaluate", "ablate", "qat", "name")        # keys that 
 _NOT_THE_LOOP = ("save_every", "log_every", "tensorboard", "device")
 
 
-def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | None = None) -> HFDNet:
-    """A frozen teacher of the configured kind, from the pairs with labels.
+def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | None = None, member: int = 0) -> HFDNet:
+    """A frozen teacher, from the pairs with labels.
 
     Args:
         folder: where log and state are kept; None keeps nothing.
+        member: which of `teacher.kinds`; each starts from numbers of its own.
     """
-    kind, run = config.teacher.kind, teacher_config(config)
+    kind, run = config.teacher.kinds[member], teacher_config(config, member)
     torch.manual_seed(run.seed + 1)
     net = HFDNet(network_of(run, bands_of(kind, *data.bands), len(data.info.classes))).to(memory_format=torch.channels_last)
     weights = balanced(data.statistics.class_counts) if run.loop.class_weights == "balanced" else None
@@ -77,10 +78,10 @@ def new_student(config: Config, data: Data) -> HFDNet:
     return HFDNet(replace(network, hallucinate=config.distil.hallucinate)).to(memory_format=torch.channels_last)
 
 
-def teacher_config(config: Config) -> Config:
-    """The run that makes the teacher: its own network keys, steps and seed."""
-    steps = config.teacher.steps or config.loop.steps
-    return changed(config, {"network": config.teacher.network, "loop": {"steps": steps}, "seed": config.seed + config.teacher.seed})
+def teacher_config(config: Config, member: int = 0) -> Config:
+    """The run that makes a teacher: its own network keys, steps and seed."""
+    steps, seed = config.teacher.steps or config.loop.steps, config.seed + config.teacher.seed + 100 * member
+    return changed(config, {"network": config.teacher.network, "loop": {"steps": steps}, "seed": seed})
 
 
 def network_of(config: Config, bands: int, classes: int) -> NetworkConfig:
@@ -109,10 +110,22 @@ def provenance(config: Config, data: Data) -> dict[str, Any]:
             "config": kept, "versions": {"python": platform.python_version(), "torch": torch.__version__}}
 
 
-def _fit(job: Job, config: Config, data: Data, role: dict[str, Any], log: Log, folder: Path | None) -> HFDNet:
+def weights_record(config: Config) -> dict[str, Any]:
+    """The keys that decide the weights of a run."""
     record = {k: v for k, v in to_record(config).items() if k not in _NOT_THE_RUN}
+    record["data"] = {k: v for k, v in record["data"].items() if k not in ("root", "workers")}
     record["loop"] = {k: v for k, v in record["loop"].items() if k not in _NOT_THE_LOOP}
-    record = {**record, **role, "statistics": data.statistics.hash}
+    return record
+
+
+def fit_as(role: dict[str, Any], parts: tuple[Any, ...], config: Config, data: Data, out: tuple[Log, Path | None]) -> Any:
+    """Train another network as the student is trained. `parts`: net, losses_of, batches, extra as in Job; `out`: log and folder."""
+    job = Job(*parts, judge=_judge(config, data, "sar"), seed=config.seed)
+    return _fit(job, config, data, role, *out)
+
+
+def _fit(job: Job, config: Config, data: Data, role: dict[str, Any], log: Log, folder: Path | None) -> HFDNet:
+    record = {**weights_record(config), **role, "statistics": data.statistics.hash}
     loop = config.loop
     progress = Progress(loop.steps, loop.log_every, log, folder, loop.tensorboard)
     return fit(job, loop, progress, None if folder is None else StateFile(folder, record))

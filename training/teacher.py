@@ -71,8 +71,11 @@ class Teacher:
             answer = net.classifier(own["fused"])
             logits.append(upsample(answer, side // answer.shape[-1]))
             taps = taps or own
-        needs_eo = any("eo" in kind for kind in self.kinds)
-        return Lesson(taps, tuple(logits), batch.has_eo if needs_eo else torch.ones_like(batch.has_eo))
+        return Lesson(taps, tuple(logits), batch.has_eo if self.needs_eo else torch.ones_like(batch.has_eo))
+
+    @property
+    def needs_eo(self) -> bool:
+        return any("eo" in kind for kind in self.kinds)
 
 
 def load_teacher(paths: list[Path], bands: tuple[int, int], classes: tuple[str, ...]) -> Teacher:

@@ -37,7 +37,7 @@ def data(share=1.0):
 
 @lru_cache(maxsize=None)
 def teacher(kind="eo"):
-    return Teacher((train_teacher(config(teacher={"kind": kind}), data(), log=silent),), (kind,))
+    return Teacher((train_teacher(config(teacher={"kinds": [kind]}), data(), log=silent),), (kind,))
 
 
 def student(taught=None, share=1.0, **changes):

@@ -1,0 +1,118 @@
+"""python -m training VERB CONFIG [key=value ...]: teacher, student, evaluate, ablate, qat; `keys` prints what a CONFIG may hold.
+
+Every key may be changed on the command line, e.g. loop.steps=1000 work=runs/longer. A command that was stopped goes on when it is
+given again. Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+
+from hfd_edge.errors import HfdError
+from training.config import Config, load_config
+from training.processes import Processes
+from training.progress import Log
+
+
+def teacher(config: Config, log: Log) -> None:
+    """Train the teachers: WORK/teacher-0.safetensors, one per entry of teacher.kinds."""
+    from training.batches import open_data
+    from training.measures import miou_on
+    from training.student import save, teacher_config, train_teacher
+    data = open_data(config)
+    for number, kind in enumerate(config.teacher.kinds):
+        log(f"teacher {number}: sees {kind}")
+        net = train_teacher(config, data, log, config.folder / f"teacher-{number}", number)
+        if not Processes.here().first:
+            continue
+        score = miou_on(net, kind, data, "select")
+        path = save(config.folder / f"teacher-{number}", net, teacher_config(config, number), data, {"kind": kind, "select_miou": score})
+        log(f"{path}: mIoU on select {score:.4f}")
+
+
+def student(config: Config, log: Log) -> None:
+    """Train the SAR student, from its teacher where a distillation weight is above 0, and judge it: WORK/student.safetensors."""
+    from training.batches import open_data
+    from training.evaluate import evaluate as judge_run
+    from training.evaluate import find_teacher
+    from training.measures import calibrate, miou_on
+    from training.student import save, train_student
+    data = open_data(config)
+    taught = find_teacher(config, data) if config.distil.teaches else None
+    log("student, " + (f"distilled from {' & '.join(taught.kinds)}" if taught else "SAR alone"))
+    net = train_student(config, data, taught, log, config.folder / "student")
+    if not Processes.here().first:
+        return
+    calibration = asdict(calibrate(net, "sar", data, config.evaluate.bins, "select"))
+    found = {"kind": "sar", "calibration": {"split": "select", **calibration}, "select_miou": miou_on(net, "sar", data, "select")}
+    log(f"{save(config.folder / 'student', net, config, data, found)}: mIoU on select {found['select_miou']:.4f}")
+    judge_run(config, data, log)
+
+
+def evaluate(config: Config, log: Log) -> None:
+    """Judge what WORK holds: WORK/report.md, report.html, report.json, pictures."""
+    from training.batches import open_data
+    from training.evaluate import evaluate as judge_run
+    judge_run(config, open_data(config), log)
+
+
+def ablate(config: Config, log: Log) -> None:
+    """The table of the paper, cell by cell: WORK/ablation.md and ablation.json; finished cells are not run again."""
+    from training.ablate import ablate as run
+    log(run(config, log).markdown())
+
+
+def qat(config: Config, log: Log) -> None:
+    """Fine-tune WORK/student with fake quantisation: WORK/student-qat.safetensors, its ranges in the sidecar."""
+    from training.batches import open_data
+    from training.qat import tune
+    tune(config, open_data(config), log)
+
+
+VERBS: dict[str, Callable[[Config, Log], None]] = {"teacher": teacher, "student": student, "evaluate": evaluate, "ablate": ablate,
+                                                   "qat": qat}
+
+
+def keys() -> None:
+    """All keys with default and reason, as a Markdown table."""
+    from training.schema import key_table
+    print(key_table(Config))
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one verb; gives the exit code."""
+    words = sys.argv[1:] if words is None else words
+    if words == ["keys"]:
+        keys()
+        return 0
+    if len(words) < 2 or words[0] not in VERBS or any("=" not in word for word in words[2:]):
+        text = "\n".join(f"  {name:9s} {verb.__doc__}" for name, verb in VERBS.items())
+        print(f"{__doc__}\n{text}", file=sys.stderr)
+        return 0 if words and words[0] in ("-h", "--help") else 2
+    try:
+        config = load_config(words[1], tuple(words[2:]))
+        VERBS[words[0]](config, print if Processes.here().first else _silent)
+        return 0
+    except (HfdError, ImportError, OSError, MemoryError) as error:
+        return _failed(" ".join(str(error).split()) or type(error).__name__)
+    except KeyboardInterrupt:
+        return _failed("interrupted; the same command goes on from the last state")
+
+
+def _failed(text: str) -> int:
+    if os.environ.get("HFD_EDGE_DEBUG", "0") not in ("", "0"):
+        traceback.print_exc()
+    print(f"error: {text}", file=sys.stderr)
+    return 1
+
+
+def _silent(line: str) -> None:
+    """Of several processes the first one speaks."""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

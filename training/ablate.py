@@ -1,0 +1,157 @@
+"""The paper's table, cell by cell: {no distillation, settings of it} x {alignments}, teachers above, SAR alone below, over seeds.
+
+A cell is one training and its judgement. It is kept as JSON under WORK/cells and never run twice; a training that was cut goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hfd_edge.errors import HfdError
+from hfd_edge.network import load_checkpoint
+from training.baselines import train_baseline
+from training.batches import Data, open_data
+from training.config import Config, changed
+from training.measures import answer_of, answer_of_all, judge
+from training.progress import Log
+from training.schema import ConfigError
+from training.student import save, teacher_config, train_student, train_teacher, weights_record
+from training.table import Row, Table
+from training.teacher import Teacher
+
+ALONE = "SAR only"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all cells of one seed and alignment share."""
+
+    config: Config
+    data: Data
+    log: Log
+
+    @property
+    def label(self) -> str:
+        return f"{self.config.network.align}-s{self.config.seed}"
+
+    def cell(self, name: str, record: dict[str, Any], make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+        """The result of a cell: read where it is finished, else made. `record` is what it depends on, and part of its file's name."""
+        text = json.dumps([record, self.data.statistics.hash], sort_keys=True)
+        stem = f"{name}-{self.label}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".replace(" ", "_")
+        path = self.config.folder / "cells" / f"{stem}.json"
+        if path.exists():
+            return json.loads(path.read_text(encoding="utf-8"))
+        self.log(f"cell {stem}")
+        start, folder = time.monotonic(), path.with_suffix("")
+        folder.mkdir(parents=True, exist_ok=True)
+        result = {"cell": name, "align": self.config.network.align, "seed": self.config.seed, **make(folder),
+                  "seconds": round(time.monotonic() - start), "record": record}
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        os.replace(part, path)
+        (folder / "state.pt").unlink(missing_ok=True)
+        return result
+
+    def judged(self, net: nn.Module, kind: str = "sar") -> dict[str, Any]:
+        """Scores of a network on select and test."""
+        answer = answer_of(net, kind, self.data)
+        return {split: judge({"": answer}, self.data, split)[""].to_dict() for split in ("select", "test")}
+
+
+def ablate(config: Config, log: Log = print) -> Table:
+    """Run every cell that is missing; gives the table, also written to WORK/ablation.md and WORK/ablation.json.
+
+    Raises:
+        ConfigError: a setting holds other sections than distil and teacher, or there are too few seeds.
+    """
+    settings = {name: _checked(name, change) for name, change in config.ablate.settings.items()}
+    if len(set(config.ablate.seeds)) < 2:
+        raise ConfigError(f"ablate.seeds={list(config.ablate.seeds)}: a spread needs at least two different seeds")
+    rows: dict[tuple[str, str], Row] = {}
+    for seed in config.ablate.seeds:
+        for align in config.ablate.alignments:
+            run = changed(config, {"seed": seed, "network": {"align": align}})
+            bench = Bench(run, open_data(run), log)
+            for name, kind, result in _cells(bench, settings):
+                rows.setdefault((name, align), Row(name, align, kind)).add(seed, result)
+        run = changed(config, {"seed": seed})
+        bench = Bench(run, open_data(run), log)
+        for name in config.ablate.baselines:
+            result = bench.cell(name, weights_record(run), lambda folder, n=name: bench.judged(train_baseline(n, run, bench.data, log, folder)))
+            rows.setdefault((name, "-"), Row(name, "-", "baseline")).add(seed, result)
+    table = Table(list(rows.values()), ALONE, {name: _teacher_name(run) for name, run in _with(config, settings).items()})
+    config.folder.mkdir(parents=True, exist_ok=True)
+    (config.folder / "ablation.md").write_text(table.markdown() + "\n", encoding="utf-8")
+    (config.folder / "ablation.json").write_text(json.dumps(table.to_dict(), indent=1) + "\n", encoding="utf-8")
+    return table
+
+
+def _cells(bench: Bench, settings: dict[str, dict[str, Any]]) -> Any:
+    """(row name, kind, result) of one seed and alignment: SAR alone, then for each setting its teacher and its student."""
+    alone = changed(bench.config, {"distil": {"weight": 0.0, "logit_weight": 0.0, "hallucinate": False}})
+    yield ALONE, "student", bench.cell("alone", {k: v for k, v in weights_record(alone).items() if k not in ("distil", "teacher")},
+                                       lambda folder: bench.judged(train_student(alone, bench.data, None, bench.log, folder)))
+    taught = set()
+    for name, run in _with(bench.config, settings).items():
+        teacher = Teacher(tuple(_member(bench, run, i) for i in range(len(run.teacher.kinds))), run.teacher.kinds)
+        title = _teacher_name(run)
+        if title not in taught:
+            yield title, "teacher", bench.cell("teachers", _teacher_record(run), lambda folder: _judged_teacher(bench, teacher))
+        taught.add(title)
+        yield name, "student", bench.cell(name, weights_record(run), lambda folder: bench.judged(
+            train_student(run, bench.data, teacher, bench.log, folder)))
+
+
+def _member(bench: Bench, run: Config, member: int) -> nn.Module:
+    """One teacher, trained once for all settings that use it, and kept as a checkpoint."""
+    if not run.ablate.teacher_per_seed:
+        run = changed(run, {"seed": run.ablate.seeds[0]})
+    kind, found = run.teacher.kinds[member], {}
+
+    def make(folder: Path) -> dict[str, Any]:
+        found["net"] = train_teacher(run, bench.data, bench.log, folder, member)
+        path = save(folder / "teacher", found["net"], teacher_config(run, member), bench.data, {"kind": kind})
+        return {"checkpoint": str(path), **bench.judged(found["net"], kind)}
+    result = bench.cell(f"teacher-{kind}-{member}", _teacher_record(run, member), make)
+    return found["net"] if "net" in found else load_checkpoint(result["checkpoint"])[0]
+
+
+def _judged_teacher(bench: Bench, teacher: Teacher) -> dict[str, Any]:
+    answer = answer_of_all(teacher.members, teacher.kinds, bench.data)
+    return {split: judge({"": answer}, bench.data, split)[""].to_dict() for split in ("select", "test")}
+
+
+def _teacher_record(run: Config, member: int | None = None) -> dict[str, Any]:
+    record = {k: v for k, v in weights_record(teacher_config(run, member or 0)).items() if k != "distil"}
+    record["data"] = {k: v for k, v in record["data"].items() if k != "unlabelled_batch"}
+    kinds = list(run.teacher.kinds) if member is None else run.teacher.kinds[member]
+    return {**record, "teacher": {"kinds": kinds, "member": member}}
+
+
+def _teacher_name(run: Config) -> str:
+    larger = "".join(f", {k} {v}" for k, v in sorted(run.teacher.network.items()))
+    return f"teacher {' & '.join(run.teacher.kinds)}{larger}".replace("/", "-")
+
+
+def _with(config: Config, settings: dict[str, dict[str, Any]]) -> dict[str, Config]:
+    return {name: changed(config, change) for name, change in settings.items()}
+
+
+def _checked(name: str, change: Any) -> dict[str, Any]:
+    if change is None:
+        return {}
+    if not isinstance(change, dict) or set(change) - {"distil", "teacher"}:
+        raise ConfigError(f"ablate.settings.{name}={change!r}: it holds the sections distil and teacher, e.g. {{distil: {{tap: fused}}}}")
+    if name == ALONE or name.startswith("teacher"):
+        raise HfdError(f"ablate.settings.{name}: that name is taken by the table itself; use another")
+    return change

@@ -1,0 +1,128 @@
+"""What the networks of a run are worth on a split: scores, calibration, whole scenes through a package, pictures, one report."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hfd_edge.errors import CheckpointError
+from hfd_edge.measure.accuracy import Accuracy
+from hfd_edge.network import HFDNet, load_checkpoint
+from hfd_edge.spec import NODATA_LABEL
+from training import report as page
+from training.batches import Data
+from training.config import Config
+from training.measures import Answer, Calibration, answer_of, answer_of_all, calibrate, judge, pairs_of
+from training.pictures import draw_curves, draw_panels
+from training.progress import Log, read_log
+from training.teacher import Teacher, load_teacher
+
+
+def load_student(path: Path, data: Data) -> HFDNet:
+    """A finished student.
+
+    Raises:
+        CheckpointError: it is not there, or its bands or classes are not the data set's.
+    """
+    net, spec, _ = load_checkpoint(path)
+    if (tuple(spec["bands"]), tuple(spec["classes"])) != (data.info.bands, data.info.classes):
+        raise CheckpointError(f"{path}: bands {spec['bands']} and classes {spec['classes']}; the data set has {list(data.info.bands)} "
+                              f"and {list(data.info.classes)}; evaluate it on the data it was made for")
+    return net
+
+
+def teacher_paths(config: Config) -> list[Path]:
+    """Where the teachers of a run lie."""
+    if config.teacher.checkpoints:
+        return [Path(path) for path in config.teacher.checkpoints]
+    return [config.folder / f"teacher-{number}" for number in range(len(config.teacher.kinds))]
+
+
+def find_teacher(config: Config, data: Data) -> Teacher:
+    """The teacher of a run.
+
+    Raises:
+        CheckpointError: it was not made yet, or does not fit.
+    """
+    paths = teacher_paths(config)
+    if missing := [path for path in paths if not path.with_name(path.name.removesuffix(".safetensors") + ".safetensors").exists()]:
+        raise CheckpointError(f"{missing[0]}.safetensors: there is no teacher yet; make it with python -m training teacher CONFIG, or give "
+                              "distil.weight=0 to train without one")
+    return load_teacher(paths, data.bands, data.info.classes)
+
+
+def evaluate(config: Config, data: Data, log: Log = print) -> dict[str, Any]:
+    """Judge what the work folder holds; writes report.md, report.html, report.json and pictures there.
+
+    Returns:
+        the record in report.json.
+    """
+    student = load_student(config.folder / "student", data)
+    answers: dict[str, Answer] = {"SAR student": answer_of(student, "sar", data)}
+    if config.distil.teaches and all(path.with_suffix(".safetensors").exists() for path in teacher_paths(config)):
+        teacher = find_teacher(config, data)
+        answers[f"teacher ({' & '.join(teacher.kinds)})"] = answer_of_all(teacher.members, teacher.kinds, data)
+    if config.evaluate.package is not None:
+        answers["package, whole scenes"] = package_answer(Path(config.evaluate.package), data)
+    split = config.evaluate.split
+    log(f"judging on {split}")
+    scores = judge(answers, data, split)
+    calibration = calibrate(student, "sar", data, config.evaluate.bins, split)
+    record = {"split": split, "scores": {name: score.to_dict() for name, score in scores.items()},
+              "calibration": {"temperature": calibration.temperature, "error_before": calibration.error_before,
+                              "error": calibration.error, "bins": calibration.bins}}
+    blocks = _blocks(config, data, scores, calibration) + _pictures(config, data, answers)
+    path = page.write_report(config.folder, f"{config.name}: {data.info.name}, {split}", blocks)
+    (config.folder / "report.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for name, score in scores.items():
+        log(f"{name:28s} mIoU {score.miou:.4f}  accuracy {score.accuracy:.4f}  F1 {score.mean_f1:.4f}")
+    log(f"calibration error {calibration.error_before:.4f}, with temperature {calibration.temperature:.3f} {calibration.error:.4f}; {path}")
+    return record
+
+
+def package_answer(path: Path, data: Data) -> Answer:
+    """A package as a classifier of whole pairs, through Segmenter; the set's unit and quantity are declared."""
+    from hfd_edge.radiometry import SourceRadiometry
+    from hfd_edge.segmenter import Segmenter
+    segmenter = Segmenter(path)
+    if segmenter.spec.classes != data.info.classes:
+        raise CheckpointError(f"{path}: classes {list(segmenter.spec.classes)}; the data set has {list(data.info.classes)}; give the "
+                              "package of this model")
+    source = SourceRadiometry(data.info.sar_unit, quantity=data.info.quantity)
+    return lambda pair: segmenter.run(pair.sar, source, pair.valid, confidence=False).labels
+
+
+def _blocks(config: Config, data: Data, scores: dict[str, Accuracy], calibration: Calibration) -> list[page.Block]:
+    counts = data.statistics.class_counts
+    lines = [(name, *(f"{100 * v:.2f}" for v in (s.miou, s.accuracy, s.mean_f1)), f"{s.pixels:,}") for name, s in scores.items()]
+    classes = [(name, *(f"{100 * s.iou[i]:.1f} / {100 * s.f1[i]:.1f}" for s in scores.values()), f"{counts[i]:,}")
+               for i, name in enumerate(data.info.classes)]
+    bins = [tuple(f"{row[key]:.3f}" for key in ("share", "confidence", "accuracy")) for row in calibration.bins]
+    return [page.text(f"{len(data.labelled)} train pairs with labels, {len(data.unlabelled)} without; data set {data.statistics.hash[:12]}, "
+                      f"seed {config.seed}, {config.loop.steps} steps. One confusion matrix over all pixels; {NODATA_LABEL} is left out."),
+            page.heading("Scores, per cent"), page.table(("network", "mIoU", "accuracy", "F1", "pixels"), lines),
+            page.heading("Classes: IoU / F1, per cent"), page.table(("class", *scores, "train pixels"), classes),
+            page.heading("Calibration of the student"),
+            page.text(f"Expected calibration error {calibration.error_before:.4f}; {calibration.error:.4f} with the logits divided by "
+                      f"{calibration.temperature:.3f}, the temperature fitted on the select split."),
+            page.table(("share of pixels", "mean confidence", "accuracy"), bins)]
+
+
+def _pictures(config: Config, data: Data, answers: dict[str, Answer]) -> list[page.Block]:
+    blocks, folder = [page.heading("Curves")], config.folder
+    for run in ("student", *(f"teacher-{i}" for i in range(len(config.teacher.kinds)))):
+        if rows := read_log(folder / run / "log.csv"):
+            names = [n for n in ("segmentation", "features", "logits") if any(row.get(n, 0) > 0 for row in rows)]
+            curves = {name: [(row["step"], row[name]) for row in rows if name in row] for name in names}
+            draw_curves(folder / f"curves-{run}.png", curves, f"{run}: losses by step")
+            blocks.append(page.picture(f"curves-{run}.png"))
+        if rows := read_log(folder / run / "select.csv"):
+            draw_curves(folder / f"select-{run}.png", {"mIoU on select": [(r["step"], r["miou"]) for r in rows]}, run)
+            blocks.append(page.picture(f"select-{run}.png"))
+    blocks.append(page.heading("Examples"))
+    for number, pair in enumerate(islice(pairs_of(data, config.evaluate.split), config.evaluate.panels)):
+        draw_panels(folder / f"example-{number}.png", pair, {name: answer(pair) for name, answer in answers.items()}, data.info)
+        blocks.append(page.picture(f"example-{number}.png"))
+    return blocks
