@@ -47,7 +47,7 @@ class Bench:
     def cell(self, name: str, record: dict[str, Any], make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """The result of a cell: read where it is finished, else made. `record` is what it depends on, and part of its file's name."""
         text = json.dumps([record, self.data.statistics.hash], sort_keys=True)
-        stem = f"{name}-{self.label}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".replace(" ", "_")
+        stem = f"{name}-{self.label}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".replace(" ", "-").replace(",", "")
         path = self.config.folder / "cells" / f"{stem}.json"
         if path.exists():
             return json.loads(path.read_text(encoding="utf-8"))

@@ -132,7 +132,9 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         inner = [k for k in get_args(kind) if k is not type(None)]
         return None if value is None and len(inner) < len(get_args(kind)) else _value(inner[0], value, where)
     if get_origin(kind) is Literal:
-        if value in get_args(kind) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool):       # YAML reads 32 as a number
+            value = str(value)
+        if value in get_args(kind):
             return value
         raise ConfigError(f"{where}={value!r}: use one of {', '.join(map(str, get_args(kind)))}")
     if get_origin(kind) is tuple:

@@ -1,0 +1,160 @@
+"""python -m training: a run that is killed goes on to the same bits, an ablation resumes, and what is wrong is said in one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lightning")
+
+from safetensors.torch import load_file  # noqa: E402
+
+from lessons import RECORD, merged  # noqa: E402
+from training.__main__ import main  # noqa: E402
+from training.progress import read_log  # noqa: E402
+from training.state import StateError, StateFile  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A configuration file whose work folder is empty."""
+    record = merged(RECORD, {"work": str(tmp_path / "work"), "evaluate": {"panels": 1}, "qat": {"steps": 3}, "loop": {"save_every": 5},
+                             "ablate": {"seeds": [0, 1], "alignments": ["none", "flow"], "settings": {"features": {}}}})
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(record))
+    return path
+
+
+def said(capsys, *words):
+    """(exit code, standard output, standard error) of a command in this process."""
+    code = main([str(word) for word in words])
+    return code, *capsys.readouterr()
+
+
+def process(*words, **options):
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'with_torch'}", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, *map(str, words)], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, **options)
+
+
+def equal(first, second):
+    one, other = load_file(first), load_file(second)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_teacher_student_evaluate_and_qat_leave_what_they_promise(run, tmp_path, capsys):
+    work = tmp_path / "work"
+    code, _, error = said(capsys, "student", run)
+    assert code == 1 and "there is no teacher yet" in error and error.count("\n") == 1
+    assert said(capsys, "teacher", run)[0] == 0 and said(capsys, "student", run)[0] == 0
+    sidecar = json.loads((work / "student.json").read_text())
+    assert sidecar["provenance"]["calibration"]["temperature"] > 0 and sidecar["spec"]["bands"] == ["VV", "VH"]
+    record = json.loads((work / "report.json").read_text())
+    assert set(record["scores"]) == {"SAR student", "teacher (eo)"} and record["split"] == "test"
+    words = (work / "report.md").read_text()
+    assert "| water |" in words and "example-0.png" in words and (work / "example-0.png").stat().st_size > 1000
+    assert "<table>" in (work / "report.html").read_text() and (work / "curves-student.png").exists()
+    weights = (work / "student.safetensors").read_bytes()
+    assert said(capsys, "student", run)[0] == 0 and (work / "student.safetensors").read_bytes() == weights     # finished: nothing moves
+    assert said(capsys, "qat", run)[0] == 0
+    ranges = json.loads((work / "student-qat.json").read_text())["provenance"]["qat"]
+    assert ranges["weight_bits"] == 8 and ranges["activation_max"] and all(v > 0 for v in ranges["activation_max"].values())
+    assert load_file(work / "student-qat.safetensors").keys() == load_file(work / "student.safetensors").keys()
+    assert not equal(work / "student-qat.safetensors", work / "student.safetensors")
+
+
+def test_whole_scenes_go_through_the_package_where_there_is_one(run, tmp_path, capsys):
+    from hfd_edge.export import ExportOptions, export_package
+    assert said(capsys, "student", run, "distil.weight=0")[0] == 0
+    package = tmp_path / "student.engine"
+    export_package(tmp_path / "work" / "student", package, ExportOptions(measure=False))
+    assert said(capsys, "evaluate", run, "distil.weight=0", f"evaluate.package={package}")[0] == 0
+    scores = json.loads((tmp_path / "work" / "report.json").read_text())["scores"]
+    counts = [np.array(scores[name]["counts"]) for name in ("SAR student", "package, whole scenes")]
+    assert counts[0].sum() == counts[1].sum() and np.abs(counts[0] - counts[1]).sum() <= 0.02 * counts[0].sum()
+
+
+def test_a_run_that_is_killed_goes_on_to_the_bits_of_one_that_was_not(run, tmp_path, capsys):
+    words = ["student", run, "distil.weight=0", "loop.steps=60", "loop.save_every=3", "loop.log_every=1", "loop.select_every=9"]
+    assert said(capsys, *words, f"work={tmp_path / 'whole'}")[0] == 0
+    child = process("-m", "training", *words, f"work={tmp_path / 'cut'}")
+    log = tmp_path / "cut" / "student" / "log.csv"
+    until = time.monotonic() + 120
+    while time.monotonic() < until and len(read_log(log)) < 8:
+        time.sleep(0.002)
+    child.send_signal(signal.SIGKILL)
+    child.communicate()
+    assert child.returncode == -signal.SIGKILL and not (tmp_path / "cut" / "student.safetensors").exists()
+    assert 8 <= len(read_log(log)) < 60
+    assert said(capsys, *words, f"work={tmp_path / 'cut'}")[0] == 0
+    assert equal(tmp_path / "whole" / "student.safetensors", tmp_path / "cut" / "student.safetensors")
+    states = [torch.load(tmp_path / name / "student" / "state.pt", weights_only=True) for name in ("whole", "cut")]
+    assert states[0]["step"] == states[1]["step"] == 60
+    moments = [s["optimizer"]["state"][0]["exp_avg"] for s in states]
+    assert torch.equal(*moments)
+    assert [row["step"] for row in read_log(log)] == list(range(1, 61))
+    both = [[(r["step"], r["loss"]) for r in read_log(tmp_path / name / "student" / "log.csv")] for name in ("whole", "cut")]
+    assert both[0] == both[1]
+
+
+def test_a_state_of_another_run_is_refused_with_the_keys_that_differ(run, capsys):
+    assert said(capsys, "student", run, "distil.weight=0")[0] == 0
+    code, _, error = said(capsys, "student", run, "distil.weight=0", "loop.rate=0.5")
+    assert code == 1 and "loop.rate: 0.003 there, 0.5 here" in error and "work=FOLDER" in error
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    state = StateFile(tmp_path, {"a": 1})
+    assert state.read() is None
+    state.write({"step": 3})
+    assert state.read()["step"] == 3
+    state.path.write_bytes(state.path.read_bytes()[:100])
+    with pytest.raises(StateError, match="cannot be read"):
+        state.read()
+
+
+def test_a_tiny_ablation_makes_the_table_and_runs_no_finished_cell_again(run, tmp_path, capsys):
+    code, out, _ = said(capsys, "ablate", run)
+    assert code == 0 and out.count("cell ") == 2 * 2 * 4 and "standard error" in out and "Chosen on select: features" in out
+    table = json.loads((tmp_path / "work" / "ablation.json").read_text())
+    assert {(r["name"], r["align"]) for r in table["rows"]} == {(n, a) for n in ("SAR only", "features", "teacher eo") for a in ("none", "flow")}
+    cells = sorted((tmp_path / "work" / "cells").glob("*.json"))
+    next(path for path in cells if path.name.startswith("features-flow-s1")).unlink()
+    code, again, _ = said(capsys, "ablate", run)
+    assert code == 0 and again.count("cell ") == 1 and "cell features-flow-s1" in again
+    assert json.loads((tmp_path / "work" / "ablation.json").read_text()) == table
+
+
+@pytest.mark.parametrize("word, words", [
+    ("loop.step=3", "did you mean steps?"), ("loop.rate=fast", "loop.rate='fast': it must be a number"),
+    ("distil.tap=head", "use one of encoder, alignment, fused"), ("data.crop_px=30", "not a multiple of network.max_stride=8; use 32"),
+    ("data.labelled_share=0", "above 0"), ("teacher.kinds=[ir]", "at least one of eo, eo+sar, sar"), ("loop.steps=[1]", "whole number"),
+    ("loop.patience=2", "give select_every"), ("network.encoder=resnet999", "timm"), ("data.layout=zip", "layout='zip' is not known"),
+    ("ablate.seeds=3", "it is a list"), ("data.options.side=3", "option 'side' is not known"), ("loop.device=cuda", "torch finds no CUDA"),
+    ("loop.precision=16", "half precision needs a GPU")])
+def test_what_is_wrong_is_said_in_one_line(run, capsys, word, words, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, _, error = said(capsys, "student", run, "distil.weight=0", word)
+    assert code == 1 and words in error and error.count("\n") == 1 and error.startswith("error: ")
+
+
+def test_wrong_usage_is_exit_code_2_and_a_missing_file_is_named(tmp_path, capsys):
+    assert said(capsys, "train", "x.yaml")[0] == 2 and said(capsys, "student")[0] == 2 and said(capsys, "student", "x.yaml", "steps")[0] == 2
+    code, _, error = said(capsys, "student", tmp_path / "none.yaml")
+    assert code == 1 and "none.yaml" in error
+    (tmp_path / "bad.yaml").write_text("a: [")
+    assert "is not YAML" in said(capsys, "student", tmp_path / "bad.yaml")[2]
+    (tmp_path / "list.yaml").write_text("- a")
+    assert "holds a list" in said(capsys, "student", tmp_path / "list.yaml")[2]
+    (tmp_path / "less.yaml").write_text("name: a")
+    assert "work is missing" in said(capsys, "student", tmp_path / "less.yaml")[2]
