@@ -1,7 +1,8 @@
-"""python -m training VERB CONFIG [key=value ...]: teacher, student, evaluate, ablate, qat; `keys` prints what a CONFIG may hold.
+"""python -m training VERB CONFIG [key=value ...]: teacher, student, evaluate, ablate, qat; `keys` prints what a CONFIG may
+hold.
 
-Every key may be changed on the command line, e.g. loop.steps=1000 work=runs/longer. A command that was stopped goes on when it is
-given again. Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage.
+Every key may be changed on the command line, e.g. loop.steps=1000 work=runs/longer. A command that was stopped goes on when it
+is given again. Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ def teacher(config: Config, log: Log) -> None:
         if not Processes.here().first:
             continue
         score = miou_on(net, kind, data, "select")
-        path = save(config.folder / f"teacher-{number}", net, teacher_config(config, number), data, {"kind": kind, "select_miou": score})
+        path = save(config.folder / f"teacher-{number}", net, teacher_config(config, number), data,
+                    {"kind": kind, "select_miou": score})
         log(f"{path}: mIoU on select {score:.4f}")
 
 
 def student(config: Config, log: Log) -> None:
-    """Train the SAR student, from its teacher where a distillation weight is above 0, and judge it: WORK/student.safetensors."""
+    """Train the SAR student, from its teacher where a distillation weight is above 0, and judge it:
+    WORK/student.safetensors."""
     from training.batches import open_data
     from training.evaluate import evaluate as judge_run
     from training.evaluate import find_teacher
@@ -48,7 +51,8 @@ def student(config: Config, log: Log) -> None:
     if not Processes.here().first:
         return
     calibration = asdict(calibrate(net, "sar", data, config.evaluate.bins, "select"))
-    found = {"kind": "sar", "calibration": {"split": "select", **calibration}, "select_miou": miou_on(net, "sar", data, "select")}
+    found = {"kind": "sar", "calibration": {"split": "select", **calibration},
+             "select_miou": miou_on(net, "sar", data, "select")}
     log(f"{save(config.folder / 'student', net, config, data, found)}: mIoU on select {found['select_miou']:.4f}")
     judge_run(config, data, log)
 
@@ -73,7 +77,8 @@ def qat(config: Config, log: Log) -> None:
     tune(config, open_data(config), log)
 
 
-VERBS: dict[str, Callable[[Config, Log], None]] = {"teacher": teacher, "student": student, "evaluate": evaluate, "ablate": ablate,
+VERBS: dict[str, Callable[[Config, Log], None]] = {"teacher": teacher, "student": student, "evaluate": evaluate,
+                                                   "ablate": ablate,
                                                    "qat": qat}
 
 

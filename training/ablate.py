@@ -1,6 +1,8 @@
-"""The paper's table, cell by cell: {no distillation, settings of it} x {alignments}, teachers above, SAR alone below, over seeds.
+"""The paper's table, cell by cell: {no distillation, settings of it} x {alignments}, teachers above, SAR alone below, over
+seeds.
 
-A cell is one training and its judgement. It is kept as JSON under WORK/cells and never run twice; a training that was cut goes on.
+A cell is one training and its judgement. It is kept as JSON under WORK/cells and never run twice; a training that was cut goes
+on.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ class Bench:
         return f"{self.config.network.align}-s{self.config.seed}"
 
     def cell(self, name: str, record: dict[str, Any], make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
-        """The result of a cell: read where it is finished, else made. `record` is what it depends on, and part of its file's name."""
+        """The result of a cell: read where it is finished, else made. `record` is what it depends on, and part of its file's
+        name."""
         text = json.dumps([record, self.data.statistics.hash], sort_keys=True)
         stem = f"{name}-{self.label}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".replace(" ", "-").replace(",", "")
         path = self.config.folder / "cells" / f"{stem}.json"
@@ -87,7 +90,9 @@ def ablate(config: Config, log: Log = print) -> Table:
         run = changed(config, {"seed": seed})
         bench = Bench(run, open_data(run), log)
         for name in config.ablate.baselines:
-            result = bench.cell(name, weights_record(run), lambda folder, n=name: bench.judged(train_baseline(n, run, bench.data, log, folder)))
+            def make(folder: Path, name: str = name, bench: Bench = bench) -> dict[str, Any]:
+                return bench.judged(train_baseline(name, bench.config, bench.data, log, folder))
+            result = bench.cell(name, weights_record(run), make)
             rows.setdefault((name, "-"), Row(name, "-", "baseline")).add(seed, result)
     table = Table(list(rows.values()), ALONE, {name: _teacher_name(run) for name, run in _with(config, settings).items()})
     config.folder.mkdir(parents=True, exist_ok=True)
@@ -99,8 +104,9 @@ def ablate(config: Config, log: Log = print) -> Table:
 def _cells(bench: Bench, settings: dict[str, dict[str, Any]]) -> Any:
     """(row name, kind, result) of one seed and alignment: SAR alone, then for each setting its teacher and its student."""
     alone = changed(bench.config, {"distil": {"weight": 0.0, "logit_weight": 0.0, "hallucinate": False}})
-    yield ALONE, "student", bench.cell("alone", {k: v for k, v in weights_record(alone).items() if k not in ("distil", "teacher")},
-                                       lambda folder: bench.judged(train_student(alone, bench.data, None, bench.log, folder)))
+    record = {k: v for k, v in weights_record(alone).items() if k not in ("distil", "teacher")}
+    yield ALONE, "student", bench.cell("alone", record, lambda folder: bench.judged(
+        train_student(alone, bench.data, None, bench.log, folder)))
     taught = set()
     for name, run in _with(bench.config, settings).items():
         teacher = Teacher(tuple(_member(bench, run, i) for i in range(len(run.teacher.kinds))), run.teacher.kinds)
@@ -151,7 +157,8 @@ def _checked(name: str, change: Any) -> dict[str, Any]:
     if change is None:
         return {}
     if not isinstance(change, dict) or set(change) - {"distil", "teacher"}:
-        raise ConfigError(f"ablate.settings.{name}={change!r}: it holds the sections distil and teacher, e.g. {{distil: {{tap: fused}}}}")
+        raise ConfigError(f"ablate.settings.{name}={change!r}: it holds the sections distil and teacher, e.g. "
+                          f"{{distil: {{tap: fused}}}}")
     if name == ALONE or name.startswith("teacher"):
         raise HfdError(f"ablate.settings.{name}: that name is taken by the table itself; use another")
     return change

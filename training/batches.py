@@ -59,14 +59,16 @@ def open_data(config: Config) -> Data:
         DataError: the folder is not of this layout, or a split is empty.
     """
     pairs = open_pairs(config.data.layout, Path(config.data.root), **config.data.options)
-    name = "statistics.json" if Processes.here().first else f".statistics-{Processes.here().rank}.json"     # no two write one file
+    # no two write one file
+    name = "statistics.json" if Processes.here().first else f".statistics-{Processes.here().rank}.json"
     statistics = measured(pairs, config.folder / name, config.data.measured_pairs)
     labelled, unlabelled = shared_out(pairs.names("train"), config.data.labelled_share, config.seed)
     return Data(pairs, statistics, labelled, unlabelled)
 
 
 def shared_out(names: tuple[str, ...], share: float, seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(with labels, without): the share of the names with the lowest hash of (seed, name), at least one; each in the given order."""
+    """(with labels, without): the share of the names with the lowest hash of (seed, name), at least one; each in the given
+    order."""
     count = max(1, round(share * len(names)))
     chosen = set(sorted(names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())[:count])
     return tuple(n for n in names if n in chosen), tuple(n for n in names if n not in chosen)
@@ -74,7 +76,8 @@ def shared_out(names: tuple[str, ...], share: float, seed: int) -> tuple[tuple[s
 
 @dataclass(frozen=True)
 class Batches:
-    """Where a run's batches come from: pairs with labels, and beside them, if there are any and they are wanted, pairs without."""
+    """Where a run's batches come from: pairs with labels, and beside them, if there are any and they are wanted, pairs
+    without."""
 
     labelled: Loader
     unlabelled: Loader | None
@@ -102,7 +105,8 @@ def make_batches(config: Config, data: Data, eo: bool, unlabelled: bool, seed: i
     """
     here, part = Processes.here(), config.data
     seed = config.seed if seed is None else seed
-    options = LoaderOptions(part.crop_px, part.batch, seed, part.augment.options(), part.workers, crops_per_pair=part.crops_per_pair,
+    options = LoaderOptions(part.crop_px, part.batch, seed, part.augment.options(), part.workers,
+                            crops_per_pair=part.crops_per_pair,
                             rank=here.rank, ranks=here.count)
     first = Loader(data.pairs, data.labelled, data.statistics, options, eo)
     if not unlabelled or not data.unlabelled:

@@ -1,4 +1,5 @@
-"""What decides a run: one record, read from YAML. Every open point of the paper is a key here, with our choice and the reason."""
+"""What decides a run: one record, read from YAML. Every open point of the paper is a key here, with our choice and the
+reason."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ PRECISIONS = ("32", "bf16", "16")
 @dataclass(frozen=True, slots=True)
 class Augment:
     flips: tuple[str, ...] = key(FLIPS, "used where the data set allows them too; a look direction forbids some")
-    speckle_looks: float | None = key(None, "looks of a gamma multiplied onto SAR alone; off, because real pairs bring their own speckle")
+    speckle_looks: float | None = key(None, "looks of a gamma multiplied onto SAR alone; off, because real pairs bring their "
+                                      "own speckle")
     shift_px: int = key(0, "EO against SAR, 0 to 3 px; give what your registration is worth")
     drop_eo: float = key(0.0, "probability that a pair loses its optical image")
     nodata_wedge: float = key(0.2, "probability of a border or hole without SAR: scenes have nodata borders")
@@ -37,7 +39,8 @@ class DataConfig:
     crops_per_pair: int = key(1, "crops taken of a pair before the next pairs; raise it where pairs are large or slow to read")
     measured_pairs: int = key(512, "train pairs read for mean and spread, evenly over their names")
     labelled_share: float = key(1.0, "of the train pairs whose labels are used; the others teach through the teacher alone")
-    unlabelled_batch: int = key(0, "crops per step of pairs without labels, beside `batch`; 0 with labelled_share < 1 = as many as `batch`")
+    unlabelled_batch: int = key(0, "crops per step of pairs without labels, beside `batch`; 0 with labelled_share < 1 = as "
+                                "many as `batch`")
     augment: Augment = key(make=Augment)
 
 
@@ -46,18 +49,21 @@ class NetworkKeys:
     encoder: str = key("resnet18", "timm name; [paper: not known] small, exports with plain operators")
     max_stride: int = key(16, "deeper levels are cut off: the halo stays below 160 px")
     width: int = key(64, "channels of the alignment module; [paper: not known] the lever on cost, 64 to 128")
-    align: Literal["local", "flow", "none"] = key("local", "[paper: not known] `local` has a finite reach by construction and plain "
+    align: Literal["local", "flow", "none"] = key("local", "[paper: not known] `local` has a finite reach by construction and "
+                                                  "plain "
                                                   "operators; `flow` is the semantic-flow reading, `none` the ablation")
     align_levels: tuple[int, ...] | None = key(None, "strides of the finer levels aligned; null = all")
-    pretrained: str | None = key(None, "imagenet (EfficientNet-Lite0, from an installed package) or null: nothing is downloaded")
+    pretrained: str | None = key(None, "imagenet (EfficientNet-Lite0, from an installed package) or null; never a download")
     finest_stride: int = key(4, "stride of the logits")
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherConfig:
-    kinds: tuple[str, ...] = key(("eo",), "what each teacher sees. [eo] is the paper; [eo+sar] sees both, our step beyond it; several are an "
+    kinds: tuple[str, ...] = key(("eo",), "what each teacher sees. [eo] is the paper; [eo+sar] sees both, our step beyond it; "
+                                 "several are an "
                                  "ensemble (mean of probabilities, features of the first), e.g. [eo, sar] or [eo, eo, eo]")
-    network: dict[str, Any] = key(make=dict, why="keys of `network` that differ for the teacher: it may be larger than the student")
+    network: dict[str, Any] = key(make=dict, why="keys of `network` that differ for the teacher: it may be larger than the "
+                                  "student")
     steps: int | None = key(None, "null = loop.steps")
     seed: int = key(1000, "added to `seed`: teacher and student do not start alike")
     checkpoints: tuple[str, ...] = key((), "teachers made elsewhere, instead of those of WORK")
@@ -66,23 +72,30 @@ class TeacherConfig:
 @dataclass(frozen=True, slots=True)
 class DistilConfig:
     weight: float = key(1.0, "of the feature loss; [paper: not known] 1 with normalised features; 0 = no feature loss")
-    tap: Literal["encoder", "alignment", "fused"] = key("encoder", "[paper: not known] 'latent EO features' are read as the encoder's levels")
-    distance: Literal["mse", "cosine", "channel-wise", "relational"] = key("mse", "[paper: not known] the plainest; channel-wise and "
+    tap: Literal["encoder", "alignment", "fused"] = key("encoder", "[paper: not known] 'latent EO features' are read as the "
+                                                        "encoder's levels")
+    distance: Literal["mse", "cosine", "channel-wise", "relational"] = key("mse", "[paper: not known] the plainest; "
+                                                                           "channel-wise and "
                                                                            "relational are the later literature's")
-    normalise: Literal["channel", "batch", "none"] = key("channel", "each pixel's feature vector to length 1: levels of different "
-                                                         "magnitude weigh alike, and the weight means the same on every data set")
+    normalise: Literal["channel", "batch", "none"] = key("channel", "each pixel's feature vector to length 1: levels of "
+                                                         "different magnitude weigh alike, and the weight means the same on every data "
+                                                         "set")
     adapter: Literal["conv", "linear", "none"] = key("conv", "from the student's channels to the teacher's; dropped at export")
     adapter_seed: int = key(1, "adapters have random numbers of their own, so that the student's are those of a run without")
-    mask: Literal["right", "all", "confident"] = key("right", "a teacher's mistakes are not worth imitating; where there are no labels "
+    mask: Literal["right", "all", "confident"] = key("right", "a teacher's mistakes are not worth imitating; where there are "
+                                                     "no labels "
                                                      "`right` means confident")
     confidence: float = key(0.8, "probability from which the teacher is confident")
     channel_temperature: float = key(4.0, "of the spatial softmax of channel-wise; the method's own default")
-    relation_cells: int = key(8, "side of the grid on which relational compares all cells with each other; cost grows with its 4th power")
+    relation_cells: int = key(8, "side of the grid on which relational compares all cells with each other; cost grows with "
+                              "its 4th power")
     logit_weight: float = key(0.0, "of the soft labels; [paper] names features only. 1 where labels are few")
     temperature: float = key(2.0, "of the soft labels; > 1 shows what the teacher holds for second best")
-    hallucinate: bool = key(False, "the guessed EO features are added back to the student's and stay in the deployed graph; off: [paper] "
+    hallucinate: bool = key(False, "the guessed EO features are added back to the student's and stay in the deployed graph; "
+                            "off: [paper] "
                             "says the transfer supervises training, and they cost latency")
-    schedule: Literal["constant", "warm-up", "cosine"] = key("constant", "of both weights: `warm-up` rises over warm_up, `cosine` falls to 0")
+    schedule: Literal["constant", "warm-up", "cosine"] = key("constant", "of both weights: `warm-up` rises over warm_up, "
+                                                             "`cosine` falls to 0")
     warm_up: float = key(0.1, "share of the steps until a warming-up weight is full")
 
     @property
@@ -101,10 +114,13 @@ class LoopConfig:
     weight_decay: float = key(1e-2, "AdamW's default")
     clip_norm: float = key(2.0, "of the gradient; network and adapters apart, so that adapters never slow the student")
     accumulate: int = key(1, "batches per step, where memory is short")
-    average: float = key(0.995, "decay of the moving average of weights and batch-norm statistics, which is what is kept; starts fast. "
+    average: float = key(0.995, "decay of the moving average of weights and batch-norm statistics, which is what is kept; "
+                         "starts fast. "
                          "It takes most of the noise between seeds away")
-    dice_weight: float = key(0.5, "of soft Dice beside cross entropy; [paper: not known] it counts small classes as much as large ones")
-    class_weights: Literal["none", "balanced"] = key("none", "`balanced` weighs cross entropy by the root of the inverse class frequency")
+    dice_weight: float = key(0.5, "of soft Dice beside cross entropy; [paper: not known] it counts small classes as much as "
+                             "large ones")
+    class_weights: Literal["none", "balanced"] = key("none", "`balanced` weighs cross entropy by the root of the inverse "
+                                                     "class frequency")
     select_every: int = key(0, "steps between judgements on the select split, whose best average is kept; 0 = the last is kept")
     patience: int = key(0, "judgements without a better one until the run stops; 0 = never")
     save_every: int = key(200, "steps between states from which a killed run goes on, to the same bits")
@@ -128,7 +144,8 @@ class EvaluateConfig:
 class AblateConfig:
     seeds: tuple[int, ...] = key((0, 1, 2, 3), "four or more: the difference is a mean over seeds with its standard error")
     alignments: tuple[str, ...] = key(("none", "local", "flow"), "the paper's second claim")
-    settings: dict[str, Any] = key(make=lambda: {"features": {}}, why="name: keys of `distil` and `teacher` that differ, as sections")
+    settings: dict[str, Any] = key(make=lambda: {"features": {}}, why="name: keys of `distil` and `teacher` that differ, as "
+                                   "sections")
     baselines: tuple[str, ...] = key((), "unet, deeplabv3plus of segmentation-models-pytorch, same encoder and budget")
     teacher_per_seed: bool = key(True, "a teacher of its own for each seed: its luck is then part of the spread")
 
@@ -171,10 +188,13 @@ def check(config: Config) -> None:
     """Refuse values that contradict themselves or each other."""
     data, loop, distil = config.data, config.loop, config.distil
     for name, value, low, high in (
-            ("data.crop_px", data.crop_px, 8, 1 << 14), ("data.batch", data.batch, 1, 1 << 14), ("loop.steps", loop.steps, 1, 1 << 40),
-            ("data.measured_pairs", data.measured_pairs, 1, 1 << 30), ("data.workers", data.workers, 0, 256), ("data.unlabelled_batch", data.unlabelled_batch, 0, 1 << 14),
+            ("data.crop_px", data.crop_px, 8, 1 << 14), ("data.batch", data.batch, 1, 1 << 14),
+            ("loop.steps", loop.steps, 1, 1 << 40),
+            ("data.measured_pairs", data.measured_pairs, 1, 1 << 30), ("data.workers", data.workers, 0, 256),
+            ("data.unlabelled_batch", data.unlabelled_batch, 0, 1 << 14),
             ("loop.accumulate", loop.accumulate, 1, 1 << 14), ("loop.save_every", loop.save_every, 1, 1 << 40),
-            ("loop.log_every", loop.log_every, 1, 1 << 40), ("loop.average", loop.average, 0, 1), ("loop.warm_up", loop.warm_up, 0, 1),
+            ("loop.log_every", loop.log_every, 1, 1 << 40), ("loop.average", loop.average, 0, 1),
+            ("loop.warm_up", loop.warm_up, 0, 1),
             ("loop.clip_norm", loop.clip_norm, 1e-9, 1e9), ("loop.select_every", loop.select_every, 0, 1 << 40),
             ("distil.weight", distil.weight, 0, 1e6), ("distil.logit_weight", distil.logit_weight, 0, 1e6),
             ("distil.temperature", distil.temperature, 0.1, 100), ("distil.confidence", distil.confidence, 0, 1),
@@ -184,16 +204,20 @@ def check(config: Config) -> None:
         if not low <= value <= high:
             raise ConfigError(f"{name}={value}: it must be {low} to {high}")
     if not 0 < data.labelled_share <= 1:
-        raise ConfigError(f"data.labelled_share={data.labelled_share}: it must be above 0 and at most 1; the judge needs labels too")
+        raise ConfigError(f"data.labelled_share={data.labelled_share}: it must be above 0 and at most 1; the judge needs "
+                          f"labels too")
     if data.crop_px % config.network.max_stride:
-        raise ConfigError(f"data.crop_px={data.crop_px} is not a multiple of network.max_stride={config.network.max_stride}; use "
+        raise ConfigError(f"data.crop_px={data.crop_px} is not a multiple of network.max_stride={config.network.max_stride}; "
+                          f"use "
                           f"{-(-data.crop_px // config.network.max_stride) * config.network.max_stride}")
     if loop.patience and not loop.select_every:
-        raise ConfigError(f"loop.patience={loop.patience} with loop.select_every=0: nothing is judged on the way; give select_every")
+        raise ConfigError(f"loop.patience={loop.patience} with loop.select_every=0: nothing is judged on the way; give "
+                          f"select_every")
     if not config.teacher.kinds or set(config.teacher.kinds) - set(TEACHER_KINDS):
         raise ConfigError(f"teacher.kinds={list(config.teacher.kinds)}: give at least one of {', '.join(TEACHER_KINDS)}")
     if distil.hallucinate and distil.tap != "encoder":
-        raise ConfigError(f"distil.hallucinate with distil.tap={distil.tap}: guessed features are added to the encoder's; use tap=encoder")
+        raise ConfigError(f"distil.hallucinate with distil.tap={distil.tap}: guessed features are added to the encoder's; use "
+                          f"tap=encoder")
 
 
 def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
@@ -207,4 +231,6 @@ def changed(config: Config, record: dict[str, Any]) -> Config:
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    return {**base, **{k: _merged(base[k], v) if isinstance(v, dict) and isinstance(base.get(k), dict) else v for k, v in changes.items()}}
+    def value(name: str, new: Any) -> Any:
+        return _merged(base[name], new) if isinstance(new, dict) and isinstance(base.get(name), dict) else new
+    return {**base, **{name: value(name, new) for name, new in changes.items()}}

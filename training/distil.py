@@ -48,13 +48,15 @@ class Distillation:
         own, theirs = (_levels_of(net, options.tap) for net in (student, teacher.leader))
         self._strides = [stride for stride in own if stride in theirs]
         if not self._strides:
-            raise ConfigError(f"distil.tap={options.tap}: student has levels of stride {sorted(own)}, teacher of {sorted(theirs)}; give "
+            raise ConfigError(f"distil.tap={options.tap}: student has levels of stride {sorted(own)}, teacher of "
+                              f"{sorted(theirs)}; give "
                               "both the same finest_stride or max_stride")
         self._places = [(list(own).index(s), list(theirs).index(s)) for s in self._strides]
         channels = [tuple(levels[s] for s in self._strides) for levels in (own, theirs)]
         kind = options.adapter if not options.hallucinate else "linear" if channels[0] != channels[1] else "none"
         if kind == "none" and options.distance != "relational" and channels[0] != channels[1]:
-            raise ConfigError(f"distil.adapter=none: student channels {channels[0]} are not the teacher's {channels[1]}; use conv or "
+            raise ConfigError(f"distil.adapter=none: student channels {channels[0]} are not the teacher's {channels[1]}; use "
+                              f"conv or "
                               "linear, or distance=relational, which compares relations")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.adapter_seed)
@@ -76,14 +78,16 @@ class Distillation:
         return losses
 
     def counts(self, lesson: Lesson, batch: Batch) -> Tensor:
-        """(n, h, w) float32, 1 where the teacher is listened to: where it saw something, SAR exists, and `mask` lets it speak."""
+        """(n, h, w) float32, 1 where the teacher is listened to: where it saw something, SAR exists, and `mask` lets it
+        speak."""
         known, heard = batch.labels != NODATA_LABEL, lesson.knows[:, None, None] & batch.valid
         if self.options.mask == "all":
             return heard.float()
         confidence, answer = lesson.shares().max(dim=1)
         sure = confidence >= self.options.confidence
         if self.options.mask == "right":
-            untold = ~known.flatten(1).any(dim=1)[:, None, None]              # a crop without any label: nobody can say who is right
+            # a crop without any label: nobody can say who is right
+            untold = ~known.flatten(1).any(dim=1)[:, None, None]
             sure = torch.where(untold, sure, (answer == batch.labels) & known)
         return (heard & sure).float()
 
@@ -107,7 +111,8 @@ class Distillation:
         return (mse if options.distance == "mse" else cosine)(own, theirs, cells)
 
     def _soft_labels(self, logits: Tensor, lesson: Lesson, counts: Tensor) -> Tensor:
-        """KL divergence from the teacher's softened probabilities to the student's at full resolution, times temperature squared."""
+        """KL divergence from the teacher's softened probabilities to the student's at full resolution, times temperature
+        squared."""
         temperature = self.options.temperature
         full = upsample(logits.float(), counts.shape[-1] // logits.shape[-1])
         shares = lesson.shares(temperature)

@@ -1,4 +1,5 @@
-"""What the networks of a run are worth on a split: scores, calibration, whole scenes through a package, pictures, one report."""
+"""What the networks of a run are worth on a split: scores, calibration, whole scenes through a package, pictures, one
+report."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def load_student(path: Path, data: Data) -> HFDNet:
     """
     net, spec, _ = load_checkpoint(path)
     if (tuple(spec["bands"]), tuple(spec["classes"])) != (data.info.bands, data.info.classes):
-        raise CheckpointError(f"{path}: bands {spec['bands']} and classes {spec['classes']}; the data set has {list(data.info.bands)} "
+        raise CheckpointError(f"{path}: bands {spec['bands']} and classes {spec['classes']}; the data set has "
+                              f"{list(data.info.bands)} "
                               f"and {list(data.info.classes)}; evaluate it on the data it was made for")
     return net
 
@@ -47,8 +49,10 @@ def find_teacher(config: Config, data: Data) -> Teacher:
         CheckpointError: it was not made yet, or does not fit.
     """
     paths = teacher_paths(config)
-    if missing := [path for path in paths if not path.with_name(path.name.removesuffix(".safetensors") + ".safetensors").exists()]:
-        raise CheckpointError(f"{missing[0]}.safetensors: there is no teacher yet; make it with python -m training teacher CONFIG, or give "
+    if missing := [path for path in paths
+                   if not path.with_name(path.name.removesuffix(".safetensors") + ".safetensors").exists()]:
+        raise CheckpointError(f"{missing[0]}.safetensors: there is no teacher yet; make it with python -m training teacher "
+                              f"CONFIG, or give "
                               "distil.weight=0 to train without one")
     return load_teacher(paths, data.bands, data.info.classes)
 
@@ -78,7 +82,8 @@ def evaluate(config: Config, data: Data, log: Log = print) -> dict[str, Any]:
     (config.folder / "report.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for name, score in scores.items():
         log(f"{name:28s} mIoU {score.miou:.4f}  accuracy {score.accuracy:.4f}  F1 {score.mean_f1:.4f}")
-    log(f"calibration error {calibration.error_before:.4f}, with temperature {calibration.temperature:.3f} {calibration.error:.4f}; {path}")
+    log(f"calibration error {calibration.error_before:.4f}, with temperature {calibration.temperature:.3f} "
+        f"{calibration.error:.4f}; {path}")
     return record
 
 
@@ -88,7 +93,8 @@ def package_answer(path: Path, data: Data) -> Answer:
     from hfd_edge.segmenter import Segmenter
     segmenter = Segmenter(path)
     if segmenter.spec.classes != data.info.classes:
-        raise CheckpointError(f"{path}: classes {list(segmenter.spec.classes)}; the data set has {list(data.info.classes)}; give the "
+        raise CheckpointError(f"{path}: classes {list(segmenter.spec.classes)}; the data set has {list(data.info.classes)}; "
+                              f"give the "
                               "package of this model")
     source = SourceRadiometry(data.info.sar_unit, quantity=data.info.quantity)
     return lambda pair: segmenter.run(pair.sar, source, pair.valid, confidence=False).labels
@@ -96,16 +102,20 @@ def package_answer(path: Path, data: Data) -> Answer:
 
 def _blocks(config: Config, data: Data, scores: dict[str, Accuracy], calibration: Calibration) -> list[page.Block]:
     counts = data.statistics.class_counts
-    lines = [(name, *(f"{100 * v:.2f}" for v in (s.miou, s.accuracy, s.mean_f1)), f"{s.pixels:,}") for name, s in scores.items()]
+    lines = [(name, *(f"{100 * v:.2f}" for v in (s.miou, s.accuracy, s.mean_f1)), f"{s.pixels:,}")
+             for name, s in scores.items()]
     classes = [(name, *(f"{100 * s.iou[i]:.1f} / {100 * s.f1[i]:.1f}" for s in scores.values()), f"{counts[i]:,}")
                for i, name in enumerate(data.info.classes)]
     bins = [tuple(f"{row[key]:.3f}" for key in ("share", "confidence", "accuracy")) for row in calibration.bins]
-    return [page.text(f"{len(data.labelled)} train pairs with labels, {len(data.unlabelled)} without; data set {data.statistics.hash[:12]}, "
-                      f"seed {config.seed}, {config.loop.steps} steps. One confusion matrix over all pixels; {NODATA_LABEL} is left out."),
+    return [page.text(f"{len(data.labelled)} train pairs with labels, {len(data.unlabelled)} without; data set "
+                      f"{data.statistics.hash[:12]}, "
+                      f"seed {config.seed}, {config.loop.steps} steps. One confusion matrix over all pixels; {NODATA_LABEL} "
+                      f"is left out."),
             page.heading("Scores, per cent"), page.table(("network", "mIoU", "accuracy", "F1", "pixels"), lines),
             page.heading("Classes: IoU / F1, per cent"), page.table(("class", *scores, "train pixels"), classes),
             page.heading("Calibration of the student"),
-            page.text(f"Expected calibration error {calibration.error_before:.4f}; {calibration.error:.4f} with the logits divided by "
+            page.text(f"Expected calibration error {calibration.error_before:.4f}; {calibration.error:.4f} with the logits "
+                      f"divided by "
                       f"{calibration.temperature:.3f}, the temperature fitted on the select split."),
             page.table(("share of pixels", "mean confidence", "accuracy"), bins)]
 

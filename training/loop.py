@@ -1,4 +1,5 @@
-"""The one training loop: AdamW, a learning-rate cycle, a moving average, an exact state to go on from; Lightning moves it about.
+"""The one training loop: AdamW, a learning-rate cycle, a moving average, an exact state to go on from; Lightning moves it
+about.
 
 Lightning brings devices, mixed precision, gradient accumulation and processes. What decides the numbers is here.
 """
@@ -43,7 +44,7 @@ def fit(job: Job, options: LoopConfig, progress: Progress, state: StateFile | No
     Args:
         state: where the run's state is kept; a run that was stopped goes on from it, to the bits it would have reached.
     Returns:
-        the moving average of the network, in eval mode, on the CPU: the last one, or the best one where it is judged on the way.
+        the moving average of the network, in eval mode, on the CPU: the last one, or where it is judged on the way the best.
     """
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -52,9 +53,10 @@ def fit(job: Job, options: LoopConfig, progress: Progress, state: StateFile | No
     progress.begin(done, progress.recent)
     if done < options.steps and not run.stopped:
         trainer = make_trainer(options, options.steps - done)
-        trainer.fit(run, train_dataloaders=_From(job.batches, done * options.accumulate))
-        if run.step < options.steps and not run.stopped:
-            raise KeyboardInterrupt("the training was interrupted; the same command goes on from the last state")
+        try:
+            trainer.fit(run, train_dataloaders=_From(job.batches, done * options.accumulate))
+        except SystemExit as stop:                      # what Lightning makes of Ctrl-C and of SIGTERM
+            raise KeyboardInterrupt from stop
     progress.end()
     best = run.average.net if run.best is None else run.best
     return best.cpu()
@@ -79,7 +81,7 @@ class _Run(LightningModule):
         self.job, self.options, self.progress, self.state = job, options, progress, state
         self.average = MovingAverage(job.net, options.average)
         self.step, self.best, self.best_score, self.waited, self.stopped = 0, None, -math.inf, 0, False
-        self._saved, self._here, self._number = None, Processes.here(), 0
+        self._saved, self._here = None, Processes.here()
         self._seen: dict[str, float] = {}
         self.train()
 
@@ -106,7 +108,8 @@ class _Run(LightningModule):
         if self._saved is not None and self._saved["precision"]:
             self.trainer.precision_plugin.load_state_dict(self._saved["precision"])
 
-    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None) -> None:
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None,
+                                    gradient_clip_algorithm: Any = None) -> None:
         for part in (self.net, self.extra):
             if part is not None:
                 nn.utils.clip_grad_norm_(list(part.parameters()), self.options.clip_norm)
@@ -140,12 +143,14 @@ class _Run(LightningModule):
 
     def _save(self) -> None:
         if self._here.first:
+            def weights(net: nn.Module | None) -> dict[str, Any] | None:
+                return None if net is None else net.state_dict()
             self.state.write({
-                "step": self.step, "net": self.net.state_dict(), "extra": None if self.extra is None else self.extra.state_dict(),
-                "optimizer": self.optimizers(use_pl_optimizer=False).state_dict(), "schedule": self.lr_schedulers().state_dict(),
-                "average": self.average.net.state_dict(), "average_steps": self.average.steps, "recent": self.progress.recent,
-                "best": None if self.best is None else self.best.state_dict(), "best_score": self.best_score, "waited": self.waited,
-                "stopped": self.stopped, "precision": self.trainer.precision_plugin.state_dict()})
+                "step": self.step, "net": weights(self.net), "extra": weights(self.extra), "best": weights(self.best),
+                "average": weights(self.average.net), "average_steps": self.average.steps, "recent": self.progress.recent,
+                "optimizer": self.optimizers(use_pl_optimizer=False).state_dict(),
+                "schedule": self.lr_schedulers().state_dict(), "precision": self.trainer.precision_plugin.state_dict(),
+                "best_score": self.best_score, "waited": self.waited, "stopped": self.stopped})
 
     def restore(self, saved: dict[str, Any] | None) -> int:
         """Take a state over; gives the steps it has behind it."""
@@ -159,8 +164,8 @@ class _Run(LightningModule):
         if saved["best"] is not None:
             self.best = copy.deepcopy(self.average.net)
             self.best.load_state_dict(saved["best"])
-        self.best_score, self.waited, self.stopped, self._saved = saved["best_score"], saved["waited"], saved["stopped"], saved
-        self.step = saved["step"]
+        self.best_score, self.waited, self.stopped = saved["best_score"], saved["waited"], saved["stopped"]
+        self.step, self._saved = saved["step"], saved
         return self.step
 
 
@@ -177,7 +182,8 @@ def make_optimizer(net: nn.Module, extra: nn.Module | None, options: LoopConfig)
     optimizer = torch.optim.AdamW(groups, lr=options.rate, weight_decay=options.weight_decay)
     if options.schedule == "one-cycle":
         rates = [group["lr"] for group in groups]
-        return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=options.steps, pct_start=options.warm_up)
+        return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=options.steps,
+                                                              pct_start=options.warm_up)
     warm = max(1, round(options.warm_up * options.steps))
 
     def factor(step: int) -> float:

@@ -40,7 +40,8 @@ def segmentation_loss(logits: Tensor, labels: Tensor, dice_weight: float = 0.5, 
 
 
 def balanced(counts: Sequence[int]) -> Tensor:
-    """(classes,) float32, proportional to the root of the inverse frequency, mean 1 over the pixels; a class never seen weighs 1."""
+    """(classes,) float32, proportional to the root of the inverse frequency, mean 1 over the pixels; a class never seen weighs
+    1."""
     seen = torch.tensor(counts, dtype=torch.float64)
     weights = torch.where(seen > 0, (seen.sum() / seen.clamp(min=1)).sqrt(), 1.0)
     return (weights * (seen.sum() / (weights * seen).sum().clamp(min=1))).where(seen > 0, torch.ones_like(seen)).float()

@@ -55,7 +55,8 @@ def answer_of(net: torch.nn.Module, kind: str, data: Data) -> Answer:
 def answer_of_all(nets: Sequence[torch.nn.Module], kinds: Sequence[str], data: Data) -> Answer:
     """Several networks as one classifier: the class of the highest mean probability."""
     def answer(pair: Pair) -> np.ndarray:
-        shares = sum(logits_of(net, network_input(pair, kind, data)).softmax(dim=0) for net, kind in zip(nets, kinds, strict=True))
+        shares = sum(logits_of(net, network_input(pair, kind, data)).softmax(dim=0)
+                     for net, kind in zip(nets, kinds, strict=True))
         return shares.argmax(dim=0).to(torch.uint8).cpu().numpy()
     return answer
 
@@ -85,7 +86,8 @@ def logits_of(net: torch.nn.Module, image: Tensor) -> Tensor:
 
 
 def reflected(image: Tensor, margins: tuple[int, int, int, int]) -> Tensor:
-    """(n, bands, r, c) with margins (left, right, top, bottom) of reflection, in steps where a pair is smaller than its margin."""
+    """(n, bands, r, c) with margins (left, right, top, bottom) of reflection, in steps where a pair is smaller than its
+    margin."""
     while any(margins):
         most = [side - 1 for side in (image.shape[3], image.shape[3], image.shape[2], image.shape[2])]
         if min(most) < 1:
@@ -106,7 +108,8 @@ class Calibration:
 
 
 def calibrate(net: HFDNet, kind: str, data: Data, bins: int, split: str = "test") -> Calibration:
-    """The temperature that gives the select split the highest likelihood, and the calibration error on `split` with and without it."""
+    """The temperature that gives the select split the highest likelihood, and the calibration error on `split` with and
+    without it."""
     scores, truth = _sampled(net, kind, data, "select")
     temperature = fitted_temperature(scores, truth)
     scores, truth = _sampled(net, kind, data, split)
@@ -136,7 +139,8 @@ def reliability(scores: Tensor, truth: Tensor, bins: int) -> tuple[float, list[d
     for number in range(bins):
         inside = place == number
         if inside.any():
-            share, sure, hit = (float(v) for v in (inside.double().mean(), confidence[inside].double().mean(), right[inside].mean()))
+            means = inside.double().mean(), confidence[inside].double().mean(), right[inside].mean()
+            share, sure, hit = map(float, means)
             error += share * abs(sure - hit)
             rows.append({"share": share, "confidence": sure, "accuracy": hit})
     return error, rows
@@ -152,5 +156,6 @@ def _sampled(net: HFDNet, kind: str, data: Data, split: str, per_pair: int = 409
         scores.append(flat[:, torch.from_numpy(known)].T)
         truth.append(torch.from_numpy(pair.labels.ravel()[known].astype(np.int64)))
     if not sum(map(len, truth)):
-        raise DataError(f"set {data.info.name}: no pixel of the split {split} has a label; nothing can be judged; check the labels")
+        raise DataError(f"set {data.info.name}: no pixel of the split {split} has a label; nothing can be judged; check the "
+                        f"labels")
     return torch.cat(scores), torch.cat(truth)

@@ -49,7 +49,8 @@ def make_trainer(options: LoopConfig, steps: int) -> Any:
                                                           find_unused_parameters=True)
     return lightning.Trainer(
         accelerator="gpu" if device == "cuda" else "cpu", devices=here.per_machine, num_nodes=here.count // here.per_machine,
-        strategy=strategy, precision={"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[options.precision], max_steps=steps,
+        strategy=strategy, precision={"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[options.precision],
+        max_steps=steps,
         max_epochs=-1, accumulate_grad_batches=options.accumulate, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
         sync_batchnorm=options.sync_batch_norm and here.count > 1, deterministic="warn" if device == "cuda" else None)

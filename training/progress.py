@@ -94,7 +94,8 @@ def _keep(path: Path, columns: tuple[str, ...], step: int) -> None:
     rows = []
     if path.exists() and step > 0:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if row and row[0].isdecimal() and int(row[0]) <= step and len(row) == len(columns)]
+            rows = [row for row in csv.reader(file) if row and row[0].isdecimal() and int(row[0]) <= step
+                    and len(row) == len(columns)]
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([columns, *rows])
 
@@ -103,6 +104,7 @@ def _board(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise HfdError(f"loop.tensorboard=true: the package tensorboard is not here ({error}); pip install tensorboard, or leave it "
+        raise HfdError(f"loop.tensorboard=true: the package tensorboard is not here ({error}); pip install tensorboard, or "
+                       f"leave it "
                        "out: log.csv holds the same numbers") from error
     return SummaryWriter(str(folder / "tensorboard"))

@@ -1,8 +1,8 @@
 """Quantisation-aware fine-tuning: the student learns on the grid that its weights and activations will be rounded to.
 
 Weights: signed, symmetric, one scale per output channel (batch norm folds into that scale, so folding changes nothing).
-Activations: unsigned, one scale per tensor, after every ReLU. Gradients pass straight through inside the range. Nothing of it stays
-in the network: the result is an ordinary float checkpoint, and the ranges stand in its sidecar under provenance.qat.
+Activations: unsigned, one scale per tensor, after every ReLU. Gradients pass straight through inside the range. Nothing of it
+stays in the network: the result is an ordinary float checkpoint, and the ranges stand in its sidecar under provenance.qat.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Ranges(nn.Module):
         super().__init__()
         self.names = [name for name, module in net.named_modules() if isinstance(module, (nn.ReLU, nn.ReLU6))]
         if not self.names:
-            raise QatError(f"{type(net).__name__} has no ReLU: activations would be signed, which this scheme has no scale for; use an "
+            raise QatError(f"{type(net).__name__} has no ReLU: activations would be signed, which this scheme has no scale "
+                           f"for; use an "
                            "encoder with ReLU, e.g. resnet18")
         self.options, self.observing = options, True
         self.register_buffer("largest", torch.zeros(len(self.names)))
@@ -56,7 +57,8 @@ class Ranges(nn.Module):
             self.largest[place] = seen if known == 0 else known + _FOLLOW * (seen - known)
         top = 2 ** self.options.activation_bits - 1
         scale = (self.largest[place] / top).clamp(min=1e-8)
-        return torch.fake_quantize_per_tensor_affine(values, scale, torch.zeros((), dtype=torch.int32, device=scale.device), 0, top)
+        return torch.fake_quantize_per_tensor_affine(values, scale, torch.zeros((), dtype=torch.int32, device=scale.device), 0,
+                                                     top)
 
     def weight(self, weight: Tensor) -> Tensor:
         """(out, in, h, w) on the symmetric grid of each output channel."""
@@ -68,7 +70,8 @@ class Ranges(nn.Module):
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: bits, and the largest value after each ReLU by its name in the network."""
         largest = {name: float(value) for name, value in zip(self.names, self.largest)}
-        return {"weight_bits": self.options.weight_bits, "activation_bits": self.options.activation_bits, "activation_max": largest,
+        return {"weight_bits": self.options.weight_bits, "activation_bits": self.options.activation_bits,
+                "activation_max": largest,
                 "scheme": "weights symmetric per output channel; activations unsigned per tensor after ReLU"}
 
 
@@ -99,7 +102,8 @@ def tune(config: Config, data: Data, log: Log = print) -> HFDNet:
     source = config.folder / "student"
     net = load_student(source, data).to(memory_format=torch.channels_last)
     found = read_sidecar(source)["provenance"]
-    run = changed(config, {"loop": {"steps": config.qat.steps, "rate": config.qat.rate, "select_every": 0, "patience": 0}})
+    run = changed(config, {"loop": {"steps": config.qat.steps, "rate": config.qat.rate, "select_every": 0, "patience": 0,
+                                    "precision": "32"}})
     ranges = Ranges(net, config.qat)
     batches = make_batches(run, data, eo=False, unlabelled=False, seed=config.seed + (2 << 20))
     _settle(net, ranges, batches)
@@ -124,7 +128,8 @@ def _fitted(net: HFDNet, ranges: Ranges, batches: Any, rest: tuple[Config, Data,
         with quantised(net, ranges):
             return {"segmentation": segmentation_loss(net(batch.sar), batch.labels, run.loop.dice_weight)}
 
-    tuned = fit_as({"role": "qat", "qat": {"bits": [run.qat.weight_bits, run.qat.activation_bits]}}, (net, losses_of, batches, ranges),
+    tuned = fit_as({"role": "qat", "qat": {"bits": [run.qat.weight_bits, run.qat.activation_bits]}},
+                   (net, losses_of, batches, ranges),
                    run, data, (log, folder))
     ranges.observing = False
     return tuned.eval()

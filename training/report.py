@@ -40,7 +40,8 @@ def write_report(folder: Path, title: str, blocks: Sequence[Block]) -> Path:
     """FOLDER/report.md and FOLDER/report.html; gives the first."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.md").write_text(f"# {title}\n\n" + "\n\n".join(map(_markdown, blocks)) + "\n", encoding="utf-8")
-    page = (f"<!doctype html><html><head><meta charset=\"utf-8\"><title>{html.escape(title)}</title><style>{_STYLE}</style></head>"
+    page = (f"<!doctype html><html><head><meta "
+            f"charset=\"utf-8\"><title>{html.escape(title)}</title><style>{_STYLE}</style></head>"
             f"<body><h1>{html.escape(title)}</h1>{''.join(map(_html, blocks))}</body></html>")
     (folder / "report.html").write_text(page + "\n", encoding="utf-8")
     return folder / "report.md"
@@ -59,4 +60,5 @@ def _html(block: Block) -> str:
         rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in line) + "</tr>" for line in lines)
         return "<table><tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + f"</tr>{rows}</table>"
     inner = html.escape(block.text)
-    return {"heading": f"<h2>{inner}</h2>", "picture": f'<p><img src="{inner}" alt="{inner}"></p>'}.get(block.kind, f"<p>{inner}</p>")
+    parts = {"heading": f"<h2>{inner}</h2>", "picture": f'<p><img src="{inner}" alt="{inner}"></p>'}
+    return parts.get(block.kind, f"<p>{inner}</p>")

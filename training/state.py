@@ -57,9 +57,11 @@ class StateFile:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             version, key, record = state["version"], state["key"], json.loads(state["record"])
         except Exception as error:  # noqa: BLE001 - torch raises a dozen kinds for a damaged file
-            raise StateError(f"{self.path} cannot be read ({' '.join(str(error).split())[:200]}); delete it to start anew") from error
+            why = " ".join(str(error).split())[:200]
+            raise StateError(f"{self.path} cannot be read ({why}); delete it to start anew") from error
         if version != VERSION or key != self._key:
-            raise StateError(f"{self.path} belongs to a run with other keys ({', '.join(_differences(record, self.record)) or 'another version'}); "
+            raise StateError(f"{self.path} belongs to a run with other keys "
+                             f"({', '.join(_differences(record, self.record)) or 'another version'}); "
                              "give another work=FOLDER, or delete it to start anew")
         return state
 

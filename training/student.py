@@ -42,14 +42,16 @@ def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | N
     def losses_of(batch: Batch, done: float) -> Losses:
         if kind != "sar" and not batch.has_eo.all():
             batch = _with_eo(batch)
-        return {"segmentation": segmentation_loss(net(sees(kind, batch)), batch.labels, run.loop.dice_weight, _on(weights, batch))}
+        return {"segmentation": segmentation_loss(net(sees(kind, batch)), batch.labels, run.loop.dice_weight,
+                                                  _on(weights, batch))}
 
     batches = make_batches(run, data, eo=kind != "sar", unlabelled=False)
     job = Job(net, losses_of, batches, judge=_judge(run, data, kind), seed=run.seed)
     return freeze(_fit(job, run, data, {"role": "teacher", "kind": kind}, log, folder))
 
 
-def train_student(config: Config, data: Data, teacher: Teacher | None = None, log: Log = print, folder: Path | None = None) -> HFDNet:
+def train_student(config: Config, data: Data, teacher: Teacher | None = None, log: Log = print,
+                  folder: Path | None = None) -> HFDNet:
     """A SAR student in eval mode.
 
     Args:
@@ -104,7 +106,8 @@ def save(path: Path, net: HFDNet, config: Config, data: Data, found: dict[str, A
 def provenance(config: Config, data: Data) -> dict[str, Any]:
     """What a checkpoint keeps of its run: nothing that differs between two equal runs."""
     kept = to_record(config)
-    kept["data"].pop("root"), kept.pop("work"), kept["teacher"].pop("checkpoints"), kept["evaluate"].pop("package")     # say where, not what
+    # say where, not what
+    kept["data"].pop("root"), kept.pop("work"), kept["teacher"].pop("checkpoints"), kept["evaluate"].pop("package")
     return {"data": {"set": data.info.name, "statistics": data.statistics.hash, "labelled_pairs": len(data.labelled),
                      "unlabelled_pairs": len(data.unlabelled)},
             "config": kept, "versions": {"python": platform.python_version(), "torch": torch.__version__}}
@@ -119,7 +122,8 @@ def weights_record(config: Config) -> dict[str, Any]:
 
 
 def fit_as(role: dict[str, Any], parts: tuple[Any, ...], config: Config, data: Data, out: tuple[Log, Path | None]) -> Any:
-    """Train another network as the student is trained. `parts`: net, losses_of, batches, extra as in Job; `out`: log and folder."""
+    """Train another network as the student is trained. `parts`: net, losses_of, batches, extra as in Job; `out`: log and
+    folder."""
     job = Job(*parts, judge=_judge(config, data, "sar"), seed=config.seed)
     return _fit(job, config, data, role, *out)
 

@@ -1,4 +1,5 @@
-"""The table of an ablation: means and spreads over seeds, paired differences to SAR alone, and how much of the gap was closed."""
+"""The table of an ablation: means and spreads over seeds, paired differences to SAR alone, and how much of the gap was
+closed."""
 
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ class Table:
         return next((r for r in self.rows if (r.name, r.align) == (name, align)), None)
 
     def gap_closed(self, row: Row) -> float | None:
-        """(distilled - SAR only) / (its teacher - SAR only), of the means on test; None where the teacher is not above SAR only."""
+        """(distilled - SAR only) / (its teacher - SAR only), of the means on test; None where the teacher is not above SAR
+        only."""
         base, teacher = self.row(self.alone, row.align), self.row(self.teachers.get(row.name, ""), row.align)
         if base is None or teacher is None:
             return None
@@ -73,13 +75,16 @@ class Table:
 
     def markdown(self) -> str:
         """The table, best select mean in bold, and what it says in one sentence. mIoU in per cent, mean ± spread over seeds."""
-        lines = ["| network | alignment | select mIoU | test mIoU | paired with SAR only (test, ± standard error) | gap closed |",
+        lines = ["| network | alignment | select mIoU | test mIoU | paired with SAR only (test, ± standard error) | gap "
+                 "closed |",
                  "|---|---|---|---|---|---|"]
-        for row in sorted(self.rows, key=lambda r: (r.align, {"teacher": 0, "baseline": 2}.get(r.kind, 1), r.name != self.alone)):
+        for row in sorted(self.rows, key=lambda r: (r.align, {"teacher": 0, "baseline": 2}.get(r.kind, 1),
+                                                    r.name != self.alone)):
             base, closed = self.row(self.alone, row.align), self.gap_closed(row)
             beside = "" if base is None or base is row else str(paired(row, base))
             name = f"**{row.name}**" if row is self.chosen else row.name
-            lines.append(f"| {name} | {row.align} | {_spread(row.values('select'))} | {_spread(row.values('test'))} | {beside} | "
+            lines.append(f"| {name} | {row.align} | {_spread(row.values('select'))} | {_spread(row.values('test'))} | "
+                         f"{beside} | "
                          f"{'' if closed is None else f'{100 * closed:.0f} %'} |")
         return "\n".join([*lines, "", self.verdict()])
 
@@ -92,7 +97,8 @@ class Table:
         gain = paired(row, base)
         share = gain.mean / gain.error if gain.error > 0 else float("inf") * np.sign(gain.mean) if gain.mean else 0.0
         word = "better than" if share > 2 else "worse than" if share < -2 else "not to be told from"
-        return (f"Chosen on select: {row.name} ({row.align}). On test it is {word} SAR only: {gain} points of mIoU over {gain.seeds} seeds "
+        return (f"Chosen on select: {row.name} ({row.align}). On test it is {word} SAR only: {gain} points of mIoU over "
+                f"{gain.seeds} seeds "
                 f"({share:+.1f} standard errors).")
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,7 +107,8 @@ class Table:
         for row in self.rows:
             base, closed = self.row(self.alone, row.align), self.gap_closed(row)
             gain = None if base is None or base is row else paired(row, base)
-            rows.append({"name": row.name, "align": row.align, "kind": row.kind, "scores": {str(s): v for s, v in row.scores.items()},
+            rows.append({"name": row.name, "align": row.align, "kind": row.kind,
+                         "scores": {str(s): v for s, v in row.scores.items()},
                          "difference": None if gain is None else gain.mean, "gap_closed": closed,
                          "standard_error": None if gain is None or math.isnan(gain.error) else gain.error})
         return {"rows": rows, "verdict": self.verdict()}

@@ -91,11 +91,13 @@ def load_teacher(paths: list[Path], bands: tuple[int, int], classes: tuple[str, 
         net, spec, provenance = load_checkpoint(path)
         kind = provenance.get("kind")
         if kind not in TEACHER_KINDS:
-            raise CheckpointError(f"{path}: kind={kind!r} in its provenance; a teacher is one of {', '.join(TEACHER_KINDS)}; make it "
+            raise CheckpointError(f"{path}: kind={kind!r} in its provenance; a teacher is one of {', '.join(TEACHER_KINDS)}; "
+                                  f"make it "
                                   "with python -m training teacher CONFIG")
         if net.config.in_bands != bands_of(kind, *bands) or tuple(spec.get("classes", ())) != classes:
             raise CheckpointError(f"{path}: a teacher of kind {kind} with {net.config.in_bands} bands and classes "
-                                  f"{spec.get('classes')}; this data set needs {bands_of(kind, *bands)} bands and {list(classes)}")
+                                  f"{spec.get('classes')}; this data set needs {bands_of(kind, *bands)} bands and "
+                                  f"{list(classes)}")
         members.append(net.to(memory_format=torch.channels_last))
         kinds.append(kind)
     return Teacher(tuple(members), tuple(kinds))

@@ -105,7 +105,8 @@ def test_the_best_average_on_the_select_split_is_kept_and_patience_ends_a_run():
     net = new_student(config(), data())
     batches = make_batches(config(), data(), eo=False, unlabelled=False)
     losses_of = lambda b, done: {"s": segmentation_loss(net(b.sar), b.labels)}  # noqa: E731
-    kept = fit(Job(net, losses_of, batches, judge=judge), LoopConfig(steps=9, select_every=1, patience=2), Progress(9, 100, silent))
+    kept = fit(Job(net, losses_of, batches, judge=judge), LoopConfig(steps=9, select_every=1, patience=2),
+               Progress(9, 100, silent))
     assert len(seen) == 4 and equal(kept.state_dict(), seen[1])
 
 
@@ -125,7 +126,8 @@ def test_labels_are_shared_out_by_seed_and_share_alone():
     names = tuple(f"p{i}" for i in range(20))
     told, untold = shared_out(names, 0.25, seed=1)
     assert len(told) == 5 and sorted(told + untold) == sorted(names) and shared_out(names[::-1], 0.25, 1)[0][::-1] == told
-    assert shared_out(names, 0.25, seed=2)[0] != told and shared_out(names, 0.001, 0)[1] and len(shared_out(names, 0.001, 0)[0]) == 1
+    assert shared_out(names, 0.25, seed=2)[0] != told and shared_out(names, 0.001,
+                                                                     0)[1] and len(shared_out(names, 0.001, 0)[0]) == 1
     batch = next(make_batches(config(data={"labelled_share": 0.5}), data(0.5), eo=True, unlabelled=True)(0))
     assert len(batch.labels) == 8 and (batch.labels[4:] == 255).all() and (batch.labels[:4] != 255).any()
     assert batch.sar.is_contiguous(memory_format=torch.channels_last)
@@ -150,7 +152,8 @@ def test_the_loss_is_small_where_the_answer_is_right_and_blind_where_the_truth_i
 
 def test_balanced_weights_are_one_on_average_and_larger_for_rare_classes():
     weights = balanced([900, 100, 0])
-    assert weights[1] == pytest.approx(3 * weights[0]) and (0.9 * weights[0] + 0.1 * weights[1]) == pytest.approx(1) and weights[2] == 1
+    assert weights[1] == pytest.approx(3 * weights[0]) and weights[2] == 1
+    assert (0.9 * weights[0] + 0.1 * weights[1]) == pytest.approx(1)
 
 
 def test_the_moving_average_of_equal_weights_is_those_weights():
@@ -166,7 +169,8 @@ def test_the_moving_average_of_equal_weights_is_those_weights():
 
 def test_the_demo_command_trains_judges_and_saves_in_small(tmp_path, monkeypatch, capsys):
     plan = demo.Plan
-    monkeypatch.setattr(demo, "Plan", lambda **changes: plan(**{"crop_px": 64, "batch": 2, "side_px": 128, "test_scenes": 1, **changes}))
+    monkeypatch.setattr(demo, "Plan", lambda **changes: plan(**{"crop_px": 64, "batch": 2, "side_px": 128, "test_scenes": 1,
+                                                                **changes}))
     steps = ["--teacher-steps", "2", "--student-steps", "2"]
     monkeypatch.setattr("sys.argv", ["demo", "--work", str(tmp_path), "--no-export", *steps])
     threads = torch.get_num_threads()

@@ -1,4 +1,5 @@
-"""python -m training: a run that is killed goes on to the same bits, an ablation resumes, and what is wrong is said in one line."""
+"""python -m training: a run that is killed goes on to the same bits, an ablation resumes, and what is wrong is said in one
+line."""
 
 import json
 import os
@@ -28,7 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def run(tmp_path):
     """A configuration file whose work folder is empty."""
-    record = merged(RECORD, {"work": str(tmp_path / "work"), "evaluate": {"panels": 1}, "qat": {"steps": 3}, "loop": {"save_every": 5},
+    record = merged(RECORD, {"work": str(tmp_path / "work"), "evaluate": {"panels": 1}, "qat": {"steps": 3},
+                             "loop": {"save_every": 5},
                              "ablate": {"seeds": [0, 1], "alignments": ["none", "flow"], "settings": {"features": {}}}})
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(record))
@@ -65,7 +67,8 @@ def test_teacher_student_evaluate_and_qat_leave_what_they_promise(run, tmp_path,
     assert "| water |" in words and "example-0.png" in words and (work / "example-0.png").stat().st_size > 1000
     assert "<table>" in (work / "report.html").read_text() and (work / "curves-student.png").exists()
     weights = (work / "student.safetensors").read_bytes()
-    assert said(capsys, "student", run)[0] == 0 and (work / "student.safetensors").read_bytes() == weights     # finished: nothing moves
+    # finished: nothing moves
+    assert said(capsys, "student", run)[0] == 0 and (work / "student.safetensors").read_bytes() == weights
     assert said(capsys, "qat", run)[0] == 0
     ranges = json.loads((work / "student-qat.json").read_text())["provenance"]["qat"]
     assert ranges["weight_bits"] == 8 and ranges["activation_max"] and all(v > 0 for v in ranges["activation_max"].values())
@@ -127,7 +130,8 @@ def test_a_tiny_ablation_makes_the_table_and_runs_no_finished_cell_again(run, tm
     code, out, _ = said(capsys, "ablate", run)
     assert code == 0 and out.count("cell ") == 2 * 2 * 4 and "standard error" in out and "Chosen on select: features" in out
     table = json.loads((tmp_path / "work" / "ablation.json").read_text())
-    assert {(r["name"], r["align"]) for r in table["rows"]} == {(n, a) for n in ("SAR only", "features", "teacher eo") for a in ("none", "flow")}
+    assert {(r["name"], r["align"]) for r in table["rows"]} == {(n, a) for n in ("SAR only", "features", "teacher eo")
+                                                                for a in ("none", "flow")}
     cells = sorted((tmp_path / "work" / "cells").glob("*.json"))
     next(path for path in cells if path.name.startswith("features-flow-s1")).unlink()
     code, again, _ = said(capsys, "ablate", run)
@@ -137,10 +141,14 @@ def test_a_tiny_ablation_makes_the_table_and_runs_no_finished_cell_again(run, tm
 
 @pytest.mark.parametrize("word, words", [
     ("loop.step=3", "did you mean steps?"), ("loop.rate=fast", "loop.rate='fast': it must be a number"),
-    ("distil.tap=head", "use one of encoder, alignment, fused"), ("data.crop_px=30", "not a multiple of network.max_stride=8; use 32"),
-    ("data.labelled_share=0", "above 0"), ("teacher.kinds=[ir]", "at least one of eo, eo+sar, sar"), ("loop.steps=[1]", "whole number"),
-    ("loop.patience=2", "give select_every"), ("network.encoder=resnet999", "timm"), ("data.layout=zip", "layout='zip' is not known"),
-    ("ablate.seeds=3", "it is a list"), ("data.options.side=3", "option 'side' is not known"), ("loop.device=cuda", "torch finds no CUDA"),
+    ("distil.tap=head", "use one of encoder, alignment, fused"), ("data.crop_px=30", "not a multiple of network.max_stride=8; "
+                                                                  "use 32"),
+    ("data.labelled_share=0", "above 0"), ("teacher.kinds=[ir]", "at least one of eo, eo+sar, sar"),
+    ("loop.steps=[1]", "whole number"),
+    ("loop.patience=2", "give select_every"), ("network.encoder=resnet999", "timm"),
+    ("data.layout=zip", "layout='zip' is not known"),
+    ("ablate.seeds=3", "it is a list"), ("data.options.side=3", "option 'side' is not known"),
+    ("loop.device=cuda", "torch finds no CUDA"),
     ("loop.precision=16", "half precision needs a GPU")])
 def test_what_is_wrong_is_said_in_one_line(run, capsys, word, words, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -149,7 +157,8 @@ def test_what_is_wrong_is_said_in_one_line(run, capsys, word, words, monkeypatch
 
 
 def test_wrong_usage_is_exit_code_2_and_a_missing_file_is_named(tmp_path, capsys):
-    assert said(capsys, "train", "x.yaml")[0] == 2 and said(capsys, "student")[0] == 2 and said(capsys, "student", "x.yaml", "steps")[0] == 2
+    assert said(capsys, "train", "x.yaml")[0] == 2 and said(capsys, "student")[0] == 2 and said(capsys, "student", "x.yaml",
+                                                                                                "steps")[0] == 2
     code, _, error = said(capsys, "student", tmp_path / "none.yaml")
     assert code == 1 and "none.yaml" in error
     (tmp_path / "bad.yaml").write_text("a: [")

@@ -41,7 +41,8 @@ def test_every_tap_and_distance_gives_the_student_a_finite_gradient_and_the_teac
         losses, distillation = lesson_of(batch, net, tap=tap, distance=distance, normalise=normalise, mask="all")
         losses["features"].backward()
         grads = [p.grad for p in net.encoder.parameters() if p.grad is not None]
-        assert losses["features"] > 0 and grads and all(torch.isfinite(g).all() for g in grads) and any(g.abs().max() > 0 for g in grads)
+        assert losses["features"] > 0 and grads and all(torch.isfinite(g).all() for g in grads) and any(g.abs().max() > 0
+                                                                                                        for g in grads)
         assert any(p.grad is not None for p in distillation.adapters.parameters())
         assert all(p.grad is None and not p.requires_grad for p in distillation.teacher.leader.parameters())
 
@@ -139,7 +140,8 @@ def test_adapters_that_cannot_fit_are_refused(batch):
     coarse = HFDNet(replace(network_of(config(), 4, 5), finest_stride=8, max_stride=16))
     with pytest.raises(ConfigError, match="student has levels of stride"):
         Distillation(Teacher((coarse,), ("eo",)), net, DistilConfig(tap="fused"))
-    assert lesson_of(batch, net, Teacher((coarse,), ("eo",)), tap="encoder", mask="all")[0]["features"] > 0     # stride 8 is in both
+    # stride 8 is in both
+    assert lesson_of(batch, net, Teacher((coarse,), ("eo",)), tap="encoder", mask="all")[0]["features"] > 0
 
 
 def test_the_hallucinating_student_keeps_its_guesses_and_no_adapter():
