@@ -167,3 +167,27 @@ def test_wrong_usage_is_exit_code_2_and_a_missing_file_is_named(tmp_path, capsys
     assert "holds a list" in said(capsys, "student", tmp_path / "list.yaml")[2]
     (tmp_path / "less.yaml").write_text("name: a")
     assert "work is missing" in said(capsys, "student", tmp_path / "less.yaml")[2]
+
+
+def test_two_processes_of_half_a_batch_are_one_of_a_whole_batch(tmp_path):
+    from two_processes import trained
+    child = process("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+                    ROOT / "tests" / "with_torch" / "two_processes.py", tmp_path / "two.pt")
+    out, _ = child.communicate(timeout=240)
+    assert child.returncode == 0, out
+    two, one = torch.load(tmp_path / "two.pt", weights_only=True), trained(4).state_dict()
+    assert all(torch.allclose(two[name], one[name], atol=1e-5) for name in one)
+    torch.manual_seed(0)
+    assert not torch.allclose(torch.nn.Conv2d(2, 5, 3).weight, one["weight"], atol=1e-3)
+
+
+def test_your_own_folder_is_trained_on_with_two_commands(tmp_path, capsys):
+    from test_layouts_folder import folder
+    folder(tmp_path / "mine")
+    base = {"name": "mine", "work": str(tmp_path / "work"), "network": RECORD["network"], "evaluate": {"panels": 1},
+            "data": {"layout": "folder", "root": str(tmp_path / "mine"), "crop_px": 16, "batch": 2, "workers": 0},
+            "loop": {"steps": 2, "threads": 1}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(base))
+    assert said(capsys, "teacher", tmp_path / "mine.yaml")[0] == 0
+    code, out, error = said(capsys, "student", tmp_path / "mine.yaml")
+    assert code == 0 and "SAR student" in out, error
