@@ -17,6 +17,7 @@ from hfd_edge.errors import HfdError
 from training.config import Config, load_config
 from training.processes import Processes
 from training.progress import Log
+from training.schema import ConfigError
 
 
 def teacher(config: Config, log: Log) -> None:
@@ -100,6 +101,9 @@ def main(words: list[str] | None = None) -> int:
         return 0 if words and words[0] in ("-h", "--help") else 2
     try:
         config = load_config(words[1], tuple(words[2:]))
+        if words[0] not in ("teacher", "student") and Processes.here().count > 1:
+            raise ConfigError(f"{words[0]} runs in one process, and torchrun started {Processes.here().count}; start it without, "
+                              "or several with different ablate.seeds")
         VERBS[words[0]](config, print if Processes.here().first else _silent)
         return 0
     except (HfdError, ImportError, OSError, MemoryError) as error:

@@ -47,11 +47,10 @@ class DataConfig:
 @dataclass(frozen=True, slots=True)
 class NetworkKeys:
     encoder: str = key("resnet18", "timm name; [paper: not known] small, exports with plain operators")
-    max_stride: int = key(16, "deeper levels are cut off: the halo stays below 160 px")
+    max_stride: int = key(16, "deeper levels of the encoder are cut off, which keeps the reach, and so the tiles' halo, small")
     width: int = key(64, "channels of the alignment module; [paper: not known] the lever on cost, 64 to 128")
     align: Literal["local", "flow", "none"] = key("local", "[paper: not known] `local` has a finite reach by construction and "
-                                                  "plain "
-                                                  "operators; `flow` is the semantic-flow reading, `none` the ablation")
+                                                  "plain operators; `flow` is the semantic-flow reading, `none` the ablation")
     align_levels: tuple[int, ...] | None = key(None, "strides of the finer levels aligned; null = all")
     pretrained: str | None = key(None, "imagenet (EfficientNet-Lite0, from an installed package) or null; never a download")
     finest_stride: int = key(4, "stride of the logits")
@@ -75,11 +74,10 @@ class DistilConfig:
     tap: Literal["encoder", "alignment", "fused"] = key("encoder", "[paper: not known] 'latent EO features' are read as the "
                                                         "encoder's levels")
     distance: Literal["mse", "cosine", "channel-wise", "relational"] = key("mse", "[paper: not known] the plainest; "
-                                                                           "channel-wise and "
-                                                                           "relational are the later literature's")
+                                                                           "channel-wise and relational are the later literature's")
     normalise: Literal["channel", "batch", "none"] = key("channel", "each pixel's feature vector to length 1: levels of "
-                                                         "different magnitude weigh alike, and the weight means the same on every data "
-                                                         "set")
+                                                         "different magnitude weigh alike, and the weight means the same "
+                                                         "on every data set")
     adapter: Literal["conv", "linear", "none"] = key("conv", "from the student's channels to the teacher's; dropped at export")
     adapter_seed: int = key(1, "adapters have random numbers of their own, so that the student's are those of a run without")
     mask: Literal["right", "all", "confident"] = key("right", "a teacher's mistakes are not worth imitating; where there are "
@@ -115,8 +113,7 @@ class LoopConfig:
     clip_norm: float = key(2.0, "of the gradient; network and adapters apart, so that adapters never slow the student")
     accumulate: int = key(1, "batches per step, where memory is short")
     average: float = key(0.995, "decay of the moving average of weights and batch-norm statistics, which is what is kept; "
-                         "starts fast. "
-                         "It takes most of the noise between seeds away")
+                         "starts fast. It smooths over the luck of the last steps")
     dice_weight: float = key(0.5, "of soft Dice beside cross entropy; [paper: not known] it counts small classes as much as "
                              "large ones")
     class_weights: Literal["none", "balanced"] = key("none", "`balanced` weighs cross entropy by the root of the inverse "
@@ -126,9 +123,10 @@ class LoopConfig:
     save_every: int = key(200, "steps between states from which a killed run goes on, to the same bits")
     log_every: int = key(50, "steps between lines of log.csv")
     tensorboard: bool = key(False, "also write TensorBoard events; needs the package tensorboard")
-    precision: Literal["32", "bf16", "16"] = key("32", "bf16 pays on GPUs and on CPUs with AMX; 32 is exact everywhere")
+    precision: Literal["32", "bf16", "16"] = key("32", "mixed precision for processors that are faster in it; 32 is what was "
+                                                   "measured")
     device: Literal["auto", "cpu", "cuda"] = key("auto", "auto = CUDA where there is one")
-    sync_batch_norm: bool = key(False, "batch norm over all processes; pays where the batch per process is below 8")
+    sync_batch_norm: bool = key(False, "batch norm over all processes (GPUs only), where the batch per process is small")
     threads: int = key(0, "of the CPU; 0 = torch's own choice. Equal bits need equal threads")
 
 

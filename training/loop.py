@@ -58,8 +58,16 @@ def fit(job: Job, options: LoopConfig, progress: Progress, state: StateFile | No
         except SystemExit as stop:                      # what Lightning makes of Ctrl-C and of SIGTERM
             raise KeyboardInterrupt from stop
     progress.end()
-    best = run.average.net if run.best is None else run.best
-    return best.cpu()
+    return (run.kept.net or run.average.net).cpu()
+
+
+@dataclass
+class Kept:
+    """The best moving average so far, its score, and how many judgements passed without a better one."""
+
+    net: nn.Module | None = None
+    score: float = -math.inf
+    waited: int = 0
 
 
 class _From:
@@ -80,7 +88,7 @@ class _Run(LightningModule):
         self.net, self.extra = job.net, job.extra
         self.job, self.options, self.progress, self.state = job, options, progress, state
         self.average = MovingAverage(job.net, options.average)
-        self.step, self.best, self.best_score, self.waited, self.stopped = 0, None, -math.inf, 0, False
+        self.step, self.stopped, self.kept = 0, False, Kept()
         self._saved, self._here = None, Processes.here()
         self._seen: dict[str, float] = {}
         self.train()
@@ -134,11 +142,11 @@ class _Run(LightningModule):
         score = self.trainer.strategy.broadcast(score)
         if self._here.first:
             self.progress.judged(self.step, score)
-        if score > self.best_score:
-            self.best, self.best_score, self.waited = copy.deepcopy(self.average.net), score, 0
+        if score > self.kept.score:
+            self.kept = Kept(copy.deepcopy(self.average.net), score)
         else:
-            self.waited += 1
-        if self.options.patience and self.waited >= self.options.patience:
+            self.kept.waited += 1
+        if self.options.patience and self.kept.waited >= self.options.patience:
             self.stopped = self.trainer.should_stop = True
 
     def _save(self) -> None:
@@ -146,11 +154,11 @@ class _Run(LightningModule):
             def weights(net: nn.Module | None) -> dict[str, Any] | None:
                 return None if net is None else net.state_dict()
             self.state.write({
-                "step": self.step, "net": weights(self.net), "extra": weights(self.extra), "best": weights(self.best),
+                "step": self.step, "net": weights(self.net), "extra": weights(self.extra), "best": weights(self.kept.net),
                 "average": weights(self.average.net), "average_steps": self.average.steps, "recent": self.progress.recent,
                 "optimizer": self.optimizers(use_pl_optimizer=False).state_dict(),
                 "schedule": self.lr_schedulers().state_dict(), "precision": self.trainer.precision_plugin.state_dict(),
-                "best_score": self.best_score, "waited": self.waited, "stopped": self.stopped})
+                "best_score": self.kept.score, "waited": self.kept.waited, "stopped": self.stopped})
 
     def restore(self, saved: dict[str, Any] | None) -> int:
         """Take a state over; gives the steps it has behind it."""
@@ -161,11 +169,11 @@ class _Run(LightningModule):
             self.extra.load_state_dict(saved["extra"])
         self.average.net.load_state_dict(saved["average"])
         self.average.steps, self.progress.recent = saved["average_steps"], saved["recent"]
+        self.kept = Kept(None, saved["best_score"], saved["waited"])
         if saved["best"] is not None:
-            self.best = copy.deepcopy(self.average.net)
-            self.best.load_state_dict(saved["best"])
-        self.best_score, self.waited, self.stopped = saved["best_score"], saved["waited"], saved["stopped"]
-        self.step, self._saved = saved["step"], saved
+            self.kept.net = copy.deepcopy(self.average.net)
+            self.kept.net.load_state_dict(saved["best"])
+        self.step, self.stopped, self._saved = saved["step"], saved["stopped"], saved
         return self.step
 
 
