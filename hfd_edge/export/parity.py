@@ -1,14 +1,21 @@
-"""The gate: an exported graph must say what the network says."""
+"""The gate: an exported graph must say what the network says.
+
+`check_parity` holds the FP32 graph against the network on the golden tile, logit by logit; `compare` judges any graph by what it
+does to the map: labels, IoU and confidence over many tiles of real scenes, with bounds from resampling blocks of pixels.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
 
+from hfd_edge import _native
 from hfd_edge.errors import GateError
 from hfd_edge.export.onnx import INPUT_NAME
 from hfd_edge.network.hfdnet import HFDNet
@@ -80,3 +87,187 @@ def _close(logits: np.ndarray) -> np.ndarray:
         return np.zeros(logits.shape[1:], bool)
     best = np.partition(logits, -2, axis=0)
     return best[-1] - best[-2] < CLOSE_CALL
+
+
+Infer = Callable[[np.ndarray], np.ndarray]      # (1, bands, rows, cols) float32 -> logits (1, classes, rows / s, cols / s)
+BLOCK_PX = 64                                   # pixels nearer than this are taken as one observation
+_DRAWS, _BOUND = 1000, 0.95
+_ERROR_QUANTILES = (0.5, 0.95, 0.99, 0.999, 1.0)
+_JUDGED_PX = 10_000                             # truth pixels a class needs before its IoU is judged
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What a graph must stay under to pass; each is held against the upper 95 % bound, not the mean."""
+
+    flips: float = 0.01             # share of valid pixels with another label
+    iou: float = 0.005              # change of any class's IoU, up or down
+    min_pixels: int = 1_000_000     # valid pixels that must have been compared
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The tile on which a graph differed most, for a picture."""
+
+    number: int
+    flip_rate: float
+    pixels: np.ndarray              # (bands, rows, cols) float32 network input
+    reference: np.ndarray           # (rows, cols) uint8, 255 = not compared
+    candidate: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """A graph beside the network over many tiles. Bounds are upper 95 % ends over resampled blocks of BLOCK_PX pixels."""
+
+    pixels: int
+    tiles: int
+    blocks: int
+    flips: int
+    flip_rate: float
+    flip_bound: float
+    iou_reference: tuple[float, ...] | None     # per class, against labels; None without labels
+    iou_candidate: tuple[float, ...] | None
+    iou_bound: tuple[float | None, ...] | None  # of the absolute change; None for a class with too few labelled pixels
+    logit_error: dict[str, float]               # quantile -> absolute difference
+    max_logit: float
+    confidence_drift: float                     # mean change of the best class's probability, candidate minus reference
+    confidence_error: float                     # mean absolute change
+    thresholds: Thresholds
+    failures: tuple[str, ...]
+    worst: Case
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready record without the picture."""
+        record = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "worst"}
+        return {**record, "thresholds": asdict(self.thresholds), "failures": list(self.failures), "passed": self.passed,
+                "worst_tile": self.worst.number, "worst_tile_flip_rate": self.worst.flip_rate}
+
+
+def compare(reference: Infer, candidate: Infer, tiles: Iterable[np.ndarray], labels: Iterable[np.ndarray | None] | None = None,
+            thresholds: Thresholds | None = None, statuses: Iterable[np.ndarray] | None = None) -> GateResult:
+    """Judge a graph against the network it came from, pixel by pixel at full resolution.
+
+    Args:
+        reference, candidate: from one tile to its logits.
+        tiles: each (bands, rows, cols) float32 network input; rows and cols multiples of the stride.
+        labels: per tile (rows, cols) uint8 truth, 255 = not known, or None; None = no truth at all.
+        thresholds: None = the defaults.
+        statuses: per tile (rows, cols) uint8, 1 = not to be counted (nodata, or the halo); None = all counted.
+    Raises:
+        GateError: no tile, or logits of another shape or not finite.
+    """
+    thresholds, sums, worst = thresholds or Thresholds(), _Sums(), None
+    for number, (pixels, truth, status) in enumerate(zip(tiles, labels or repeat(None), statuses or repeat(None))):
+        case = sums.add(number, (reference(pixels[None])[0], candidate(pixels[None])[0]), (pixels, truth, status))
+        worst = case if worst is None or case.flip_rate > worst.flip_rate else worst
+    if worst is None:
+        raise GateError("no tile to compare on: the gate needs real scenes; give rasters with --data")
+    return sums.result(thresholds, worst)
+
+
+class _Sums:
+    """Counts per block of pixels, so that blocks can be resampled."""
+
+    def __init__(self) -> None:
+        self.tiles, self.max_logit, self.blocks, self.confusions = 0, 0.0, [], []
+        self.errors: list[np.ndarray] = []
+
+    def add(self, number: int, logits: tuple[np.ndarray, np.ndarray], tile: tuple) -> Case:
+        pixels, truth, status = tile
+        first, second = logits
+        if first.shape != second.shape or not (np.isfinite(first).all() and np.isfinite(second).all()):
+            raise GateError(f"tile {number}: logits {first.shape} of the network and {second.shape} of the graph must be finite "
+                            "and of one shape; export again, or train longer if the weights have diverged")
+        sides = pixels.shape[1:]
+        status = np.zeros(sides, np.uint8) if status is None else status
+        (one, sure), (two, other) = (full_resolution(values, sides, status) for values in logits)
+        seen = (one != NODATA_LABEL) & (two != NODATA_LABEL)
+        flipped = (one != two) & seen
+        drift = np.where(seen, other.astype(np.float32) - sure.astype(np.float32), 0) / 254
+        planes = np.stack([seen, flipped, drift, np.abs(drift)]).astype(np.float64)
+        self.blocks.append(_block_sums(planes))
+        if truth is not None:
+            self.confusions.append(_block_confusions(truth, (one, two), seen, len(first)))
+        self.tiles += 1
+        self.max_logit = max(self.max_logit, float(np.abs(first).max()))
+        self.errors.append(np.abs(first - second).ravel())
+        return Case(number, float(flipped.sum() / max(1, seen.sum())), pixels, one, two)
+
+    def result(self, limit: Thresholds, worst: Case) -> GateResult:
+        counts = np.concatenate(self.blocks)
+        counts = counts[counts[:, 0] > 0]
+        seen, flips, drift, wander = counts.sum(axis=0)
+        if not seen:
+            raise GateError("not one valid pixel to compare: check the nodata value and the unit of the scenes")
+        draws = np.random.default_rng(0).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), _DRAWS)
+        rates = (draws @ counts[:, 1]) / np.maximum(draws @ counts[:, 0], 1)
+        bound = max(float(np.quantile(rates, _BOUND)), 3 / seen)       # rule of three where no flip was seen
+        reference, candidate, iou_bound = self._iou()
+        errors = np.concatenate(self.errors)
+        quantiles = {f"{q:g}": float(v) for q, v in zip(_ERROR_QUANTILES, np.quantile(errors, _ERROR_QUANTILES))}
+        failures = _failures(int(seen), bound, iou_bound, limit)
+        return GateResult(int(seen), self.tiles, len(counts), int(flips), float(flips / seen), bound, reference, candidate, iou_bound,
+                          quantiles, self.max_logit, float(drift / seen), float(wander / seen), limit, failures, worst)
+
+    def _iou(self) -> tuple:
+        """IoU of reference and candidate per class, and the bound of the change; Nones without labels."""
+        if not self.confusions:
+            return None, None, None
+        blocks = np.concatenate(self.confusions).astype(np.float64)             # (blocks, 2, classes, 3): hit, truth, answer
+        blocks = blocks[blocks[:, 0, :, 1].sum(axis=1) > 0]
+        draws = np.random.default_rng(1).multinomial(len(blocks), np.full(len(blocks), 1 / max(1, len(blocks))), _DRAWS)
+        both = _iou_of(blocks.sum(axis=0))
+        drawn = _iou_of(np.tensordot(draws.astype(np.float64), blocks, axes=1))
+        change = np.quantile(np.abs(drawn[:, 1] - drawn[:, 0]), _BOUND, axis=0)
+        judged = blocks[:, 0, :, 1].sum(axis=0) >= _JUDGED_PX
+        return (tuple(map(float, both[0])), tuple(map(float, both[1])),
+                tuple(float(value) if enough else None for value, enough in zip(change, judged)))
+
+
+def full_resolution(logits: np.ndarray, sides: tuple[int, int], status: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and confidence (rows, cols) uint8 as the run-time makes them: logits (classes, rows / s, cols / s) float32."""
+    labels, confidence = np.empty(sides, np.uint8), np.empty(sides, np.uint8)
+    _native.finish(np.ascontiguousarray(logits), sides[0] // logits.shape[1], np.ascontiguousarray(status), (0, 0), labels,
+                   confidence, 1)
+    return labels, confidence
+
+
+def _failures(pixels: int, flips: float, iou: tuple | None, limit: Thresholds) -> tuple[str, ...]:
+    found = []
+    if pixels < limit.min_pixels:
+        found.append(f"{pixels} valid pixels compared, {limit.min_pixels} are needed: give more scenes")
+    if flips > limit.flips:
+        found.append(f"label flips up to {flips:.3%}, at most {limit.flips:.3%} are allowed")
+    for number, change in enumerate(iou or ()):
+        if change is not None and change > limit.iou:
+            found.append(f"IoU of class {number} changes by up to {100 * change:.2f} points, at most {100 * limit.iou:.2f}")
+    return tuple(found)
+
+
+def _block_sums(planes: np.ndarray) -> np.ndarray:
+    """(k, rows, cols) to sums over blocks, (blocks, k)."""
+    for axis in (1, 2):
+        planes = np.add.reduceat(planes, np.arange(0, planes.shape[axis], BLOCK_PX), axis=axis)
+    return planes.reshape(len(planes), -1).T
+
+
+def _block_confusions(truth: np.ndarray, answers: tuple[np.ndarray, np.ndarray], seen: np.ndarray, classes: int) -> np.ndarray:
+    """(blocks, 2, classes, 3): per answer and class the hits, the truth's pixels and the answer's pixels."""
+    known = seen & (truth < classes)
+    planes = []
+    for answer in answers:
+        for index in range(classes):
+            here, said = known & (truth == index), known & (answer == index)
+            planes += [here & said, here, said]
+    return _block_sums(np.stack(planes).astype(np.float64)).reshape(-1, 2, classes, 3)
+
+
+def _iou_of(counts: np.ndarray) -> np.ndarray:
+    hit, truth, answer = np.moveaxis(counts, -1, 0)
+    union = truth + answer - hit
+    return np.divide(hit, union, out=np.ones_like(hit), where=union > 0)

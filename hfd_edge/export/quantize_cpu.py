@@ -1,0 +1,147 @@
+"""The INT8 graph for ONNX Runtime on a CPU: unsigned activations, signed weights per channel, small, and made of plain ONNX.
+
+ONNX Runtime's own quantiser places the Q/DQ pairs; the passes around it make the convolutions fast (`quantize_layout`) and the
+file small. Source of the saturation rule: vpmaddubsw of AVX2 adds two products of uint8 and int8 into an int16.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+
+from hfd_edge.errors import ExportError
+from hfd_edge.export.calibration import Ranges
+from hfd_edge.export.quantize import Int8Options
+from hfd_edge.export.quantize_layout import attributes_of, prepared, set_nodes
+
+QUANTISED = ("Conv", "Relu", "Clip", "Add", "Concat", "Split", "Resize", "MaxPool", "AveragePool", "SpaceToDepth")
+
+
+def int8_cpu(graph: bytes, ranges: Ranges, options: Int8Options) -> bytes:
+    """The graph with Q/DQ around every operator of QUANTISED, but for the head and what the options keep in float.
+
+    Args:
+        graph: serialised float ONNX, opset 18.
+        ranges: from `calibrate` on this very graph.
+    Returns:
+        serialised ONNX of the same inputs and outputs; its nodes and tensors have short names of their own.
+    Raises:
+        ExportError: the ranges are those of another graph, or a node to keep is not in it.
+    """
+    ranges.check_graph(graph)
+    if options.weight_bits not in (7, 8):
+        raise ExportError(f"weight_bits={options.weight_bits}: weights have 7 bits, or 8 where the processor has VNNI")
+    plain = onnx.load_from_string(graph)
+    names = {node.name for node in plain.graph.node}
+    if strange := sorted({*options.keep_float} - names):
+        raise ExportError(f"keep_float names {strange[0]!r}, which is no node of the graph: use names such as "
+                          f"{quantisable(graph)[0]!r}")
+    model, tensors = prepared(graph, ranges) if options.fast_layout else (plain, dict(ranges.tensors))
+    float_nodes = {head_of(model), *options.keep_float}
+    excluded = [node.name for node in model.graph.node if node.name in float_nodes or node.name.rpartition("/")[0] in float_nodes]
+    quantised = _quantise(model, tensors, excluded, options.weight_bits == 7)
+    if options.fast_layout:
+        _dense_at_load(quantised)
+    _shrink(quantised)
+    onnx.checker.check_model(quantised, full_check=True)
+    return quantised.SerializeToString(deterministic=True)
+
+
+def quantisable(graph: bytes) -> list[str]:
+    """Names of the convolutions that may be kept in float one by one; the head, which always is, is not among them."""
+    model = onnx.load_from_string(graph)
+    return [node.name for node in model.graph.node if node.op_type == "Conv" and node.name != head_of(model)]
+
+
+def head_of(model: onnx.ModelProto) -> str:
+    """Name of the last convolution before the output, "" if there is none."""
+    return next((node.name for node in reversed(model.graph.node) if node.op_type == "Conv"), "")
+
+
+def _quantise(model: onnx.ModelProto, tensors: dict[str, tuple[float, float]], excluded: list[str],
+              reduce_range: bool) -> onnx.ModelProto:
+    data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in tensors.items()}
+    quantizer = QDQQuantizer(onnx.shape_inference.infer_shapes(model), True, reduce_range, QuantType.QInt8, QuantType.QUInt8,
+                             TensorsData(CalibrationMethod.MinMax, data), [], excluded, list(QUANTISED), {})
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    result = quantizer.model.model
+    del result.opset_import[:]
+    result.opset_import.extend(model.opset_import)
+    return result
+
+
+def _dense_at_load(model: onnx.ModelProto) -> None:
+    """Grouped convolutions become dense ones whose zeros are not in the file: plain operators on the weights make them.
+
+    An engine computes constants once, when it loads the graph. Weights (g * k, c, h, w) of g groups are kept as (g, c * k * h * w);
+    padding each row by g * c * k * h * w zeros and cutting the flat result leaves row i in column i of a (g, g) array of blocks.
+    """
+    constants = {t.name: t for t in model.graph.initializer}
+    makers = {node.output[0]: node for node in model.graph.node}
+    made: list[onnx.NodeProto] = []
+
+    def numbers(values: list[int]) -> str:
+        name = "numbers/" + "_".join(map(str, values))
+        if name not in constants:
+            constants[name] = numpy_helper.from_array(np.array(values, np.int64), name)
+            model.graph.initializer.append(constants[name])
+        return name
+
+    for node in model.graph.node:
+        given = attributes_of(node)
+        stored = makers.get(node.input[1]) if node.op_type == "Conv" and given.get("group", 1) > 1 else None
+        if stored is None or stored.op_type != "DequantizeLinear" or constants[stored.input[0]].dims[1] == 1:
+            continue
+        weights = numpy_helper.to_array(constants[stored.input[0]])
+        groups, (width, *kernel) = given["group"], weights.shape[1:]
+        out = weights.shape[0] // groups
+        rows = weights.reshape(groups, out, width, *kernel).swapaxes(1, 2).reshape(groups, -1)
+        constants[stored.input[0]].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(rows), stored.input[0]))
+        steps = (("Pad", [numbers([0, 0, 0, groups * rows.shape[1]])], {}), ("Reshape", [numbers([-1])], {}),
+                 ("Slice", [numbers([0]), numbers([groups * rows.size])], {}),
+                 ("Reshape", [numbers([groups, groups * width, out, *kernel])], {}), ("Transpose", [], {"perm": [0, 2, 1, 3, 4]}),
+                 ("Reshape", [numbers([groups * out, groups * width, *kernel])], {}))
+        tensor = stored.input[0]
+        for step, (op_type, inputs, attributes) in enumerate(steps):
+            made.append(helper.make_node(op_type, [tensor, *inputs], [f"{stored.input[0]}/dense{step}"], **attributes))
+            tensor = made[-1].output[0]
+        stored.input[0] = tensor
+        next(a for a in node.attribute if a.name == "group").i = 1
+    set_nodes(model, [*made, *model.graph.node])
+
+
+def _shrink(model: onnx.ModelProto) -> None:
+    """Short names, equal constants once, no zero points of biases, nothing that is not used."""
+    del model.graph.value_info[:]
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and len(node.input) == 3 and _kind(model, node.input[0]) == onnx.TensorProto.INT32:
+            del node.input[2]                                       # a bias has none but zero
+    ends = {v.name: v.name for v in (*model.graph.input, *model.graph.output)}
+    used = {name for node in model.graph.node for name in node.input} | {*ends}
+    short: dict[str, str] = {"": "", **ends}
+    kept: dict[tuple, str] = {}
+    tensors = []
+    for tensor in model.graph.initializer:
+        content = (tensor.data_type, tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes())
+        if tensor.name in used:
+            if content not in kept:
+                kept[content] = f"c{len(kept)}"
+                tensors.append(numpy_helper.from_array(numpy_helper.to_array(tensor), kept[content]))
+            short[tensor.name] = kept[content]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(tensors)
+    for number, node in enumerate(model.graph.node):
+        node.name, node.doc_string = f"n{number}", ""
+        for names in (node.output, node.input):
+            for i, name in enumerate(names):
+                names[i] = short.setdefault(name, f"t{len(short)}")
+    model.producer_name, model.producer_version, model.graph.name, model.doc_string = "hfd_edge", "", "int8", ""
+    del model.metadata_props[:]
+
+
+def _kind(model: onnx.ModelProto, name: str) -> int:
+    return next((t.data_type for t in model.graph.initializer if t.name == name), 0)
