@@ -37,7 +37,7 @@ class Segmenter:
 
     def __init__(self, path: str | Path, device: str = "auto", tile: int | tuple[int, int] | str = "auto",
                  batch: int | str = "auto", halo: int | str = "auto", memory: int | None = None,
-                 threads: int | None = None) -> None:
+                 threads: int | None = None, precision: str = "auto") -> None:
         """Open a package, check it, load its engine, and run its golden tile.
 
         Args:
@@ -49,6 +49,7 @@ class Segmenter:
             memory: budget in bytes for engine and buffers; None = a quarter of the free memory, 1 GiB at most.
             threads: for operations and engine together; None = the cores this process may use. A forked worker opens a Segmenter
                 of its own, unless there is 1 thread.
+            precision: "fp32", "int8", or "auto" for the fastest graph of the package that runs here; the report names it.
         Raises:
             PackageError: damaged, unsafe, or it does not answer its golden tile as it did when it was exported.
             DeviceError, EngineError: the device or the engine cannot run it.
@@ -62,7 +63,7 @@ class Segmenter:
         try:
             self.spec: ModelSpec = self._package.spec
             check_model(self.spec.input)
-            self._engine: Engine = open_engine(self._package, self.device, self.threads)
+            self._engine: Engine = self._open_engine(precision)
         except BaseException:
             self._package.close()
             raise
@@ -77,6 +78,9 @@ class Segmenter:
         raise EngineError("a Segmenter holds an engine and a mapped file, which cannot be copied or sent to another process: "
                           "open one there with Segmenter(path)")
 
+    def _open_engine(self, precision: str) -> Engine:
+        return open_engine(self._package, self.device, self.threads, precision)
+
     def close(self) -> None:
         """Free the engine and the file; a run that is still going fails. Closing twice does nothing."""
         self._engine.close()
@@ -86,6 +90,11 @@ class Segmenter:
     def engine(self) -> str:
         """Engine, its version and the graph that runs."""
         return f"{self._engine.name} {self._engine.version} {self._engine.graph}"
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """The graphs that the package holds."""
+        return self._package.graph_names
 
     @property
     def engine_hash(self) -> str:

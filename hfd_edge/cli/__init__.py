@@ -17,6 +17,7 @@ from hfd_edge.cli.inspect import inspect
 from hfd_edge.cli.predict import predict
 from hfd_edge.cli.report import printable
 from hfd_edge.cli.simulate import simulate
+from hfd_edge.cli.verify import verify
 from hfd_edge.errors import GateError, HfdError
 
 DONE, FAILED, USAGE, GATE_FAILED = 0, 1, 2, 3
@@ -24,7 +25,7 @@ _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 app = typer.Typer(name="hfd-edge", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
-for _verb in (predict, inspect, export, doctor, simulate, demo):
+for _verb in (predict, inspect, export, verify, doctor, simulate, demo):
     app.command()(_verb)
 
 

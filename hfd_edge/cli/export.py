@@ -7,25 +7,54 @@ from typing import Annotated
 
 import typer
 
+from hfd_edge.cli.predict import parse_bands
 from hfd_edge.cli.report import print_json
+from hfd_edge.spec import Unit
 
 
-def export(
+def export(  # an option of the command line is an argument here: more than six are meant
     checkpoint: Annotated[Path, typer.Argument(help="NAME.safetensors with NAME.json beside it, as training writes them.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The package to write.")],
+    calibration: Annotated[list[str] | None, typer.Option(
+        help="Real scenes for INT8 and the gate: a raster, a folder of them, or 'simulated'; may be repeated.")] = None,
+    precision: Annotated[str | None, typer.Option(
+        help="fp32, fp16, int8, separated by commas. Default: fp32, and with --calibration all that the targets take.")] = None,
+    target: Annotated[str, typer.Option(help="cpu, tensorrt, separated by commas.")] = "cpu",
+    calibrator: Annotated[str, typer.Option(help="percentile, minmax or entropy.")] = "percentile",
+    keep_float: Annotated[str | None, typer.Option(
+        help="Nodes that stay in float, separated by commas; more are found where the gate asks for it.")] = None,
+    unit: Annotated[Unit | None, typer.Option(
+        case_sensitive=False, help="What the scenes' pixels are, where the files' tags do not say.")] = None,
+    scale: Annotated[float | None, typer.Option(help="value = stored * SCALE + OFFSET, in UNIT.")] = None,
+    offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
+    nodata: Annotated[list[float] | None, typer.Option(help="Stored value without meaning; may be repeated.")] = None,
+    bands: Annotated[str | None, typer.Option(help="Names or numbers from 1, in the network's order: VV,VH or 4,3.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder for the gate's page, pictures and the ranges.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")] = False,
     max_halo: Annotated[int | None, typer.Option(help="Refuse a network whose exact halo is larger, in pixels.")] = None,
     filter_halo: Annotated[int, typer.Option(help="Radius of the speckle filter the network was trained with, in pixels.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
 ) -> None:
-    """Turn a trained student into one .engine file (FP32), after checking it against the network.
+    """Turn a trained student into one .engine file, after checking every graph against the network.
 
-    hfd-edge export student.safetensors -o model.engine
+    hfd-edge export student.safetensors -o model.engine --calibration scenes --unit db
     """
     from hfd_edge.export import ExportOptions, export_package
-    report = export_package(checkpoint, output, ExportOptions(overwrite, filter_halo_px=filter_halo, max_halo_px=max_halo))
+    from hfd_edge.export.build_graphs import GraphPlan
+    from hfd_edge.raster_run import RasterOptions
+
+    declared = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands))
+    plan = GraphPlan(tuple(calibration or ()), declared, split_words(precision) or None, split_words(target), calibrator,
+                     split_words(keep_float))
+    made = export_package(checkpoint, output, ExportOptions(overwrite, filter_halo_px=filter_halo, max_halo_px=max_halo, plan=plan,
+                                                            report=report))
     if as_json:
-        print_json(report.to_dict())
+        print_json(made.to_dict())
     elif not quiet:
-        typer.echo(str(report))
+        typer.echo(str(made))
+
+
+def split_words(text: str | None) -> tuple[str, ...]:
+    """"fp32, int8" as words; nothing for None."""
+    return tuple(word.strip() for word in (text or "").split(",") if word.strip())

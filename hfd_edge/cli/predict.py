@@ -36,6 +36,7 @@ def predict(  # an option of the command line is an argument here: more than six
                       typer.Option(help="Stored value without meaning, besides the file's own; may be repeated.")] = None,
     bands: Annotated[str | None, typer.Option(help="Names or numbers from 1, in the network's order: VV,VH or 4,3.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, int8, or auto: the fastest graph in the engine.")] = "auto",
     tile: Annotated[str, typer.Option(help="Side of a tile with its halo, in pixels; auto = from the memory.")] = "auto",
     halo: Annotated[str, typer.Option(help="auto, exact, bounded, or pixels.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="For everything together; default: all cores of this process.")] = None,
@@ -70,7 +71,7 @@ def predict(  # an option of the command line is an argument here: more than six
         raise typer.BadParameter("--truth with --classes: the accuracy is one of all classes; run without --classes to get it")
     _check_outputs(maps, quicklook, [*rasters, engine, *([truth] if truth else [])], overwrite)
     with Segmenter(engine, device, parse_size(tile), halo=parse_size(halo), memory=parse_memory(memory),
-                   threads=threads) as segmenter:
+                   threads=threads, precision=precision) as segmenter:
         if truth:
             _check_truth(truth, paths, segmenter.spec.classes, options)
         with progress_bar("segmenting", quiet or as_json) as progress:

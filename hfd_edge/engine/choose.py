@@ -10,19 +10,25 @@ from hfd_edge.package import Package
 from hfd_edge.package_golden import UNDECIDED
 
 GRAPHS_FOR_CPU = ("graph-int8-cpu.onnx", "graph-fp32.onnx")     # fastest first
+PRECISIONS = {"auto": GRAPHS_FOR_CPU, "int8": GRAPHS_FOR_CPU[:1], "fp32": GRAPHS_FOR_CPU[1:]}
 
 
-def open_engine(package: Package, device: str, threads: int) -> Engine:
+def open_engine(package: Package, device: str, threads: int, precision: str = "auto") -> Engine:
     """The engine for the fastest graph of the package that this device runs, after its golden tile was answered.
 
+    Args:
+        precision: "auto" for the fastest, else "fp32" or "int8" and no other.
     Raises:
-        EngineError: the package holds no graph for this device, or the engine refuses it.
+        EngineError: the package holds no graph for this device and precision, or the engine refuses it.
         PackageError: the engine's answer to the golden tile is another than at export.
     """
-    graph = next((name for name in GRAPHS_FOR_CPU if name in package.graph_names), None)
+    if precision not in PRECISIONS:
+        raise EngineError(f"precision={precision!r}: it must be one of {', '.join(PRECISIONS)}")
+    wanted = PRECISIONS[precision]
+    graph = next((name for name in wanted if name in package.graph_names), None)
     if graph is None:
         raise EngineError(f"{package.path} holds {', '.join(package.graph_names) or 'no graph'}: device {device!r} runs "
-                          f"{' or '.join(GRAPHS_FOR_CPU)}; "
+                          f"{' or '.join(wanted)}{'' if precision == 'auto' else f' for precision {precision}'}; "
                           "export it again for this target")
     from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
 

@@ -1,25 +1,36 @@
-"""Assembly: checkpoint -> graph -> reach -> parity gate -> package. A step that fails leaves no package behind."""
+"""Assembly: checkpoint -> graph -> reach -> quantised graphs -> parity gate -> package.
+
+A step that fails leaves no package behind; a gate that fails leaves its evidence in a quarantine folder beside.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from dataclasses import asdict, dataclass
+import secrets
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hfd_edge.errors import ExportError, ReachError, SpecError
+from hfd_edge.errors import ExportError, GateError, ReachError, SpecError
 from hfd_edge.export.activation import activation_bytes_per_px
-from hfd_edge.export.golden import golden_tile
+from hfd_edge.export.build_graphs import GraphPlan, GraphSet, make_graphs
+from hfd_edge.export.calibration_data import DataScene, halves, open_scenes
+from hfd_edge.export.golden import golden_labels, golden_tile
 from hfd_edge.export.measured import Probe, measured_reach
 from hfd_edge.export.onnx import INPUT_NAME, to_onnx
 from hfd_edge.export.parity import Parity, check_parity, open_session
 from hfd_edge.export.reach import bound_reach
+from hfd_edge.export.verify import GateReport, network_runner, tiled_scene, unverified
+from hfd_edge.export.verify_page import write_page
 from hfd_edge.network.checkpoint import checkpoint_paths, load_checkpoint
 from hfd_edge.network.hfdnet import HFDNet
+from hfd_edge.package import Golden, write_package
 from hfd_edge.spec import ModelSpec
 from hfd_edge.tiles import round_up
 
@@ -37,6 +48,8 @@ class ExportOptions:
     filter_halo_px: int = 0                     # halo of the speckle filter named in the checkpoint, added to the reach
     max_halo_px: int | None = None              # refuse a network whose exact halo is larger; None = any finite halo
     measure: bool = True                        # run the measurement that must stay within the bound
+    plan: GraphPlan = field(default_factory=GraphPlan)      # which graphs, and the scenes to calibrate and judge on
+    report: Path | None = None                  # folder for the gate's page, pictures and ranges; None = only on failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +64,14 @@ class ExportReport:
     measured_reach_px: int | None               # None = not measured
     parity: Parity
     notes: tuple[str, ...]                      # what differs from what the checkpoint asked for
+    gate: GateReport | None = None              # None = no scenes were given
+    graph_sizes: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready record."""
-        return {**asdict(self), "path": str(self.path), "spec": self.spec.to_dict(), "notes": list(self.notes)}
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**own, "path": str(self.path), "spec": self.spec.to_dict(), "notes": list(self.notes),
+                "parity": self.parity.to_dict(), "gate": None if self.gate is None else self.gate.to_dict()}
 
     def __str__(self) -> str:
         spec, measured = self.spec, "" if self.measured_reach_px is None else f", measured {self.measured_reach_px}"
@@ -63,12 +80,15 @@ class ExportReport:
                  f"logits at {spec.logit_stride_px}, tile {spec.tile_px} px, {spec.activation_bytes_per_px} B/px of activations",
                  f"parity FP32: {self.parity.flips} of {self.parity.cells} labels flip, largest difference "
                  f"{self.parity.max_error:.1e} of {self.parity.max_logit:.1f}, {self.parity.close_calls} close calls")
-        return "\n".join((*lines, *self.notes))
+        sizes = [f"{name}: {size / 1e6:.2f} MB, {size / self.graph_bytes:.2f} of FP32" for name, size in self.graph_sizes.items()]
+        if spec.halo_bounded_px is not None:
+            sizes.append(f"bounded halo {spec.halo_bounded_px} px on the given scenes")
+        return "\n".join((*lines, *sizes, *([] if self.gate is None else [str(self.gate)]), *self.notes))
 
 
 def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
                    options: ExportOptions | None = None) -> ExportReport:
-    """Turn a checkpoint into a package with an FP32 graph.
+    """Turn a checkpoint into a package: FP32, and with scenes to calibrate on the other graphs of the plan.
 
     Args:
         checkpoint: NAME.safetensors, NAME.json or NAME.
@@ -77,11 +97,11 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
     Raises:
         CheckpointError: the checkpoint is missing, damaged or incomplete.
         ReachError: the reach of the network is unbounded, or its exact halo above max_halo_px.
-        ExportError: `output` exists and overwrite is off, or the checkpoint's spec or the golden pixels are refused.
-        GateError: the graph does not say what the network says.
+        ExportError: `output` exists and overwrite is off, or the checkpoint's spec, the golden pixels or the scenes are refused.
+        GateError: a graph does not say what the network says; the evidence of a gate on scenes is in OUTPUT.quarantine.
+        RasterError, RadiometryError: a scene cannot be read, or its unit is not known.
         PackageError: `output` cannot be written.
     """
-    from hfd_edge.package import Golden, write_package
     options, output = options or ExportOptions(), Path(output)
     if output.exists() and not options.overwrite:
         raise ExportError(f"{output} exists: an export replaces nothing by itself; use overwrite, or another name")
@@ -89,14 +109,78 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
     part = _checked(part, net)
     graph = to_onnx(net)
     spec, notes = _make_spec(net, part, graph, options)
-    measured = _measure(graph, spec) if options.measure else None
-    pixels = golden_tile(options.golden_pixels, spec.input, spec.stride_px)
-    parity, labels = check_parity(net, graph, pixels)
-    provenance = {"checkpoint": _hashes(checkpoint), "network": net.config.to_dict(), "training": training, "tools": _versions(),
-                  "parity": {GRAPH: parity.to_dict()}, "measured_reach_px": measured}
-    write_package(output, spec, {GRAPH: graph}, Golden(pixels, {GRAPH: labels}), provenance, overwrite=options.overwrite)
+    with ExitStack() as stack:
+        scenes = open_scenes(options.plan.data, spec, stack, options.plan.declared) if options.plan.data else []
+        measured = _measure(graph, spec) if options.measure else None
+        pixels = golden_tile(options.golden_pixels, spec.input, spec.stride_px)
+        parity, labels = check_parity(net, graph, pixels)
+        made = GraphSet({GRAPH: graph}, {}, None, (), ())
+        if scenes:
+            made = make_graphs(graph, spec, network_runner(net), scenes, options.plan)
+            spec = replace(spec, halo_bounded_px=made.halo_bounded_px)
+        golden = Golden(pixels, {GRAPH: labels, **{name: golden_labels(data, pixels) for name, data in made.graphs.items()
+                                                   if name != GRAPH}})
+        record = {"checkpoint": _hashes(checkpoint), "network": net.config.to_dict(), "training": training, "tools": _versions(),
+                  "parity": {GRAPH: parity.to_dict()}, "measured_reach_px": measured, **made.provenance()}
+        gate = _Assembly(output, spec, made, golden, record, options).finish(net, scenes)
     return ExportReport(output, spec, sum(p.numel() for p in net.parameters()), len(graph), output.stat().st_size, measured,
-                        parity, tuple(notes))
+                        parity, tuple(notes), gate, {name: len(data) for name, data in made.graphs.items() if name != GRAPH})
+
+
+@dataclass(frozen=True, slots=True)
+class _Assembly:
+    """Everything a package is written from; it takes its name only after the gate."""
+
+    output: Path
+    spec: ModelSpec
+    made: GraphSet
+    golden: Golden
+    provenance: dict[str, Any]
+    options: ExportOptions
+
+    def finish(self, net: HFDNet, scenes: list[DataScene]) -> GateReport | None:
+        """Judge, write, judge a tiled scene through the written package, give it its name."""
+        if not scenes:
+            write_package(self.output, self.spec, self.made.graphs, self.golden, self.provenance, overwrite=self.options.overwrite)
+            return None
+        judged = halves(scenes)[1]
+        gate = GateReport(self.made.results, (), unverified(tuple(self.made.graphs)), tuple(scene.name for scene in judged),
+                          self._notes())
+        self._stop_if_failed(gate)
+        hidden = self.output.with_name(f".{self.output.name}.{secrets.token_hex(6)}.gate")
+        try:
+            self._write(hidden, gate)
+            gate = replace(gate, scenes=tiled_scene(hidden, net, judged[0]))
+            self._stop_if_failed(gate)
+            self._write(self.output, gate)
+        finally:
+            hidden.unlink(missing_ok=True)
+        if self.options.report is not None:
+            self._evidence(self.options.report, gate)
+        return gate
+
+    def _write(self, path: Path, gate: GateReport) -> None:
+        write_package(path, self.spec, self.made.graphs, self.golden, {**self.provenance, "gate": gate.to_dict()},
+                      overwrite=self.options.overwrite)
+
+    def _stop_if_failed(self, gate: GateReport) -> None:
+        if gate.passed:
+            return
+        folder = self.output.with_name(f"{self.output.name}.quarantine")
+        self._evidence(folder, gate)
+        for name, data in self.made.graphs.items():
+            (folder / name).write_bytes(data)
+        raise GateError(f"the gate failed and no package was written: {'; '.join(gate.failures)}; pictures, figures and graphs are in "
+                        f"{folder}; calibrate on more or other scenes (--calibration, --calibrator), or leave out int8")
+
+    def _evidence(self, folder: Path, gate: GateReport) -> None:
+        write_page(folder, gate, self.spec)
+        if self.made.ranges is not None:
+            (folder / "ranges.json").write_text(json.dumps(self.made.ranges.to_dict(), indent=1) + "\n", encoding="utf-8")
+
+    def _notes(self) -> tuple[str, ...]:
+        kept = self.made.keep_float
+        return (f"kept in float: {', '.join(kept)}",) if kept else ()
 
 
 def _checked(part: dict[str, Any], net: HFDNet) -> dict[str, Any]:

@@ -7,11 +7,13 @@ import math
 import numpy as np
 
 from hfd_edge.errors import ExportError
-from hfd_edge.spec import ModelInput
+from hfd_edge.export.parity import open_session
+from hfd_edge.spec import NODATA_LABEL, ModelInput
 from hfd_edge.tiles import round_up
 
 GOLDEN_PX = 128
 _SEED = 20_240
+_CLOSE_SHARE = 0.05         # of the largest logit: quantised graphs round where the two best are nearer, each processor its own way
 
 
 def golden_tile(given: np.ndarray | None, model: ModelInput, stride_px: int) -> np.ndarray:
@@ -37,6 +39,24 @@ def golden_tile(given: np.ndarray | None, model: ModelInput, stride_px: int) -> 
     if not np.isfinite(given).all():
         raise ExportError("golden tile holds values that are not finite: it is network input, where nodata is 0; replace them")
     return np.ascontiguousarray(given)
+
+
+def golden_labels(graph: bytes, pixels: np.ndarray) -> np.ndarray:
+    """What a graph of lower precision answers its golden tile with: (t / ls, t / ls) uint8, 255 = too close to call.
+
+    Raises:
+        ExportError: no position of the tile is decided.
+    """
+    session = open_session(graph)
+    logits = session.run(None, {session.get_inputs()[0].name: pixels[None]})[0][0]
+    labels = logits.argmax(axis=0).astype(np.uint8)
+    if len(logits) > 1:
+        best = np.partition(logits, -2, axis=0)
+        labels[best[-1] - best[-2] < _CLOSE_SHARE * np.abs(logits).max()] = NODATA_LABEL
+    if (labels == NODATA_LABEL).all():
+        raise ExportError("the golden tile decides nothing in a quantised graph: give golden_pixels of a real scene on which the "
+                          "network is sure")
+    return labels
 
 
 def _noise(model: ModelInput, side: int) -> np.ndarray:

@@ -1,0 +1,82 @@
+"""The bounded halo: the smallest one whose label flips against the exact halo stay under a promise, by an upper bound.
+
+Measured on the FP32 graph alone: a halo is a property of the network, not of the precision that happens to run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hfd_edge.export.calibration_data import Tile
+from hfd_edge.export.parity import BLOCK_PX, Infer, full_resolution
+from hfd_edge.spec import NODATA_LABEL, ModelSpec
+
+MOST_FLIPS = 1e-4               # DESIGN: label flips of the bounded halo on calibration scenes
+_DRAWS, _BOUND = 1000, 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class HaloFlips:
+    """What a halo costs in labels."""
+
+    halo_px: int
+    flips: int
+    pixels: int
+    bound: float                # upper 95 % end of the flip rate over resampled blocks
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready record."""
+        return asdict(self)
+
+
+def flip_curve(run: Infer, tiles: Iterable[Tile], spec: ModelSpec) -> list[HaloFlips]:
+    """Flips against the exact halo, from the largest halo below it downwards, until one breaks the promise.
+
+    Args:
+        run: the FP32 graph.
+        tiles: with the exact halo around their cores; enough for the promise (a million pixels).
+    """
+    tiles = list(tiles)
+    exact = [_core_labels(run, tile, spec, spec.halo_px) for tile in tiles]
+    curve: list[HaloFlips] = []
+    for halo in range(spec.halo_px - spec.stride_px, -1, -spec.stride_px):
+        counts = np.concatenate([_blocks(expected, _core_labels(run, tile, spec, halo)) for tile, expected in zip(tiles, exact)])
+        counts = counts[counts[:, 0] > 0]
+        curve.append(HaloFlips(halo, int(counts[:, 1].sum()), int(counts[:, 0].sum()), _upper(counts)))
+        if curve[-1].bound > MOST_FLIPS:
+            break
+    return curve
+
+
+def bounded_halo_px(curve: list[HaloFlips]) -> int | None:
+    """The smallest halo of the curve that keeps the promise, as all above it do; None if none below the exact one does."""
+    kept = [point.halo_px for point in curve if point.bound <= MOST_FLIPS]
+    return min(kept, default=None)
+
+
+def _core_labels(run: Infer, tile: Tile, spec: ModelSpec, halo: int) -> np.ndarray:
+    """Labels of the core when the tile is read with `halo` pixels around it; what a smaller gather would read is a part of it."""
+    cut = spec.halo_px - halo
+    rows, cols = (slice(cut, n - cut) for n in tile.pixels.shape[1:])
+    pixels, status = np.ascontiguousarray(tile.pixels[:, rows, cols]), np.ascontiguousarray(tile.status[rows, cols])
+    labels, _ = full_resolution(run(pixels[None])[0], pixels.shape[1:], status)
+    return labels[halo:labels.shape[0] - halo, halo:labels.shape[1] - halo]
+
+
+def _blocks(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """(blocks, 2) pixels and flips."""
+    seen = expected != NODATA_LABEL
+    planes = np.stack([seen, seen & (expected != found)]).astype(np.float64)
+    for axis in (1, 2):
+        planes = np.add.reduceat(planes, np.arange(0, planes.shape[axis], BLOCK_PX), axis=axis)
+    return planes.reshape(2, -1).T
+
+
+def _upper(counts: np.ndarray) -> float:
+    draws = np.random.default_rng(0).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), _DRAWS)
+    rates = (draws @ counts[:, 1]) / np.maximum(draws @ counts[:, 0], 1)
+    return max(float(np.quantile(rates, _BOUND)), 3 / float(counts[:, 0].sum()))

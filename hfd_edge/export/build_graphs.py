@@ -1,0 +1,105 @@
+"""From a float graph and real scenes to every graph of a package, each with its judgement."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from hfd_edge.errors import ExportError
+from hfd_edge.export.bounded_halo import HaloFlips, bounded_halo_px, flip_curve
+from hfd_edge.export.calibration import METHODS, Ranges, calibrate
+from hfd_edge.export.calibration_data import DataScene, halves, tiles_of
+from hfd_edge.export.parity import GateResult, Infer, Thresholds
+from hfd_edge.export.quantize import Int8Options, to_fp16_trt, to_int8_trt
+from hfd_edge.export.quantize_sensitivity import int8_that_passes
+from hfd_edge.export.verify import FP16_TRT, FP32, GATE_TILE_PX, INT8_CPU, INT8_TRT, MOST_TILES, gate_graphs, remembering, runner
+from hfd_edge.raster_run import RasterOptions
+from hfd_edge.spec import ModelSpec
+
+PRECISIONS, TARGETS = ("fp32", "fp16", "int8"), ("cpu", "tensorrt")
+CALIBRATION_TILES = 48
+_SENSITIVITY_TILES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class GraphPlan:
+    """Which graphs a package gets, and from what data."""
+
+    data: tuple[str | Path, ...] = ()           # rasters, folders or "simulated"; none = FP32 alone, without a gate on scenes
+    declared: RasterOptions = field(default_factory=RasterOptions)      # what is said of all rasters alike
+    precisions: tuple[str, ...] | None = None   # None = fp32, and with data all that the targets take
+    targets: tuple[str, ...] = ("cpu",)
+    method: str = "percentile"
+    keep_float: tuple[str, ...] = ()            # nodes of the float graph; more are added where the gate asks for it
+    thresholds: Thresholds = Thresholds()
+
+    def __post_init__(self) -> None:
+        for name, given, known in (("precision", self.precisions or (), PRECISIONS), ("target", self.targets, TARGETS),
+                                   ("calibration method", (self.method,), METHODS)):
+            if strange := [word for word in given if word not in known]:
+                raise ExportError(f"{name} {strange[0]!r} is not known: use {', '.join(known)}")
+        if "int8" in (self.precisions or ()) and not self.data:
+            raise ExportError("INT8 without calibration data: ranges come from real scenes, never from random numbers; give "
+                              "--calibration with rasters, a folder of them, or 'simulated' for a network of simulated scenes")
+        if "fp16" in (self.precisions or ()) and "tensorrt" not in self.targets:
+            raise ExportError("precision fp16 without target tensorrt: processors run it slower than fp32; add --target "
+                              "cpu,tensorrt")
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Members to make besides the FP32 graph, which always is there."""
+        wanted = self.precisions or (PRECISIONS if self.data else ("fp32",))
+        known = ((INT8_CPU, "int8", "cpu"), (FP16_TRT, "fp16", "tensorrt"), (INT8_TRT, "int8", "tensorrt"))
+        return tuple(name for name, precision, target in known if precision in wanted and target in self.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSet:
+    """The graphs, what they were made from, and how they did."""
+
+    graphs: dict[str, bytes]
+    results: dict[str, GateResult]
+    ranges: Ranges | None
+    keep_float: tuple[str, ...]
+    halo_curve: tuple[HaloFlips, ...]
+
+    @property
+    def halo_bounded_px(self) -> int | None:
+        return bounded_halo_px(list(self.halo_curve))
+
+    def provenance(self) -> dict:
+        """What the manifest keeps of the calibration."""
+        return {"calibration": None if self.ranges is None else self.ranges.to_dict(), "keep_float": list(self.keep_float),
+                "halo_curve": [asdict(point) for point in self.halo_curve]}
+
+
+def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[DataScene], plan: GraphPlan) -> GraphSet:
+    """Calibrate on one part of the scenes, judge every graph on the other.
+
+    Args:
+        graph: serialised float ONNX, FP32.
+        spec: of its network.
+        reference: the network itself, in PyTorch.
+    Raises:
+        ExportError, GateError: the data cannot serve, or a graph answers with numbers that are not finite. A graph that merely
+            fails its gate is in the results.
+    """
+    first, second = halves(scenes)
+    tiles = list(tiles_of(second, spec, GATE_TILE_PX, MOST_TILES))
+    graphs, ranges, kept = {FP32: graph}, None, plan.keep_float
+    known = remembering(reference, tiles)
+    results = gate_graphs(known, graphs, tiles, plan.thresholds)
+    if any(name in plan.graphs for name in (INT8_CPU, INT8_TRT, FP16_TRT)):
+        seen = [tile.pixels for tile in tiles_of(first, spec, spec.tile_px, CALIBRATION_TILES)]
+        ranges = calibrate(graph, seen, plan.method)
+    if INT8_CPU in plan.graphs:
+        graphs[INT8_CPU], results[INT8_CPU], kept = int8_that_passes(
+            graph, ranges, lambda made: gate_graphs(known, {INT8_CPU: made}, tiles, plan.thresholds)[INT8_CPU],
+            seen[:_SENSITIVITY_TILES], Int8Options(keep_float=plan.keep_float))
+    for name, make in ((FP16_TRT, to_fp16_trt), (INT8_TRT, to_int8_trt)):
+        if name in plan.graphs:
+            graphs[name] = make(graph, ranges)
+            results |= gate_graphs(known, {name: graphs[name]}, tiles, plan.thresholds)
+    curve = flip_curve(runner(graph), tiles, spec)
+    return GraphSet(graphs, results, ranges, kept, tuple(curve))
+

@@ -1,0 +1,218 @@
+"""Real scenes as tiles of network input, through the same declaration, gather and grid as inference: for calibration and gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hfd_edge.errors import ExportError, HfdError
+from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
+from hfd_edge.radiometry import SourceRadiometry, check_declared, check_model, check_values, make_gather
+from hfd_edge.raster import RasterSource
+from hfd_edge.raster_run import RasterOptions, declared_radiometry
+from hfd_edge.simulate import BANDS, CLASS_NAMES, SceneConfig
+from hfd_edge.simulate import Scene as SimulatedScene
+from hfd_edge.source import ArraySource, Source, sample
+from hfd_edge.spec import NODATA_LABEL, ModelSpec, Unit
+from hfd_edge.stitch import STATUS_NODATA
+from hfd_edge.tiles import round_up
+
+SIMULATED = "simulated"                 # instead of a path: scenes of hfd_edge.simulate, for networks of its bands
+SUFFIXES = (".tif", ".tiff", ".png", ".jp2", ".img")
+_NOT_SCENES = ("truth", "labels", "eo", "mask")
+_SIMULATED_SCENES, _SIMULATED_PX, _SIMULATED_SEED = 4, 1024, 1 << 45     # of seeds that neither training nor its judgement uses
+_THREADS = 2
+
+Truth = Callable[[int, int], np.ndarray]        # (first row, rows) -> (rows, cols) uint8, 255 = not known
+
+
+@dataclass(frozen=True, slots=True)
+class DataScene:
+    """One scene to calibrate or judge on."""
+
+    name: str
+    source: Source
+    radiometry: SourceRadiometry
+    truth: Truth | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One input of the network, as inference would make it."""
+
+    scene: str
+    pixels: np.ndarray              # (bands, rows, cols) float32
+    status: np.ndarray              # (rows, cols) uint8, 1 = nodata or halo: not to be counted
+    labels: np.ndarray | None       # (rows, cols) uint8, 255 = not known
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Some rows of a scene, as a scene of their own."""
+
+    whole: Source
+    first: int
+    rows: int
+
+    @property
+    def cols(self) -> int:
+        return self.whole.cols
+
+    @property
+    def count(self) -> int:
+        return self.whole.count
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.whole.dtype
+
+    def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray | None]:
+        return self.whole.read(self.first + row, rows)
+
+
+def open_scenes(where: Sequence[str | Path], spec: ModelSpec, stack: ExitStack, options: RasterOptions | None = None) -> list[DataScene]:
+    """Rasters, folders of rasters, or "simulated".
+
+    The truth of NAME.tif is NAME_labels.tif beside it, that of scene.tif also truth.tif: one band of uint8 class numbers.
+
+    Args:
+        where: paths; in a folder every raster counts that is not itself a truth, labels, mask or optical image.
+        stack: closes the files.
+        options: what is declared of all rasters alike; None = as their tags say.
+    Raises:
+        ExportError: nothing is there, or the network's bands or unit are not those of the data.
+        RasterError, RadiometryError: a raster cannot be read, or its unit is not known or contradicted.
+    """
+    check_model(spec.input)
+    if [str(place) for place in where] == [SIMULATED]:
+        return _simulated(spec)
+    files = [file for place in where for file in _files(Path(place))]
+    if not files:
+        raise ExportError("no calibration data was given: INT8 ranges and the gate need real scenes, never random numbers; give "
+                          f"rasters, a folder of them, or {SIMULATED!r} for a network trained on simulated scenes")
+    return [_opened(file, spec, stack, options or RasterOptions()) for file in files]
+
+
+def halves(scenes: list[DataScene]) -> tuple[list[DataScene], list[DataScene]]:
+    """Scenes to calibrate on and others to judge on; a single scene is cut into its upper and lower rows."""
+    if len(scenes) > 1:
+        return scenes[::2], scenes[1::2]
+    (scene,), middle = scenes, scenes[0].source.rows // 2
+    if middle == 0:
+        return scenes, scenes
+    return [_rows_of(scene, 0, middle)], [_rows_of(scene, middle, scene.source.rows - middle)]
+
+
+def tiles_of(scenes: list[DataScene], spec: ModelSpec, side_px: int, most: int | None = None) -> Iterator[Tile]:
+    """Tiles with the exact halo around cores that share no pixel; reflected at the scenes' borders as in inference.
+
+    Args:
+        side_px: of the input; raised to hold a core as large as the halo.
+        most: at most this many tiles, spread evenly; None = all.
+    """
+    side = round_up(max(side_px, 3 * spec.halo_px, 2 * spec.halo_px + spec.stride_px), spec.stride_px)
+    plans = [_plan(scene, spec, side) for scene in scenes]
+    total = sum(plan.grid.tile_count for plan in plans)
+    chosen = set(range(total)) if most is None else {int(i) for i in np.linspace(0, total - 1, min(most, total))}
+    number = 0
+    for scene, plan in zip(scenes, plans):
+        gather = make_gather(scene.radiometry, spec.input)
+        for strip in plan.grid.strips():
+            wanted = [tile for i, tile in enumerate(strip.tiles, number) if i in chosen]
+            number += len(strip.tiles)
+            values, valid = scene.source.read(strip.read_row, strip.read_rows) if wanted else (None, None)
+            truth = scene.truth(strip.row, strip.rows) if wanted and scene.truth else None
+            for tile in wanted:
+                pixels = np.empty((scene.source.count, tile.in_rows, tile.in_cols), np.float32)
+                status = np.empty(pixels.shape[1:], np.uint8)
+                gather.run(values, (strip.read_row, 0), (scene.source.rows, scene.source.cols), (tile.in_row, tile.in_col), pixels,
+                           status, valid, _THREADS)
+                (row, col), labels = tile.crop, None
+                core = (slice(row, row + tile.rows), slice(col, col + tile.cols))
+                counted = np.full_like(status, STATUS_NODATA)
+                counted[core] = status[core]
+                if truth is not None:
+                    labels = np.full_like(status, NODATA_LABEL)
+                    labels[core] = truth[:, tile.col:tile.col + tile.cols]
+                yield Tile(scene.name, pixels, counted, labels)
+
+
+def _plan(scene: DataScene, spec: ModelSpec, side: int):
+    source = scene.source
+    try:
+        check_values(*sample(source), check_declared(scene.radiometry, source.dtype))
+    except HfdError as error:
+        raise type(error)(f"{scene.name}: {error}") from error
+    shape = SceneShape(source.rows, source.cols, source.count * source.dtype.itemsize, windows_held=1)
+    return plan_tiles(spec, shape, PlanRequest(tile=side, halo="exact"))
+
+
+def _files(place: Path) -> list[Path]:
+    if not place.is_dir():
+        if not place.exists():
+            raise ExportError(f"{place}: no such raster or folder; give real scenes with --calibration or --data")
+        return [place]
+    found = sorted(file for file in place.iterdir() if file.suffix.lower() in SUFFIXES
+                   and file.stem.lower().rpartition("_")[2] not in _NOT_SCENES)
+    if not found:
+        raise ExportError(f"{place} holds no raster ({', '.join(SUFFIXES)}) but labels: give a folder of scenes")
+    return found
+
+
+def _opened(file: Path, spec: ModelSpec, stack: ExitStack, options: RasterOptions) -> DataScene:
+    source = stack.enter_context(RasterSource(file, options.bands, spec.bands, options.limits))
+    if source.count != len(spec.bands):
+        raise ExportError(f"{file} has {source.count} bands and the network takes {len(spec.bands)} ({', '.join(spec.bands)}, in "
+                          "this order): calibrate on scenes as the network will see them; choose bands with --bands")
+    try:
+        radiometry = check_declared(declared_radiometry(source, options), source.dtype)
+        make_gather(radiometry, spec.input)
+    except HfdError as error:
+        raise type(error)(f"{file}: {error}") from error
+    return DataScene(file.name, source, radiometry, _truth_of(file, source, spec, stack))
+
+
+def _truth_of(file: Path, scene: RasterSource, spec: ModelSpec, stack: ExitStack) -> Truth | None:
+    names = [file.with_name(f"{file.stem}_labels{file.suffix}")] + [file.with_name("truth.tif")] * (file.stem == "scene")
+    path = next((name for name in names if name.is_file()), None)
+    if path is None:
+        return None
+    known = stack.enter_context(RasterSource(path))
+    if (known.rows, known.cols, known.count, known.dtype) != (scene.rows, scene.cols, 1, np.uint8):
+        raise ExportError(f"{path} has {known.count} bands of {known.dtype}, {known.rows} x {known.cols}: the truth of {file.name} "
+                          f"is one band of uint8 class numbers, {scene.rows} x {scene.cols}")
+
+    def read(row: int, rows: int) -> np.ndarray:
+        values, valid = known.read(row, rows)
+        labels = values[0] if valid is None else np.where(valid, values[0], NODATA_LABEL)
+        strange = labels[(labels >= len(spec.classes)) & (labels != NODATA_LABEL)]
+        if strange.size:
+            raise ExportError(f"{path} holds label {strange.min()}: the network has classes 0 to {len(spec.classes) - 1}, and "
+                              f"{NODATA_LABEL} is not known; translate the labels")
+        return labels
+    return read
+
+
+def _simulated(spec: ModelSpec) -> list[DataScene]:
+    if spec.bands != BANDS or spec.unit is Unit.DN:
+        raise ExportError(f"simulated scenes have the bands {', '.join(BANDS)}, the network takes {', '.join(spec.bands)} in "
+                          f"{spec.unit}: calibrate on scenes as the network will see them")
+    return [_simulated_scene(_SIMULATED_SEED + number, spec) for number in range(_SIMULATED_SCENES)]
+
+
+def _simulated_scene(seed: int, spec: ModelSpec) -> DataScene:
+    window = SimulatedScene(SceneConfig(_SIMULATED_PX, _SIMULATED_PX, seed=seed, border_px=48)).window(
+        0, 0, _SIMULATED_PX, _SIMULATED_PX, eo=False)
+    truth = (lambda row, rows: window.labels[row:row + rows]) if spec.classes == CLASS_NAMES else None
+    return DataScene(f"simulated {seed - _SIMULATED_SEED}", ArraySource(window.sar, len(BANDS), window.valid),
+                     SourceRadiometry(Unit.INTENSITY), truth)
+
+
+def _rows_of(scene: DataScene, first: int, rows: int) -> DataScene:
+    truth = scene.truth
+    part = None if truth is None else (lambda row, count: truth(first + row, count))
+    return DataScene(f"{scene.name} rows {first} to {first + rows - 1}", _Rows(scene.source, first, rows), scene.radiometry, part)
