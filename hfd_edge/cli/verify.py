@@ -24,6 +24,8 @@ def verify(  # an option of the command line is an argument here: more than six 
     bands: Annotated[str | None, typer.Option(help="Names or numbers from 1, in the network's order: VV,VH or 4,3.")] = None,
     max_flips: Annotated[float, typer.Option(help="Share of labels that may differ, by its upper 95 % bound.")] = 0.01,
     max_iou: Annotated[float, typer.Option(help="Change of a class's IoU that is allowed, by its upper 95 % bound.")] = 0.005,
+    max_logits: Annotated[float, typer.Option(
+        help="99 % quantile of the logits' error that is allowed, over the largest logit.")] = 0.1,
     min_pixels: Annotated[int, typer.Option(help="Valid pixels that must be compared.")] = 1_000_000,
     report: Annotated[Path | None, typer.Option(help="Folder for gate.html, gate.json and the worst tiles.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
@@ -40,7 +42,7 @@ def verify(  # an option of the command line is an argument here: more than six 
     from hfd_edge.raster_run import RasterOptions
 
     declared = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands))
-    gate, spec = verify_package(engine, against, data, declared, Thresholds(max_flips, max_iou, min_pixels))
+    gate, spec = verify_package(engine, against, data, declared, Thresholds(max_flips, max_iou, max_logits, min_pixels))
     if report is not None:
         write_page(report, gate, spec)
     if as_json:

@@ -151,6 +151,8 @@ def _cut(counts: np.ndarray, ends: tuple[float, float], method: str) -> tuple[fl
         first = int(np.searchsorted(share, (1 - SHARE_KEPT) / 2, side="right"))
         last = int(np.searchsorted(share, (1 + SHARE_KEPT) / 2))
         return float(edges[first]), float(edges[min(last, _BINS - 1) + 1])
+    counts, zero = counts.copy(), int(np.clip(np.searchsorted(edges, 0.0, side="right") - 1, 0, _BINS - 1))
+    counts[zero] = counts[np.clip((zero - 1, zero + 1), 0, _BINS - 1)].max()        # what Relu set to zero is no distribution
     kept = min(_CUTS, key=lambda cut: (_divergence(counts, edges, cut), -cut))
     return low * float(kept), high * float(kept)
 

@@ -201,14 +201,15 @@ def _simulated(spec: ModelSpec) -> list[DataScene]:
     if spec.bands != BANDS or spec.unit is Unit.DN:
         raise ExportError(f"simulated scenes have the bands {', '.join(BANDS)}, the network takes {', '.join(spec.bands)} in "
                           f"{spec.unit}: calibrate on scenes as the network will see them")
-    return [_simulated_scene(_SIMULATED_SEED + number, spec) for number in range(_SIMULATED_SCENES)]
+    return [simulated_scene(number, spec, _SIMULATED_PX) for number in range(_SIMULATED_SCENES)]
 
 
-def _simulated_scene(seed: int, spec: ModelSpec) -> DataScene:
-    window = SimulatedScene(SceneConfig(_SIMULATED_PX, _SIMULATED_PX, seed=seed, border_px=48)).window(
-        0, 0, _SIMULATED_PX, _SIMULATED_PX, eo=False)
+def simulated_scene(number: int, spec: ModelSpec, side_px: int) -> DataScene:
+    """A simulated scene with nodata wedges; with its truth where the network has the simulator's classes."""
+    config = SceneConfig(side_px, side_px, seed=_SIMULATED_SEED + number, border_px=side_px // 20)
+    window = SimulatedScene(config).window(0, 0, side_px, side_px, eo=False)
     truth = (lambda row, rows: window.labels[row:row + rows]) if spec.classes == CLASS_NAMES else None
-    return DataScene(f"simulated {seed - _SIMULATED_SEED}", ArraySource(window.sar, len(BANDS), window.valid),
+    return DataScene(f"simulated {number}", ArraySource(window.sar, len(BANDS), window.valid),
                      SourceRadiometry(Unit.INTENSITY), truth)
 
 

@@ -98,10 +98,11 @@ _JUDGED_PX = 10_000                             # truth pixels a class needs bef
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What a graph must stay under to pass; each is held against the upper 95 % bound, not the mean."""
+    """What a graph must stay under to pass; flips and IoU by their upper 95 % bounds, not their means."""
 
     flips: float = 0.01             # share of valid pixels with another label
     iou: float = 0.005              # change of any class's IoU, up or down
+    logits: float = 0.1             # 99 % quantile of the logits' error over the largest logit: shows ranges that are cut
     min_pixels: int = 1_000_000     # valid pixels that must have been compared
 
 
@@ -211,6 +212,9 @@ class _Sums:
         errors = np.concatenate(self.errors)
         quantiles = {f"{q:g}": float(v) for q, v in zip(_ERROR_QUANTILES, np.quantile(errors, _ERROR_QUANTILES))}
         failures = _failures(int(seen), bound, iou_bound, limit)
+        if quantiles["0.99"] > limit.logits * self.max_logit:
+            failures += (f"1 % of the logits are off by more than {quantiles['0.99']:.2g} of {self.max_logit:.2g}, at most "
+                         f"{limit.logits:.0%} are allowed: ranges are cut or saturate",)
         return GateResult(int(seen), self.tiles, len(counts), int(flips), float(flips / seen), bound, reference, candidate, iou_bound,
                           quantiles, self.max_logit, float(drift / seen), float(wander / seen), limit, failures, worst)
 

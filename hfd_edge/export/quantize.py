@@ -16,6 +16,7 @@ class Int8Options:
     """What may differ from one INT8 graph for the CPU to the next."""
 
     keep_float: tuple[str, ...] = ()        # names of nodes of the float graph that are not quantised; the head never is
+    only: str = ""                          # quantise this one convolution and nothing else: to learn what it costs
     weight_bits: int = 7                    # 7: right on processors without VNNI too, where unsigned by signed saturates
     fast_layout: bool = True                # reshape the first and the grouped convolutions into forms with fast int8 kernels
 

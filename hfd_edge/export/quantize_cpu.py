@@ -40,9 +40,8 @@ def int8_cpu(graph: bytes, ranges: Ranges, options: Int8Options) -> bytes:
         raise ExportError(f"keep_float names {strange[0]!r}, which is no node of the graph: use names such as "
                           f"{quantisable(graph)[0]!r}")
     model, tensors = prepared(graph, ranges) if options.fast_layout else (plain, dict(ranges.tensors))
-    float_nodes = {head_of(model), *options.keep_float}
-    excluded = [node.name for node in model.graph.node if node.name in float_nodes or node.name.rpartition("/")[0] in float_nodes]
-    quantised = _quantise(model, tensors, excluded, options.weight_bits == 7)
+    excluded = _excluded(model, {head_of(model), *options.keep_float})
+    quantised = _quantise(model, tensors, excluded, options)
     if options.fast_layout:
         _dense_at_load(quantised)
     _shrink(quantised)
@@ -61,11 +60,21 @@ def head_of(model: onnx.ModelProto) -> str:
     return next((node.name for node in reversed(model.graph.node) if node.op_type == "Conv"), "")
 
 
+def _excluded(model: onnx.ModelProto, kept: set[str]) -> list[str]:
+    """Kept convolutions or their parts, and what joins or resizes for them: else their input would be quantised all the same."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    found = [node for node in model.graph.node if node.name in kept or node.name.rpartition("/")[0] in kept]
+    joins = {makers[name].name for node in found for name in node.input[:1]
+             if name in makers and makers[name].op_type in ("Concat", "Add", "Resize", "Split")}
+    return [node.name for node in found] + sorted(joins)
+
+
 def _quantise(model: onnx.ModelProto, tensors: dict[str, tuple[float, float]], excluded: list[str],
-              reduce_range: bool) -> onnx.ModelProto:
+              options: Int8Options) -> onnx.ModelProto:
     data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in tensors.items()}
-    quantizer = QDQQuantizer(onnx.shape_inference.infer_shapes(model), True, reduce_range, QuantType.QInt8, QuantType.QUInt8,
-                             TensorsData(CalibrationMethod.MinMax, data), [], excluded, list(QUANTISED), {})
+    quantizer = QDQQuantizer(onnx.shape_inference.infer_shapes(model), True, options.weight_bits == 7, QuantType.QInt8,
+                             QuantType.QUInt8, TensorsData(CalibrationMethod.MinMax, data),
+                             [options.only] if options.only else [], excluded, list(QUANTISED), {})
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     result = quantizer.model.model

@@ -31,8 +31,7 @@ def sensitivity(graph: bytes, ranges: Ranges, tiles: list[np.ndarray]) -> dict[s
     spread = float(expected.std()) or 1.0
     errors = {}
     for name in names:
-        others = tuple(other for other in names if other != name)
-        found = _logits(to_int8_cpu(graph, ranges, Int8Options(keep_float=others, fast_layout=False)), tiles)
+        found = _logits(to_int8_cpu(graph, ranges, Int8Options(only=name, fast_layout=False)), tiles)
         errors[name] = float(np.sqrt(np.mean((found - expected) ** 2))) / spread
     return dict(sorted(errors.items(), key=lambda item: -item[1]))
 

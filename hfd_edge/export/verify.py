@@ -26,6 +26,7 @@ from hfd_edge.spec import NODATA_LABEL, ModelSpec
 from hfd_edge.tiles import round_up
 
 GATE_TILE_PX = 1024
+SCENE_CORE_PX = 256                     # of the tiles that a whole scene is run with
 MOST_TILES = 64                         # 40 million pixels; more tell nothing new about a graph
 FP32, INT8_CPU, FP16_TRT, INT8_TRT = "graph-fp32.onnx", "graph-int8-cpu.onnx", "graph-fp16-trt.onnx", "graph-int8-trt.onnx"
 FP32_FLIPS = 1e-4                       # a float graph does the same sums in another order
@@ -184,7 +185,7 @@ def tiled_scene(engine: Path, net: HFDNet, scene: DataScene) -> tuple[SceneResul
 def _tile_px(engine: Path) -> int:
     """Small tiles, so that a scene has many."""
     with Package.open(engine) as package:
-        return round_up(max(package.spec.tile_px, 3 * package.spec.halo_px), package.spec.stride_px)
+        return 2 * package.spec.halo_px + round_up(SCENE_CORE_PX, package.spec.stride_px)
 
 
 def _labels(segmenter: Segmenter, scene: DataScene) -> tuple[np.ndarray, RunReport]:

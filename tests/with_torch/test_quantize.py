@@ -1,0 +1,176 @@
+"""Calibration and the quantised graphs: what is in them, and that the fast forms are the same network."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+from networks import exported
+from onnx import helper, numpy_helper
+from quantized import FEW, demo, gate_tiles, ranges, reference
+
+from hfd_edge.engine.graph_scan import check_graph, scan
+from hfd_edge.errors import ExportError
+from hfd_edge.export.calibration import Ranges, calibrate
+from hfd_edge.export.parity import compare
+from hfd_edge.export.quantize import Int8Options, to_fp16_trt, to_int8_cpu, to_int8_trt
+from hfd_edge.export.quantize_cpu import head_of, quantisable
+from hfd_edge.export.quantize_layout import attributes_of, prepared
+from hfd_edge.export.quantize_sensitivity import int8_that_passes, sensitivity
+from hfd_edge.export.verify import judge, runner
+
+
+def tile(side=64, seed=0):
+    return np.random.default_rng(seed).standard_normal((2, side, side)).astype(np.float32)
+
+
+def constants(model):
+    return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+
+
+def makers(model):
+    return {name: node for node in model.graph.node for name in node.output}
+
+
+@pytest.mark.parametrize("variant", [("resnet18", 8, "local"), ("regnetx_002", 16, "local"), ("efficientnet_lite0", 16, "local")],
+                         ids=lambda v: v[0])
+def test_a_stem_in_cells_and_groups_in_chunks_give_the_same_logits(variant):
+    _, graph = exported(*variant)
+    model, tensors = prepared(graph, calibrate(graph, [tile()]))
+    assert "SpaceToDepth" in {node.op_type for node in model.graph.node}
+    assert {name for node in model.graph.node for name in node.output if node.op_type in ("Conv", "Relu", "Split")} <= {*tensors}
+    for pixels in (tile(64)[None], np.stack([tile(96, 1), tile(96, 2)])):
+        expected = runner(graph)(pixels)
+        assert np.abs(runner(model.SerializeToString())(pixels) - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
+
+
+def test_grouped_convolutions_are_dense_at_load_and_give_the_same_bits():
+    graph, small = demo()[0], gate_tiles()[0].pixels[None, :, :256, :256]
+    fast, plain = (to_int8_cpu(graph, ranges(), Int8Options(fast_layout=on)) for on in (True, False))
+    assert any(attributes_of(n).get("group", 1) > 1 for n in onnx.load_from_string(plain).graph.node if n.op_type == "Conv")
+    assert all(attributes_of(n).get("group", 1) == 1 for n in onnx.load_from_string(fast).graph.node if n.op_type == "Conv")
+    assert np.array_equal(runner(fast)(np.ascontiguousarray(small)), runner(plain)(np.ascontiguousarray(small)))
+    assert len(fast) <= 1.05 * len(plain)
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile"])         # entropy cuts large logits: 0.7 % of the labels, IoU -1 point
+def test_int8_for_the_cpu_flips_under_one_percent_and_is_a_third_of_the_size(method):
+    graph = demo()[0]
+    made = to_int8_cpu(graph, ranges(method))
+    check_graph(scan(made, method))
+    result = judge(reference(), "graph-int8-cpu.onnx", made, gate_tiles(), FEW)
+    assert result.passed, result.failures
+    assert len(made) <= len(graph) / 3
+
+
+def test_seven_bit_weights_cannot_saturate_where_two_products_are_added_in_sixteen_bits():
+    for bits, fits in ((7, True), (8, False)):
+        model = onnx.load_from_string(to_int8_cpu(demo()[0], ranges(), Int8Options(weight_bits=bits)))
+        stored = [v for v in constants(model).values() if v.dtype == np.int8 and v.ndim > 1]
+        largest = max(int(np.abs(v.astype(int)).max()) for v in stored)
+        assert (255 * 2 * largest <= 32767) == fits
+    with pytest.raises(ExportError, match="weight_bits=4"):
+        to_int8_cpu(demo()[0], ranges(), Int8Options(weight_bits=4))
+
+
+def test_the_head_and_what_is_kept_stay_float():
+    graph = demo()[0]
+    kept = quantisable(graph)[3]
+    assert head_of(onnx.load_from_string(graph)) not in quantisable(graph)
+
+    def float_convs(options):
+        model = onnx.load_from_string(to_int8_cpu(graph, ranges(), options))
+        makes = makers(model)
+        return [n for n in model.graph.node if n.op_type == "Conv" and n.input[1] not in makes]
+    assert len(float_convs(Int8Options())) == 1
+    assert len(float_convs(Int8Options(keep_float=(kept,)))) == 2
+    with pytest.raises(ExportError, match="no node of the graph"):
+        to_int8_cpu(graph, ranges(), Int8Options(keep_float=("nothing",)))
+
+
+def test_int8_for_tensorrt_is_signed_symmetric_and_leaves_convolution_outputs_and_biases_alone():
+    model = onnx.load_from_string(to_int8_trt(demo()[0], ranges()))
+    values, makes = constants(model), makers(model)
+    check_graph(scan(model.SerializeToString()))
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            assert values[node.input[2]].dtype == np.int8 and not values[node.input[2]].any()
+        if node.op_type == "QuantizeLinear" and node.input[0] in makes:
+            source = makes[node.input[0]]
+            assert source.op_type != "Conv" or any(
+                node.output[0] in other.input for other in model.graph.node if "residual" in other.name), node.name
+    convs = [node for node in model.graph.node if node.op_type == "Conv"]
+    quantised = [node for node in convs if node.input[1] in makes]
+    assert len(quantised) == len(convs) - 1 and convs[-1].input[1] in values
+    assert all(values[name].dtype == np.float32 for node in convs for name in node.input[2:])
+    fed = [n for n in model.graph.node if n.op_type == "Add" and any(i in makes and makes[i].op_type == "Conv" for i in n.input)]
+    assert fed
+    for node in fed:
+        assert sorted(makes[i].op_type for i in node.input) == ["Conv", "DequantizeLinear"], node.name
+
+
+def test_fp16_keeps_grids_and_wide_values_in_float():
+    _, graph = exported("resnet18", 16, "flow")
+    made = calibrate(graph, [tile()])
+    model = onnx.load_from_string(to_fp16_trt(graph, made))
+    makes = makers(model)
+    samplers = [node for node in model.graph.node if node.op_type == "GridSample"]
+    assert samplers
+    for node in samplers:
+        for name in node.input:
+            assert makes[name].op_type == "Cast" and helper.get_attribute_value(makes[name].attribute[0]) == onnx.TensorProto.FLOAT \
+                or makes[name].op_type in ("Concat", "Unsqueeze"), (node.name, makes[name].op_type)
+    assert [v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)] == [onnx.TensorProto.FLOAT] * 2
+    expected = runner(graph)(tile()[None])
+    assert np.abs(runner(model.SerializeToString())(tile()[None]) - expected).max() <= 0.05 * np.abs(expected).max()
+    wide = {**made.tensors, head_output(graph): (-1e5, 1e5)}
+    other = onnx.load_from_string(to_fp16_trt(graph, replace(made, tensors=wide)))
+    kept = constants(other)[next(n for n in other.graph.node if n.name == head_of(onnx.load_from_string(graph))).input[1]]
+    assert kept.dtype == np.float32
+
+
+def head_output(graph):
+    model = onnx.load_from_string(graph)
+    return next(n for n in model.graph.node if n.name == head_of(model)).output[0]
+
+
+def test_sensitivity_names_the_convolution_whose_range_is_wrong_and_keeping_it_passes():
+    graph = demo()[0]
+    victim = next(n for n in onnx.load_from_string(graph).graph.node if n.name == quantisable(graph)[-1])
+    spoilt = replace(ranges(), tensors={**ranges().tensors, victim.input[0]: (0.0, 0.02)})
+    small = [gate_tiles()[0].pixels[:, :128, :128].copy()]
+    assert next(iter(sensitivity(graph, spoilt, small))) == victim.name
+    tiles = gate_tiles()
+
+    def gate(made):
+        return compare(reference(), runner(made), [t.pixels for t in tiles], None, FEW, [t.status for t in tiles])
+    _, result, kept = int8_that_passes(graph, spoilt, gate, small, Int8Options())
+    assert result.passed and victim.name in kept and len(kept) <= 4
+
+
+def test_calibrators_cut_an_outlier_and_min_max_does_not():
+    pixels = tile(64)
+    pixels[0, 5, 5] = 400.0
+    graph = exported("resnet10t", 16, "none")[1]
+    high = {method: calibrate(graph, [pixels], method).tensors["pixels"][1] for method in ("minmax", "entropy")}
+    assert high["minmax"] == 400.0 and high["entropy"] < 300.0
+    many = [pixels, *(tile(256, seed) for seed in range(4))]
+    assert calibrate(graph, many, "percentile").tensors["pixels"][1] < 400.0
+
+
+def test_ranges_travel_as_json_and_belong_to_one_graph():
+    again = Ranges.from_dict(ranges().to_dict())
+    assert again == ranges() and again.tiles == 3 and len(again.data_sha256) == 64
+    with pytest.raises(ExportError, match="calibrate again with this graph"):
+        to_int8_cpu(exported("resnet10t", 16, "none")[1], again)
+    with pytest.raises(ExportError, match="cannot be read"):
+        Ranges.from_dict({"tensors": 3})
+
+
+@pytest.mark.parametrize(("tiles", "method", "words"), [
+    ([], "minmax", "never from random numbers"), ([np.zeros((3, 64, 64), np.float32)], "minmax", "of the bands it was trained on"),
+    ([np.zeros((2, 64, 64))], "minmax", "float64"), ([np.full((2, 64, 64), np.nan, np.float32)], "minmax", "not finite"),
+    ([np.zeros((2, 64, 64), np.float32)], "guess", "use one of minmax, percentile, entropy")])
+def test_calibration_refuses_what_cannot_serve(tiles, method, words):
+    with pytest.raises(ExportError, match=words):
+        calibrate(exported("resnet10t", 16, "none")[1], tiles, method)
