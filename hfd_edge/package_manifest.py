@@ -154,6 +154,9 @@ def _check_kinds(spec: ModelSpec) -> None:
     for where, value in (("halo_bounded_px", spec.halo_bounded_px), ("activation_bytes_per_px", spec.activation_bytes_per_px)):
         if value is not None and (not _whole(value)):
             raise PackageError(f"{MANIFEST}: spec {where}={value!r}: it must be a whole number, at least 0")
+    for where, value in (("reach_bounded", spec.reach_bounded), ("fixed_tile", spec.fixed_tile)):
+        if not isinstance(value, bool):
+            raise PackageError(f"{MANIFEST}: spec {where}={str(value)[:40]!a}: it must be true or false")
     for where, value in (("input.floor", inner.floor), ("input.looks", inner.looks), ("pixel_spacing_m", spec.pixel_spacing_m)):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if value is not None and not (number and (where == "input.floor" or value > 0)):

@@ -89,7 +89,7 @@ def _chosen_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch
 
 def _plan_window(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: int, halo: int) -> TilePlan:
     """With the exact halo any grid gives the same answer, so the window has its own; otherwise it takes the scene's tiles."""
-    window, own = check_window(request.window), halo >= spec.halo_px
+    window, own = check_window(request.window), halo >= spec.halo_px and spec.reach_bounded and not spec.fixed_tile
     TileGrid(scene.rows, scene.cols, spec.stride_px, spec.stride_px, halo, spec.stride_px, window=window)      # is it in the scene
     if own:
         rows, cols = (first % spec.stride_px + count for first, count in zip(window, window[2:]))
@@ -122,6 +122,9 @@ def memory_budget_bytes(memory: int | None) -> int:
 
 def _halo_px(spec: ModelSpec, halo: int | str) -> int:
     if halo == "exact":
+        if not spec.reach_bounded:
+            raise GridError("halo='exact' but the reach of this network has no bound: no halo makes tiles equal to the whole "
+                            "scene; use 'auto' or give the pixels yourself")
         return spec.halo_px
     if halo == "bounded":
         if spec.halo_bounded_px is None:
@@ -136,7 +139,9 @@ def _halo_px(spec: ModelSpec, halo: int | str) -> int:
 
 
 def _plan_with_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: int, halo: int) -> TilePlan:
-    if request.tile == "auto":
+    if spec.fixed_tile:
+        core = _fixed_core(spec, request.tile, halo)
+    elif request.tile == "auto":
         core = _auto_core(spec, scene, request, batch, halo)
     else:
         core = _given_core(spec, request.tile, halo)
@@ -146,9 +151,17 @@ def _plan_with_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, ba
         raise DeviceError(f"tile={request.tile!r} takes about {memory} bytes over a scene {scene.cols} px wide and "
                           f"memory={request.memory}: make the tile smaller, the memory larger, or leave one of them out")
     offset = tuple(o % c for o, c in zip(request.offset, core))
-    grid = TileGrid(scene.rows, scene.cols, *core, halo, spec.stride_px, offset)
-    kind = "exact" if halo >= spec.halo_px else "bounded" if halo == spec.halo_bounded_px else "custom"
+    grid = TileGrid(scene.rows, scene.cols, *core, halo, spec.stride_px, offset, spec.fixed_tile)
+    kind = "exact" if halo >= spec.halo_px and spec.reach_bounded else "bounded" if halo == spec.halo_bounded_px else "custom"
     return TilePlan(grid, batch, kind, grid.input_px / (scene.rows * scene.cols), memory)
+
+
+def _fixed_core(spec: ModelSpec, tile: int | tuple[int, int] | str, halo: int) -> tuple[int, int]:
+    side = spec.tile_px
+    if tile not in ("auto", side, (side, side), [side, side]):
+        raise GridError(f"tile={tile!r}: the graph of this engine takes {side} x {side} pixels and no other size; use 'auto', "
+                        "or export the network with sizes left open")
+    return _given_core(spec, side, halo)
 
 
 def _given_core(spec: ModelSpec, tile: int | tuple[int, int] | str, halo: int) -> tuple[int, int]:

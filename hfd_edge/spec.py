@@ -90,6 +90,8 @@ class ModelSpec:
     tile_px: int = 512                                   # side of the input tile the network was trained and checked at
     activation_bytes_per_px: int = 0                     # peak of the engine's working memory per input pixel; 0 = not known
     pixel_spacing_m: float | None = None                 # ground pixel spacing of the training scenes
+    reach_bounded: bool = True                           # False: reach and halo were chosen by hand; tiled may differ from whole
+    fixed_tile: bool = False                             # the graph takes tile_px x tile_px pixels and no other size
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bands", tuple(self.bands))
@@ -104,8 +106,11 @@ class ModelSpec:
         return self.input.unit
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as JSON-ready numbers, strings and lists."""
+        """The spec as JSON-ready numbers, strings and lists. Later keys are left out where they say what 1.0 took for granted."""
         record = asdict(self)
+        for key, usual in (("reach_bounded", True), ("fixed_tile", False)):
+            if record[key] is usual:
+                del record[key]
         record["input"]["unit"] = self.input.unit.value
         return record
 

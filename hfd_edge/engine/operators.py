@@ -2,7 +2,7 @@
 
 Every operator here exists up to opset 18 and is run alike by ONNX Runtime and TensorRT. There is no control flow, no random
 number, no state, and nothing that reads files; global pooling and instance normalisation are left out because no halo covers
-them. Whether a reduction or a product spans the image is the reach check's business.
+them; layer normalisation runs over channels as a rule. Whether a reduction or a product spans the image is the reach check's business.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ MAX_IR = 10        # what the parser of TensorRT 10.3 (JetPack 6) reads
 
 _NETWORK = """
     Conv ConvTranspose BatchNormalization MaxPool AveragePool Resize GridSample Pad Softmax MatMul
-    Relu LeakyRelu PRelu Clip Sigmoid HardSigmoid HardSwish Tanh Elu Softplus Erf
+    LayerNormalization Relu LeakyRelu PRelu Clip Sigmoid HardSigmoid HardSwish Tanh Elu Softplus Erf
     QuantizeLinear DequantizeLinear
 """
 _ELEMENTWISE = """

@@ -1,5 +1,15 @@
-"""From a checkpoint to a package: ONNX graph, reach, parity gate, assembly. Needs torch and onnx; running an engine does not."""
+"""Networks to packages: graph, reach, parity gate, assembly. A checkpoint needs torch and onnx, a foreign ONNX file onnx alone."""
 
-from hfd_edge.export.build import ExportOptions, ExportReport, export_package
+from __future__ import annotations
+
+from typing import Any
 
 __all__ = ["ExportOptions", "ExportReport", "export_package"]
+
+
+def __getattr__(name: str) -> Any:
+    """The exporter of checkpoints, imported when it is asked for: it needs torch, its neighbours do not."""
+    if name in __all__:
+        from hfd_edge.export import build
+        return getattr(build, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,12 +12,12 @@ from itertools import repeat
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 
 from hfd_edge import _native
 from hfd_edge.errors import GateError
 from hfd_edge.export.onnx import INPUT_NAME
+from hfd_edge.export.session import open_session
 from hfd_edge.network.hfdnet import HFDNet
 from hfd_edge.spec import NODATA_LABEL
 
@@ -39,17 +39,6 @@ class Parity:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready record."""
         return asdict(self)
-
-
-def open_session(graph: bytes, threads: int = 2, optimised: bool = True) -> onnxruntime.InferenceSession:
-    """A CPU session of ONNX Runtime whose threads sleep when they wait."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not optimised:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def check_parity(net: HFDNet, graph: bytes, pixels: np.ndarray) -> tuple[Parity, np.ndarray]:

@@ -1,0 +1,62 @@
+"""`hfd-edge package`: any segmentation network in ONNX becomes a package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hfd_edge.cli.report import print_json, printable
+
+
+def package(  # an option of the command line is an argument here: more than six are meant
+    network: Annotated[Path | None, typer.Argument(
+        metavar="NETWORK", help="The ONNX file: one float32 image in, logits out.")] = None,
+    spec: Annotated[Path | None, typer.Option(
+        "--spec", help="YAML with what the graph does not tell; see --example-spec.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The package to write.")] = None,
+    halo: Annotated[int | None, typer.Option(
+        help="Package a network whose reach has no bound, with this halo in pixels; equality is not promised.")] = None,
+    unbounded: Annotated[bool, typer.Option(
+        "--unbounded", help="The same with a halo of an eighth of the tile.")] = False,
+    keep_size: Annotated[bool, typer.Option(
+        "--keep-size", help="Leave a fixed input size fixed, even if no node needs it.")] = False,
+    measure: Annotated[bool, typer.Option(
+        "--measure/--no-measure", help="Measure the reach too; it must stay within the bound (seconds to minutes).")] = True,
+    qgis: Annotated[Path | None, typer.Option(help="Also write this ONNX file for the QGIS plugin Deepness.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")] = False,
+    example_spec: Annotated[bool, typer.Option("--example-spec", help="Print an example of SPEC and exit.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and warnings.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+) -> None:
+    """Turn any segmentation network in ONNX (U-Net, DeepLab, ...) into one .engine file (FP32).
+
+    hfd-edge package net.onnx --spec spec.yaml -o model.engine
+    """
+    from hfd_edge.export.foreign_spec import EXAMPLE
+
+    if example_spec:
+        typer.echo(EXAMPLE, nl=False)
+        return
+    for value, name in ((network, "NETWORK"), (spec, "--spec"), (output, "--output / -o")):
+        if value is None:
+            raise typer.BadParameter(f"{name} is missing: hfd-edge package net.onnx --spec spec.yaml -o model.engine")
+    from hfd_edge.export.foreign import ForeignOptions, package_foreign
+
+    if qgis is not None:
+        from hfd_edge.export.qgis import check_target
+        check_target(qgis, overwrite, (network, spec, output))
+    options = ForeignOptions(overwrite, unbounded, halo, keep_size, measure)
+    report = package_foreign(network, spec, output, options)
+    if qgis is not None:
+        from hfd_edge.export.qgis import write_qgis
+        write_qgis(output, qgis, overwrite)
+    if as_json:
+        print_json({**report.to_dict(), "qgis": str(qgis) if qgis else None})
+    elif not quiet:
+        for line in (*str(report).split("\n"), *([f"QGIS Deepness: {qgis}"] if qgis else [])):
+            typer.echo(printable(line))
+    if quiet or as_json:
+        for warning in report.warnings:
+            typer.echo(printable(f"WARNING: {warning}"), err=True)

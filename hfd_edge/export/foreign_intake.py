@@ -1,0 +1,187 @@
+"""A stranger's ONNX file, checked before any library computes with it.
+
+Order matters: size, wire format, external data, operators, inputs and outputs, declared sizes. Nothing runs before all passed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from hfd_edge.engine.graph_scan import GraphScan, TensorInfo, scan
+from hfd_edge.engine.operators import ALLOWED_OPERATORS, MAX_OPSET
+from hfd_edge.errors import ExportError
+
+MAX_FILE_BYTES = 2**31 - 1              # of a package's member, and of any protobuf message
+MAX_TENSOR_BYTES = 2**32                # of one activation at the probed size
+MAX_FIXED_SIDE_PX = 4096
+MIN_OPSET = 11                          # Resize and Slice of earlier sets mean something else
+
+# Rewritten by foreign_rewrite before the package is made, so they need not run on every engine.
+REWRITTEN = frozenset(("GlobalAveragePool", "Dropout"))
+_CONTROL_FLOW = frozenset(("Loop", "If", "Scan", "SequenceMap"))
+_QUANTIZED = frozenset(("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"))
+_FLOAT32 = onnx.TensorProto.FLOAT
+# Operators whose given inputs are sizes or positions: those must not be computed from pixel values.
+_SIZE_INPUTS = {"Reshape": (1,), "Expand": (1,), "Tile": (1,), "ConstantOfShape": (0,), "Range": (0, 1, 2), "Resize": (2, 3),
+                "Slice": (1, 2, 3, 4), "Pad": (1,), "Squeeze": (1,), "Unsqueeze": (1,), "Split": (1,)}
+
+
+def read_foreign(path: str | Path) -> tuple[onnx.ModelProto, bytes]:
+    """A foreign ONNX file as a model, and its bytes as they lie on the disk.
+
+    Raises:
+        ExportError: no readable file, too large, with external data, local functions, control flow, custom or unknown
+            operators, quantised already, or without exactly one float32 image input and one float32 output.
+        EngineError: the bytes are no ONNX model.
+    """
+    path = Path(path)
+    data = _read(path)
+    found = scan(data, path.name)
+    _check_operators(found)
+    _check_ends(found)
+    try:
+        model = onnx.load_from_string(data)
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+        raise ExportError(f"{path.name} is no valid ONNX model ({one_line(error)}): export the network again") from error
+    _check_sizes_are_no_pixels(model, path.name)
+    return model, data
+
+
+def image_size(model: onnx.ModelProto) -> tuple[int | None, int | None]:
+    """(rows, cols) of the input where the graph fixes them, None where they are open."""
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    return tuple(dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in dims[2:4])
+
+
+def check_declared_memory(model: onnx.ModelProto, rows: int, cols: int, name: str) -> None:
+    """Infer every tensor's size for an image of rows x cols and refuse what no machine should be asked to hold.
+
+    Raises:
+        ExportError: a tensor above MAX_TENSOR_BYTES, named.
+    """
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    dims = sized.graph.input[0].type.tensor_type.shape.dim
+    for dim, size in zip(dims, (1, dims[1].dim_value, rows, cols)):
+        dim.dim_value = size
+    del sized.graph.value_info[:], sized.graph.output[0].type.tensor_type.shape.dim[:]
+    sized.graph.output[0].type.tensor_type.ClearField("shape")
+    try:
+        inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True)
+    except Exception as error:  # onnx raises its C++ errors as plain RuntimeError and InferenceError
+        raise ExportError(f"{name} contradicts itself at {rows} x {cols} pixels ({one_line(error)}): export the network "
+                          "again") from error
+    for value in (*inferred.graph.value_info, *inferred.graph.output):
+        size = _bytes_of(value.type.tensor_type)
+        if size > MAX_TENSOR_BYTES:
+            raise ExportError(f"{name}: tensor {value.name[:60]!a} has {size / 2**30:.1f} GiB for an image of {rows} x {cols}: "
+                              f"at most {MAX_TENSOR_BYTES / 2**30:g} GiB are allowed; this is no network for tiles")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            raise ExportError(f"{path} is no file: give the ONNX file of the network")
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise ExportError(f"{path} has {size} bytes: an ONNX file with its weights inside has at most {MAX_FILE_BYTES}; "
+                              "use a smaller network")
+        return path.read_bytes()
+    except OSError as error:
+        raise ExportError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from error
+
+
+def _check_operators(found: GraphScan) -> None:
+    if found.external_data:
+        raise ExportError(f"{found.name} keeps weights in another file ({found.external_data[0][:60]!a}): a package holds "
+                          "single files; save it with onnx.save(model, path, save_as_external_data=False)")
+    plain = {op for op in found.op_types if ":" not in op}
+    if plain & _CONTROL_FLOW:
+        raise ExportError(f"{found.name} has {', '.join(sorted(plain & _CONTROL_FLOW))}: a network for tiles has no loops or "
+                          "branches; export with torch.onnx.export(dynamo=True), or without scripting")
+    if found.functions or found.training:
+        raise ExportError(f"{found.name} has {'local functions' if found.functions else 'training graphs'}: a graph for "
+                          "inference is flat; inline them with onnx.inliner.inline_local_functions")
+    foreign = sorted(op for op in found.op_types if ":" in op)
+    if foreign:
+        raise ExportError(f"{found.name} has custom operators {', '.join(ascii(op[:60]) for op in foreign[:5])}: no engine "
+                          "here knows them; export with operators of ai.onnx alone")
+    if plain & _QUANTIZED:
+        raise ExportError(f"{found.name} is quantised already ({', '.join(sorted(plain & _QUANTIZED))}): give the float32 "
+                          "graph, hfd_edge quantises it itself with real data")
+    unknown = sorted(plain - ALLOWED_OPERATORS[""] - REWRITTEN)
+    if unknown:
+        raise ExportError(f"{found.name} has operators {', '.join(ascii(op[:60]) for op in unknown[:8])}: only those in "
+                          "hfd_edge/engine/operators.py are known to run alike on every engine; change the network")
+    if not MIN_OPSET <= found.opset <= MAX_OPSET:
+        raise ExportError(f"{found.name} has opset {found.opset}: {MIN_OPSET} to {MAX_OPSET} are read alike by every engine; "
+                          f"export with opset_version={MAX_OPSET}")
+
+
+def _check_ends(found: GraphScan) -> None:
+    for what, infos in (("inputs", found.inputs), ("outputs", found.outputs)):
+        if len(infos) != 1:
+            names = ", ".join(ascii(info.name[:40]) for info in infos[:6])
+            raise ExportError(f"{found.name} has {len(infos)} {what} ({names}): it must have one, an image in and logits out; "
+                              "drop the others with onnx.utils.extract_model")
+    image, logits = found.inputs[0], found.outputs[0]
+    for what, info in (("input", image), ("output", logits)):
+        if info.element_type != _FLOAT32:
+            kind = onnx.TensorProto.DataType.Name(info.element_type) if info.element_type else "not declared"
+            labels = what == "output" and kind.startswith(("INT", "UINT"))
+            hint = "; cut off the ArgMax: logits are wanted, not labels" if labels else ""
+            raise ExportError(f"{found.name}: {what} {info.name[:40]!a} is {kind}: it must be FLOAT (float32){hint}")
+    if image.shape is None or len(image.shape) != 4:
+        raise ExportError(f"{found.name}: input {image.name[:40]!a} has shape {_shape(image)}: it must be (batch, bands, rows, "
+                          "cols)")
+    bands = image.shape[1]
+    if not isinstance(bands, int) or not 1 <= bands <= 64:
+        raise ExportError(f"{found.name}: input {image.name[:40]!a} has shape {_shape(image)}: the second size is the number "
+                          "of bands, 1 to 64 (NCHW); transpose a network with bands last, and fix the number of bands")
+    batch, rows, cols = image.shape[0], image.shape[2], image.shape[3]
+    if isinstance(batch, int) and batch > 1:
+        raise ExportError(f"{found.name}: the batch is fixed at {batch}: export with batch 1 or an open batch")
+    for side in (rows, cols):
+        if isinstance(side, int) and side > MAX_FIXED_SIDE_PX:
+            raise ExportError(f"{found.name}: the input is fixed at {rows} x {cols} pixels: a side has at most "
+                              f"{MAX_FIXED_SIDE_PX}; export with open sizes, or for a tile")
+    if isinstance(rows, int) != isinstance(cols, int):
+        raise ExportError(f"{found.name}: the input is {rows} x {cols} pixels: fix both sizes or leave both open")
+
+
+def _check_sizes_are_no_pixels(model: onnx.ModelProto, name: str) -> None:
+    pixels = {model.graph.input[0].name}
+    for node in model.graph.node:
+        if node.op_type in ("Shape", "Size"):
+            continue
+        for index in _SIZE_INPUTS.get(node.op_type, ()):
+            if index < len(node.input) and node.input[index] in pixels:
+                raise ExportError(f"{name}: the size in {node.op_type} {node.name[:60]!a} is computed from pixel values: sizes "
+                                  "may depend on the image's size alone; change the network")
+        if pixels.intersection(node.input):
+            pixels.update(node.output)
+    if model.graph.output[0].name not in pixels:
+        raise ExportError(f"{name}: output {model.graph.output[0].name[:40]!a} does not depend on the input: this is no "
+                          "network")
+
+
+def _bytes_of(kind: onnx.TypeProto.Tensor) -> int:
+    if not kind.HasField("shape"):
+        return 0
+    size = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize if kind.elem_type else 4
+    for dim in kind.shape.dim:
+        size *= max(dim.dim_value, 1)
+    return size
+
+
+def _shape(info: TensorInfo) -> str:
+    return "not declared" if info.shape is None else f"({', '.join(str(size)[:20] for size in info.shape)})"
+
+
+def one_line(error: Exception) -> str:
+    """An error's text on one line, cut to what fits a message."""
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,186 @@
+"""From a checked foreign model to a network for tiles: strides found by running it, reach bounded, rewriting proved."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from hfd_edge.errors import ExportError, GateError, ReachError
+from hfd_edge.export import foreign_rewrite as rewrite
+from hfd_edge.export.foreign_intake import check_declared_memory, image_size, one_line
+from hfd_edge.export.reach import bound_reach
+from hfd_edge.export.reach_rules import GLOBAL
+from hfd_edge.export.session import open_session
+
+PROBES_PX = ((192, 384), (384, 192))    # multiples of 2..64 and 3; two shapes, so that a size is not taken for another
+SAME = 1e-4                             # largest change of a logit by rewriting, relative to the largest logit where above 1
+_SEED = 20_241
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignNetwork:
+    """A foreign graph in hfd_edge's form and what was found out about it."""
+
+    graph: bytes                    # input "pixels" (batch, bands, rows, cols), output "logits", float32
+    bands: int
+    classes: int
+    stride_px: int                  # coarsest grid of the network: the least common multiple of its tensors' strides
+    logit_stride_px: int
+    fixed_px: int | None            # the one side it takes; None = any multiple of stride_px
+    reach_px: int | None            # bound from walking the graph; None = unbounded or unknown
+    unbounded: str                  # why there is no bound, operators by name; "" where there is one
+    notes: tuple[str, ...]          # what was changed
+    operators: dict[str, int]       # how often each stands in the final graph
+
+
+def prepare_network(model: onnx.ModelProto, name: str, single_logit_classes: bool, keep_size: bool = False) -> ForeignNetwork:
+    """Bring a model that passed `read_foreign` into hfd_edge's form and find out its geometry.
+
+    Args:
+        model: the foreign model; it is not changed.
+        name: what to call it in messages.
+        single_logit_classes: the spec names two classes: one logit becomes two.
+        keep_size: leave a fixed input size as it is.
+    Raises:
+        ExportError: it does not run, its logits lie on no constant stride, or a size is not one that tiles can have.
+        GateError: the rewritten graph answers otherwise than the file that was given.
+    """
+    fixed = image_size(model)
+    sizes = [fixed] if fixed[0] else list(PROBES_PX)
+    for size in sizes:
+        check_declared_memory(model, *size, name)
+    work = rewrite.folded(model, name)
+    rewrite.pool_by_mean(work)
+    runs = [_shapes(work, size, name) for size in sizes]
+    notes = []
+    if count := rewrite.resize_by_factors(work, runs):
+        notes.append(f"{count} resizings to a size became resizings by a constant factor")
+    rewrite.drop_unused(work)
+    _prove_equal(model, work, sizes, name)
+    cut = rewrite.cut_head(work)
+    channels = runs[0][model.graph.output[0].name][1]
+    if channels == 1 and single_logit_classes:
+        rewrite.split_single_logit(work)
+        cut.append("the one logit became two: background and the class")
+    rewrite.name_plainly(work, "network")
+    return _found(work, name, (fixed, keep_size), notes + cut)
+
+
+def _found(work: onnx.ModelProto, name: str, size: tuple, notes: list[str]) -> ForeignNetwork:
+    """Strides, reach and open sizes of the rewritten model."""
+    (rows, cols), keep_size = size
+    fixed = (rows, cols) if rows else None
+    runs = [_shapes(work, probe, name) for probe in ([fixed] if fixed else PROBES_PX)]
+    logit_stride = _logit_stride(runs, name)
+    stride = math.lcm(logit_stride, *_strides(runs))
+    bands, classes = (runs[0][end][1] for end in (rewrite.INPUT_NAME, rewrite.OUTPUT_NAME))
+    reach, why = None, ""
+    try:
+        reach = bound_reach(work, stride, logit_stride).reach_px
+    except ReachError as error:
+        why = _unbounded(work, error)
+    if fixed and reach is not None and not keep_size and not rewrite.sizes_stand_in_it(work):
+        notes = [*notes, f"the input of {rows} x {cols} pixels became one of any size: no node knows the size"]
+        fixed = None
+    if fixed and rows != cols:
+        raise ExportError(f"{name} takes {rows} x {cols} pixels and no other size: a fixed tile must be square; export it for "
+                          "a square, or with open sizes")
+    open_batch = _declare(work, bands, classes, fixed, logit_stride)
+    if not open_batch:
+        notes = [*notes, "one tile at a time: the graph holds its batch of 1"]
+    operators: dict[str, int] = {}
+    for node in work.graph.node:
+        operators[node.op_type] = operators.get(node.op_type, 0) + 1
+    graph = work.SerializeToString(deterministic=True)
+    return ForeignNetwork(graph, bands, classes, stride, logit_stride, fixed[0] if fixed else None, reach, why, tuple(notes),
+                          dict(sorted(operators.items())))
+
+
+def _declare(work: onnx.ModelProto, bands: int, classes: int, fixed: tuple[int, int] | None, logit_stride: int) -> bool:
+    """Declare the sizes, with an open batch if two tiles at once give what each gives alone; whether they do."""
+    image = fixed or ("rows", "cols")
+    logits = tuple(side // logit_stride for side in fixed) if fixed else ("logit_rows", "logit_cols")
+    rewrite.declare_sizes(work, ("batch", bands, *image), ("batch", classes, *logits))
+    tiles = _noise((2, bands, *(fixed or PROBES_PX[0])))
+    try:
+        session = open_session(work.SerializeToString())
+        both = session.run(None, {rewrite.INPUT_NAME: tiles})[0]
+        alone = np.concatenate([session.run(None, {rewrite.INPUT_NAME: tile[None]})[0] for tile in tiles])
+        if both.shape == alone.shape and _difference(alone, both) <= SAME:
+            return True
+    except Exception:  # noqa: BLE001 - ONNX Runtime's own exceptions share no public base; a batch of 1 stays
+        pass
+    rewrite.declare_sizes(work, (1, bands, *image), (1, classes, *logits))
+    return False
+
+
+def _shapes(model: onnx.ModelProto, size: tuple[int, int], name: str) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor for one image of `size` pixels, from running the graph with all of them as outputs."""
+    spy = onnx.ModelProto()
+    spy.CopyFrom(model)
+    names = list(dict.fromkeys(output for node in spy.graph.node for output in node.output if output))
+    del spy.graph.output[:]
+    spy.graph.output.extend(onnx.ValueInfoProto(name=output) for output in names)
+    source = spy.graph.input[0]
+    image = _noise((1, source.type.tensor_type.shape.dim[1].dim_value, *size))
+    try:
+        values = open_session(spy.SerializeToString(), optimised=False).run(names, {source.name: image})
+    except Exception as error:  # ONNX Runtime's own exceptions share no public base
+        raise ExportError(f"{name} does not run on an image of {size[0]} x {size[1]} pixels: {one_line(error)}; a network for "
+                          "tiles takes every multiple of its stride (up to 64), or one fixed size") from error
+    return {source.name: image.shape, **{output: np.shape(value) for output, value in zip(names, values)}}
+
+
+def _logit_stride(runs: list[rewrite.Shapes], name: str) -> int:
+    found = set()
+    for run in runs:
+        image, logits = run[rewrite.INPUT_NAME], run[rewrite.OUTPUT_NAME]
+        if len(logits) != 4 or logits[0] != 1 or 0 in logits:
+            raise ExportError(f"{name} answers an image of shape {image} with shape {logits}: logits are (batch, classes, "
+                              "rows, cols)")
+        found |= {a / b for a, b in zip(image[2:], logits[2:])}
+    if len(found) != 1 or not (stride := found.pop()).is_integer():
+        seen = ", ".join(f"{run[rewrite.INPUT_NAME][2:]} -> {run[rewrite.OUTPUT_NAME][2:]}" for run in runs)
+        raise ExportError(f"{name}: images become logits {seen}: the logits must be the image over one whole stride; pad the "
+                          "convolutions, and resize by factors")
+    return int(stride)
+
+
+def _strides(runs: list[rewrite.Shapes]) -> set[int]:
+    """Whole strides at which tensors of (1, channels, rows, cols) lie, the same in every run and along both axes."""
+    found = set()
+    for tensor in runs[0]:
+        ratios = {a / b for run in runs if len(shape := run[tensor]) == 4 and 0 not in shape
+                  for a, b in zip(run[rewrite.INPUT_NAME][2:], shape[2:])}
+        if len(ratios) == 1 and all(len(run[tensor]) == 4 for run in runs) and (ratio := ratios.pop()).is_integer():
+            found.add(int(ratio))
+    return found
+
+
+def _unbounded(work: onnx.ModelProto, error: ReachError) -> str:
+    joining = sorted({node.op_type for node in work.graph.node if node.op_type in GLOBAL})
+    return f"{error}" + (f" (operators that join all positions: {', '.join(joining)})" if joining else "")
+
+
+def _prove_equal(model: onnx.ModelProto, work: onnx.ModelProto, sizes: list[tuple[int, int]], name: str) -> None:
+    """Both graphs on noise of every probed size; they must agree before the head is cut off."""
+    bands = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    sessions = [open_session(graph.SerializeToString()) for graph in (model, work)]
+    for size in sizes:
+        image = _noise((1, bands, *size))
+        given, ours = (session.run(None, {session.get_inputs()[0].name: image})[0] for session in sessions)
+        if given.shape != ours.shape or not np.isfinite(given).all() or _difference(given, ours) > SAME:
+            raise GateError(f"{name} rewritten for tiles answers {size[0]} x {size[1]} pixels of noise otherwise than the file "
+                            f"itself (or not with finite numbers): at most {SAME:g} is allowed; no package was written; export "
+                            "the network with opset 18")
+
+
+def _difference(given: np.ndarray, ours: np.ndarray) -> float:
+    return float(np.abs(given - ours).max() / max(1.0, np.abs(given).max()))
+
+
+def _noise(shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(_SEED).standard_normal(shape).astype(np.float32)

@@ -1,0 +1,214 @@
+"""A foreign graph in the form of ours: constants folded, resizing by constant factors, plain names, logits where they are made.
+
+Most functions change a model in place; `foreign_network.py` proves afterwards that the answer is the same.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import numpy_helper
+
+from hfd_edge.engine.operators import MAX_IR
+from hfd_edge.errors import ExportError
+from hfd_edge.export.foreign_intake import one_line
+
+INPUT_NAME, OUTPUT_NAME = "pixels", "logits"
+OLDEST_OPSET = 13                       # Softmax of earlier sets runs over everything behind its axis
+Shapes = Mapping[str, tuple[int, ...]]
+_TO_THE_END = 2**31 - 1                 # ends of a Slice from here on mean "to the end" for any image
+_TOLD_BY_SOFTMAX = ("Softmax", "LogSoftmax", "Sigmoid")
+
+
+def folded(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """A new model after ONNX Runtime's basic, purely ONNX rewriting: constants, identities, batch norms behind convolutions.
+
+    Raises:
+        ExportError: ONNX Runtime refuses the graph, or the operator set cannot be raised to OLDEST_OPSET.
+    """
+    model = _raised(model, name)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 4
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
+        try:
+            onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"],
+                                         disabled_optimizers=["MatMulAddFusion"])       # it makes Gemm, which has no bound
+            result = onnx.load(options.optimized_model_filepath)
+        except Exception as error:  # ONNX Runtime's own exceptions share no public base
+            raise ExportError(f"ONNX Runtime refuses {name}: {one_line(error)}; export the network again") from error
+    opset = next(o.version for o in result.opset_import if o.domain in ("", "ai.onnx"))
+    del result.opset_import[:], result.graph.value_info[:]
+    result.opset_import.append(onnx.helper.make_opsetid("", opset))
+    result.ir_version = min(result.ir_version, MAX_IR)
+    return result
+
+
+def pool_by_mean(model: onnx.ModelProto) -> None:
+    """GlobalAveragePool as ReduceMean over rows and columns: the same numbers, and an operator that every engine here runs."""
+    opset = model.opset_import[0].version
+    for i, node in enumerate(model.graph.node):
+        if node.op_type == "GlobalAveragePool":
+            node.op_type = "ReduceMean"
+            if opset >= 18:
+                node.input.append(constant(model, f"pool_axes_{i}", np.array([2, 3], np.int64)))
+            else:
+                node.attribute.append(onnx.helper.make_attribute("axes", [2, 3]))
+            node.attribute.append(onnx.helper.make_attribute("keepdims", 1))
+
+
+def resize_by_factors(model: onnx.ModelProto, runs: list[Shapes]) -> int:
+    """Resizing to a computed or constant size becomes resizing by the factor that it had in every run; gives how many.
+
+    Args:
+        runs: shape of every tensor in runs over images of different sizes. What has no single factor stays as it is.
+    """
+    changed = 0
+    known = {tensor.name for tensor in model.graph.initializer}
+    for i, node in enumerate(model.graph.node):
+        if node.op_type != "Resize":
+            continue
+        _plain_half_pixel(node, runs)
+        if len(node.input) == 3 and node.input[2] in known:
+            continue
+        factors = {tuple(_factors(run.get(node.input[0], ()), run.get(node.output[0], ()))) for run in runs}
+        if len(factors) != 1 or len(scales := factors.pop()) != 4 or scales[:2] != (1, 1):
+            continue
+        source = node.input[0]
+        del node.input[:]
+        node.input.extend([source, "", constant(model, f"resize_scales_{i}", np.array(scales, np.float32))])
+        changed += 1
+    return changed
+
+
+def cut_head(model: onnx.ModelProto) -> list[str]:
+    """Leave out what hfd_edge does itself: a last softmax or sigmoid, and a last bilinear up-sampling; says which."""
+    notes = []
+    last = _maker(model)
+    if last is not None and (last.op_type == "Sigmoid" or last.op_type in _TOLD_BY_SOFTMAX and _axis(last) in (1, -3)):
+        notes.append(f"the last {last.op_type} is left out: hfd_edge takes logits")
+        model.graph.output[0].name = last.input[0]
+        last = _maker(model)
+    inits = {t.name: t for t in model.graph.initializer}
+    if last is not None and last.op_type == "Resize" and len(last.input) == 3 and last.input[2] in inits:
+        scales = numpy_helper.to_array(inits[last.input[2]]).tolist()
+        mode, where = _word(last, "mode", b"nearest"), _word(last, "coordinate_transformation_mode", b"half_pixel")
+        whole = scales[2] == scales[3] > 1 and float(scales[2]).is_integer()
+        if (mode, where) == (b"linear", b"half_pixel") and whole and not _word(last, "antialias", 0):
+            notes.append(f"the last bilinear up-sampling by {scales[2]:g} is left out: hfd_edge does it with argmax")
+            model.graph.output[0].name = last.input[0]
+    drop_unused(model)
+    return notes
+
+
+def split_single_logit(model: onnx.ModelProto) -> None:
+    """One logit z (sigmoid) as the two logits (0, z), whose softmax is the same probability."""
+    logit = model.graph.output[0].name
+    weight = constant(model, "two_classes", np.array([0, 1], np.float32).reshape(2, 1, 1, 1))
+    model.graph.node.append(onnx.helper.make_node("Conv", [logit, weight], ["two_logits"], kernel_shape=[1, 1]))
+    model.graph.output[0].name = "two_logits"
+
+
+def drop_unused(model: onnx.ModelProto) -> None:
+    """Remove nodes and constants that the output does not need."""
+    needed, kept = {model.graph.output[0].name}, []
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            kept.append(node)
+    tensors = [tensor for tensor in model.graph.initializer if tensor.name in needed]
+    nodes = kept[::-1]
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(tensors)
+
+
+def name_plainly(model: onnx.ModelProto, network: str) -> None:
+    """Input "pixels", output "logits", every other tensor and node by operator and number; no traces of the exporter."""
+    names = {"": "", model.graph.input[0].name: INPUT_NAME}
+    for i, tensor in enumerate(model.graph.initializer):
+        names[tensor.name] = tensor.name = f"constant_{i}"
+    for i, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}_{i}"
+        for k, output in enumerate(node.output):
+            names.setdefault(output, f"{node.op_type}_{i}_{k}" if k else f"{node.op_type}_{i}_out")
+    names[model.graph.output[0].name] = OUTPUT_NAME
+    for node in model.graph.node:
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    model.graph.input[0].name, model.graph.output[0].name, model.graph.name = INPUT_NAME, OUTPUT_NAME, network
+    for holder in (model, model.graph, *model.graph.node, *model.graph.initializer):
+        holder.doc_string = ""
+        del holder.metadata_props[:]
+    model.producer_name, model.producer_version, model.domain = "hfd_edge", "", ""
+
+
+def declare_sizes(model: onnx.ModelProto, image: tuple[int | str, ...], logits: tuple[int | str, ...]) -> None:
+    """Set the shapes that the graph declares for its input and output: numbers, or names for open sizes."""
+    for value, shape in ((model.graph.input[0], image), (model.graph.output[0], logits)):
+        value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, onnx.TensorProto.FLOAT, shape))
+
+
+def sizes_stand_in_it(model: onnx.ModelProto) -> bool:
+    """Whether a node holds a size of the image as a constant, so that the graph cannot run on another one."""
+    inits = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Slice" and any(0 <= end < _TO_THE_END for end in np.ravel(inits.get(node.input[2], ()))):
+            return True
+        if node.op_type in ("Reshape", "Expand", "Tile", "ConstantOfShape", "Range"):
+            return True
+        if node.op_type == "Resize" and len(node.input) > 3:
+            return True
+    return False
+
+
+def constant(model: onnx.ModelProto, name: str, values: np.ndarray) -> str:
+    """Add a constant; gives its name."""
+    taken = {tensor.name for tensor in model.graph.initializer}
+    while name in taken:
+        name += "_"
+    model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+    return name
+
+
+def _raised(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    if opset >= OLDEST_OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, OLDEST_OPSET)
+    except Exception as error:  # onnx raises its C++ errors as plain RuntimeError and ConvertError
+        raise ExportError(f"{name} has opset {opset} and cannot be raised to {OLDEST_OPSET} ({one_line(error)}): export it "
+                          "with opset_version=18") from error
+
+
+def _plain_half_pixel(node: onnx.NodeProto, runs: list[Shapes]) -> None:
+    """torch's own half-pixel rule differs from the plain one only where one cell is left."""
+    for attribute in node.attribute:
+        if attribute.name == "coordinate_transformation_mode" and attribute.s == b"pytorch_half_pixel":
+            if all(min(run.get(node.output[0], (1,))[2:], default=1) > 1 for run in runs):
+                attribute.s = b"half_pixel"
+
+
+def _factors(source: tuple[int, ...], result: tuple[int, ...]) -> list[float]:
+    return [b / a for a, b in zip(source, result)] if len(source) == len(result) and 0 not in source else []
+
+
+def _maker(model: onnx.ModelProto) -> onnx.NodeProto | None:
+    """The node behind the output."""
+    name = model.graph.output[0].name
+    return next((node for node in model.graph.node if name in node.output), None)
+
+
+def _axis(node: onnx.NodeProto) -> int:
+    return _word(node, "axis", -1)
+
+
+def _word(node: onnx.NodeProto, name: str, default: int | bytes) -> int | bytes:
+    return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
