@@ -1,4 +1,4 @@
-"""Markers and what they need. HFD_REQUIRE=cuda,tensorrt,torch,real_data turns the skips of those into failures."""
+"""Markers and what they need. HFD_REQUIRE=cuda,tensorrt,tensorrt_rtx,torch,real_data turns the skips of those into failures."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def _why_no_data() -> str | None:
 NEEDS = {
     "needs_cuda": ("cuda", _why_no_cuda),
     "needs_tensorrt": ("tensorrt", lambda: _why_not_installed("tensorrt") or _why_no_cuda()),
+    "needs_tensorrt_rtx": ("tensorrt_rtx", lambda: _why_not_installed("tensorrt_rtx")),
     "torch": ("torch", lambda: _why_not_installed("torch")),
     "real_data": ("real_data", _why_no_data),
 }

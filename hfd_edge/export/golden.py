@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from hfd_edge.errors import ExportError
-from hfd_edge.export.parity import open_session
+from hfd_edge.export.session import open_session
 from hfd_edge.spec import NODATA_LABEL, ModelInput
 from hfd_edge.tiles import round_up
 
