@@ -12,13 +12,23 @@ from hfd_edge.cli.report import print_json, print_lines, printable
 
 def inspect(
     engine: Annotated[Path, typer.Argument(metavar="ENGINE", help="The .engine file.")],
+    other: Annotated[Path | None, typer.Argument(metavar="[NEW]", help="With --diff: the file to hold against it.")] = None,
+    diff: Annotated[bool, typer.Option(
+        "--diff", help="Show in what ENGINE and NEW differ: spec, sizes, provenance, lineage.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one line of JSON.")] = False,
 ) -> None:
     """Show the spec, members, hashes and provenance of an .engine file; every hash is checked.
 
     hfd-edge inspect model.engine
+    hfd-edge inspect --diff old.engine new.engine
     """
     from hfd_edge.package import Package
+
+    if diff != (other is not None):
+        raise typer.BadParameter("--diff takes two engines: hfd-edge inspect --diff old.engine new.engine")
+    if other is not None:
+        _print_differences(engine, other, as_json)
+        return
 
     with Package.open(engine) as package:
         members = {name: len(package.read(name)) for name in package.names}
@@ -46,6 +56,25 @@ def inspect(
             typer.echo(f"  {size:>10}  {digest}  {name}")
         typer.echo("provenance")
         _print_tree(package.manifest["provenance"], 2)
+
+
+def _print_differences(old: Path, new: Path, as_json: bool) -> None:
+    from hfd_edge.export.lineage import differences, relation
+    from hfd_edge.package import Package
+
+    with Package.open(old) as first, Package.open(new) as second:
+        found, how = differences(first, second), relation(first, second)
+    if as_json:
+        print_json({"old": str(old), "new": str(new), "relation": how,
+                    "differences": [{"where": d.where, "old": d.old, "new": d.new} for d in found]})
+        return
+    typer.echo(printable(f"{old} -> {new}: {how}"))
+    for difference in found:
+        typer.echo(printable(difference.where))
+        typer.echo(printable(f"  - {'not there' if difference.old is None else difference.old}"))
+        typer.echo(printable(f"  + {'not there' if difference.new is None else difference.new}"))
+    if not found:
+        typer.echo("no differences")
 
 
 def _list(values: tuple[float, ...]) -> str:
