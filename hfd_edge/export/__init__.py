@@ -1,4 +1,4 @@
-"""Networks to packages: graph, reach, parity gate, assembly. A checkpoint needs torch and onnx, a foreign ONNX file onnx alone."""
+"""Networks to packages: graph, reach, gate, assembly. A checkpoint needs torch and onnx, a foreign ONNX file onnx alone."""
 
 from __future__ import annotations
 
