@@ -14,7 +14,8 @@ TRAIN = .venv-train/bin/python
 BUILD_DEPS = "setuptools>=77" "pybind11>=2.13" "cmake>=3.20" ninja
 PIP_FLAGS = --quiet --disable-pip-version-check
 NATIVE_SOURCES = setup.py pyproject.toml CMakeLists.txt $(wildcard cmake/* csrc/*.* csrc/*/*)
-NATIVE_TESTS = tests/test_thread_pool.py tests/test_gather.py tests/test_gather_refusals.py tests/test_finish.py tests/test_simd.py
+NATIVE_TESTS = tests/test_thread_pool.py tests/test_gather.py tests/test_gather_refusals.py tests/test_finish.py tests/test_simd.py \
+  tests/test_speckle.py tests/test_speckle_tiles.py
 
 .PHONY: demo test test-run test-torch test-quick sanitize aarch64 vectors demo-engine clean
 
@@ -58,7 +59,7 @@ vectors:
 	@for flags in "" "-mavx2" "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512"; do \
 	  echo "== $${flags:-the base of the architecture}"; \
 	  $${CXX:-c++} -std=c++17 -O3 -fPIC -ffp-contract=off -fno-math-errno -fno-trapping-math $$flags -Icsrc -fopt-info-vec \
-	    -c csrc/ops/row_loops_base.cpp -o /dev/null 2>&1 | grep -oE "csrc/ops/(gather|finish)_loops.h:[0-9]+:.*vectorized.*" | \
+	    -c csrc/ops/row_loops_base.cpp -o /dev/null 2>&1 | grep -oE "csrc/ops/(gather|finish|speckle)_[a-z]*.h:[0-9]+:.*vectorized.*" | \
 	    sed -E "s/:[0-9]+: optimized: +/: /" | sort | uniq -c; done
 
 demo-engine: .venv-train/dev-installed

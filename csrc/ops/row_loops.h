@@ -1,5 +1,5 @@
-// The loops over rows, compiled once per instruction set from the same text (gather_loops.h, finish_loops.h) and chosen when the
-// first of them is needed. Every variant gives the same bits: no contraction, no reordering, the same formula per pixel.
+// The loops over rows, compiled once per instruction set from the same text (gather_loops.h, finish_loops.h, speckle_loops.h)
+// and chosen when the first of them is needed. Every variant gives the same bits: no contraction, no reordering, the same formula per pixel.
 //
 // A file compiled for newer processors must not hold an inline function that other files hold too: the linker keeps one of the
 // copies, and an older processor may then meet instructions it lacks. So those files use records and static functions only; a
@@ -11,6 +11,7 @@
 
 #include "ops/finish_block.h"
 #include "ops/gather_row.h"
+#include "ops/speckle_block.h"
 
 namespace hfd {
 
@@ -18,6 +19,7 @@ struct RowLoops {
   const char* name;  // sse, avx2, avx512, neon or plain
   GatherRowLoop gather_row;
   FinishBlockLoop finish_block;
+  SpeckleBlockLoop speckle_block;
 };
 
 extern const RowLoops kRowLoopsBase, kRowLoopsAvx2, kRowLoopsAvx512;  // the last two where they were compiled

@@ -2,9 +2,10 @@
 #include "ops/finish_loops.h"
 #include "ops/gather_loops.h"
 #include "ops/row_loops.h"
+#include "ops/speckle_loops.h"
 
 namespace hfd {
 
-const RowLoops kRowLoopsBase = {kIsaName, gather_row, finish_block};
+const RowLoops kRowLoopsBase = {kIsaName, gather_row, finish_block, speckle_block};
 
 }  // namespace hfd

@@ -1,0 +1,56 @@
+// What the speckle filters accept; the loops are in speckle_cpu.cpp.
+#include "ops/speckle.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "common/refuse.h"
+
+namespace hfd {
+namespace {
+
+constexpr const char* kFilterNames[] = {"boxcar", "lee", "kuan", "enhanced_lee", "gamma_map",
+                                        "frost", "refined_lee", "lee_sigma", "local_enl"};
+
+void check_config(const SpeckleConfig& config) {
+  if (config.radius < 1 || config.radius > kLargestRadius)
+    refuse("radius=", config.radius, ": it must be 1 to ", kLargestRadius, ", for windows of 3 x 3 to 15 x 15");
+  if (config.filter == SpeckleFilter::refined_lee && config.radius != 3)
+    refuse("radius=", config.radius, " for refined_lee: its window is 7 x 7; use 3");
+  if (!(config.looks > 0.0f) || !std::isfinite(config.looks))
+    refuse("looks=", config.looks, ": it must be finite and above 0; see estimate_enl");
+  if (!(config.damping >= 0.0f) || !std::isfinite(config.damping))
+    refuse("damping=", config.damping, ": it must be finite and not below 0");
+}
+
+}  // namespace
+
+SpeckleFilter speckle_filter_from_name(const std::string& name) {
+  for (int i = 0; i < 9; ++i)
+    if (name == kFilterNames[i]) return static_cast<SpeckleFilter>(i);
+  refuse("filter='", name, "': use one of boxcar, lee, kuan, enhanced_lee, gamma_map, frost, refined_lee, lee_sigma");
+}
+
+SpeckleBorder speckle_border_from_name(const std::string& name) {
+  if (name == "mask") return SpeckleBorder::mask;
+  if (name == "nearest") return SpeckleBorder::nearest;
+  refuse("border='", name, "': use mask (what lies outside is not valid) or nearest (it is the nearest pixel)");
+}
+
+int64_t speckle_halo(SpeckleFilter filter, int radius) {
+  return filter == SpeckleFilter::lee_sigma ? std::max(radius, 2) : radius;
+}
+
+void speckle(const SpeckleConfig& config, const SpeckleCall& call) {
+  check_config(config);
+  check_threads(call.threads);
+  if (call.bands < 1 || call.size.rows < 1 || call.size.cols < 1)
+    refuse("values of ", call.bands, " bands of ", call.size.rows, " x ", call.size.cols, ": there must be at least one pixel");
+  if (call.first_row < 0 || call.rows < 1 || call.first_row + call.rows > call.size.rows)
+    refuse("rows ", call.first_row, " to ", call.first_row + call.rows - 1, " of ", call.size.rows, ": they must lie inside");
+  if (config.filter == SpeckleFilter::lee_sigma && static_cast<int64_t>(call.bright.size()) != call.bands)
+    refuse("bright has ", call.bright.size(), " values for ", call.bands, " bands: give the scene's 98th percentile of each");
+  speckle_cpu(config, call);
+}
+
+}  // namespace hfd

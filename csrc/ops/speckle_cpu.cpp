@@ -1,0 +1,91 @@
+// Cuts the image into blocks and gives each worker its memory; the loops are in speckle_loops.h.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "common/parallel.h"
+#include "ops/row_loops.h"
+#include "ops/speckle.h"
+
+namespace hfd {
+namespace {
+
+constexpr int64_t kBlockCols = 512;  // of Lee 7 x 7 the ring of sums then takes 28 KiB
+constexpr int64_t kBlockRows = 128;  // the ring is filled anew at the head of each block
+constexpr int64_t kWidth = kBlockCols + 2 * kLargestRadius + kSpeckleSlack;
+constexpr int64_t kArraysPerRow = 5, kArraysBeside = 7;
+
+// What a SpeckleScratch points to.
+struct Memory {
+  explicit Memory(int64_t rows) : floats((rows * kArraysPerRow + kArraysBeside) * kWidth) {
+    float* next = floats.data();
+    const auto take = [&next] { return (next += kWidth) - kWidth; };
+    for (int64_t i = 0; i < rows; ++i) {
+      SpeckleRow& row = scratch.ring[i];
+      row.value = take();
+      row.sum = take();
+      row.square = take();
+      row.own_valid = take();
+      row.own_count = take();
+    }
+    scratch.inside = take();
+    scratch.inside_count = take();
+    scratch.sum = take();
+    scratch.square = take();
+    scratch.count = take();
+    scratch.one_over = take();
+    scratch.made = take();
+  }
+  Memory(const Memory&) = delete;
+  Memory(Memory&&) = default;
+  std::vector<float> floats;
+  SpeckleScratch scratch{};
+};
+
+// All pixels of the window but its centre, by distance.
+struct Rings {
+  explicit Rings(int radius) {
+    for (int squared = 1; squared <= 2 * radius * radius; ++squared) {
+      const int32_t begin = static_cast<int32_t>(taps.size());
+      for (int y = -radius; y <= radius; ++y)
+        for (int x = -radius; x <= radius; ++x)
+          if (y * y + x * x == squared) taps.push_back({y + radius, x + radius});
+      const int32_t end = static_cast<int32_t>(taps.size());
+      if (end > begin) rings.push_back({static_cast<float>(std::sqrt(static_cast<double>(squared))), begin, end});
+    }
+  }
+  std::vector<SpeckleTap> taps;
+  std::vector<SpeckleRing> rings;
+};
+
+int64_t sum_radius(const SpeckleConfig& config) {
+  const bool looks_closer = config.filter == SpeckleFilter::refined_lee || config.filter == SpeckleFilter::lee_sigma;
+  return looks_closer ? 1 : config.radius;
+}
+
+}  // namespace
+
+void speckle_cpu(const SpeckleConfig& config, const SpeckleCall& call) {
+  const SpeckleBlockLoop loop = row_loops().speckle_block;
+  const Rings rings(config.radius);
+  const SpecklePlan plan{config.filter, config.border, speckle_halo(config.filter, config.radius), sum_radius(config),
+                         config.radius, config.looks, config.damping, config.low, config.high, config.noise2,
+                         rings.taps.data(), rings.rings.data(), static_cast<int64_t>(rings.rings.size())};
+  const int64_t cols = call.size.cols, plane = call.size.rows * cols;
+  const int64_t across = (cols + kBlockCols - 1) / kBlockCols, down = (call.rows + kBlockRows - 1) / kBlockRows;
+  const int64_t count = call.bands * down * across;
+  const int threads = static_cast<int>(std::min<int64_t>(call.threads, count));
+  std::vector<Memory> memory;
+  memory.reserve(threads);
+  for (int i = 0; i < threads; ++i) memory.emplace_back(2 * plan.halo + 1);
+  parallel_for(count, threads, [&](int worker, int64_t item) {
+    const int64_t band = item / (down * across), row = item / across % down * kBlockRows, col = item % across * kBlockCols;
+    const SpeckleBlock block{call.values + band * plane, call.mask, call.size, call.first_row + row,
+                             std::min(kBlockRows, call.rows - row), col, std::min(kBlockCols, cols - col),
+                             call.bright.empty() ? 0.0f : call.bright[band],
+                             call.out + (band * call.rows + row) * cols + col, cols};
+    loop(plan, block, memory[worker].scratch);
+  });
+}
+
+}  // namespace hfd

@@ -1,0 +1,146 @@
+// The speckle filters over one block: a ring of rows moves down, and every output row is made from it. Included by one file per
+// instruction set: no inline function of another header, nothing with a name outside.
+#pragma once
+
+#include "ops/speckle_edges.h"
+#include "ops/speckle_sums.h"
+
+namespace hfd {
+namespace {
+
+// What a filter needs for one output row: the rows of its windows from top to bottom, and how many columns.
+struct Here {
+  const SpeckleRow* rows[kMostRows];
+  int64_t cols;
+  bool clean;  // every pixel that is seen lies inside and is valid
+};
+
+WindowSums<Floats> sums_at(const SpeckleScratch& scratch, int64_t x) {
+  const Floats count = load_lanes<Floats>(scratch.count + x), sum = load_lanes<Floats>(scratch.sum + x);
+  return {count, load_lanes<Floats>(scratch.one_over + x), sum, spread_of(count, sum, load_lanes<Floats>(scratch.square + x))};
+}
+
+template <SpeckleFilter kFilter>
+inline Floats value_of(const WindowSums<Floats>& sums, const Floats& centre, const SpecklePlan& plan) {
+  const float cu2 = 1.0f / plan.looks;
+  if (kFilter == SpeckleFilter::lee) return lee_value(sums, centre, cu2);
+  if (kFilter == SpeckleFilter::kuan) return kuan_value(sums, centre, cu2);
+  if (kFilter == SpeckleFilter::enhanced_lee) return enhanced_lee_value(sums, centre, plan.looks);
+  if (kFilter == SpeckleFilter::gamma_map) return gamma_map_value(sums, centre, plan.looks);
+  if (kFilter == SpeckleFilter::local_enl) {
+    const float whole = static_cast<float>((2 * plan.radius + 1) * (2 * plan.radius + 1));
+    const auto known = (sums.count == whole) & (sums.sum > 0.0f) & (sums.spread > 0.0f);
+    return known ? log2_looks(sums) : bits_as<Floats>(Unsigneds{} + 0x7fc00000u);
+  }
+  return mean_of(sums);
+}
+
+template <SpeckleFilter kFilter>
+void by_sums(const SpecklePlan& plan, const Here& here, const SpeckleScratch& scratch) {
+  const float* centre = here.rows[plan.halo]->value + plan.halo;
+  for (int64_t x = 0; x < here.cols; x += kLanes)
+    store_lanes(value_of<kFilter>(sums_at(scratch, x), load_lanes<Floats>(centre + x), plan), scratch.made + x);
+}
+
+void frost(const SpecklePlan& plan, const Here& here, const SpeckleScratch& scratch) {
+  const float* centre = here.rows[plan.halo]->value + plan.halo;
+  for (int64_t x = 0; x < here.cols; x += kLanes) {
+    const Floats variation = variation2(sums_at(scratch, x));
+    Floats total = load_lanes<Floats>(centre + x), weights = every<Floats>(1.0f);
+    for (int64_t r = 0; r < plan.ring_count; ++r) {
+      const SpeckleRing ring = plan.rings[r];
+      Floats sum{}, count{};
+      for (int32_t t = ring.begin; t < ring.end; ++t) {
+        const SpeckleTap tap = plan.taps[t];
+        sum += load_lanes<Floats>(here.rows[tap.row]->value + x + tap.col);
+        if (!here.clean) count += load_lanes<Floats>(here.rows[tap.row]->valid + x + tap.col);
+      }
+      if (here.clean) count += static_cast<float>(ring.end - ring.begin);
+      const Floats weight = frost_weight(variation, plan.damping, ring.distance);
+      total += weight * sum;
+      weights += weight * count;
+    }
+    store_lanes(total / weights, scratch.made + x);
+  }
+}
+
+void refined_lee(const SpecklePlan& plan, const Here& here, const SpeckleScratch& scratch) {
+  const float cu2 = 1.0f / plan.looks;
+  for (int64_t x = 0; x < here.cols; x += kLanes) {
+    Floats near;
+    const Unsigneds half = chosen_half(here.rows, x, near);
+    const WindowSums<Floats> sums = half_window(here.rows, x, half, near);
+    store_lanes(kuan_value(sums, load_lanes<Floats>(here.rows[3]->value + 3 + x), cu2), scratch.made + x);
+  }
+}
+
+// The window's pixels inside [low, high] times the prior.
+inline WindowSums<Floats> sums_in_range(const SpecklePlan& plan, const Here& here, int64_t x, const Floats& prior) {
+  const Floats low = plan.low * prior, high = plan.high * prior;
+  const int64_t first = plan.halo - plan.radius, last = plan.halo + plan.radius;
+  NearSums sums{prior, Floats{}, Floats{}, Floats{}, Floats{}};
+  for (int64_t i = first; i <= last; ++i)
+    for (int64_t j = first; j <= last; ++j) {
+      const Floats value = load_lanes<Floats>(here.rows[i]->value + x + j);
+      Ints taken = (value >= low) & (value <= high);
+      if (!here.clean) taken &= load_lanes<Floats>(here.rows[i]->valid + x + j) > 0.0f;
+      sums.add(value, taken);
+    }
+  return sums.result();
+}
+
+void lee_sigma(const SpecklePlan& plan, const SpeckleBlock& block, const Here& here, const SpeckleScratch& scratch) {
+  const float cu2 = 1.0f / plan.looks;
+  const SpeckleRow* const* near = here.rows + plan.halo - 1;
+  for (int64_t x = 0; x < here.cols; x += kLanes) {
+    const Floats centre = load_lanes<Floats>(near[1]->value + plan.halo + x);
+    const Floats prior = kuan_value(sums_3x3(near, plan.halo + x), centre, cu2);
+    const WindowSums<Floats> sums = sums_in_range(plan, here, x, prior);
+    const Floats value = sums.count > 0.0f ? kuan_value(sums, centre, plan.noise2) : prior;
+    const Ints target = bright_targets(here.rows + plan.halo - 2, plan.halo - 2 + x, block.bright);
+    store_lanes(target ? centre : value, scratch.made + x);
+  }
+}
+
+void make_row(const SpecklePlan& plan, const SpeckleBlock& block, const Here& here, SpeckleScratch& scratch) {
+  if (plan.filter == SpeckleFilter::refined_lee) return refined_lee(plan, here, scratch);
+  if (plan.filter == SpeckleFilter::lee_sigma) return lee_sigma(plan, block, here, scratch);
+  sum_loops(plan.sum_radius).down(here.rows, plan.halo, here.cols, scratch);
+  count_windows(plan, here.rows, here.cols, scratch);
+  switch (plan.filter) {
+    case SpeckleFilter::lee: return by_sums<SpeckleFilter::lee>(plan, here, scratch);
+    case SpeckleFilter::kuan: return by_sums<SpeckleFilter::kuan>(plan, here, scratch);
+    case SpeckleFilter::enhanced_lee: return by_sums<SpeckleFilter::enhanced_lee>(plan, here, scratch);
+    case SpeckleFilter::gamma_map: return by_sums<SpeckleFilter::gamma_map>(plan, here, scratch);
+    case SpeckleFilter::frost: return frost(plan, here, scratch);
+    case SpeckleFilter::local_enl: return by_sums<SpeckleFilter::local_enl>(plan, here, scratch);
+    default: return by_sums<SpeckleFilter::boxcar>(plan, here, scratch);
+  }
+}
+
+void store_row(const SpecklePlan& plan, const Here& here, const SpeckleScratch& scratch, float* __restrict out) {
+  const SpeckleRow& centre = *here.rows[plan.halo];
+  memcpy(out, scratch.made, here.cols * sizeof *out);
+  if (centre.clean) return;
+  for (int64_t x = 0; x < here.cols; ++x) out[x] = centre.valid[plan.halo + x] > 0.0f ? out[x] : __builtin_nanf("");
+}
+
+void speckle_block(const SpecklePlan& plan, const SpeckleBlock& block, SpeckleScratch& scratch) {
+  const Columns columns = columns_of(plan, block);
+  const int64_t seen = 2 * plan.halo + 1;
+  prepare(plan, columns, scratch);
+  for (int64_t i = 0; i < block.rows + seen - 1; ++i) {
+    load_row(plan, block, columns, block.row - plan.halo + i, scratch.ring[i % seen], scratch);
+    if (i < seen - 1) continue;
+    Here here{{}, block.cols, columns.before + columns.after == 0 || plan.border == SpeckleBorder::nearest};
+    for (int64_t k = 0; k < seen; ++k) {
+      here.rows[k] = &scratch.ring[(i + 1 + k) % seen];
+      here.clean = here.clean && here.rows[k]->clean && here.rows[k]->rows_inside > 0.0f;
+    }
+    make_row(plan, block, here, scratch);
+    store_row(plan, here, scratch, block.out + (i + 1 - seen) * block.out_stride);
+  }
+}
+
+}  // namespace
+}  // namespace hfd
