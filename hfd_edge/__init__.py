@@ -31,8 +31,8 @@ _HOME = {
     "build_info": "build", "__version__": "build",
     **dict.fromkeys(_ERRORS, "errors"),
 }
-_ROOMS = ("build", "engine", "errors", "export", "measure", "network", "package", "radiometry", "raster", "segmenter", "simulate",
-          "spec", "stitch", "tiles")
+_ROOMS = ("build", "engine", "errors", "export", "measure", "network", "package", "radiometry", "raster", "scene", "segmenter",
+          "simulate", "spec", "speckle", "stitch", "tiles")
 
 __all__ = [name for name in _HOME if name != "__version__"] + ["errors"]
 

@@ -13,8 +13,8 @@ WINDOW_PX = 15
 _SMOOTH_BINS = 21
 
 
-def log2_enl_counts(values: np.ndarray, mask: np.ndarray | None, counts: np.ndarray, rows: tuple[int, int] | None = None,
-                    window_px: int = WINDOW_PX, threads: int = 1) -> None:
+def log2_enl_counts(values: np.ndarray, mask: np.ndarray | None, counts: np.ndarray, rows: tuple[int, int] | None = None, *,
+                    cols: slice = slice(None), window_px: int = WINDOW_PX, threads: int = 1) -> None:
     """Add the local estimates of every window that is valid in whole to a histogram of log2(ENL).
 
     Args:
@@ -22,6 +22,7 @@ def log2_enl_counts(values: np.ndarray, mask: np.ndarray | None, counts: np.ndar
         mask: (rows, cols) uint8, nonzero = valid, or None.
         counts: (ENL_BINS,) int64, for [LOG2_LOW, LOG2_HIGH); what lies outside is left out.
         rows: (first, count) of the windows' centres; windows see all of `values`. None = all.
+        cols: of the windows' centres.
     Raises:
         ArrayError: window_px is not odd or not 3 to 15.
     """
@@ -31,7 +32,7 @@ def log2_enl_counts(values: np.ndarray, mask: np.ndarray | None, counts: np.ndar
     local = np.empty((values.shape[0], count, values.shape[2]), np.float32)
     native = _native.Speckle("local_enl", "mask", window_px // 2, 1.0, 0.0, 0.0, 0.0, 0.0)
     native.run(values, mask, [], first, local, threads)
-    _native.count_between(local, LOG2_LOW, LOG2_HIGH, counts)
+    _native.count_between(np.ascontiguousarray(local[..., cols]), LOG2_LOW, LOG2_HIGH, counts)
 
 
 def enl_of(counts: np.ndarray) -> float:

@@ -100,12 +100,22 @@ def draw_quicklook(path: Path, panels: list[Panel], spec: ModelSpec | Selection)
         RasterError: the folder cannot be written to.
     """
     cv2 = require_opencv()
+    picture = _side_by_side(cv2, panels)
+    picture = np.concatenate([picture, _legend(cv2, spec, picture.shape[1])])
+    _write(cv2, path, picture)
+
+
+def draw_panels(path: Path, panels: list[Panel]) -> None:
+    """As draw_quicklook, without a legend."""
+    cv2 = require_opencv()
+    _write(cv2, path, _side_by_side(cv2, panels))
+
+
+def _side_by_side(cv2: Any, panels: list[Panel]) -> np.ndarray:
     rows = max(panel.image.shape[0] for panel in panels)
     drawn = [_with_title(cv2, panel, rows) for panel in panels]
     gap = np.full((rows + _BAR_PX, _GAP_PX, 3), 255, np.uint8)
-    picture = np.concatenate([part for panel in drawn for part in (panel, gap)][:-1], axis=1)
-    picture = np.concatenate([picture, _legend(cv2, spec, picture.shape[1])])
-    _write(cv2, path, picture)
+    return np.concatenate([part for panel in drawn for part in (panel, gap)][:-1], axis=1)
 
 
 def _step(source: RasterSource, largest_px: int) -> int:

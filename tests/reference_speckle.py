@@ -113,8 +113,8 @@ def gamma_map(image, valid, looks, radius=3, border="mask"):
 
 
 def frost(image, valid, damping=2.0, radius=3, border="mask"):
-    """Mean with the weights exp(-damping Ci^2 distance); the distance is Euclidean, in pixels."""
-    result = np.full(image.shape, np.nan)
+    """Mean with the weights exp(-damping Ci^2 distance); distances Euclidean, in pixels. The margin is as of enhanced Lee."""
+    result, margin = np.full(image.shape, np.nan), np.full(image.shape, NEVER)
     offsets = np.arange(-radius, radius + 1)
     distance = np.hypot(offsets[:, None], offsets)
     for at, values, counts, _ in _windows(image, valid, radius, border):
@@ -123,7 +123,9 @@ def frost(image, valid, damping=2.0, radius=3, border="mask"):
         with np.errstate(invalid="ignore"):
             weights = np.where(distance == 0, 1.0, np.exp(-damping * ci2 * distance))[counts]
         result[at] = (weights * values[counts]).sum() / weights.sum()
-    return result, np.full(image.shape, NEVER)
+        pull = abs((weights * distance[counts] * (values[counts] - result[at])).sum() / weights.sum())
+        margin[at] = abs(result[at]) / (damping * ci2 * pull) if ci2 < np.inf and damping * ci2 * pull > 0 else NEVER
+    return result, margin
 
 
 # Edge directions of refined Lee: three blocks of 3 x 3 against three opposite ones (numbered row by row), the two blocks whose

@@ -1,0 +1,108 @@
+"""`hfd-edge scene`: what is known of a scene after one read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hfd_edge.cli.predict import parse_bands
+from hfd_edge.cli.report import print_json, print_lines, progress_bar
+from hfd_edge.spec import Unit
+
+if TYPE_CHECKING:
+    from hfd_edge.scene import BandStatistics, SceneStatistics
+    from hfd_edge.scene_strips import IntensitySource
+
+_PERCENTS = (2, 50, 98)
+
+
+def scene(  # an option of the command line is an argument here: more than six are meant
+    rasters: Annotated[list[Path], typer.Argument(metavar="RASTER", help="The scene; or one file per band, all on one grid.")],
+    plot: Annotated[Path | None, typer.Option(help="Also draw this picture: scene, histograms of power and of looks.")] = None,
+    unit: Annotated[Unit | None, typer.Option(
+        case_sensitive=False, help="What the pixels are, where the file's tags do not say.")] = None,
+    scale: Annotated[float | None, typer.Option(help="value = stored * SCALE + OFFSET, in UNIT.")] = None,
+    offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
+    nodata: Annotated[list[float] | None,
+                      typer.Option(help="Stored value without meaning, besides the file's own; may be repeated.")] = None,
+    bands: Annotated[str | None, typer.Option(help="Names or numbers from 1: VV,VH or 4,3; default: all.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Default: all cores of this process.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one line of JSON, histograms included.")] = False,
+) -> None:
+    """Looks, percentiles, nodata and the unit of a scene, in one streaming read.
+
+    hfd-edge scene scene.tif --plot scene.png
+    """
+    from hfd_edge.raster import RasterSource, check_output
+    from hfd_edge.raster_run import RasterOptions, declared_radiometry, read_as
+    from hfd_edge.scene import measure_scene
+    from hfd_edge.scene_strips import IntensitySource
+
+    if plot:
+        from hfd_edge.view import check_picture
+        check_output(plot, overwrite, inputs=rasters)
+        check_picture(plot)
+    options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands))
+    with RasterSource(rasters[0] if len(rasters) == 1 else tuple(rasters), options.bands) as source:
+        intensity = IntensitySource(source, declared_radiometry(source, options))
+        with progress_bar("reading", as_json) as progress:
+            statistics = measure_scene(intensity, threads, progress)
+        if plot:
+            from hfd_edge.view_scene import draw_statistics
+            draw_statistics(plot, source, intensity.radiometry, statistics)
+        taken = read_as(source, intensity.radiometry)
+        if as_json:
+            print_json({"read_as": taken, "plot": plot and str(plot), **_record(statistics, intensity)})
+        else:
+            print_lines({"read as": taken, **_lines(statistics, intensity), **({"written": str(plot)} if plot else {})})
+
+
+def _lines(statistics: SceneStatistics, intensity: IntensitySource) -> dict[str, str]:
+    rows, cols = statistics.rows, statistics.cols
+    lines = {"pixels": f"{rows} x {cols} = {rows * cols / 1e6:.2f} Mpx, {statistics.nodata_share:.2%} nodata",
+             "unit": f"{intensity.radiometry.unit}; {intensity.checked_pixels} sampled pixels do not contradict it",
+             "looks": _looks(statistics)}
+    for band in statistics.bands:
+        lines[band.name] = _band_line(band)
+    return lines
+
+
+def _looks(statistics: SceneStatistics) -> str:
+    if not any(band.enl for band in statistics.bands):
+        return "cannot be estimated: no window of 15 x 15 px is valid in whole and not flat"
+    return f"{statistics.enl:.2f} (mode over {sum(int(b.enl_histogram.sum()) for b in statistics.bands)} windows of 15 x 15 px)"
+
+
+def _band_line(band: BandStatistics) -> str:
+    if band.valid == 0:
+        return "no valid pixel"
+    percentiles = ", ".join(f"{percent} % {_decibel(band.percentile(percent))}" for percent in _PERCENTS)
+    looks = "not known" if band.enl is None else f"{band.enl:.2f}"
+    return f"looks {looks}, percentiles {percentiles}, no signal {band.no_signal / band.valid:.2%}"
+
+
+def _decibel(power: float) -> str:
+    import math
+    return f"{10 * math.log10(power):.1f} dB" if power > 0 else "no signal"
+
+
+def _record(statistics: SceneStatistics, intensity: IntensitySource) -> dict[str, Any]:
+    known = any(band.enl for band in statistics.bands)
+    return {"rows": statistics.rows, "cols": statistics.cols, "unit": str(intensity.radiometry.unit),
+            "nodata_share": statistics.nodata_share, "enl": statistics.enl if known else None,
+            "bands": [_band_record(band) for band in statistics.bands]}
+
+
+def _band_record(band: BandStatistics) -> dict[str, Any]:
+    """Counts as pairs (bin, count) of bins that hold any; what the bins are: docs/speckle.md."""
+    percentiles = {str(percent): band.percentile(percent) for percent in _PERCENTS} if band.valid else {}
+    return {"name": band.name, "valid": band.valid, "no_signal": band.no_signal, "enl": band.enl, "mean_db": band.mean_db(),
+            "percentiles": percentiles, "power_histogram": _pairs(band.power_histogram),
+            "enl_histogram": _pairs(band.enl_histogram)}
+
+
+def _pairs(counts: Any) -> list[list[int]]:
+    return [[int(i), int(counts[i])] for i in counts.nonzero()[0]]

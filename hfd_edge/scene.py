@@ -1,0 +1,163 @@
+"""What is known of a whole scene after one streaming read: counts, the equivalent number of looks, percentiles of power.
+
+Whole numbers are counted, so tiles, their order and the number of threads change nothing: every tile of a scene, and every
+later run, works with the same statistics. Nothing is ever estimated per tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hfd_edge import _native
+from hfd_edge.device import thread_budget
+from hfd_edge.errors import ArrayError
+from hfd_edge.scene_strips import IntensitySource, strips
+from hfd_edge.speckle import as_intensity, as_mask
+from hfd_edge.speckle_enl import ENL_BINS, WINDOW_PX, enl_of, log2_enl_counts
+
+HALO_PX = WINDOW_PX // 2
+
+
+@dataclass(frozen=True, slots=True)
+class BandStatistics:
+    """Counts of one band."""
+
+    name: str
+    valid: int                                      # pixels with a value
+    no_signal: int                                  # of these, pixels whose power is 0 or below
+    power_histogram: np.ndarray                     # (POWER_BINS,) int64: positive power, 128 bins an octave; see power_edges
+    enl_histogram: np.ndarray                       # (ENL_BINS,) int64: log2 of the local looks, from -2 to 10
+
+    @property
+    def enl(self) -> float | None:
+        """Equivalent number of looks, None where no window is valid in whole and not flat."""
+        return enl_of(self.enl_histogram) if self.enl_histogram.any() else None
+
+    def percentile(self, percent: float) -> float:
+        """Linear power below which so many percent of the valid pixels lie; pixels without signal lie below all others.
+
+        Exact to the width of a bin, 0.8 %. 0 where the answer is a pixel without signal.
+        Raises:
+            ArrayError: percent is not 0 to 100, or no pixel is valid.
+        """
+        if not 0 <= percent <= 100 or self.valid == 0:
+            raise ArrayError(f"percentile {percent} of {self.valid} valid pixels of {self.name}: it must be 0 to 100, of at "
+                             "least one pixel")
+        wanted = percent / 100 * self.valid - self.no_signal
+        if wanted <= 0:
+            return 0.0
+        total = np.cumsum(self.power_histogram)
+        index = min(int(np.searchsorted(total, wanted)), len(total) - 1)
+        inside = (wanted - (total[index] - self.power_histogram[index])) / max(int(self.power_histogram[index]), 1)
+        low, high = power_edges(index)
+        return float(low + (high - low) * min(max(inside, 0.0), 1.0))
+
+    def mean_db(self) -> float | None:
+        """Mean power in dB, from the middles of the bins (0.1 % off at most); None where nothing has signal."""
+        index = np.flatnonzero(self.power_histogram)
+        low, high = power_edges(index)
+        power = float(np.dot(self.power_histogram[index], (low + high) / 2)) / max(self.valid, 1)
+        return float(10 * np.log10(power)) if power > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class SceneStatistics:
+    """Counts of a scene of rows x cols pixels, band by band."""
+
+    rows: int
+    cols: int
+    bands: tuple[BandStatistics, ...]
+
+    @property
+    def enl(self) -> float:
+        """Equivalent number of looks of all bands together. Raises ArrayError where no window is whole and not flat."""
+        return enl_of(sum(band.enl_histogram for band in self.bands))
+
+    @property
+    def nodata_share(self) -> float:
+        return 1 - self.bands[0].valid / (self.rows * self.cols)
+
+    @property
+    def bright(self) -> tuple[float, ...]:
+        """The 98th percentile of each band, linear: what improved Lee sigma takes for bright."""
+        return tuple(band.percentile(98) for band in self.bands)
+
+
+@dataclass(slots=True)
+class SceneCounts:
+    """Adds up the windows of a scene, in any order."""
+
+    names: tuple[str, ...]
+    threads: int = 1
+    power: np.ndarray = field(init=False)
+    totals: np.ndarray = field(init=False)          # (bands, 2): valid, of these without signal
+    enl: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        bands = len(self.names)
+        self.power = np.zeros((bands, _native.POWER_BINS), np.int64)
+        self.totals = np.zeros((bands, 2), np.int64)
+        self.enl = np.zeros((bands, ENL_BINS), np.int64)
+
+    def add(self, values: np.ndarray, mask: np.ndarray | None, rows: slice, cols: slice = slice(None)) -> None:
+        """Count one window.
+
+        Args:
+            values: (bands, r, c) float32, linear power: the window with up to HALO_PX more on each side that is not the scene's
+                border.
+            mask: (r, c) bool or uint8, nonzero = valid, or None.
+            rows, cols: the window inside `values`.
+        """
+        values, mask = as_intensity(values), as_mask(mask, values.shape[1:])
+        own = np.ascontiguousarray(values[:, rows, cols])
+        own_mask = None if mask is None else np.ascontiguousarray(mask[rows, cols])
+        _native.count_power(own, own_mask, self.power, self.totals)
+        first, count = rows.indices(values.shape[1])[0], own.shape[1]
+        for band in range(len(values)):
+            log2_enl_counts(values[band:band + 1], mask, self.enl[band], (first, count), cols=cols, threads=self.threads)
+
+    def result(self, rows: int, cols: int) -> SceneStatistics:
+        """The statistics of a scene of so many pixels, all of which have been added."""
+        return SceneStatistics(rows, cols, tuple(
+            BandStatistics(name, int(valid), int(dark), power, enl)
+            for name, (valid, dark), power, enl in zip(self.names, self.totals, self.power, self.enl)))
+
+
+def measure_array(intensity: np.ndarray, mask: np.ndarray | None = None, threads: int | None = None) -> SceneStatistics:
+    """Statistics of a scene in memory.
+
+    Args:
+        intensity: (bands, rows, cols) or (rows, cols) float32, linear power.
+        mask: (rows, cols), nonzero = valid; None = all that are finite.
+    Raises:
+        ArrayError: wrong arrays.
+    """
+    values = as_intensity(intensity)
+    counts = SceneCounts(tuple(f"band {i + 1}" for i in range(len(values))), thread_budget(threads))
+    counts.add(values, mask, slice(None))
+    return counts.result(*values.shape[1:])
+
+
+def measure_scene(source: IntensitySource, threads: int | None = None,
+                  progress: Callable[[int, int], None] | None = None) -> SceneStatistics:
+    """Statistics of a scene that is read once, from top to bottom; memory holds one strip.
+
+    Raises:
+        RasterError: the source cannot be read.
+    """
+    counts = SceneCounts(source.names, thread_budget(threads))
+    for strip in strips(source, HALO_PX):
+        counts.add(strip.values, strip.mask, slice(strip.first, strip.first + strip.rows))
+        if progress is not None:
+            progress(strip.row + strip.rows, source.rows)
+    return counts.result(source.rows, source.cols)
+
+
+def power_edges(index: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper edge of bins of the power histogram, linear: the float32 whose upper 16 bits are the index."""
+    bits = np.asarray(index, np.int64).astype(np.uint32) << np.uint32(16)
+    low, high = bits.view(np.float32), (bits + np.uint32(1 << 16)).view(np.float32)
+    return low.astype(np.float64), high.astype(np.float64)
