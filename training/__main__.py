@@ -102,8 +102,8 @@ def main(words: list[str] | None = None) -> int:
     try:
         config = load_config(words[1], tuple(words[2:]))
         if words[0] not in ("teacher", "student") and Processes.here().count > 1:
-            raise ConfigError(f"{words[0]} runs in one process, and torchrun started {Processes.here().count}; start it without, "
-                              "or several with different ablate.seeds")
+            raise ConfigError(f"{words[0]} runs in one process, and torchrun started {Processes.here().count}; start it "
+                              "without, or several with different ablate.seeds")
         VERBS[words[0]](config, print if Processes.here().first else _silent)
         return 0
     except (HfdError, ImportError, OSError, MemoryError) as error:

@@ -73,8 +73,8 @@ class DistilConfig:
     weight: float = key(1.0, "of the feature loss; [paper: not known] 1 with normalised features; 0 = no feature loss")
     tap: Literal["encoder", "alignment", "fused"] = key("encoder", "[paper: not known] 'latent EO features' are read as the "
                                                         "encoder's levels")
-    distance: Literal["mse", "cosine", "channel-wise", "relational"] = key("mse", "[paper: not known] the plainest; "
-                                                                           "channel-wise and relational are the later literature's")
+    distance: Literal["mse", "cosine", "channel-wise", "relational"] = key(
+        "mse", "[paper: not known] the plainest; channel-wise and relational are the later literature's")
     normalise: Literal["channel", "batch", "none"] = key("channel", "each pixel's feature vector to length 1: levels of "
                                                          "different magnitude weigh alike, and the weight means the same "
                                                          "on every data set")
