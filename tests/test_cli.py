@@ -225,9 +225,11 @@ def test_debug_shows_the_traceback(engine, tmp_path):
 
 
 def test_help_of_every_verb_has_an_example():
-    for verb in ("predict", "inspect", "export", "doctor", "simulate", "demo"):
+    verbs = ("predict", "scene", "despeckle", "inspect", "export", "package", "verify", "compare", "doctor", "simulate", "demo")
+    assert all(f"  {verb} " in run("--help").stdout for verb in verbs)
+    for verb in verbs:
         done = run(verb, "--help")
-        assert done.returncode == 0 and done.stdout.count(f"hfd-edge {verb} ") == 2, done.stdout       # the usage and the example
+        assert done.returncode == 0 and done.stdout.count(f"hfd-edge {verb} ") >= 2, done.stdout       # the usage and the examples
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

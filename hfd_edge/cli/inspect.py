@@ -20,6 +20,7 @@ def inspect(
     """Show the spec, members, hashes and provenance of an .engine file; every hash is checked.
 
     hfd-edge inspect model.engine
+
     hfd-edge inspect --diff old.engine new.engine
     """
     from hfd_edge.package import Package
