@@ -71,9 +71,9 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
 def _check_process(made_in: int, what: str) -> None:
     """Raise DeviceError in a process that was forked in the middle of a run: its queues are here, its threads are not."""
     if made_in != os.getpid():
-        raise DeviceError(f"the thread that {what} was started in process {made_in} and does not exist in process {os.getpid()}, "
-                          "forked from it in the middle of a run: start a run of its own there, in a worker made with "
-                          "multiprocessing.get_context('spawn')")
+        raise DeviceError(f"the thread that {what} was started in process {made_in} and does not exist in process "
+                          f"{os.getpid()}, forked from it in the middle of a run: start a run of its own there, in a worker "
+                          "made with multiprocessing.get_context('spawn')")
 
 
 class WriteBehind:

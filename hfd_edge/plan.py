@@ -90,7 +90,7 @@ def _chosen_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch
 def _plan_window(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: int, halo: int) -> TilePlan:
     """With the exact halo any grid gives the same answer, so the window has its own; otherwise it takes the scene's tiles."""
     window, own = check_window(request.window), halo >= spec.halo_px and spec.reach_bounded and not spec.fixed_tile
-    TileGrid(scene.rows, scene.cols, spec.stride_px, spec.stride_px, halo, spec.stride_px, window=window)      # is it in the scene
+    TileGrid(scene.rows, scene.cols, spec.stride_px, spec.stride_px, halo, spec.stride_px, window=window)   # is it in the scene
     if own:
         rows, cols = (first % spec.stride_px + count for first, count in zip(window, window[2:]))
         scene_of_window = replace(scene, rows=rows, cols=cols, cols_beside=min(2 * halo, scene.cols - cols))

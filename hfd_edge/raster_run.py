@@ -33,7 +33,7 @@ class RasterOptions:
     bands: tuple[int | str, ...] | None = None      # numbers from 1 or names, network's order; None = by name, else as stored
     confidence: str | Path | None = None            # second file: uint8, 0..254 for 0..1, 255 = nodata
     overwrite: bool = False
-    window: tuple[int, int, int, int] | None = None     # (row, col, rows, cols) to segment, from 0; the map is the crop of the scene's
+    window: tuple[int, int, int, int] | None = None     # (row, col, rows, cols) to segment; its map is the crop of the scene's
     classes: tuple[str | int, ...] | None = None        # names or numbers to keep; every other class becomes 254 "other"
     compress: str = "zstd"                          # of the map: none, deflate, zstd or lzw
     limits: RasterLimits = RasterLimits()           # what the raster may claim of itself; larger ones for files that are trusted
@@ -66,7 +66,8 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
         place = source if options.window is None else RasterPart(source, check_window(options.window))
 
         def open_map(target: str | Path, meaning: Legend | None) -> MapWriter:
-            return stack.enter_context(MapWriter(target, place.rows, place.cols, place.geo, meaning, tags, options.overwrite, form))
+            writer = MapWriter(target, place.rows, place.cols, place.geo, meaning, tags, options.overwrite, form)
+            return stack.enter_context(writer)
 
         scores = None if options.confidence is None else open_map(options.confidence, None)
         labels = open_map(out, legend)              # entered last, so the first to get its name

@@ -32,7 +32,8 @@ class PixelCounts:
 class StripStitcher:
     """Collects the tiles of one strip into its rows; refuses a strip whose tiles do not add up to its pixels."""
 
-    def __init__(self, strip: Strip, columns: tuple[int, int], logit_stride: int, confidence: bool, counts: PixelCounts) -> None:
+    def __init__(self, strip: Strip, columns: tuple[int, int], logit_stride: int, confidence: bool,
+                 counts: PixelCounts) -> None:
         """`columns` are the first scene column that is kept and their number."""
         self._first_col, cols = columns
         self.labels = np.empty((strip.rows, cols), np.uint8)

@@ -78,8 +78,8 @@ class TileGrid:
     size (a static engine); otherwise the last row and column of inputs shrink to what the scene still needs.
 
     With a window (row, col, rows, cols) only its pixels are kept; reflection is still the scene's. Its tiles are those of the
-    scene's grid that touch it, or with own_cores cores that start at the window's first pixel, rounded down to the stride: fewer
-    pixels to compute, and the same answer where the halo covers the network's reach.
+    scene's grid that touch it, or with own_cores cores that start at the window's first pixel, rounded down to the stride:
+    fewer pixels to compute, and the same answer where the halo covers the network's reach.
     """
 
     scene_rows: int
@@ -109,9 +109,9 @@ class TileGrid:
 
         row, col, rows, cols = self.kept
         if min(row, col) < 0 or min(rows, cols) < 1 or row + rows > self.scene_rows or col + cols > self.scene_cols:
-            raise GridError(f"window of {rows} x {cols} pixels from row {row}, column {col} on: it must hold a pixel and lie inside "
-                            f"the scene of {self.scene_rows} x {self.scene_cols}, whose first row and column are 0; the largest "
-                            f"is 0,0,{self.scene_rows},{self.scene_cols}")
+            raise GridError(f"window of {rows} x {cols} pixels from row {row}, column {col} on: it must hold a pixel and lie "
+                            f"inside the scene of {self.scene_rows} x {self.scene_cols}, whose first row and column are 0; the "
+                            f"largest is 0,0,{self.scene_rows},{self.scene_cols}")
 
     @property
     def kept(self) -> tuple[int, int, int, int]:

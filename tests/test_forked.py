@@ -1,4 +1,4 @@
-"""Forked processes: each way into a run answers there, with a map or with an error that names the way out. None waits for ever."""
+"""Forked processes: each way into a run answers there, with a map or an error that names the way out. None waits for ever."""
 
 import subprocess
 import sys
@@ -43,8 +43,8 @@ def files(tmp_path_factory):
 
 
 def outcome(files, code):
-    done = subprocess.run([sys.executable, "-c", START.replace("LIMIT", str(LIMIT_S)) + code, *map(str, files)], capture_output=True,
-                          text=True, timeout=5 * LIMIT_S, cwd=ROOT)
+    words = [sys.executable, "-c", START.replace("LIMIT", str(LIMIT_S)) + code, *map(str, files)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=5 * LIMIT_S, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stdout.split(), done.stderr
 

@@ -1,4 +1,4 @@
-"""A raster of more than 2^31 pixels, from file to file: no offset of the reader, the native module, the plan or the COG overflows."""
+"""A raster of more than 2^31 pixels, from file to file: no offset of reader, native module, plan or COG overflows."""
 
 import shutil
 
@@ -12,17 +12,19 @@ from hfd_edge.raster_run import RasterOptions
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.tiles import TileGrid
 from tests.engines import levels_engine, make_spec
+from tests.rasters import UTM
 
 ROWS, COLS = 60_000, 40_000                     # 2.4e9 pixels
 BLOCK_PX = 512
-FILLED = ((0, 0), (53_760, 512), (59_904, 39_936), (30_208, 39_424))       # first pixel of each block with values; 0 elsewhere is nodata
+FILLED = ((0, 0), (53_760, 512), (59_904, 39_936), (30_208, 39_424))    # first pixels of the blocks with values; 0 is nodata
 DISK_BYTES = 10 << 30
 
 
 def write_sparse(path, values):
     """A tiled GeoTIFF of ROWS x COLS, of which only the FILLED blocks are on the disk."""
-    with rasterio.open(path, "w", driver="GTiff", width=COLS, height=ROWS, count=1, dtype="uint8", nodata=0, tiled=True, blockxsize=BLOCK_PX,
-                       blockysize=BLOCK_PX, sparse_ok=True, bigtiff="YES", crs="EPSG:32633", transform=rasterio.Affine(10, 0, 0, 0, -10, 0)) as out:
+    with rasterio.open(path, "w", driver="GTiff", width=COLS, height=ROWS, count=1, dtype="uint8", nodata=0, tiled=True,
+                       blockxsize=BLOCK_PX, blockysize=BLOCK_PX, sparse_ok=True, bigtiff="YES", crs="EPSG:32633",
+                       transform=UTM) as out:
         for row, col in FILLED:
             window = Window(col, row, min(BLOCK_PX, COLS - col), min(BLOCK_PX, ROWS - row))
             out.write(values[:window.height, :window.width], 1, window=window)
@@ -65,4 +67,5 @@ def test_the_plan_counts_beyond_two_to_the_31(rows, cols):
     if cols < 2**21:
         plan = plan_tiles(spec, SceneShape(rows, cols, 8), PlanRequest(memory=1 << 40, window=(rows - 3, cols - 3, 3, 3)))
         strip, = plan.grid.strips()
-        assert (strip.row, strip.tiles[0].col, strip.tiles[0].rows) == (rows - 3, cols - 3, 3) and strip.read_row + strip.read_rows == rows
+        assert (strip.row, strip.tiles[0].col, strip.tiles[0].rows) == (rows - 3, cols - 3, 3)
+        assert strip.read_row + strip.read_rows == rows

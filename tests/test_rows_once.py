@@ -1,4 +1,4 @@
-"""Windows of a raster: what neighbouring ones share is read once, compressed blocks are decoded once, and the pixels are the file's."""
+"""Windows of a raster: what neighbours share is read once, blocks are decoded once, and the pixels are the file's."""
 
 from contextlib import contextmanager
 
@@ -97,7 +97,8 @@ def test_a_window_stays_as_it_is_when_the_next_ones_are_read(files):
 
 def test_the_pixels_outside_the_scene_are_refused(files):
     with RasterSource(files["tiles"]) as source:
-        for part, words in (((0, 5, 100, 71), "columns 0 to 169"), ((0, 5, -1, 5), "columns 0 to 169"), ((298, 3, 0, 5), "rows 0 to 299")):
+        for part, words in (((0, 5, 100, 71), "columns 0 to 169"), ((0, 5, -1, 5), "columns 0 to 169"),
+                            ((298, 3, 0, 5), "rows 0 to 299")):
             with pytest.raises(RasterError, match=words):
                 source.read_part(*part)
 

@@ -10,7 +10,7 @@ from hfd_edge.errors import RasterError
 from hfd_edge.raster import OTHER_COLOR, OTHER_LABEL, MapWriter, RasterSource, select_classes
 from hfd_edge.segmenter import Segmenter
 from tests.engines import levels_engine
-from tests.rasters import write_tif
+from tests.rasters import UTM, write_tif
 from tests.test_raster_map import COLORS, Legend, labels_of
 
 CLASSES = ("water", "forest", "bare, wet")
@@ -25,7 +25,7 @@ def engine(tmp_path_factory):
 
 @pytest.fixture
 def scene(tmp_path):
-    return write_tif(tmp_path / "scene.tif", SCENE[np.newaxis], nodata=-1, crs="EPSG:32633", transform=rasterio.Affine(10, 0, 0, 0, -10, 0))
+    return write_tif(tmp_path / "scene.tif", SCENE[np.newaxis], nodata=-1, crs="EPSG:32633", transform=UTM)
 
 
 @pytest.mark.parametrize("wanted, kept", [
@@ -43,7 +43,7 @@ def test_a_map_of_some_classes_keeps_their_numbers_and_calls_the_rest_other(engi
     assert {k: v for k, v in names.items() if k.startswith("CLASS_")} == {
         **{f"CLASS_{value}": spec.classes[value] for value in kept}, "CLASS_254": "other"}
     assert all(colors[value] == (*spec.colors[value], 255) for value in kept) and colors[OTHER_LABEL] == (*OTHER_COLOR, 255)
-    assert all(colors[value][:3] == (0, 0, 0) for value in set(range(7)) - set(kept)), "a class that is not in the map has no colour"
+    assert all(colors[value][:3] == (0, 0, 0) for value in set(range(7)) - set(kept)), "a class not in the map has no colour"
     assert json.loads(tags["HFD_CLASSES"]) == list(spec.classes)
     assert json.loads(tags["HFD_CLASSES_KEPT"]) == [spec.classes[value] for value in kept]
     with RasterSource(tmp_path / "scores.tif") as scores, RasterSource(tmp_path / "all-scores.tif") as others:
@@ -51,8 +51,8 @@ def test_a_map_of_some_classes_keeps_their_numbers_and_calls_the_rest_other(engi
 
 
 @pytest.mark.parametrize("wanted, words", [
-    (("fire",), "class 'fire': none has.*0 water, 1 forest, 2 bare, wet"), ((3,), "class 3"), ((-1,), "class -1"), ((), "none of the"),
-    (("water", "forest", "bare, wet"), "every one"), (("water,",), "class ''"), ((True,), "class True")])
+    (("fire",), "class 'fire': none has.*0 water, 1 forest, 2 bare, wet"), ((3,), "class 3"), ((-1,), "class -1"),
+    ((), "none of the"), (("water", "forest", "bare, wet"), "every one"), (("water,",), "class ''"), ((True,), "class True")])
 def test_what_is_no_choice_of_classes_is_refused(wanted, words):
     with pytest.raises(RasterError, match=words):
         select_classes(Legend(CLASSES), wanted)
@@ -84,7 +84,7 @@ def test_a_map_is_packed_as_asked_and_holds_the_same(engine, scene, tmp_path, co
 
 
 def test_an_unknown_compression_is_refused_before_any_work(engine, scene, tmp_path):
-    with Segmenter(engine, threads=1) as segmenter, pytest.raises(RasterError, match="compress='zip'.*none, deflate, zstd, lzw"):
+    with Segmenter(engine, threads=1) as segmenter, pytest.raises(RasterError, match="compress='zip'.*none, deflate"):
         segmenter.run_raster(scene, tmp_path / "map.tif", unit="dn", compress="zip")
     assert [path.name for path in tmp_path.iterdir()] == ["scene.tif"]
 
@@ -94,6 +94,7 @@ def test_threads_do_not_change_a_map(tmp_path):
 
     labels = labels_of(1700, 1300)
     for threads in (1, 4):
-        with MapWriter(tmp_path / f"{threads}.tif", *labels.shape, None, Legend(colors=COLORS), {}, form=CogForm("deflate", threads)) as writer:
+        form = CogForm("deflate", threads)
+        with MapWriter(tmp_path / f"{threads}.tif", *labels.shape, None, Legend(colors=COLORS), {}, form=form) as writer:
             writer.write(0, labels)
     assert (tmp_path / "1.tif").read_bytes() == (tmp_path / "4.tif").read_bytes()

@@ -111,7 +111,8 @@ def test_a_tile_that_the_memory_does_not_hold_is_refused_with_what_it_takes():
 
 def test_tiles_that_are_mostly_halo_are_noted():
     scene = SceneShape(3000, 2000, 8)
-    assert "3.3 times" in costly(plan_tiles(SPEC, scene, PlanRequest(tile=512)))[0] and not costly(plan_tiles(SPEC, scene, PlanRequest()))
+    assert "3.3 times" in costly(plan_tiles(SPEC, scene, PlanRequest(tile=512)))[0]
+    assert not costly(plan_tiles(SPEC, scene, PlanRequest()))
 
 
 def test_the_halo_is_named_for_what_it_promises():

@@ -86,6 +86,6 @@ def _draw(out: Path, spec: ModelSpec) -> Path | None:
     except HfdError:
         return None                             # the report says so
     draw_run(out / "quicklook.png", Pictured(
-        ("SAR scene: VV, VH, VV - VH in dB", out / "scene.tif"), ("truth", out / "truth.tif"), (f"map by {spec.name}", out / "map.tif")),
-        spec, RasterOptions())
+        ("SAR scene: VV, VH, VV - VH in dB", out / "scene.tif"), ("truth", out / "truth.tif"),
+        (f"map by {spec.name}", out / "map.tif")), spec, RasterOptions())
     return out / "quicklook.png"

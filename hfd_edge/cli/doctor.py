@@ -17,8 +17,8 @@ import typer
 
 from hfd_edge.cli.report import print_json, print_lines
 
-_FEATURES = ("sse4_2", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "asimddp",
-             "i8mm", "bf16", "sve")
+_FEATURES = ("sse4_2", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd",
+             "asimddp", "i8mm", "bf16", "sve")
 
 
 def doctor(
@@ -26,7 +26,7 @@ def doctor(
     threads: Annotated[int | None, typer.Option(help="For the self-test; default: all cores of this process.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one line of JSON.")] = False,
 ) -> None:
-    """Tell versions, processor, memory, disk, formats and which engines can run here and why others cannot, then test an engine.
+    """Tell versions, processor, memory, disk, formats, which engines can run here and why others cannot; then test an engine.
 
     The self-test takes up to ten seconds; if it fails the exit code is 1.
 
@@ -34,8 +34,8 @@ def doctor(
     """
     from hfd_edge.errors import EngineError
 
-    record = {"versions": _versions(), "native": _native(), "cpu": _cpu(), "memory": _memory(), "disk": _disk(), "rasters": _rasters(),
-              "engines": _engines(), "self_test": _self_test(engine, threads)}
+    record = {"versions": _versions(), "native": _native(), "cpu": _cpu(), "memory": _memory(), "disk": _disk(),
+              "rasters": _rasters(), "engines": _engines(), "self_test": _self_test(engine, threads)}
     if as_json:
         print_json(record)
     else:
@@ -53,7 +53,8 @@ def _lines(record: dict[str, Any]) -> dict[str, str]:
         **record["versions"],
         "native": ", ".join(f"{key} {_listed(value)}" for key, value in native.items()),
         "cuda module": cuda.get("error") or f"{len(cuda.get('devices', []))} devices" if cuda else "not known",
-        "processor": f"{cpu['model']}, {cpu['threads']} threads for this process of {cpu['cores']} cores, {' '.join(cpu['features'])}",
+        "processor": f"{cpu['model']}, {cpu['threads']} threads for this process of {cpu['cores']} cores, "
+        f"{' '.join(cpu['features'])}",
         "memory": f"{_gib(memory['free_bytes'])} free; a run takes up to {_gib(memory['budget_bytes'])} (--memory)",
         **{f"disk {name}": f"{_gib(found['free_bytes'])} free in {found['folder']}" for name, found in record["disk"].items()},
         "rasters": record["rasters"]["text"],
@@ -133,7 +134,8 @@ def _rasters() -> dict[str, Any]:
     except (ImportError, OSError) as error:
         return {"text": f"not usable: {error}"}
     missing = [name for name, there in drivers.items() if not there]
-    text = f"drivers {' '.join(name for name, there in drivers.items() if there)}" + (f"; missing: {' '.join(missing)}" if missing else "")
+    text = f"drivers {' '.join(name for name, there in drivers.items() if there)}"
+    text += f"; missing: {' '.join(missing)}" if missing else ""
     return {"drivers": drivers, "compress": written,
             "text": f"{text}; --compress {', '.join(f'{name} {answer}' for name, answer in written.items())}"}
 

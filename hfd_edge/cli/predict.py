@@ -46,7 +46,7 @@ def predict(  # an option of the command line is an argument here: more than six
     truth: Annotated[Path | None, typer.Option(
         help="A map of the same grid in the engine's class numbers to compare with; 255 = not known.")] = None,
     window: Annotated[str | None, typer.Option(
-        metavar="ROW,COL,ROWS,COLS", help="Segment only these pixels, counted from 0; the map is the crop of the whole scene's.")] = None,
+        metavar="ROW,COL,ROWS,COLS", help="Segment only these pixels, from 0,0 on: the crop of the whole map.")] = None,
     classes: Annotated[list[str] | None, typer.Option(
         metavar="NAME[,NAME...]", help="Keep these classes with their numbers; every other one becomes 254, other.")] = None,
     compress: Annotated[str, typer.Option(help="Of the maps: none, deflate, zstd or lzw.")] = "zstd",
@@ -85,8 +85,9 @@ def predict(  # an option of the command line is an argument here: more than six
         print_json(record)
     elif not quiet:
         judged = accuracy_lines(accuracy) if accuracy else {}
-        kept = {"classes": f"{', '.join(select_classes(segmenter.spec, options.classes).classes[:-1])}; 254 is any other"} if classes else {}
-        print_lines({**run_lines(report), **kept, **judged, "written": ", ".join(map(str, outputs))})
+        if classes:
+            judged["classes"] = f"{', '.join(select_classes(segmenter.spec, options.classes).classes[:-1])}; 254 is any other"
+        print_lines({**run_lines(report), **judged, "written": ", ".join(map(str, outputs))})
     if report.nan_pixels:
         raise EngineError(f"the engine answered NaN for {report.nan_pixels} pixels: they are labelled nodata in {output}; the "
                           "network's numbers overflow on this scene, look at its values there or export the network again")
@@ -108,8 +109,8 @@ def parse_window(text: str | None) -> tuple[int, int, int, int] | None:
         return None
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != 4 or not all(re.fullmatch(_INTEGER, part) for part in parts):
-        raise typer.BadParameter(f"--window {text[:60]!r}: give ROW,COL,ROWS,COLS in whole pixels, such as 0,2048,1000,1500; the first "
-                                 "pixel is 0,0")
+        raise typer.BadParameter(f"--window {text[:60]!r}: give ROW,COL,ROWS,COLS in whole pixels, such as 0,2048,1000,1500; "
+                                 "the first pixel is 0,0")
     return tuple(int(part) for part in parts)
 
 

@@ -90,9 +90,11 @@ def _tiles_equal_whole(segmenter: Segmenter, pixels: np.ndarray) -> str:
     whole = stitched_logits(segmenter, pixels, whole_request(segmenter, *pixels.shape[1:]))
     error = compare_logits(tiles, whole)
     if error.flips > error.close_calls:
-        raise EngineError(f"tiles of {side} px and the whole scene differ in {error.flips} of {error.positions} places (logits by up to "
-                          f"{error.max_abs:g}): the halo does not cover what this engine sees; export it again on this machine")
-    return f"logits differ by {error.max_abs:g} between tiles of {side} px and a scene of {pixels.shape[1]} x {pixels.shape[2]} in one"
+        raise EngineError(f"tiles of {side} px and the whole scene differ in {error.flips} of {error.positions} places (logits "
+                          f"by up to {error.max_abs:g}): the halo does not cover what this engine sees; export it again "
+                          "on this machine")
+    rows, cols = pixels.shape[1:]
+    return f"logits differ by {error.max_abs:g} between tiles of {side} px and a scene of {rows} x {cols} in one"
 
 
 def _file_to_file(segmenter: Segmenter, pixels: np.ndarray) -> str:
@@ -107,8 +109,8 @@ def _file_to_file(segmenter: Segmenter, pixels: np.ndarray) -> str:
         segmenter.run_raster(scene, out, unit=segmenter.spec.unit)
         with RasterSource(out) as made:
             if not made.geo.same_place(geo) or (made.read(0, made.rows)[0][0] != expected).any():
-                raise RasterError("the map of a file differs from the map of the same pixels in memory, or lies elsewhere: reinstall "
-                                  "rasterio (pip install --force-reinstall rasterio)")
+                raise RasterError("the map of a file differs from the map of the same pixels in memory, or lies elsewhere: "
+                                  "reinstall rasterio (pip install --force-reinstall rasterio)")
     return f"a GeoTIFF of {pixels.shape[1]} x {pixels.shape[2]} became the same map as in memory, in its place"
 
 

@@ -14,9 +14,10 @@ class RasterPart:
     def __init__(self, source: RasterSource, window: tuple[int, int, int, int]) -> None:
         """`window` is (row, col, rows, cols). Raises RasterError if it does not lie inside the raster."""
         self._row, self._col, self.rows, self.cols = window
-        if min(window[:2]) < 0 or min(window[2:]) < 1 or self._row + self.rows > source.rows or self._col + self.cols > source.cols:
-            raise RasterError(f"window {','.join(map(str, window))} of {source.name}: it must lie inside {source.rows} x {source.cols} "
-                              "pixels, given as ROW,COL,ROWS,COLS from 0,0 on")
+        last_row, last_col = self._row + self.rows, self._col + self.cols
+        if min(window[:2]) < 0 or min(window[2:]) < 1 or last_row > source.rows or last_col > source.cols:
+            raise RasterError(f"window {','.join(map(str, window))} of {source.name}: it must lie inside {source.rows} x "
+                              f"{source.cols} pixels, given as ROW,COL,ROWS,COLS from 0,0 on")
         self._source = source
         self.name, self.count, self.dtype = source.name, source.count, source.dtype
         self.geo = source.geo.shifted(self._row, self._col)

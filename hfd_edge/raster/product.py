@@ -37,7 +37,7 @@ class RasterProfile:
     offset: float = 0.0
     tags: dict[str, str] = field(default_factory=dict)
     geo: GeoReference | None = None
-    colors: dict[int, tuple[int, int, int]] = field(default_factory=dict)      # value to RGB of one uint8 band; nodata is transparent
+    colors: dict[int, tuple[int, int, int]] = field(default_factory=dict)      # value to RGB of one uint8 band; no nodata
     band_tags: dict[str, str] = field(default_factory=dict)     # of the first band
 
     @property

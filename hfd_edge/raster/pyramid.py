@@ -26,7 +26,7 @@ def most_frequent(labels: np.ndarray) -> np.ndarray:
     first, last = np.minimum(low, other_low), np.maximum(high, other_high)
     inner, other_inner = np.maximum(low, other_low), np.minimum(high, other_high)
     second, third = np.minimum(inner, other_inner), np.maximum(inner, other_inner)
-    result = _chosen((third == last) & (third != NODATA_LABEL), third, first)      # in order: the first is the lowest, 255 the last
+    result = _chosen((third == last) & (third != NODATA_LABEL), third, first)      # in order: 255 comes last
     result = _chosen((second == third) & (second != NODATA_LABEL), second, result)
     return _chosen(first == second, first, result)
 
@@ -77,7 +77,7 @@ def level_sizes(rows: int, cols: int, smallest: int) -> list[tuple[int, int]]:
 
 
 def _corners(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The four pixels of each 2 x 2, row by row; columns taken apart as halves of 16-bit numbers, which numpy does at full speed."""
+    """The four pixels of each 2 x 2, row by row; columns taken apart as halves of 16-bit numbers, which numpy does faster."""
     rows, cols = image.shape
     if rows % 2 or cols % 2:
         image = np.pad(image, ((0, rows % 2), (0, cols % 2)), mode="edge")

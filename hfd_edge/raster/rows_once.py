@@ -1,4 +1,4 @@
-"""Windows of a raster from top to bottom, each row read once: what the next window shares with the last is kept, not read again.
+"""Windows of a raster from top to bottom, each row read once: what the next window shares with the last is kept.
 
 Neighbouring windows share their halos. Compressed blocks are decoded whole, so a window's last block is read to its end and
 the rows below the window wait in memory for the next one: no block is decoded twice, however the windows lie on the blocks.
@@ -38,7 +38,7 @@ class RowsOnce:
         return self._values[:, at:at + rows], None if self._valid is None else self._valid[at:at + rows]
 
     def _extend(self, row: int, last: int, end: int) -> None:
-        """Make the rows in memory those from `row` on, with what is missing up to `last` read from `end` on, by whole blocks."""
+        """Make the rows in memory those from `row` on, with what is missing up to `last` read from `end` on by blocks."""
         block, scene = self._source.block_rows, self._source.rows
         kept, old = end - row, row - self._row
         stop = max(last, min(-(-last // block) * block, scene))

@@ -46,13 +46,14 @@ def select_classes(legend: Legend, wanted: Sequence[str | int]) -> Selection:
     numbers = sorted({number for word in wanted for number in _numbers(legend.classes, word)})
     names = ", ".join(f"{number} {name}" for number, name in enumerate(legend.classes))
     if not numbers or len(numbers) == len(legend.classes):
-        raise RasterError(f"classes={','.join(map(str, wanted))!r}: that is {'none' if not numbers else 'every one'} of the engine's "
-                          f"classes ({names}); name some of them, or leave the option out")
+        raise RasterError(f"classes={','.join(map(str, wanted))!r}: that is {'none' if not numbers else 'every one'} of the "
+                          f"engine's classes ({names}); name some of them, or leave the option out")
     if len(legend.classes) > OTHER_LABEL:
-        raise RasterError(f"classes={','.join(map(str, wanted))!r}: the engine has {len(legend.classes)} classes and a map has no "
-                          f"number left for all others; at most {OTHER_LABEL} classes leave one")
+        raise RasterError(f"classes={','.join(map(str, wanted))!r}: the engine has {len(legend.classes)} classes and a map "
+                          f"has no number left for all others; at most {OTHER_LABEL} classes leave one")
     return Selection(
-        (*(legend.classes[number] for number in numbers), OTHER_NAME), (*(legend.colors[number] for number in numbers), OTHER_COLOR),
+        (*(legend.classes[number] for number in numbers), OTHER_NAME),
+        (*(legend.colors[number] for number in numbers), OTHER_COLOR),
         (*numbers, OTHER_LABEL), tuple(legend.classes))
 
 
@@ -65,6 +66,6 @@ def _numbers(classes: tuple[str, ...], word: str | int) -> list[int]:
         found = [int(word)]
     if len(found) != 1:
         names = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
-        raise RasterError(f"class {word!r}: {'several have' if found else 'none has'} this name or number; the engine's classes are "
-                          f"{names}")
+        raise RasterError(f"class {word!r}: {'several have' if found else 'none has'} this name or number; the engine's "
+                          f"classes are {names}")
     return found

@@ -192,8 +192,8 @@ def _choose(name: str, layers: list[Layer], bands: Sequence[int | str] | None, w
     if bands:
         chosen = tuple(_find(name, layers, band) for band in bands)
         if len({(id(layer.dataset), layer.index) for layer in chosen}) != len(chosen):
-            raise RasterError(f"--bands {','.join(map(str, bands))} of {name}: a band is chosen twice, and no network was trained on "
-                              "that; name each one once")
+            raise RasterError(f"--bands {','.join(map(str, bands))} of {name}: a band is chosen twice, and no network was "
+                              "trained on that; name each one once")
         if wanted and all(isinstance(band, str) for band in bands):
             _check_order(bands, chosen, wanted)
         return chosen
@@ -246,7 +246,7 @@ def _runs(layers: tuple[Layer, ...]) -> list[tuple[int, int]]:
 
 
 def _decoded_together(layers: tuple[Layer, ...]) -> tuple[int, int]:
-    """The largest block, in rows and columns. Higher ones than _TALLEST_BLOCK are not waited for, or the windows would be huge."""
+    """The largest block, in rows and columns. Those taller than _TALLEST_BLOCK are not waited for: windows would be huge."""
     shapes = [layer.dataset.block_shapes[layer.index - 1] for layer in layers]
     packed = any(layer.dataset.compression is not None or layer.dataset.driver != "GTiff" for layer in layers)
     rows, cols = (max(side) for side in zip(*shapes))
