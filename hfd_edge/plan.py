@@ -15,6 +15,7 @@ UNKNOWN_ACTIVATION_BYTES_PER_PX = 512
 STRIP_ROWS = 1024                       # kept rows of a strip where a scene has more than twice as many: reading and writing overlap
 LARGEST_INPUT_PX = 1 << 23              # progress is told once a tile; a halo of 112 px still costs 1.17 there
 ENGINE_SLACK = 1.25                     # measured peak over the live activations that a package names: 93 bytes against 80
+WAITING_WORTH = 1.05                    # decoding blocks twice costs 5 to 10 % of the engine's time
 NOTED_FROM = 2.0                        # times the scene's pixels: half of the work is halo, and more memory would help
 BOUNDED_WHERE_EXACT_COSTS = 1.5         # the bounded halo is the default where the exact one costs more than this
 
@@ -40,6 +41,7 @@ class TilePlan:
     halo: str                       # "exact", "bounded" or "custom" (given by hand and smaller than the reach)
     compute_ratio: float            # input pixels of all tiles over the pixels that are kept
     memory_bytes: int               # expected peak of engine and strips together
+    rows_below: int = 0             # rows that a window may hold below its own until the next one; 0 = blocks are not waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,24 @@ def plan_tiles(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> Tile
     if request.batch != "auto" and (not is_whole(request.batch) or request.batch < 1):
         raise GridError(f"batch={request.batch!r}: it must be 'auto' or a whole number of tiles from 1 on")
     batch = 1 if request.batch == "auto" else int(request.batch)
+    scene = _waiting_where_worth(spec, scene, request, batch)
     halo = _chosen_halo(spec, scene, request, batch)
     if request.window is None:
         return _plan_with_halo(spec, scene, request, batch, halo)
     return _plan_window(spec, scene, request, batch, halo)
+
+
+def _waiting_where_worth(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: int) -> SceneShape:
+    """The scene, without rows that wait where their memory would cost more halo than decoding blocks twice does."""
+    if scene.rows_below == 0:
+        return scene
+    apart = replace(scene, rows_below=0)
+    try:
+        plans = [_plan_with_halo(spec, each, request, batch, _chosen_halo(spec, each, request, batch)) for each in (scene, apart)]
+    except DeviceError:
+        return apart
+    worth = plans[0].compute_ratio <= WAITING_WORTH * plans[1].compute_ratio and plans[0].halo == plans[1].halo
+    return scene if worth else apart
 
 
 def check_window(window: object) -> tuple[int, int, int, int]:
@@ -153,7 +169,7 @@ def _plan_with_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, ba
     offset = tuple(o % c for o, c in zip(request.offset, core))
     grid = TileGrid(scene.rows, scene.cols, *core, halo, spec.stride_px, offset, spec.fixed_tile)
     kind = "exact" if halo >= spec.halo_px and spec.reach_bounded else "bounded" if halo == spec.halo_bounded_px else "custom"
-    return TilePlan(grid, batch, kind, grid.input_px / (scene.rows * scene.cols), memory)
+    return TilePlan(grid, batch, kind, grid.input_px / (scene.rows * scene.cols), memory, scene.rows_below)
 
 
 def _fixed_core(spec: ModelSpec, tile: int | tuple[int, int] | str, halo: int) -> tuple[int, int]:

@@ -204,14 +204,14 @@ class Segmenter:
         radiometry = check_declared(radiometry, source.dtype)
         check_values(*sample(source), radiometry)
         shape = SceneShape(source.rows, source.cols, source.count * source.dtype.itemsize, windows_held,
-                           getattr(source, "block_rows", 1) - 1)
+                           min(getattr(source, "block_rows", 1), source.rows) - 1)
         plan = plan_tiles(self.spec, shape, request or self._request)
         notes = (*differences(radiometry, self.spec.input), *costly(plan))
         return Run(source, make_gather(radiometry, self.spec.input), plan, confidence, notes)
 
     def windows(self, run: Run) -> Iterator[Window]:
         """Stored pixels, strip by strip."""
-        reader, first_col = window_reader(run.source, *run.plan.grid.read_cols)
+        reader, first_col = window_reader(run.source, *run.plan.grid.read_cols, run.plan.rows_below > 0)
         for strip in run.plan.grid.strips():
             with run.watch("read"):
                 values, valid = reader.read(strip.read_row, strip.read_rows)

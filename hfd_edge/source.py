@@ -19,8 +19,8 @@ _SAMPLE_EVERY = 4
 class Source(Protocol):
     """Stored pixels of one scene, row window by row window.
 
-    A source on a disk may offer more: `reader(col, cols)`, whose `read` gives these columns only and reads what consecutive
-    windows share once; `read_part(row, rows, col, cols)`; and block_rows, block_cols, what is decoded together.
+    A source on a disk may offer more: `reader(col, cols, whole_blocks)`, whose `read` gives these columns only and reads what
+    consecutive windows share once; `read_part(row, rows, col, cols)`; and block_rows, block_cols, what is decoded together.
     """
 
     rows: int
@@ -95,10 +95,10 @@ class WindowReader(Protocol):
         """Stored pixels (bands, rows, columns) and their validity (rows, columns), None = all valid."""
 
 
-def window_reader(source: Source, col: int, cols: int) -> tuple[WindowReader, int]:
+def window_reader(source: Source, col: int, cols: int, whole_blocks: bool) -> tuple[WindowReader, int]:
     """What gives the windows of these columns, and the scene column of its first: 0 where a source gives whole rows only."""
     reader = getattr(source, "reader", None)
-    return (source, 0) if reader is None else (reader(col, cols), col)
+    return (source, 0) if reader is None else (reader(col, cols, whole_blocks), col)
 
 
 def _as_host_array(array: object) -> np.ndarray:

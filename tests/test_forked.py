@@ -85,6 +85,16 @@ child(same)
     assert printed == ["0"], said
 
 
+def test_a_segmenter_with_threads_made_after_the_fork_ends_with_the_map_or_a_word(files):
+    printed, said = outcome(files, """
+expected = map_of(Segmenter(engine, threads=2))
+def same():
+    assert (map_of(Segmenter(engine, threads=2), "child") == expected).all()
+child(same)
+""")
+    assert printed == ["0"] or (printed == ["1"] and "hfd_edge.errors.DeviceError: threads=2" in said), said
+
+
 def test_workers_forked_while_another_thread_runs_end(files):
     printed, said = outcome(files, """
 stop = threading.Event()

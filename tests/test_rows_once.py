@@ -1,6 +1,7 @@
 """Windows of a raster: what neighbours share is read once, blocks are decoded once, and the pixels are the file's."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,8 +130,21 @@ def test_a_run_decodes_every_block_once(tmp_path, monkeypatch):
 
 def test_rows_that_wait_are_part_of_the_plan():
     spec = make_spec(2, 5, 16, 4, 100, activation_bytes_per_px=200, tile_px=512)
-    plans = [plan_tiles(spec, SceneShape(30000, 20000, 8, 2, below), PlanRequest(memory=1 << 30)) for below in (0, 511)]
-    assert all(plan.memory_bytes <= 1 << 30 for plan in plans) and plans[0].compute_ratio < plans[1].compute_ratio
+    plans = [plan_tiles(spec, SceneShape(30000, 9000, 4, 2, below), PlanRequest(memory=1 << 30)) for below in (0, 255)]
+    assert plans[0].grid == plans[1].grid and [plan.rows_below for plan in plans] == [0, 255]
+    assert plans[1].memory_bytes - plans[0].memory_bytes == 2 * 255 * 9000 * (4 + 1), "two windows, and a byte of validity per pixel"
+
+
+@pytest.mark.parametrize("memory, below", [(250 << 20, 0), (2 << 30, 511)])
+def test_blocks_are_not_waited_for_where_the_memory_costs_more_halo_than_it_saves(memory, below):
+    spec = make_spec(2, 5, 16, 4, 100, activation_bytes_per_px=200, tile_px=512, halo_bounded_px=32)
+    scene, request = SceneShape(30000, 12000, 8, 2, 511), PlanRequest(memory=memory)
+    plan = plan_tiles(spec, scene, request)
+    assert plan.rows_below == below and plan.memory_bytes <= memory
+    window = plan_tiles(spec, scene, replace(request, window=(5, 7, 11, 13)))
+    assert (window.rows_below, window.halo) == (below, plan.halo)
+    if plan.halo == "bounded":
+        assert replace(window.grid, window=None) == plan.grid
 
 
 def test_a_sample_of_a_wide_raster_reads_a_quarter_of_each_block_row_and_sees_every_column(tmp_path):

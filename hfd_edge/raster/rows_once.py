@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class RowsOnce:
-    """Gives windows of some columns of a raster; holds the last window and at most source.block_rows - 1 rows below it."""
+    """Gives windows of some columns of a raster; holds the last window and at most block_rows - 1 rows below it."""
 
-    def __init__(self, source: RasterSource, col: int, cols: int) -> None:
-        self._source, self._col = source, col
+    def __init__(self, source: RasterSource, col: int, cols: int, block_rows: int) -> None:
+        self._source, self._col, self._block_rows = source, col, block_rows
         self._row = 0                                       # scene row of the first row in memory
         self._values = np.empty((source.count, 0, cols), source.dtype)
         self._valid: np.ndarray | None = None
@@ -39,7 +39,7 @@ class RowsOnce:
 
     def _extend(self, row: int, last: int, end: int) -> None:
         """Make the rows in memory those from `row` on, with what is missing up to `last` read from `end` on by blocks."""
-        block, scene = self._source.block_rows, self._source.rows
+        block, scene = self._block_rows, self._source.rows
         kept, old = end - row, row - self._row
         stop = max(last, min(-(-last // block) * block, scene))
         values = np.empty((self._source.count, stop - row, self._values.shape[2]), self._source.dtype)

@@ -132,9 +132,10 @@ class RasterSource:
             raise RasterError(f"{self.name}: rows {row} to {row + rows - 1} cannot be read ({one_line(error)}): the file is "
                               "damaged or truncated; copy or download it again") from error
 
-    def reader(self, col: int, cols: int) -> RowsOnce:
-        """For windows of these columns from top to bottom: what two of them share is read once."""
-        return RowsOnce(self, col, cols)
+    def reader(self, col: int, cols: int, whole_blocks: bool = True) -> RowsOnce:
+        """For windows of these columns from top to bottom: what two of them share is read once, and with `whole_blocks` blocks are
+        read to their end."""
+        return RowsOnce(self, col, cols, self.block_rows if whole_blocks else 1)
 
     def _check_process(self) -> None:
         if self._process != os.getpid():
