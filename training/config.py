@@ -117,7 +117,7 @@ class LoopConfig:
     dice_weight: float = key(0.5, "of soft Dice beside cross entropy; [paper: not known] it counts small classes as much as "
                              "large ones")
     class_weights: Literal["none", "balanced"] = key("none", "`balanced` weighs cross entropy by the root of the inverse "
-                                                     "class frequency")
+                                                     "class frequency in all train labels")
     select_every: int = key(0, "steps between judgements on the select split, whose best average is kept; 0 = the last is kept")
     patience: int = key(0, "judgements without a better one until the run stops; 0 = never")
     save_every: int = key(200, "steps between states from which a killed run goes on, to the same bits")

@@ -19,7 +19,7 @@ from training.loop import Job, Losses, fit
 from training.losses import balanced, segmentation_loss
 from training.measures import miou_on
 from training.progress import Log, Progress
-from training.schema import build, to_record
+from training.schema import ConfigError, build, to_record
 from training.state import StateFile
 from training.teacher import Teacher, bands_of, freeze, sees
 
@@ -35,6 +35,9 @@ def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | N
         member: which of `teacher.kinds`; each starts from numbers of its own.
     """
     kind, run = config.teacher.kinds[member], teacher_config(config, member)
+    if "eo" in kind and not data.info.eo_bands:
+        raise ConfigError(f"teacher.kinds: {kind} needs optical images and the set {data.info.name} has none; use [sar], or train the "
+                          "student alone with distil.weight=0")
     torch.manual_seed(run.seed + 1)
     net = HFDNet(network_of(run, bands_of(kind, *data.bands), len(data.info.classes))).to(memory_format=torch.channels_last)
     weights = balanced(data.statistics.class_counts) if run.loop.class_weights == "balanced" else None

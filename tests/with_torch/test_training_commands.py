@@ -149,9 +149,10 @@ def test_a_tiny_ablation_makes_the_table_and_runs_no_finished_cell_again(run, tm
     ("data.layout=zip", "layout='zip' is not known"),
     ("ablate.seeds=3", "it is a list"), ("data.options.side=3", "option 'side' is not known"),
     ("loop.device=cuda", "torch finds no CUDA"),
-    ("loop.precision=16", "half precision needs a GPU")])
+    ("loop.precision=16", "half precision needs a GPU"), ("loop.tensorboard=true", "pip install tensorboard")])
 def test_what_is_wrong_is_said_in_one_line(run, capsys, word, words, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     code, _, error = said(capsys, "student", run, "distil.weight=0", word)
     assert code == 1 and words in error and error.count("\n") == 1 and error.startswith("error: ")
 
@@ -191,3 +192,6 @@ def test_your_own_folder_is_trained_on_with_two_commands(tmp_path, capsys):
     assert said(capsys, "teacher", tmp_path / "mine.yaml")[0] == 0
     code, out, error = said(capsys, "student", tmp_path / "mine.yaml")
     assert code == 0 and "SAR student" in out, error
+    folder(tmp_path / "blind", eo_bands=[])
+    code, _, error = said(capsys, "teacher", tmp_path / "mine.yaml", f"data.root={tmp_path / 'blind'}", f"work={tmp_path / 'other'}")
+    assert code == 1 and "has none; use [sar]" in error
