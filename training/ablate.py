@@ -120,16 +120,14 @@ def _cells(bench: Bench, settings: dict[str, dict[str, Any]]) -> Any:
 
 def _member(bench: Bench, run: Config, member: int) -> nn.Module:
     """One teacher, trained once for all settings that use it, and kept as a checkpoint."""
-    if not run.ablate.teacher_per_seed:
-        run = changed(run, {"seed": run.ablate.seeds[0]})
     kind, found = run.teacher.kinds[member], {}
 
     def make(folder: Path) -> dict[str, Any]:
         found["net"] = train_teacher(run, bench.data, bench.log, folder, member)
         path = save(folder / "teacher", found["net"], teacher_config(run, member), bench.data, {"kind": kind})
-        return {"checkpoint": str(path), **bench.judged(found["net"], kind)}
+        return {"checkpoint": str(path.relative_to(run.folder)), **bench.judged(found["net"], kind)}
     result = bench.cell(f"teacher-{kind}-{member}", _teacher_record(run, member), make)
-    return found["net"] if "net" in found else load_checkpoint(result["checkpoint"])[0]
+    return found["net"] if "net" in found else load_checkpoint(run.folder / result["checkpoint"])[0]
 
 
 def _judged_teacher(bench: Bench, teacher: Teacher) -> dict[str, Any]:

@@ -145,7 +145,6 @@ class AblateConfig:
     settings: dict[str, Any] = key(make=lambda: {"features": {}}, why="name: keys of `distil` and `teacher` that differ, as "
                                    "sections")
     baselines: tuple[str, ...] = key((), "unet, deeplabv3plus of segmentation-models-pytorch, same encoder and budget")
-    teacher_per_seed: bool = key(True, "a teacher of its own for each seed: its luck is then part of the spread")
 
 
 @dataclass(frozen=True, slots=True)
