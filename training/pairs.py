@@ -9,8 +9,6 @@ import numpy as np
 
 from hfd_edge.errors import HfdError
 from hfd_edge.spec import MAX_CLASSES, NODATA_LABEL, Unit
-from training.simulated_stream import (EVALUATION_SEED, STATISTICS_SEED, TRAINING_SEED, Batch, StreamConfig,  # noqa: F401
-                                       eo_input, measure_input, sar_input, stream)   # until the demo goes through the loader
 
 SPLITS = ("train", "select", "test")
 FLIPS = ("rows", "cols", "transpose")
