@@ -145,3 +145,21 @@ def test_the_example_configurations_are_read(name):
 
     from training.config import load_config
     assert load_config(Path(__file__).resolve().parents[2] / "training" / "configs" / f"{name}.yaml").name
+
+
+@pytest.mark.parametrize("name", ["unet", "deeplabv3plus"])
+def test_a_baseline_of_another_library_learns_from_the_same_batches(name):
+    pytest.importorskip("segmentation_models_pytorch")
+    from training.baselines import train_baseline
+    from training.measures import miou_on
+    run = config(loop={"steps": 2})
+    net = train_baseline(name, run, data(), silent)
+    assert 0 <= miou_on(net, "sar", data(), "test") < 1 and not net.training
+    assert equal(net.state_dict(), train_baseline(name, run, data(), silent).state_dict())
+
+
+def test_a_baseline_that_is_not_known_is_refused():
+    from hfd_edge.errors import HfdError
+    from training.baselines import Baseline
+    with pytest.raises(HfdError, match="use unet, deeplabv3plus"):
+        Baseline("segformer", config(), 2, 5)
