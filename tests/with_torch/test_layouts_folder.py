@@ -7,6 +7,7 @@ import yaml
 torch = pytest.importorskip("torch")
 
 from hfd_edge.spec import Unit  # noqa: E402
+from tests.conftest import data_folder  # noqa: E402
 from tests.with_torch.tiny_sets import SIDE, pixels, write  # noqa: E402
 from training.layouts import open_pairs  # noqa: E402
 from training.pairs import SPLITS, DataError  # noqa: E402
@@ -147,3 +148,26 @@ def test_the_example_in_the_documentation_opens(tmp_path):
     folder(tmp_path)
     (tmp_path / "set.yaml").write_text(yaml.safe_dump({**record, "split": {"by": "names"}}))
     assert open_pairs("folder", tmp_path).info.name == record["name"]
+
+
+@pytest.mark.real_data
+def test_land_cover_chips_with_sentinel_1_and_2_become_a_folder(tmp_path):
+    source = data_folder() / "terramind-s1-s2-lulc"
+    names = sorted(path.name.removesuffix("_lulc.tif") for path in source.glob("*_lulc.tif"))
+    if len(names) != 3:
+        pytest.skip(f"{source} does not hold three chips")
+    for part, ending in (("sar", "s1rtc_vv_vh_db"), ("eo", "s2l2a_12band"), ("label", "lulc")):
+        (tmp_path / part).mkdir()
+        for name in names:
+            (tmp_path / part / f"{name}.tif").symlink_to(source / f"{name}_{ending}.tif")
+    codes = ("water", "trees", "flooded", "crops", "built", "bare", "snow", "cloud", "rangeland")
+    describe(tmp_path, eo_bands=[f"band {i}" for i in range(12)], classes={name: i + 1 for i, name in enumerate(codes)}, nodata=None,
+             split={"by": "lists"})
+    for split, name in zip(SPLITS, names):
+        (tmp_path / f"{split}.txt").write_text(name)
+    pairs = open_pairs("folder", tmp_path)
+    for name in names:
+        pair = pairs.read(name)
+        assert pair.sar.shape == (2, 224, 224) and pair.eo.shape == (12, 224, 224) and pair.valid.all() and -35 < pair.sar.mean() < -5
+        assert pair.labels.max() < len(codes)
+    assert measure(pairs).input.unit is Unit.DB

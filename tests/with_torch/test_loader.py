@@ -11,12 +11,13 @@ torch = pytest.importorskip("torch")
 
 from hypothesis import given, settings, strategies as st  # noqa: E402
 
+from hfd_edge.radiometry import SourceRadiometry, make_gather  # noqa: E402
 from hfd_edge.spec import Unit  # noqa: E402
 from training.augment import AugmentOptions  # noqa: E402
 from training.layouts import open_pairs  # noqa: E402
 from training.loader import Loader, LoaderOptions, _Cache  # noqa: E402
 from training.pairs import FLIPS, DataError, SetInfo, check_split, pair_of  # noqa: E402
-from training.statistics import measure  # noqa: E402
+from training.statistics import measure, sar_tensor  # noqa: E402
 
 BUSY = AugmentOptions(speckle_looks=4.0, shift_px=2, drop_eo=0.4, nodata_wedge=0.5)
 OPTIONS = LoaderOptions(crop_px=24, batch=3, augment=BUSY, crops_per_pair=2, round_pairs=2, workers=2)
@@ -115,16 +116,27 @@ def test_ranks_share_the_items_of_one_process_out(statistics):
     assert torch.equal(torch.cat([part.sar for part in parts]), whole.sar)
 
 
-def test_normalised_sar_is_what_the_run_time_makes_of_the_same_pixels(statistics):
-    from training.statistics import sar_tensor
-    pair, spec = Noise().read("train0"), statistics.input
-    image = sar_tensor(pair, Unit.DB, spec).numpy()
-    low, high = (np.array(v)[:, None, None] for v in zip(*spec.clip))
-    expected = (np.clip(np.maximum(pair.sar.astype(np.float64), spec.floor), low, high) - np.array(spec.mean)[:, None, None])
-    expected = np.where(pair.valid, expected / np.array(spec.std)[:, None, None], 0)
-    np.testing.assert_allclose(image, expected, atol=1e-5)
-    flat = image[:, pair.valid]
-    assert abs(flat.mean()) < 0.1 and abs(flat.std() - 1) < 0.1
+@pytest.mark.parametrize("unit", [Unit.INTENSITY, Unit.AMPLITUDE, Unit.DB, Unit.DN])
+def test_a_network_learns_from_the_very_numbers_that_the_run_time_will_give_it(unit):
+    power = np.random.default_rng(1).gamma(4.4, 0.01, (2, 40, 30)).astype(np.float32)
+    power[:, 0, 0] = 0                                                        # measured, without signal: floored, not nodata
+    stored = {Unit.AMPLITUDE: np.sqrt, Unit.DB: lambda v: 10 * np.log10(np.maximum(v, 1e-6))}.get(unit, lambda v: v)(power)
+
+    class Set(Noise):
+        info = replace(Noise.info, sar_unit=unit, quantity="dn" if unit is Unit.DN else "sigma0")
+
+        def read(self, name, eo=True):
+            return pair_of(name, stored, None, np.zeros((40, 30)), np.random.default_rng(2).random((40, 30)) > 0.1)
+
+    pair, spec = Set().read("train0"), measure(Set()).input
+    tile, status = np.empty_like(pair.sar), np.empty(pair.valid.shape, np.uint8)
+    gather = make_gather(SourceRadiometry(unit, quantity=spec.quantity), spec)
+    gather.run(pair.sar, (0, 0), (40, 30), (0, 0), tile, status, pair.valid.astype(np.uint8), 1)
+    np.testing.assert_allclose(sar_tensor(pair, unit, spec).numpy(), tile, atol=1e-4)
+    np.testing.assert_array_equal(status != 1, pair.valid)
+    quiet = Loader(Set(), ("train0",), measure(Set()), LoaderOptions(40, 1, augment=AugmentOptions(flips=(), nodata_wedge=0)), eo=True)
+    batch = quiet.batch(0)
+    np.testing.assert_allclose(batch.sar[0][:, batch.valid[0]].numpy(), sar_tensor(pair, unit, spec).numpy()[:, pair.valid], atol=1e-6)
 
 
 def test_the_cache_keeps_its_bound_and_what_was_used_last():
