@@ -161,13 +161,13 @@ def test_land_cover_chips_with_sentinel_1_and_2_become_a_folder(tmp_path):
         for name in names:
             (tmp_path / part / f"{name}.tif").symlink_to(source / f"{name}_{ending}.tif")
     codes = ("water", "trees", "flooded", "crops", "built", "bare", "snow", "cloud", "rangeland")
-    describe(tmp_path, eo_bands=[f"band {i}" for i in range(12)], classes={name: i + 1 for i, name in enumerate(codes)}, nodata=None,
-             split={"by": "lists"})
+    describe(tmp_path, eo_bands=[f"band {i}" for i in range(12)], classes={name: i + 1 for i, name in enumerate(codes)},
+             nodata=None, split={"by": "lists"})
     for split, name in zip(SPLITS, names):
         (tmp_path / f"{split}.txt").write_text(name)
     pairs = open_pairs("folder", tmp_path)
     for name in names:
         pair = pairs.read(name)
-        assert pair.sar.shape == (2, 224, 224) and pair.eo.shape == (12, 224, 224) and pair.valid.all() and -35 < pair.sar.mean() < -5
-        assert pair.labels.max() < len(codes)
+        assert pair.sar.shape == (2, 224, 224) and pair.eo.shape == (12, 224, 224) and pair.valid.all()
+        assert -35 < pair.sar.mean() < -5 and pair.labels.max() < len(codes)
     assert measure(pairs).input.unit is Unit.DB
