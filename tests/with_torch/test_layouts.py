@@ -87,6 +87,18 @@ def test_ombria_bands_are_the_times_asked_for_in_their_order(tmp_path):
         open_pairs("ombria", tmp_path, bands=["during"])
 
 
+def test_ombria_chips_of_another_event_can_be_held_out(tmp_path):
+    tiny.ombria(tmp_path)
+    for path in list(tmp_path.glob("train_0030_*")):
+        path.with_name(path.name.replace("train_0030", "albania_0007")).write_bytes(path.read_bytes())
+    plain, held = open_pairs("ombria", tmp_path), open_pairs("ombria", tmp_path, hold_out="albania")
+    assert held.names("test") == ("albania_0007",) and held.names("select") == plain.names("select")
+    assert set(held.names("train")) == {*plain.names("train"), *plain.names("test")} - {"albania_0007"}
+    for prefix in ("france", ""):
+        with pytest.raises(DataError, match="hold_out"):
+            open_pairs("ombria", tmp_path, hold_out=prefix)
+
+
 def test_ombria_is_read_as_published_too(tmp_path):
     pairs = open_pairs("ombria", tiny.ombria_published(tmp_path))
     assert pairs.names("train") == ("train_0001", "train_0030")

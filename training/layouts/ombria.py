@@ -25,15 +25,19 @@ class OmbriaPairs(FileSet):
     """Chips by number; blocks of 25 numbers go to train, train, select, train, test."""
 
     def __init__(self, root: Path, bands: tuple[str, ...] | list[str] | str = ("after",),
-                 eo_bands: tuple[str, ...] | list[str] | str = ("after",)) -> None:
-        """`bands` and `eo_bands`: times of the SAR and of the optical image, some of "after" and "before", in this order."""
+                 eo_bands: tuple[str, ...] | list[str] | str = ("after",), hold_out: str | None = None) -> None:
+        """
+        Args:
+            bands, eo_bands: times of the SAR and of the optical image, some of "after" and "before", in this order.
+            hold_out: chips whose name begins so are the test and nothing else (another event, the published test part); the
+                test blocks of the others are trained on.
+        """
         self._times, self._eo_times = _times("bands", bands), _times("eo_bands", eo_bands)
         self._chips = _flat(root) if any(root.glob("*_mask.png")) or not (root / "OmbriaS1").is_dir() else _published(root)
         eo_names = tuple(f"{name} {time}" for time in self._eo_times for name in ("false red", "false green", "false blue"))
         info = SetInfo("ombria", tuple(f"SAR {time}" for time in self._times), eo_names, ("dry", "flooded"),
                        ((196, 156, 104), (38, 102, 178)), Unit.DN, "dn", None, 10.0, FLIPS)
-        blocks = split_in_fives_of_numbers(chip.number for chip in self._chips.values())
-        super().__init__(info, {name: blocks[chip.number // BLOCK_CHIPS] for name, chip in self._chips.items()})
+        super().__init__(info, _splits(self._chips, hold_out))
 
     def _load(self, name: str, eo: bool) -> Pair:
         chip = self._chips[name]
@@ -52,9 +56,17 @@ class _Chip:
     mask: Path
 
 
-def split_in_fives_of_numbers(numbers) -> dict[int, str]:
-    """Block index to split. Blocks count from number 0, so a chip's split does not depend on which chips are there."""
-    return split_in_fives(range(max(numbers) // BLOCK_CHIPS + 1))
+def _splits(chips: dict[str, _Chip], hold_out: str | None) -> dict[str, str]:
+    """Blocks count from number 0, so a chip's split does not depend on which chips are there."""
+    blocks = split_in_fives(range(max(chip.number for chip in chips.values()) // BLOCK_CHIPS + 1))
+    splits = {name: blocks[chip.number // BLOCK_CHIPS] for name, chip in chips.items()}
+    if hold_out is None:
+        return splits
+    held = [name for name in chips if name.startswith(hold_out)]
+    if not held or len(held) == len(chips):
+        raise DataError(f"layout ombria: hold_out={hold_out!r} fits {len(held)} of {len(chips)} chips; name the beginning of some, "
+                        f"not all of them; the first is {next(iter(chips))}")
+    return {name: "test" if name in held else "train" if split == "test" else split for name, split in splits.items()}
 
 
 def _times(option: str, times: tuple[str, ...] | list[str] | str) -> tuple[str, ...]:
