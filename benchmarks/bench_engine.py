@@ -1,11 +1,12 @@
 """One student on every CPU engine, in turns: PyTorch, ONNX Runtime FP32 and INT8, OpenVINO FP32, BF16 and INT8.
 
-    python benchmarks/bench_engine.py [--engine model.engine --checkpoint student.safetensors] [--encoders] [--quick] [--json]
+    python benchmarks/bench_engine.py [--engine model.engine --checkpoint student.safetensors] [--encoders] [--compile]
+        [--quick] [--json]
 
 Without an engine the graph of the shipped demo engine is quantised on simulated scenes; PyTorch then runs a network of the same
-shape with random weights, for its time alone. Two threads that sleep when they wait, batch 1. Every engine runs once a round, so
-that a busy machine slows all alike: medians, and the median of the rounds' ratios to ONNX Runtime FP32. With --encoders, other
-encoders with random weights are quantised too: time only. OpenVINO is asked for by the benchmark alone and left out if missing.
+shape with random weights, for its time alone. Two threads that sleep when they wait, batch 1. Every engine runs once a round,
+so that a busy machine slows all alike: medians, and the median of the rounds' ratios to ONNX Runtime FP32. With --encoders,
+other encoders with random weights are quantised too: time only. OpenVINO is used here alone and left out if missing.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ from hfd_edge.network import HFDNet, NetworkConfig, load_checkpoint
 from hfd_edge.package import Package
 
 THREADS = 2
-ENCODERS = (("regnetx_002", 16, 32, "local", (8,)), ("efficientnet_lite0", 16, 32, "local", (8,)), ("resnet18", 16, 64, "none", None),
-            ("resnet10t", 16, 32, "local", (8,)))
+ENCODERS = (("regnetx_002", 16, 32, "local", (8,)), ("efficientnet_lite0", 16, 32, "local", (8,)),
+            ("resnet18", 16, 64, "none", None), ("resnet10t", 16, 32, "local", (8,)))
 Run = Callable[[np.ndarray], np.ndarray]
 
 
@@ -66,8 +67,8 @@ def openvino_engines(fp32: bytes, int8: bytes) -> dict[str, Run]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "graph.onnx"
             path.write_bytes(graph)
-            request = core.compile_model(core.read_model(path), "CPU", {
-                "INFERENCE_PRECISION_HINT": kind, "INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY"}).create_infer_request()
+            settings = {"INFERENCE_PRECISION_HINT": kind, "INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY"}
+            request = core.compile_model(core.read_model(path), "CPU", settings).create_infer_request()
         engines[name] = lambda batch, request=request: next(iter(request.infer([batch]).values()))
     return engines
 
@@ -114,19 +115,21 @@ def main_student(options: argparse.Namespace) -> dict:
     net = load_checkpoint(options.checkpoint)[0] if options.checkpoint else HFDNet(NetworkConfig.from_dict(network))
     scenes = [simulated_scene(900 + i, spec, 512 if options.quick else 1024) for i in range(2)]
     if int8 is None:
-        int8 = to_int8_cpu(fp32, calibrate(fp32, [t.pixels for t in tiles_of(scenes[:1], spec, 512, 8 if options.quick else 32)],
-                                           "minmax" if options.quick else "percentile"))
+        seen = [tile.pixels for tile in tiles_of(scenes[:1], spec, 512, 8 if options.quick else 32)]
+        int8 = to_int8_cpu(fp32, calibrate(fp32, seen, "minmax" if options.quick else "percentile"))
     tiles = list(tiles_of(scenes[1:], spec, 1024))
     batch = np.ascontiguousarray(np.resize(tiles[0].pixels, (2, options.tile, options.tile))[None])
-    engines, missing = working({"onnxruntime fp32": runner(fp32), "onnxruntime int8": runner(int8), **openvino_engines(fp32, int8),
-                                **torch_engines(net, not options.quick)}, batch)
+    wanted = {"onnxruntime fp32": runner(fp32), "onnxruntime int8": runner(int8), **openvino_engines(fp32, int8),
+              **torch_engines(net, options.compile)}
+    engines, missing = working(wanted, batch)
     rows = times(engines, batch, options.rounds)
     for name, run in engines.items():
         if not name.startswith("torch") or options.checkpoint:
             rows[name]["agreement"] = round(agreement(run, engines["onnxruntime fp32"], tiles[:2]), 6)
     gate = judge(engines["onnxruntime fp32"], INT8_CPU, int8, tiles, Thresholds(min_pixels=100_000))
     return {"engines": rows, "missing": missing, "tile_px": options.tile, "pixels_judged": gate.pixels,
-            "int8_over_fp32_speed": rows["onnxruntime int8"]["speed_over_ort_fp32"], "int8_label_flips": round(gate.flip_rate, 6),
+            "int8_over_fp32_speed": rows["onnxruntime int8"]["speed_over_ort_fp32"],
+            "int8_label_flips": round(gate.flip_rate, 6),
             "int8_label_flips_bound": round(gate.flip_bound, 6), "int8_over_fp32_size": round(len(int8) / len(fp32), 4)}
 
 
@@ -139,8 +142,7 @@ def other_encoders(options: argparse.Namespace) -> list[dict]:
         random = np.random.default_rng(0).standard_normal((1, 2, options.tile, options.tile)).astype(np.float32)
         int8 = to_int8_cpu(fp32, calibrate(fp32, [random[0, :, :256, :256].copy()]))
         engines = {"onnxruntime fp32": runner(fp32), "onnxruntime int8": runner(int8), **openvino_engines(fp32, int8)}
-        rows.append({"encoder": f"{encoder}@{stride}", **{name: row for name, row in times(engines, random, options.rounds).items()},
-                     "size": round(len(int8) / len(fp32), 3)})
+        rows.append({"encoder": f"{encoder}@{stride}", **times(engines, random, options.rounds)})
     return rows
 
 
@@ -149,12 +151,14 @@ def main() -> None:
     parser.add_argument("--engine", type=Path, default=Path(hfd_edge.__file__).parent / "data" / "demo.engine")
     parser.add_argument("--checkpoint", type=Path, help="NAME.safetensors of the engine, for PyTorch's agreement")
     parser.add_argument("--encoders", action="store_true", help="also time other encoders")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile, which takes minutes to begin")
     parser.add_argument("--tile", type=int, help="side of the input in pixels; default 1024, with --quick 512")
     parser.add_argument("--rounds", type=int, help="default 15, with --quick 7")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     options = parser.parse_args()
-    options.tile, options.rounds = options.tile or (512 if options.quick else 1024), options.rounds or (7 if options.quick else 15)
+    options.tile = options.tile or (512 if options.quick else 1024)
+    options.rounds = options.rounds or (7 if options.quick else 15)
     torch.set_num_threads(THREADS)
     record = main_student(options)
     if options.encoders:
@@ -164,14 +168,15 @@ def main() -> None:
         return
     print(f"{'tile ' + str(options.tile):20}{'median ms':>11}{'fastest':>9}{'speed':>7}{'agreement':>11}")
     for name, row in record["engines"].items():
-        print(f"{name:20}{row['ms']:11.1f}{row['fastest_ms']:9.1f}{row['speed_over_ort_fp32']:7.2f}{row.get('agreement', ''):>11}")
+        print(f"{name:20}{row['ms']:11.1f}{row['fastest_ms']:9.1f}{row['speed_over_ort_fp32']:7.2f}"
+              f"{row.get('agreement', ''):>11}")
     for name, why in record["missing"].items():
         print(f"{name:20} not here: {why}")
-    print(f"INT8 over FP32: {record['int8_over_fp32_speed']:.2f} times the speed, {record['int8_over_fp32_size']:.3f} of the size, "
-          f"{record['int8_label_flips']:.3%} of the labels flip (at most {record['int8_label_flips_bound']:.3%})")
+    print(f"INT8 over FP32: {record['int8_over_fp32_speed']:.2f} times the speed, {record['int8_over_fp32_size']:.3f} of the "
+          f"size, {record['int8_label_flips']:.3%} of the labels flip (at most {record['int8_label_flips_bound']:.3%})")
     for row in record.get("encoders", ()):
         print(row["encoder"], *(f"{name} {value['ms']} ms ({value['speed_over_ort_fp32']}x)" for name, value in row.items()
-                                if isinstance(value, dict)), f"size {row['size']}", sep="  ")
+                                if isinstance(value, dict)), sep="  ")
 
 
 if __name__ == "__main__":

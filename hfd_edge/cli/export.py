@@ -47,8 +47,8 @@ def export(  # an option of the command line is an argument here: more than six 
     declared = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands))
     plan = GraphPlan(tuple(calibration or ()), declared, split_words(precision) or None, split_words(target), calibrator,
                      split_words(keep_float))
-    made = export_package(checkpoint, output, ExportOptions(overwrite, filter_halo_px=filter_halo, max_halo_px=max_halo, plan=plan,
-                                                            report=report))
+    options = ExportOptions(overwrite, filter_halo_px=filter_halo, max_halo_px=max_halo, plan=plan, report=report)
+    made = export_package(checkpoint, output, options)
     if as_json:
         print_json(made.to_dict())
     elif not quiet:

@@ -44,7 +44,7 @@ def flip_curve(run: Infer, tiles: Iterable[Tile], spec: ModelSpec) -> list[HaloF
     exact = [_core_labels(run, tile, spec, spec.halo_px) for tile in tiles]
     curve: list[HaloFlips] = []
     for halo in range(spec.halo_px - spec.stride_px, -1, -spec.stride_px):
-        counts = np.concatenate([_blocks(expected, _core_labels(run, tile, spec, halo)) for tile, expected in zip(tiles, exact)])
+        counts = np.concatenate([_blocks(labels, _core_labels(run, tile, spec, halo)) for tile, labels in zip(tiles, exact)])
         counts = counts[counts[:, 0] > 0]
         curve.append(HaloFlips(halo, int(counts[:, 1].sum()), int(counts[:, 0].sum()), _upper(counts)))
         if curve[-1].bound > MOST_FLIPS:
@@ -59,7 +59,7 @@ def bounded_halo_px(curve: list[HaloFlips]) -> int | None:
 
 
 def _core_labels(run: Infer, tile: Tile, spec: ModelSpec, halo: int) -> np.ndarray:
-    """Labels of the core when the tile is read with `halo` pixels around it; what a smaller gather would read is a part of it."""
+    """Labels of the core when the tile is read with `halo` pixels around it: a smaller gather reads a part of it."""
     cut = spec.halo_px - halo
     rows, cols = (slice(cut, n - cut) for n in tile.pixels.shape[1:])
     pixels, status = np.ascontiguousarray(tile.pixels[:, rows, cols]), np.ascontiguousarray(tile.status[rows, cols])

@@ -26,7 +26,7 @@ from hfd_edge.export.measured import Probe, measured_reach
 from hfd_edge.export.onnx import INPUT_NAME, to_onnx
 from hfd_edge.export.parity import Parity, check_parity, open_session
 from hfd_edge.export.reach import bound_reach
-from hfd_edge.export.verify import GateReport, network_runner, tiled_scene, unverified
+from hfd_edge.export.verify import GateReport, largest, network_runner, tiled_scene, unverified
 from hfd_edge.export.verify_page import write_page
 from hfd_edge.network.checkpoint import checkpoint_paths, load_checkpoint
 from hfd_edge.network.hfdnet import HFDNet
@@ -77,10 +77,11 @@ class ExportReport:
         spec, measured = self.spec, "" if self.measured_reach_px is None else f", measured {self.measured_reach_px}"
         lines = (f"{self.path}: {self.package_bytes / 1e6:.2f} MB, {self.parameters / 1e6:.2f} M parameters",
                  f"reach {spec.reach_px} px (bound{measured}), exact halo {spec.halo_px} px, stride {spec.stride_px}, "
-                 f"logits at {spec.logit_stride_px}, tile {spec.tile_px} px, {spec.activation_bytes_per_px} B/px of activations",
+                 f"logits at {spec.logit_stride_px}, tile {spec.tile_px} px, {spec.activation_bytes_per_px} B/px alive",
                  f"parity FP32: {self.parity.flips} of {self.parity.cells} labels flip, largest difference "
                  f"{self.parity.max_error:.1e} of {self.parity.max_logit:.1f}, {self.parity.close_calls} close calls")
-        sizes = [f"{name}: {size / 1e6:.2f} MB, {size / self.graph_bytes:.2f} of FP32" for name, size in self.graph_sizes.items()]
+        sizes = [f"{name}: {size / 1e6:.2f} MB, {size / self.graph_bytes:.2f} of FP32"
+                 for name, size in self.graph_sizes.items()]
         if spec.halo_bounded_px is not None:
             sizes.append(f"bounded halo {spec.halo_bounded_px} px on the given scenes")
         return "\n".join((*lines, *sizes, *([] if self.gate is None else [str(self.gate)]), *self.notes))
@@ -97,7 +98,7 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
     Raises:
         CheckpointError: the checkpoint is missing, damaged or incomplete.
         ReachError: the reach of the network is unbounded, or its exact halo above max_halo_px.
-        ExportError: `output` exists and overwrite is off, or the checkpoint's spec, the golden pixels or the scenes are refused.
+        ExportError: `output` exists and overwrite is off, or the checkpoint's spec, golden pixels or scenes are refused.
         GateError: a graph does not say what the network says; the evidence of a gate on scenes is in OUTPUT.quarantine.
         RasterError, RadiometryError: a scene cannot be read, or its unit is not known.
         PackageError: `output` cannot be written.
@@ -120,8 +121,8 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
             spec = replace(spec, halo_bounded_px=made.halo_bounded_px)
         golden = Golden(pixels, {GRAPH: labels, **{name: golden_labels(data, pixels) for name, data in made.graphs.items()
                                                    if name != GRAPH}})
-        record = {"checkpoint": _hashes(checkpoint), "network": net.config.to_dict(), "training": training, "tools": _versions(),
-                  "parity": {GRAPH: parity.to_dict()}, "measured_reach_px": measured, **made.provenance()}
+        record = {"checkpoint": _hashes(checkpoint), "network": net.config.to_dict(), "training": training,
+                  "tools": _versions(), "parity": {GRAPH: parity.to_dict()}, "measured_reach_px": measured, **made.provenance()}
         gate = _Assembly(output, spec, made, golden, record, options).finish(net, scenes)
     return ExportReport(output, spec, sum(p.numel() for p in net.parameters()), len(graph), output.stat().st_size, measured,
                         parity, tuple(notes), gate, {name: len(data) for name, data in made.graphs.items() if name != GRAPH})
@@ -141,7 +142,7 @@ class _Assembly:
     def finish(self, net: HFDNet, scenes: list[DataScene]) -> GateReport | None:
         """Judge, write, judge a tiled scene through the written package, give it its name."""
         if not scenes:
-            write_package(self.output, self.spec, self.made.graphs, self.golden, self.provenance, overwrite=self.options.overwrite)
+            write_package(self.output, self.spec, self.made.graphs, self.golden, self.provenance, self.options.overwrite)
             return None
         judged = halves(scenes)[1]
         gate = GateReport(self.made.results, (), unverified(tuple(self.made.graphs)), tuple(scene.name for scene in judged),
@@ -150,7 +151,7 @@ class _Assembly:
         hidden = self.output.with_name(f".{self.output.name}.{secrets.token_hex(6)}.gate")
         try:
             self._write(hidden, gate)
-            gate = replace(gate, scenes=tiled_scene(hidden, net, judged[0]))
+            gate = replace(gate, scenes=tiled_scene(hidden, net, largest(judged)))
             self._stop_if_failed(gate)
             self._write(self.output, gate)
         finally:
@@ -170,8 +171,8 @@ class _Assembly:
         self._evidence(folder, gate)
         for name, data in self.made.graphs.items():
             (folder / name).write_bytes(data)
-        raise GateError(f"the gate failed and no package was written: {'; '.join(gate.failures)}; pictures, figures and graphs are in "
-                        f"{folder}; calibrate on more or other scenes (--calibration, --calibrator), or leave out int8")
+        raise GateError(f"the gate failed and no package was written: {'; '.join(gate.failures)}; the evidence is in {folder}; "
+                        "calibrate on more or other scenes (--calibration, --calibrator), or leave out int8")
 
     def _evidence(self, folder: Path, gate: GateReport) -> None:
         write_page(folder, gate, self.spec)

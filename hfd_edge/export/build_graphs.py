@@ -12,7 +12,8 @@ from hfd_edge.export.calibration_data import DataScene, halves, tiles_of
 from hfd_edge.export.parity import GateResult, Infer, Thresholds
 from hfd_edge.export.quantize import Int8Options, to_fp16_trt, to_int8_trt
 from hfd_edge.export.quantize_sensitivity import int8_that_passes
-from hfd_edge.export.verify import FP16_TRT, FP32, GATE_TILE_PX, INT8_CPU, INT8_TRT, MOST_TILES, gate_graphs, remembering, runner
+from hfd_edge.export.verify import (FP16_TRT, FP32, GATE_TILE_PX, INT8_CPU, INT8_TRT, MOST_TILES, gate_graphs, remembering,
+                                    runner)
 from hfd_edge.raster_run import RasterOptions
 from hfd_edge.spec import ModelSpec
 

@@ -77,8 +77,8 @@ def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax")
         raise ExportError(f"calibration method {method!r} is not known: use one of {', '.join(METHODS)}")
     tiles = [_checked(tile, _bands(graph)) for tile in tiles]
     if not tiles:
-        raise ExportError("no calibration tile: INT8 ranges come from real scenes, never from random numbers; give rasters with "
-                          "--calibration")
+        raise ExportError("no calibration tile: INT8 ranges come from real scenes, never from random numbers; give rasters "
+                          "with --calibration")
     names, run = _observer(graph)
     ends = _extremes(names, run, tiles)
     if method != "minmax":
@@ -130,7 +130,8 @@ def _extremes(names: list[str], run: Any, tiles: list[np.ndarray]) -> dict[str, 
     return ends
 
 
-def _histograms(names: list[str], run: Any, tiles: list[np.ndarray], ends: dict[str, tuple[float, float]]) -> dict[str, np.ndarray]:
+def _histograms(names: list[str], run: Any, tiles: list[np.ndarray],
+                ends: dict[str, tuple[float, float]]) -> dict[str, np.ndarray]:
     counts = {name: np.zeros(_BINS, np.int64) for name in names}
     for tile in tiles:
         for name, value in zip(names, run(tile)):

@@ -1,4 +1,4 @@
-"""Real scenes as tiles of network input, through the same declaration, gather and grid as inference: for calibration and gates."""
+"""Real scenes as tiles of network input, through the declaration, gather and grid of inference: for calibration and gates."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ class _Rows:
         return self.whole.read(self.first + row, rows)
 
 
-def open_scenes(where: Sequence[str | Path], spec: ModelSpec, stack: ExitStack, options: RasterOptions | None = None) -> list[DataScene]:
+def open_scenes(where: Sequence[str | Path], spec: ModelSpec, stack: ExitStack,
+                options: RasterOptions | None = None) -> list[DataScene]:
     """Rasters, folders of rasters, or "simulated".
 
     The truth of NAME.tif is NAME_labels.tif beside it, that of scene.tif also truth.tif: one band of uint8 class numbers.
@@ -92,8 +93,8 @@ def open_scenes(where: Sequence[str | Path], spec: ModelSpec, stack: ExitStack, 
         return _simulated(spec)
     files = [file for place in where for file in _files(Path(place))]
     if not files:
-        raise ExportError("no calibration data was given: INT8 ranges and the gate need real scenes, never random numbers; give "
-                          f"rasters, a folder of them, or {SIMULATED!r} for a network trained on simulated scenes")
+        raise ExportError("no calibration data was given: INT8 ranges and the gate need real scenes, never random numbers; "
+                          f"give rasters, a folder of them, or {SIMULATED!r} for a network trained on simulated scenes")
     return [_opened(file, spec, stack, options or RasterOptions()) for file in files]
 
 
@@ -129,8 +130,8 @@ def tiles_of(scenes: list[DataScene], spec: ModelSpec, side_px: int, most: int |
             for tile in wanted:
                 pixels = np.empty((scene.source.count, tile.in_rows, tile.in_cols), np.float32)
                 status = np.empty(pixels.shape[1:], np.uint8)
-                gather.run(values, (strip.read_row, 0), (scene.source.rows, scene.source.cols), (tile.in_row, tile.in_col), pixels,
-                           status, valid, _THREADS)
+                gather.run(values, (strip.read_row, 0), (scene.source.rows, scene.source.cols), (tile.in_row, tile.in_col),
+                           pixels, status, valid, _THREADS)
                 (row, col), labels = tile.crop, None
                 core = (slice(row, row + tile.rows), slice(col, col + tile.cols))
                 counted = np.full_like(status, STATUS_NODATA)
@@ -166,8 +167,8 @@ def _files(place: Path) -> list[Path]:
 def _opened(file: Path, spec: ModelSpec, stack: ExitStack, options: RasterOptions) -> DataScene:
     source = stack.enter_context(RasterSource(file, options.bands, spec.bands, options.limits))
     if source.count != len(spec.bands):
-        raise ExportError(f"{file} has {source.count} bands and the network takes {len(spec.bands)} ({', '.join(spec.bands)}, in "
-                          "this order): calibrate on scenes as the network will see them; choose bands with --bands")
+        raise ExportError(f"{file} has {source.count} bands and the network takes {len(spec.bands)} ({', '.join(spec.bands)}, "
+                          "in this order): calibrate on scenes as the network will see them; choose bands with --bands")
     try:
         radiometry = check_declared(declared_radiometry(source, options), source.dtype)
         make_gather(radiometry, spec.input)
@@ -183,8 +184,8 @@ def _truth_of(file: Path, scene: RasterSource, spec: ModelSpec, stack: ExitStack
         return None
     known = stack.enter_context(RasterSource(path))
     if (known.rows, known.cols, known.count, known.dtype) != (scene.rows, scene.cols, 1, np.uint8):
-        raise ExportError(f"{path} has {known.count} bands of {known.dtype}, {known.rows} x {known.cols}: the truth of {file.name} "
-                          f"is one band of uint8 class numbers, {scene.rows} x {scene.cols}")
+        raise ExportError(f"{path} has {known.count} bands of {known.dtype}, {known.rows} x {known.cols}: the truth of "
+                          f"{file.name} is one band of uint8 class numbers, {scene.rows} x {scene.cols}")
 
     def read(row: int, rows: int) -> np.ndarray:
         values, valid = known.read(row, rows)
@@ -216,4 +217,5 @@ def simulated_scene(number: int, spec: ModelSpec, side_px: int) -> DataScene:
 def _rows_of(scene: DataScene, first: int, rows: int) -> DataScene:
     truth = scene.truth
     part = None if truth is None else (lambda row, count: truth(first + row, count))
-    return DataScene(f"{scene.name} rows {first} to {first + rows - 1}", _Rows(scene.source, first, rows), scene.radiometry, part)
+    name = f"{scene.name} rows {first} to {first + rows - 1}"
+    return DataScene(name, _Rows(scene.source, first, rows), scene.radiometry, part)

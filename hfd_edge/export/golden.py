@@ -13,7 +13,7 @@ from hfd_edge.tiles import round_up
 
 GOLDEN_PX = 128
 _SEED = 20_240
-_CLOSE_SHARE = 0.05         # of the largest logit: quantised graphs round where the two best are nearer, each processor its own way
+_CLOSE_SHARE = 0.05         # of the largest logit: nearer than this, processors may round a quantised graph differently
 
 
 def golden_tile(given: np.ndarray | None, model: ModelInput, stride_px: int) -> np.ndarray:
@@ -54,8 +54,8 @@ def golden_labels(graph: bytes, pixels: np.ndarray) -> np.ndarray:
         best = np.partition(logits, -2, axis=0)
         labels[best[-1] - best[-2] < _CLOSE_SHARE * np.abs(logits).max()] = NODATA_LABEL
     if (labels == NODATA_LABEL).all():
-        raise ExportError("the golden tile decides nothing in a quantised graph: give golden_pixels of a real scene on which the "
-                          "network is sure")
+        raise ExportError("the golden tile decides nothing in a quantised graph: give golden_pixels of a real scene on which "
+                          "the network is sure")
     return labels
 
 

@@ -1,7 +1,7 @@
 """The gate: an exported graph must say what the network says.
 
-`check_parity` holds the FP32 graph against the network on the golden tile, logit by logit; `compare` judges any graph by what it
-does to the map: labels, IoU and confidence over many tiles of real scenes, with bounds from resampling blocks of pixels.
+`check_parity` holds the FP32 graph against the network on the golden tile, logit by logit; `compare` judges any graph by what
+it does to the map: labels, IoU and confidence over many tiles of real scenes, with bounds from resampling blocks of pixels.
 """
 
 from __future__ import annotations
@@ -171,8 +171,8 @@ class _Sums:
         pixels, truth, status = tile
         first, second = logits
         if first.shape != second.shape or not (np.isfinite(first).all() and np.isfinite(second).all()):
-            raise GateError(f"tile {number}: logits {first.shape} of the network and {second.shape} of the graph must be finite "
-                            "and of one shape; export again, or train longer if the weights have diverged")
+            raise GateError(f"tile {number}: logits {first.shape} of the network and {second.shape} of the graph must be "
+                            "finite and of one shape; export again, or train longer if the weights have diverged")
         sides = pixels.shape[1:]
         status = np.zeros(sides, np.uint8) if status is None else status
         (one, sure), (two, other) = (full_resolution(values, sides, status) for values in logits)
@@ -204,8 +204,9 @@ class _Sums:
         if quantiles["0.99"] > limit.logits * self.max_logit:
             failures += (f"1 % of the logits are off by more than {quantiles['0.99']:.2g} of {self.max_logit:.2g}, at most "
                          f"{limit.logits:.0%} are allowed: ranges are cut or saturate",)
-        return GateResult(int(seen), self.tiles, len(counts), int(flips), float(flips / seen), bound, reference, candidate, iou_bound,
-                          quantiles, self.max_logit, float(drift / seen), float(wander / seen), limit, failures, worst)
+        return GateResult(int(seen), self.tiles, len(counts), int(flips), float(flips / seen), bound, reference, candidate,
+                          iou_bound, quantiles, self.max_logit, float(drift / seen), float(wander / seen), limit, failures,
+                          worst)
 
     def _iou(self) -> tuple:
         """IoU of reference and candidate per class, and the bound of the change; Nones without labels."""

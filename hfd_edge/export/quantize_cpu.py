@@ -61,7 +61,7 @@ def head_of(model: onnx.ModelProto) -> str:
 
 
 def _excluded(model: onnx.ModelProto, kept: set[str]) -> list[str]:
-    """Kept convolutions or their parts, and what joins or resizes for them: else their input would be quantised all the same."""
+    """Kept convolutions or their parts, and what joins or resizes for them, or their input would still be quantised."""
     makers = {name: node for node in model.graph.node for name in node.output}
     found = [node for node in model.graph.node if node.name in kept or node.name.rpartition("/")[0] in kept]
     joins = {makers[name].name for node in found for name in node.input[:1]
@@ -86,8 +86,9 @@ def _quantise(model: onnx.ModelProto, tensors: dict[str, tuple[float, float]], e
 def _dense_at_load(model: onnx.ModelProto) -> None:
     """Grouped convolutions become dense ones whose zeros are not in the file: plain operators on the weights make them.
 
-    An engine computes constants once, when it loads the graph. Weights (g * k, c, h, w) of g groups are kept as (g, c * k * h * w);
-    padding each row by g * c * k * h * w zeros and cutting the flat result leaves row i in column i of a (g, g) array of blocks.
+    An engine computes constants once, when it loads the graph. Weights (g * k, c, h, w) of g groups are kept as
+    (g, c * k * h * w); padding each row by g * c * k * h * w zeros and cutting the flat result leaves row i in column i of a
+    (g, g) array of blocks.
     """
     constants = {t.name: t for t in model.graph.initializer}
     makers = {node.output[0]: node for node in model.graph.node}
@@ -112,7 +113,8 @@ def _dense_at_load(model: onnx.ModelProto) -> None:
         constants[stored.input[0]].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(rows), stored.input[0]))
         steps = (("Pad", [numbers([0, 0, 0, groups * rows.shape[1]])], {}), ("Reshape", [numbers([-1])], {}),
                  ("Slice", [numbers([0]), numbers([groups * rows.size])], {}),
-                 ("Reshape", [numbers([groups, groups * width, out, *kernel])], {}), ("Transpose", [], {"perm": [0, 2, 1, 3, 4]}),
+                 ("Reshape", [numbers([groups, groups * width, out, *kernel])], {}),
+                 ("Transpose", [], {"perm": [0, 2, 1, 3, 4]}),
                  ("Reshape", [numbers([groups * out, groups * width, *kernel])], {}))
         tensor = stored.input[0]
         for step, (op_type, inputs, attributes) in enumerate(steps):
@@ -127,8 +129,8 @@ def _shrink(model: onnx.ModelProto) -> None:
     """Short names, equal constants once, no zero points of biases, nothing that is not used."""
     del model.graph.value_info[:]
     for node in model.graph.node:
-        if node.op_type == "DequantizeLinear" and len(node.input) == 3 and _kind(model, node.input[0]) == onnx.TensorProto.INT32:
-            del node.input[2]                                       # a bias has none but zero
+        if node.op_type == "DequantizeLinear" and _kind(model, node.input[0]) == onnx.TensorProto.INT32:
+            del node.input[2:]                                      # a bias has no zero point but zero
     ends = {v.name: v.name for v in (*model.graph.input, *model.graph.output)}
     used = {name for node in model.graph.node for name in node.input} | {*ends}
     short: dict[str, str] = {"": "", **ends}

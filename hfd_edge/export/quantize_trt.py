@@ -1,7 +1,7 @@
 """Graphs for TensorRT: types stand in the file, for its strongly typed networks take no precision flags.
 
-INT8: signed, symmetric, zero point 0; only the inputs of convolutions are quantised, so that Conv, Add and Relu fuse first; biases
-stay float; one branch of a residual addition is quantised too, or the addition would run in float and break the int8 chain.
+INT8: signed, symmetric, zero point 0; only the inputs of convolutions are quantised, so that Conv, Add and Relu fuse first;
+biases stay float; one branch of a residual addition is quantised too, or it would run in float and break the int8 chain.
 FP16: everything but what half precision cannot hold. Source: NVIDIA's explicit-quantisation rules, NVIDIA/TensorRT#1992.
 """
 

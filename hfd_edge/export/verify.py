@@ -84,9 +84,9 @@ class GateReport:
                 "scenes": [scene.to_dict() for scene in self.scenes], "not_verified_here": list(self.not_verified)}
 
     def __str__(self) -> str:
-        lines = [f"{'gate':20}{'flips':>9}{'bound':>9}{'IoU change':>12}{'bound':>8}{'logits 99 %':>13}{'confidence':>12}  verdict"]
+        lines = [f"{'gate':20}{'flips':>9}{'bound':>9}{'IoU change':>12}{'bound':>8}{'logits':>9}{'confidence':>12}  verdict"]
         lines += [_line(name, result) for name, result in self.graphs.items()]
-        lines += [f"tiled scene {s.scene}, {s.graph}: {s.flip_rate:.3%} of {s.pixels} labels flip, {s.tiles} tiles, {s.halo} halo"
+        lines += [f"tiled scene {s.scene}, {s.graph}: {s.flip_rate:.3%} of {s.pixels} labels flip, {s.tiles} tiles, {s.halo}"
                   for s in self.scenes]
         return "\n".join([*lines, *(f"not verified here: {what}" for what in self.not_verified), *self.notes])
 
@@ -167,6 +167,11 @@ class _NetworkSegmenter(Segmenter):
         return _NetworkEngine(self._net)
 
 
+def largest(scenes: list[DataScene]) -> DataScene:
+    """The scene with the most pixels."""
+    return max(scenes, key=lambda scene: scene.source.rows * scene.source.cols)
+
+
 def tiled_scene(engine: Path, net: HFDNet, scene: DataScene) -> tuple[SceneResult, ...]:
     """A scene through the pipeline with the network and with every graph of the package that runs on a CPU here."""
     with _NetworkSegmenter(engine, net) as segmenter:
@@ -177,8 +182,8 @@ def tiled_scene(engine: Path, net: HFDNet, scene: DataScene) -> tuple[SceneResul
         with Segmenter(engine, tile=_tile_px(engine), precision=PRECISION_OF[graph]) as segmenter:
             found, report = _labels(segmenter, scene)
         seen = expected != NODATA_LABEL
-        results.append(SceneResult(scene.name, graph, int(seen.sum()), int((seen & (expected != found)).sum()), report.tiles_run,
-                                   report.halo))
+        flips = int((seen & (expected != found)).sum())
+        results.append(SceneResult(scene.name, graph, int(seen.sum()), flips, report.tiles_run, report.halo))
     return tuple(results)
 
 
@@ -215,14 +220,14 @@ def verify_package(engine: str | Path, checkpoint: str | Path, data: list[str | 
     with Package.open(engine) as package, ExitStack() as stack:
         spec = package.spec
         if (tuple(part.get("bands", ())), tuple(part.get("classes", ()))) != (spec.bands, spec.classes):
-            raise ExportError(f"{engine} has bands {', '.join(spec.bands)} and classes {', '.join(spec.classes)}, {checkpoint} has "
-                              f"others: verify an engine against the checkpoint it was exported from")
+            raise ExportError(f"{engine} has bands {', '.join(spec.bands)} and classes {', '.join(spec.classes)}, {checkpoint} "
+                              f"has others: verify an engine against the checkpoint it was exported from")
         scenes = open_scenes(data, spec, stack, options)
         tiles = list(tiles_of(scenes, spec, GATE_TILE_PX, MOST_TILES))
         graphs = {name: bytes(package.read(name)) for name in package.graph_names}
         plans = tuple(f"{name}: plans are run by their own GPU alone" for name in package.names if name.startswith("plans/"))
         results = gate_graphs(network_runner(net), graphs, tiles, thresholds)
-        report = GateReport(results, tiled_scene(Path(engine), net, scenes[0]), (*unverified(graphs), *plans),
+        report = GateReport(results, tiled_scene(Path(engine), net, largest(scenes)), (*unverified(graphs), *plans),
                             tuple(scene.name for scene in scenes))
     return report, spec
 
@@ -232,5 +237,6 @@ def _line(name: str, result: GateResult) -> str:
     if result.iou_reference is not None:
         change = f"{100 * max((b - a for a, b in zip(result.iou_reference, result.iou_candidate)), key=abs):+.2f}"
         bound = f"{100 * max((value for value in result.iou_bound if value is not None), default=float('nan')):.2f}"
-    return (f"{name:20}{result.flip_rate:>9.3%}{result.flip_bound:>9.3%}{change:>12}{bound:>8}{result.logit_error['0.99']:>13.2g}"
+    return (f"{name:20}{result.flip_rate:>9.3%}{result.flip_bound:>9.3%}{change:>12}{bound:>8}"
+            f"{result.logit_error['0.99']:>9.2g}"
             f"{result.confidence_error:>12.4f}  {'passed' if result.passed else 'FAILED: ' + '; '.join(result.failures)}")

@@ -18,7 +18,8 @@ from hfd_edge.spec import NODATA_LABEL, ModelSpec
 
 _GREY, _RED, _GAP_PX = 128, (255, 60, 60), 8
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1c2430}
-table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.25rem .8rem;border-bottom:1px solid #d8dde4;text-align:right}
+table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.25rem .8rem;text-align:right;
+border-bottom:1px solid #d8dde4}
 td:first-child,th:first-child{text-align:left}.passed{color:#0a7a3d}.failed{color:#b3261e;font-weight:600}
 img{max-width:100%;image-rendering:pixelated;border:1px solid #d8dde4}small{color:#5a6572}"""
 
@@ -94,10 +95,10 @@ def _overview(report: GateReport) -> str:
     for name, r in report.graphs.items():
         verdict = "passed" if r.passed else "failed: " + "; ".join(r.failures)
         rows.append((name, r.pixels, f"{r.flip_rate:.3%}", f"{r.flip_bound:.3%}", f"{r.thresholds.flips:.3%}",
-                     f"{r.logit_error['0.5']:.2g} / {r.logit_error['0.99']:.2g} / {r.logit_error['1']:.2g}", f"{r.max_logit:.1f}",
-                     f"{r.confidence_drift:+.4f}", verdict))
-    return _table(("graph", "pixels", "labels that flip", "bound", "allowed", "logit error: median / 99 % / largest", "largest logit",
-                   "confidence drift", "verdict"), rows)
+                     f"{r.logit_error['0.5']:.2g} / {r.logit_error['0.99']:.2g} / {r.logit_error['1']:.2g}", 
+                     f"{r.max_logit:.1f}", f"{r.confidence_drift:+.4f}", verdict))
+    return _table(("graph", "pixels", "labels that flip", "bound", "allowed", "logit error: median / 99 % / largest",
+                   "largest logit", "confidence drift", "verdict"), rows)
 
 
 def _accuracy(result: GateResult, spec: ModelSpec) -> str:
@@ -105,7 +106,8 @@ def _accuracy(result: GateResult, spec: ModelSpec) -> str:
         return "<p><small>No labels came with the data: no IoU.</small></p>"
     rows = [(name, f"{a:.4f}", f"{b:.4f}", f"{100 * (b - a):+.2f}", "too few labels" if bound is None else f"{100 * bound:.2f}")
             for name, a, b, bound in zip(spec.classes, result.iou_reference, result.iou_candidate, result.iou_bound)]
-    return _table(("class", "IoU network", "IoU graph", "change, points", f"bound (allowed {100 * result.thresholds.iou:.2f})"), rows)
+    allowed = f"bound (allowed {100 * result.thresholds.iou:.2f})"
+    return _table(("class", "IoU network", "IoU graph", "change, points", allowed), rows)
 
 
 def _table(head: tuple[str, ...], rows: list[tuple]) -> str:

@@ -128,8 +128,9 @@ def test_export_writes_graphs_that_answer_their_golden_tile_and_a_run_names_its_
     for precision, graph in (("auto", "int8-cpu"), ("int8", "int8-cpu"), ("fp32", "fp32")):
         with Segmenter(tmp_path / "m.engine", precision=precision) as segmenter:
             assert segmenter.run(values, unit="db").report.engine.endswith(f"graph-{graph}.onnx")
-    assert main(["verify", str(tmp_path / "m.engine"), "--against", str(checkpoint), "--data", "simulated", "--max-flips", "0.9",
-                 "--max-iou", "0.9", "--max-logits", "9", "--min-pixels", "1000", "--report", str(tmp_path / "page")]) == 0
+    assert main(["verify", str(tmp_path / "m.engine"), "--against", str(checkpoint), "--data", "simulated", "--max-flips",
+                 "0.9", "--max-iou", "0.9", "--max-logits", "9", "--min-pixels", "1000", "--report",
+                 str(tmp_path / "page")]) == 0
     assert main(["verify", str(tmp_path / "m.engine"), "--against", str(checkpoint), "--data", "simulated", "--max-flips",
                  "1e-9", "--quiet"]) == 3
     assert "no longer says" in capsys.readouterr().err
@@ -140,7 +141,7 @@ def test_export_writes_graphs_that_answer_their_golden_tile_and_a_run_names_its_
 
 def test_a_failed_gate_leaves_evidence_and_no_package(checkpoint, tmp_path, small):
     with pytest.raises(GateError, match="quarantine"):
-        export_package(checkpoint, tmp_path / "m.engine", options(thresholds=Thresholds(flips=1e-7, iou=1e-7, logits=9.0, min_pixels=1000)))
+        export_package(checkpoint, tmp_path / "m.engine", options(thresholds=Thresholds(1e-7, 1e-7, 9.0, min_pixels=1000)))
     assert [p.name for p in tmp_path.iterdir()] == ["m.engine.quarantine"]
     names = {p.name for p in (tmp_path / "m.engine.quarantine").iterdir()}
     assert {"gate.json", "gate.html", "ranges.json", "graph-fp32.onnx", "graph-int8-cpu.onnx",

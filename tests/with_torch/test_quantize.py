@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from networks import exported
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from quantized import FEW, demo, gate_tiles, ranges, reference
 
 from hfd_edge.engine.graph_scan import check_graph, scan
@@ -32,13 +32,13 @@ def makers(model):
     return {name: node for node in model.graph.node for name in node.output}
 
 
-@pytest.mark.parametrize("variant", [("resnet18", 8, "local"), ("regnetx_002", 16, "local"), ("efficientnet_lite0", 16, "local")],
-                         ids=lambda v: v[0])
+@pytest.mark.parametrize("variant", [("resnet18", 8, "local"), ("regnetx_002", 16, "local")], ids=lambda v: v[0])
 def test_a_stem_in_cells_and_groups_in_chunks_give_the_same_logits(variant):
     _, graph = exported(*variant)
     model, tensors = prepared(graph, calibrate(graph, [tile()]))
     assert "SpaceToDepth" in {node.op_type for node in model.graph.node}
-    assert {name for node in model.graph.node for name in node.output if node.op_type in ("Conv", "Relu", "Split")} <= {*tensors}
+    new = {name for node in model.graph.node for name in node.output if node.op_type in ("Conv", "Relu", "Split")}
+    assert new <= {*tensors}
     for pixels in (tile(64)[None], np.stack([tile(96, 1), tile(96, 2)])):
         expected = runner(graph)(pixels)
         assert np.abs(runner(model.SerializeToString())(pixels) - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
@@ -53,7 +53,7 @@ def test_grouped_convolutions_are_dense_at_load_and_give_the_same_bits():
     assert len(fast) <= 1.05 * len(plain)
 
 
-@pytest.mark.parametrize("method", ["minmax", "percentile"])         # entropy cuts large logits: 0.7 % of the labels, IoU -1 point
+@pytest.mark.parametrize("method", ["minmax", "percentile"])         # entropy cuts large logits: IoU of one class -1 point
 def test_int8_for_the_cpu_flips_under_one_percent_and_is_a_third_of_the_size(method):
     graph = demo()[0]
     made = to_int8_cpu(graph, ranges(method))
@@ -103,7 +103,8 @@ def test_int8_for_tensorrt_is_signed_symmetric_and_leaves_convolution_outputs_an
     quantised = [node for node in convs if node.input[1] in makes]
     assert len(quantised) == len(convs) - 1 and convs[-1].input[1] in values
     assert all(values[name].dtype == np.float32 for node in convs for name in node.input[2:])
-    fed = [n for n in model.graph.node if n.op_type == "Add" and any(i in makes and makes[i].op_type == "Conv" for i in n.input)]
+    fed = [n for n in model.graph.node
+           if n.op_type == "Add" and any(i in makes and makes[i].op_type == "Conv" for i in n.input)]
     assert fed
     for node in fed:
         assert sorted(makes[i].op_type for i in node.input) == ["Conv", "DequantizeLinear"], node.name
@@ -118,7 +119,7 @@ def test_fp16_keeps_grids_and_wide_values_in_float():
     assert samplers
     for node in samplers:
         for name in node.input:
-            assert makes[name].op_type == "Cast" and helper.get_attribute_value(makes[name].attribute[0]) == onnx.TensorProto.FLOAT \
+            assert makes[name].op_type == "Cast" and attributes_of(makes[name])["to"] == onnx.TensorProto.FLOAT \
                 or makes[name].op_type in ("Concat", "Unsqueeze"), (node.name, makes[name].op_type)
     assert [v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)] == [onnx.TensorProto.FLOAT] * 2
     expected = runner(graph)(tile()[None])
@@ -168,7 +169,8 @@ def test_ranges_travel_as_json_and_belong_to_one_graph():
 
 
 @pytest.mark.parametrize(("tiles", "method", "words"), [
-    ([], "minmax", "never from random numbers"), ([np.zeros((3, 64, 64), np.float32)], "minmax", "of the bands it was trained on"),
+    ([], "minmax", "never from random numbers"),
+    ([np.zeros((3, 64, 64), np.float32)], "minmax", "of the bands it was trained on"),
     ([np.zeros((2, 64, 64))], "minmax", "float64"), ([np.full((2, 64, 64), np.nan, np.float32)], "minmax", "not finite"),
     ([np.zeros((2, 64, 64), np.float32)], "guess", "use one of minmax, percentile, entropy")])
 def test_calibration_refuses_what_cannot_serve(tiles, method, words):
