@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+from hfd_edge.cli.export import split_words
+from hfd_edge.cli.predict import parse_bands
 from hfd_edge.cli.report import print_json, printable
+from hfd_edge.spec import Unit
 
 
 def package(  # an option of the command line is an argument here: more than six are meant
@@ -25,12 +28,22 @@ def package(  # an option of the command line is an argument here: more than six
     measure: Annotated[bool, typer.Option(
         "--measure/--no-measure", help="Measure the reach too; it must stay within the bound (seconds to minutes).")] = True,
     qgis: Annotated[Path | None, typer.Option(help="Also write this ONNX file for the QGIS plugin Deepness.")] = None,
+    calibration: Annotated[list[str] | None, typer.Option(
+        help="Real scenes for INT8 and its gate: a raster, a folder of them, or 'simulated'; may be repeated.")] = None,
+    precision: Annotated[str | None, typer.Option(
+        help="fp32, fp16, int8, separated by commas. Default: fp32, and with --calibration all that the targets take.")] = None,
+    target: Annotated[str, typer.Option(help="cpu, tensorrt, separated by commas.")] = "cpu",
+    unit: Annotated[Unit | None, typer.Option(
+        case_sensitive=False, help="What the calibration scenes' pixels are, where the files' tags do not say.")] = None,
+    bands: Annotated[str | None, typer.Option(help="Their bands: names or numbers from 1, in the network's order.")] = None,
+    replaces: Annotated[Path | None, typer.Option(
+        help="The engine that this one replaces: its version number and parents are kept; see hfd-edge compare.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")] = False,
     example_spec: Annotated[bool, typer.Option("--example-spec", help="Print an example of SPEC and exit.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and warnings.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
 ) -> None:
-    """Turn any segmentation network in ONNX (U-Net, DeepLab, ...) into one .engine file (FP32).
+    """Turn any segmentation network in ONNX (U-Net, DeepLab, ...) into one .engine file.
 
     hfd-edge package net.onnx --spec spec.yaml -o model.engine
     """
@@ -47,7 +60,13 @@ def package(  # an option of the command line is an argument here: more than six
     if qgis is not None:
         from hfd_edge.export.qgis import check_target
         check_target(qgis, overwrite, (network, spec, output))
-    options = ForeignOptions(overwrite, unbounded, halo, keep_size, measure)
+    plan = None
+    if calibration or precision:
+        from hfd_edge.export.build_graphs import GraphPlan
+        from hfd_edge.raster_run import RasterOptions
+        declared = RasterOptions(unit, bands=parse_bands(bands))
+        plan = GraphPlan(tuple(calibration or ()), declared, split_words(precision) or None, split_words(target))
+    options = ForeignOptions(overwrite, unbounded, halo, keep_size, measure, plan, replaces)
     report = package_foreign(network, spec, output, options)
     if qgis is not None:
         from hfd_edge.export.qgis import write_qgis

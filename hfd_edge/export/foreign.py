@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,11 +18,16 @@ from hfd_edge.export.foreign_network import ForeignNetwork, prepare_network
 from hfd_edge.export.foreign_rewrite import INPUT_NAME
 from hfd_edge.export.foreign_spec import ForeignSpec, read_spec
 from hfd_edge.export.golden import golden_tile
+from hfd_edge.export.lineage import KEY, lineage_of
 from hfd_edge.export.measured import Probe, measured_reach
 from hfd_edge.export.session import open_session, tool_versions
 from hfd_edge.package import Golden, write_package
 from hfd_edge.spec import NODATA_LABEL, ModelSpec
 from hfd_edge.tiles import round_up
+
+if TYPE_CHECKING:
+    from hfd_edge.export.build_graphs import GraphPlan
+    from hfd_edge.export.foreign_graphs import MoreGraphs
 
 GRAPH = "graph-fp32.onnx"
 CLOSE_CALL = 1e-2           # two best logits nearer than this: the golden tile does not ask
@@ -39,6 +44,8 @@ class ForeignOptions:
     halo_px: int | None = None          # its halo; None = an eighth of the tile
     keep_size: bool = False             # leave a fixed input size as it is
     measure: bool = True                # run the measurement that must stay within the bound
+    plan: GraphPlan | None = None       # other precisions, and scenes to calibrate and judge them on; None = FP32 alone
+    replaces: Path | None = None        # the package that this one replaces: version number and parents are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,8 @@ class ForeignReport:
     measured_reach_px: int | None       # None = not measured
     notes: tuple[str, ...]              # what was changed in the graph
     warnings: tuple[str, ...]           # what is not promised
+    gate: str = ""                      # the judgement of the other precisions as a table; "" = FP32 alone
+    graph_sizes: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready record."""
@@ -65,7 +74,8 @@ class ForeignReport:
         lines = (f"{self.path}: {self.package_bytes / 1e6:.2f} MB, {sum(self.operators.values())} nodes",
                  f"{reach} {spec.halo_px} px, stride {spec.stride_px}, logits at {spec.logit_stride_px}, {tile}, "
                  f"{spec.activation_bytes_per_px} B/px of activations",
-                 *(f"changed: {note}" for note in self.notes), *(f"WARNING: {warning}" for warning in self.warnings))
+                 *([self.gate] if self.gate else ()), *(f"changed: {note}" for note in self.notes),
+                 *(f"WARNING: {warning}" for warning in self.warnings))
         return "\n".join(lines)
 
 
@@ -94,14 +104,36 @@ def package_foreign(source: str | os.PathLike, spec_file: str | os.PathLike, out
     _check_agreement(network, part, source.name)
     spec = _make_spec(network, part, options)
     notes, warnings = _said(network, part, spec)
+    lineage = lineage_of(options.replaces, spec)
     measured = _measure(network, spec) if options.measure and spec.reach_bounded else None
     golden, undecided = _golden(network, spec)
-    provenance = {"foreign": {"file": source.name, "sha256": hashlib.sha256(data).hexdigest(), "changes": list(network.notes),
-                              "operators": network.operators, "unbounded": network.unbounded},
-                  "measured_reach_px": measured, "golden_undecided": undecided,
-                  "tools": tool_versions("hfd_edge", "onnx", "onnxruntime", "numpy")}
-    write_package(output, spec, {GRAPH: network.graph}, golden, provenance, overwrite=options.overwrite)
-    return ForeignReport(output, spec, network.operators, output.stat().st_size, measured, notes, warnings)
+    more = _more_graphs(network, spec, golden, options, output)
+    provenance = {KEY: lineage, "foreign": _origin(source.name, data, network), "measured_reach_px": measured,
+                  "golden_undecided": undecided, "tools": tool_versions("hfd_edge", "onnx", "onnxruntime", "numpy")}
+    graphs = {GRAPH: network.graph}
+    if more is not None:
+        graphs, provenance = {**graphs, **more.graphs}, {**provenance, **more.provenance}
+        golden = Golden(golden.input, {**golden.labels, **more.labels})
+        spec = replace(spec, halo_bounded_px=more.halo_bounded_px)
+    write_package(output, spec, graphs, golden, provenance, overwrite=options.overwrite)
+    return ForeignReport(output, spec, network.operators, output.stat().st_size, measured, notes, warnings,
+                         str(more.gate) if more else "", {name: len(data) for name, data in graphs.items()})
+
+
+def _origin(name: str, data: bytes, network: ForeignNetwork) -> dict[str, Any]:
+    return {"file": name, "sha256": hashlib.sha256(data).hexdigest(), "changes": list(network.notes),
+            "operators": network.operators, "unbounded": network.unbounded}
+
+
+def _more_graphs(network: ForeignNetwork, spec: ModelSpec, golden: Golden, options: ForeignOptions,
+                 output: Path) -> MoreGraphs | None:
+    if options.plan is None or not options.plan.graphs:
+        return None
+    if not options.plan.data:
+        raise ExportError(f"{', '.join(options.plan.graphs)} without data: each graph is judged on real scenes; give "
+                          "--calibration with rasters, a folder of them, or 'simulated'")
+    from hfd_edge.export.foreign_graphs import more_graphs      # the gate needs torch, a package of FP32 alone does not
+    return more_graphs(network.graph, spec, golden.input, options.plan, output.with_name(f"{output.name}.quarantine"))
 
 
 def _check_agreement(network: ForeignNetwork, part: ForeignSpec, name: str) -> None:

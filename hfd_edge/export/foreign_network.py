@@ -59,6 +59,7 @@ def prepare_network(model: onnx.ModelProto, name: str, single_logit_classes: boo
     if count := rewrite.resize_by_factors(work, runs):
         notes.append(f"{count} resizings to a size became resizings by a constant factor")
     rewrite.drop_unused(work)
+    work = rewrite.folded(work, name)           # a batch norm may have waited for the sizes beside it to go
     _prove_equal(model, work, sizes, name)
     cut = rewrite.cut_head(work)
     channels = runs[0][model.graph.output[0].name][1]
@@ -152,7 +153,9 @@ def _logit_stride(runs: list[rewrite.Shapes], name: str) -> int:
 def _strides(runs: list[rewrite.Shapes]) -> set[int]:
     """Whole strides at which tensors of (1, channels, rows, cols) lie, the same in every run and along both axes."""
     found = set()
-    for tensor in runs[0]:
+    for tensor, first in runs[0].items():
+        if first[2:] == (1, 1):
+            continue                            # pooled over the whole image: no grid
         ratios = {a / b for run in runs if len(shape := run[tensor]) == 4 and 0 not in shape
                   for a, b in zip(run[rewrite.INPUT_NAME][2:], shape[2:])}
         if len(ratios) == 1 and all(len(run[tensor]) == 4 for run in runs) and (ratio := ratios.pop()).is_integer():
