@@ -72,6 +72,13 @@ REFUSED = {
     "two inputs": (lambda: graph(node("Add", "pixels", "mask"), more_inputs=[EXTRA]), "2 inputs .'pixels', 'mask'"),
     "two outputs": (lambda: graph(node(), node("Neg", out="mask"), more_outputs=[EXTRA]), "2 outputs .'logits', 'mask'"),
     "uint8 pixels": (lambda: graph(node("Cast", to=TensorProto.FLOAT), kind=TensorProto.UINT8), "'pixels' is UINT8"),
+    "pixels of no known type": (lambda: graph(node(), kind=78), "'pixels' is of unknown type 78"),
+    "5 TB made by repeating": (lambda: graph(node("Tile", "pixels", "r"), weights=[numpy_helper.from_array(np.array(
+        [1, 1, 3000, 3000]), "r")]), "'logits' has 4943.8 GiB"),
+    "a size that multiplies another": (lambda: graph(
+        node("Shape", out="s"), node("Mul", "s", "k", out="s2"), node("ConstantOfShape", "s2", out="z"),
+        node("ReduceMax", "z", "k", out="m"), node("Add", "pixels", "m"),
+        weights=[numpy_helper.from_array(np.array([1, 1, 4000, 4000]), "k")]), "'z' has 8789.1 GiB"),
     "half precision": (lambda: graph(node(), kind=TensorProto.FLOAT16, out=TensorProto.FLOAT16), "'pixels' is FLOAT16"),
     "labels instead of logits": (lambda: graph(node("Cast", to=TensorProto.INT64), out=TensorProto.INT64), "is INT64.*ArgMax"),
     "bands last": (lambda: graph(node(), image=["n", "h", "w", 2]), "transpose a network with bands last"),

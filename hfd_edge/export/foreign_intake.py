@@ -24,6 +24,7 @@ REWRITTEN = frozenset(("GlobalAveragePool", "Dropout"))
 _CONTROL_FLOW = frozenset(("Loop", "If", "Scan", "SequenceMap"))
 _QUANTIZED = frozenset(("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"))
 _FLOAT32 = onnx.TensorProto.FLOAT
+_KINDS = {**{number: name for name, number in onnx.TensorProto.DataType.items()}, 0: "not declared"}
 # Operators whose given inputs are sizes or positions: those must not be computed from pixel values.
 _SIZE_INPUTS = {"Reshape": (1,), "Expand": (1,), "Tile": (1,), "ConstantOfShape": (0,), "Range": (0, 1, 2), "Resize": (2, 3),
                 "Slice": (1, 2, 3, 4), "Pad": (1,), "Squeeze": (1,), "Unsqueeze": (1,), "Split": (1,)}
@@ -131,7 +132,7 @@ def _check_ends(found: GraphScan) -> None:
     image, logits = found.inputs[0], found.outputs[0]
     for what, info in (("input", image), ("output", logits)):
         if info.element_type != _FLOAT32:
-            kind = onnx.TensorProto.DataType.Name(info.element_type) if info.element_type else "not declared"
+            kind = _KINDS.get(info.element_type, f"of unknown type {info.element_type}")
             labels = what == "output" and kind.startswith(("INT", "UINT"))
             hint = "; cut off the ArgMax: logits are wanted, not labels" if labels else ""
             raise ExportError(f"{found.name}: {what} {info.name[:40]!a} is {kind}: it must be FLOAT (float32){hint}")
