@@ -11,6 +11,7 @@ import numpy as np
 
 from hfd_edge import _native
 from hfd_edge.errors import RadiometryError
+from hfd_edge.radiometry_looks import check_looks, looks_difference
 from hfd_edge.spec import ModelInput, Unit
 
 UNIT_CHOICES = "intensity (linear power), amplitude, db, complex or dn"
@@ -36,6 +37,7 @@ class SourceRadiometry:
     nodata: tuple[float, ...] = ()              # stored values, compared before scale and offset; NaN always is nodata
     quantity: str | None = None                 # sigma0, gamma0, beta0; None = as the model's
     bands: tuple[str, ...] | None = None        # names of the bands in order, where the product tells them
+    looks: float | None = None                  # equivalent number of looks; None = not known
 
     def __post_init__(self) -> None:
         try:
@@ -44,6 +46,8 @@ class SourceRadiometry:
             raise RadiometryError(f"unit={self.unit!r} is not known: use {UNIT_CHOICES}") from error
         for name in ("scale", "offset", "nodata"):
             object.__setattr__(self, name, _numbers(name, getattr(self, name)))
+        if self.looks is not None:
+            check_looks(self.looks)
         if not math.isfinite(self.scale) or self.scale == 0.0:
             raise RadiometryError(f"scale={self.scale}: it must be finite and not 0 (0 marks an uncalibrated product); "
                                   "take the calibration factor from the product's metadata")
@@ -96,11 +100,12 @@ def check_model(model: ModelInput) -> None:
 
 def differences(source: SourceRadiometry, model: ModelInput) -> tuple[str, ...]:
     """What differs between a scene and the training data without being converted; one sentence each, for the report."""
+    looks = looks_difference(source.looks, model.looks)
     if source.quantity is None or source.quantity == model.quantity:
-        return ()
+        return looks
     return (f"the scene is {source.quantity}, the network was trained on {model.quantity}: they differ by the incidence angle, "
             f"about 1 to 1.5 dB "
-            "at 30 to 45 degrees, which is not corrected",)
+            "at 30 to 45 degrees, which is not corrected", *looks)
 
 
 def check_declared(source: SourceRadiometry | None, dtype: np.dtype) -> SourceRadiometry:
