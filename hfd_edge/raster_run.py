@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hfd_edge.errors import RadiometryError
-from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.plan import check_window
+from hfd_edge.products import SceneRequest, open_scene, run_notes
+from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import (
     CogForm, Legend, MapWriter, RasterLimits, RasterPart, RasterSource, Selection, check_different, select_classes)
 from hfd_edge.results import RunReport
@@ -59,7 +60,9 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
     form = CogForm(options.compress, segmenter.threads)
     legend = spec if options.classes is None else select_classes(spec, options.classes)
     with ExitStack() as stack:
-        source = stack.enter_context(RasterSource(path, options.bands, spec.bands, options.limits, segmenter.threads))
+        request = SceneRequest(options.bands, spec.bands, options.limits, spec.input.quantity, options.unit,
+                               {"threads": segmenter.threads})
+        source = stack.enter_context(open_scene(path, request))
         radiometry = declared_radiometry(source, options)
         tags = {"HFD_ENGINE_SHA256": segmenter.engine_hash, "HFD_ENGINE": spec.name, "HFD_SOURCE": source.name}
 
@@ -84,7 +87,7 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
         for writer in (labels, scores):
             if writer is not None:
                 writer.add_tags({"HFD_HALO": f"{report.halo} {report.halo_px} px", "HFD_READ_AS": read_as(source, radiometry)})
-        return replace(report, read_as=read_as(source, radiometry))
+        return replace(report, read_as=read_as(source, radiometry), notes=(*report.notes, *run_notes(source, spec)))
 
 
 def read_as(source: RasterSource, radiometry: SourceRadiometry) -> str:
@@ -107,4 +110,5 @@ def declared_radiometry(source: RasterSource, options: RasterOptions) -> SourceR
     return SourceRadiometry(
         unit=unit, scale=source.scale if options.scale is None else options.scale,
         offset=source.offset if options.offset is None else options.offset, nodata=nodata,
-        quantity=source.declared.quantity if source.declared else None)
+        quantity=source.declared.quantity if source.declared else None,
+        looks=source.declared.looks if source.declared else None)

@@ -1,0 +1,146 @@
+"""What the annotation files of a Sentinel-1 GRD image say: size, geometry, calibration table, noise table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+import numpy as np
+from rasterio.control import GroundControlPoint
+
+from hfd_edge.errors import RadiometryError, RasterError
+from hfd_edge.products.safe import Channel
+from hfd_edge.products.tables import AzimuthBlock, BilinearTable, NoiseTable, Vector
+from hfd_edge.products.xml_file import number_of, numbers_of, read_xml, text_of, whole_number_of
+
+QUANTITIES = {"sigma0": "sigmaNought", "gamma0": "gamma", "beta0": "betaNought"}
+_AGAIN = "copy or download the product again"
+_MOST_PIXELS_PER_SIDE = 1 << 20
+_NOISE_SCALED_SINCE = 2.6           # up to IPF 2.5 the noise vectors are in a scale of their own
+_IW_GRDH_LOOKS, _IW_GRDH_SPACING_M = 4.4, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The annotation of one polarisation."""
+
+    rows: int
+    cols: int
+    mode: str                       # IW, EW, S1 to S6
+    orbit_pass: str                 # ascending or descending
+    spacing_m: tuple[float, float]  # of lines and samples on the ground
+    noise_removed: bool             # by the processor already
+    gcps: tuple[GroundControlPoint, ...]
+
+    @property
+    def looks(self) -> float | None:
+        """Equivalent looks as commonly quoted for IW GRD at 10 m; None for other products. Not measured."""
+        same = self.mode == "IW" and all(abs(spacing - _IW_GRDH_SPACING_M) < 0.5 for spacing in self.spacing_m)
+        return _IW_GRDH_LOOKS if same else None
+
+
+def read_image(channel: Channel) -> Image:
+    """The annotation of a channel. Raises RasterError if it is damaged, or of anything but a detected GRD image."""
+    where = channel.annotation
+    root = read_xml(where, "product")
+    kind, polarisation = text_of(root, "adsHeader/productType", where), text_of(root, "adsHeader/polarisation", where)
+    if kind != "GRD":
+        raise RasterError(f"{where} describes a product of type {kind}: only GRD is read here; take the GRD product of this "
+                          "pass, or detect it first and give the raster with --unit")
+    if polarisation != channel.polarisation:
+        raise RasterError(f"{where} says polarisation {polarisation} and its name {channel.polarisation}: files were renamed "
+                          "or mixed; unpack the product again")
+    info = "imageAnnotation/imageInformation"
+    rows, cols = (whole_number_of(root, f"{info}/{name}", where) for name in ("numberOfLines", "numberOfSamples"))
+    spacing = tuple(number_of(root, f"{info}/{name}", where) for name in ("azimuthPixelSpacing", "rangePixelSpacing"))
+    if not (1 <= rows <= _MOST_PIXELS_PER_SIDE and 1 <= cols <= _MOST_PIXELS_PER_SIDE and min(spacing) > 0):
+        raise RasterError(f"{where} claims {rows} x {cols} pixels of {spacing[0]:g} x {spacing[1]:g} m: no GRD image has; "
+                          f"{_AGAIN}")
+    removed = root.findtext("imageAnnotation/processingInformation/thermalNoiseCorrectionPerformed", "false").strip().lower()
+    return Image(rows, cols, text_of(root, "adsHeader/mode", where),
+                 text_of(root, "generalAnnotation/productInformation/pass", where).lower(), spacing, removed == "true",
+                 _control_points(root, where))
+
+
+def _control_points(root: Element, where: Path) -> tuple[GroundControlPoint, ...]:
+    """The geolocation grid; lines and pixels counted as the annotation counts them, which is how the measurement file does."""
+    points = root.findall("geolocationGrid/geolocationGridPointList/geolocationGridPoint")
+    if len(points) < 4:
+        raise RasterError(f"{where} has {len(points)} geolocation points: at least 4 are needed to place the map; {_AGAIN}")
+    names = ("line", "pixel", "longitude", "latitude", "height")
+    return tuple(GroundControlPoint(*(number_of(point, name, where) for name in names), id=str(number))
+                 for number, point in enumerate(points, 1))
+
+
+def read_calibration(channel: Channel, cols: int, quantity: str) -> BilinearTable:
+    """The table A of value = (DN^2 - noise) / A^2 for a quantity of QUANTITIES.
+
+    Raises:
+        RasterError: damaged. RadiometryError: a calibration constant or table value that is not above 0.
+    """
+    where, name = channel.calibration, QUANTITIES[quantity]
+    root = read_xml(where, "calibration")
+    _check_polarisation(root, channel, where)
+    constant = number_of(root, "calibrationInformation/absoluteCalibrationConstant", where)
+    if constant <= 0:
+        raise RadiometryError(f"{where}: absoluteCalibrationConstant={constant:g} marks an uncalibrated product; its pixels "
+                              "have no physical meaning; take another pass")
+    vectors = _vectors(root, "calibrationVectorList/calibrationVector", name, where)
+    if not vectors:
+        raise RadiometryError(f"{where} has no calibration vectors: the pixels have no physical meaning without; {_AGAIN}")
+    for vector in vectors:
+        if vector.values.size and vector.values.min() <= 0:
+            raise RadiometryError(f"{where}: {name} of line {vector.line} holds {vector.values.min():g}: a calibration table "
+                                  f"must be above 0 everywhere; {_AGAIN}")
+    return BilinearTable(vectors, cols, where)
+
+
+def read_noise(channel: Channel, cols: int, ipf: float | None) -> tuple[NoiseTable | None, str]:
+    """The noise table of a channel, and in words what it is; None where there is none in DN^2.
+
+    Two formats: noiseRangeVector with noiseAzimuthVector (IPF 2.9 and later), or one list of noiseVector (before).
+
+    Raises:
+        RasterError: damaged.
+    """
+    if channel.noise is None:
+        return None, "noise not removed (the product has no noise table)"
+    where = channel.noise
+    root = read_xml(where, "noise")
+    _check_polarisation(root, channel, where)
+    across = _vectors(root, "noiseRangeVectorList/noiseRangeVector", "noiseRangeLut", where)
+    old = not across
+    if old:
+        across = _vectors(root, "noiseVectorList/noiseVector", "noiseLut", where)
+    if not across:
+        raise RasterError(f"{where} has neither noiseRangeVector nor noiseVector: {_AGAIN}, or open it with remove_noise=False")
+    if min(vector.values.min(initial=0.0) for vector in across) < 0:
+        raise RasterError(f"{where} holds noise power below 0: it is damaged; {_AGAIN}")
+    if old and ipf is not None and ipf < _NOISE_SCALED_SINCE:
+        return None, f"noise not removed (IPF {ipf:.2f} states it in another scale)"
+    blocks = tuple(_block(item, where) for item in root.iterfind("noiseAzimuthVectorList/noiseAzimuthVector"))
+    what = "range and azimuth" if blocks else "range only, as this version states it"
+    return NoiseTable(BilinearTable(across, cols, where), blocks), f"noise removed ({what})"
+
+
+def _check_polarisation(root: Element, channel: Channel, where: Path) -> None:
+    found = text_of(root, "adsHeader/polarisation", where)
+    if found != channel.polarisation:
+        raise RasterError(f"{where} is of polarisation {found} and stands beside {channel.annotation.name}: files were "
+                          "renamed or mixed; unpack the product again")
+
+
+def _vectors(root: Element, path: str, values: str, where: Path) -> list[Vector]:
+    return [Vector(whole_number_of(item, "line", where), numbers_of(item, "pixel", where), numbers_of(item, values, where))
+            for item in root.iterfind(path)]
+
+
+def _block(item: Element, where: Path) -> AzimuthBlock:
+    names = ("firstAzimuthLine", "lastAzimuthLine", "firstRangeSample", "lastRangeSample")
+    edges = tuple(whole_number_of(item, name, where) for name in names)
+    lines, values = numbers_of(item, "line", where), numbers_of(item, "noiseAzimuthLut", where)
+    if lines.size != values.size or (np.diff(lines) <= 0).any() or values.min() < 0:
+        raise RasterError(f"{where}: an azimuth noise vector from line {edges[0]} on has {lines.size} lines and {values.size} "
+                          f"values: as many are needed, with increasing lines and no value below 0; {_AGAIN}")
+    return AzimuthBlock(*edges, lines, values)

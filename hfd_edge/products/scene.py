@@ -1,0 +1,60 @@
+"""Whatever a path names, as a scene: a SAR product with calibration of its own, or a plain raster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hfd_edge.errors import RadiometryError
+from hfd_edge.products.annotation import QUANTITIES
+from hfd_edge.products.safe import safe_folder
+from hfd_edge.products.sentinel1 import Sentinel1Options, Sentinel1Source
+from hfd_edge.raster import RasterLimits, RasterSource
+from hfd_edge.spec import ModelSpec
+
+PathLike = str | Path
+
+
+@dataclass(frozen=True, slots=True)
+class SceneRequest:
+    """What is wanted of a scene."""
+
+    bands: Sequence[int | str] | None = None        # as RasterSource
+    wanted: Sequence[str] | None = None             # as RasterSource
+    limits: RasterLimits = RasterLimits()
+    quantity: str = "sigma0"                        # what a product is calibrated to where it offers several
+    unit: str | None = None                         # what the caller declares the pixels to be, over a product's word
+    raster: Mapping[str, Any] = field(default_factory=dict)     # further options of RasterSource, such as threads
+
+
+def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = SceneRequest()) -> RasterSource | Sentinel1Source:
+    """An open scene, a context manager; `declared` says what its pixels are where tags or metadata do.
+
+    Args:
+        path: a raster, one raster per band, a Sentinel-1 .SAFE folder, or the manifest.safe in it.
+    Raises:
+        RasterError: it cannot be opened, is damaged or incomplete, or has not the bands.
+        RadiometryError: a product that cannot be calibrated, or one with a unit declared.
+    """
+    paths = list(path) if isinstance(path, (list, tuple)) else [path]
+    folder = safe_folder(paths[0]) if len(paths) == 1 else None
+    if folder is not None:
+        if request.unit is not None:
+            raise RadiometryError(f"unit={request.unit} with {folder.name}: a SAFE is calibrated by its own tables; leave "
+                                  "--unit out, or give a file of its measurement folder as a raster with --unit and --scale")
+        quantity = request.quantity if request.quantity in QUANTITIES else "sigma0"
+        options = Sentinel1Options(quantity, limits=request.limits, raster=request.raster)
+        return Sentinel1Source(folder, request.bands, request.wanted, options)
+    return RasterSource(path, request.bands, request.wanted, request.limits, **request.raster)
+
+
+def run_notes(source: RasterSource | Sentinel1Source, spec: ModelSpec) -> tuple[str, ...]:
+    """What a run's report says of the product: what it is, how it was calibrated, a pixel spacing unlike the network's."""
+    notes: tuple[str, ...] = getattr(source, "notes", ())
+    spacing, trained = getattr(source, "spacing_m", None), spec.pixel_spacing_m
+    if spacing is not None and trained is not None and any(abs(value / trained - 1) > 0.2 for value in spacing):
+        notes += (f"the scene's pixels are {spacing[0]:g} x {spacing[1]:g} m and the network was trained on {trained:g} m: "
+                  "objects have another size in pixels, which is not corrected",)
+    return notes

@@ -1,0 +1,190 @@
+"""A Sentinel-1 GRD product as a scene: rows of calibrated linear power, some at a time, with what is known about it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rasterio.crs import CRS
+
+from hfd_edge.errors import RadiometryError, RasterError
+from hfd_edge.products.annotation import QUANTITIES, Image, read_calibration, read_image, read_noise
+from hfd_edge.products.border import CLEAN_SINCE_IPF, measured_columns
+from hfd_edge.products.safe import Channel, Safe, read_safe
+from hfd_edge.products.tables import BilinearTable, NoiseTable
+from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.raster import GeoReference, RasterLimits, RasterSource
+from hfd_edge.raster.source import polarisation_of
+from hfd_edge.spec import Unit
+
+STATUS = "this reader was checked on made-up files only"
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinel1Options:
+    """How a product is calibrated."""
+
+    quantity: str = "sigma0"            # sigma0, gamma0 or beta0: each has a table of its own in the product
+    remove_noise: bool = True
+    limits: RasterLimits = RasterLimits()
+    raster: Mapping[str, Any] = field(default_factory=dict)     # further options of RasterSource
+
+    def __post_init__(self) -> None:
+        if self.quantity not in QUANTITIES:
+            raise RadiometryError(f"quantity={self.quantity!r}: a Sentinel-1 product is calibrated to "
+                                  f"{', '.join(QUANTITIES)}; use one")
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """One polarisation, open."""
+
+    pixels: RasterSource                # uint16 amplitude
+    calibration: BilinearTable
+    noise: NoiseTable | None            # to subtract
+    border_noise: NoiseTable | None     # to find the old border with; None = the border is clean
+
+
+class Sentinel1Source:
+    """Linear power as float32, read like a RasterSource (whole rows). A context manager; one thread at a time reads.
+
+    value = max(DN^2 - noise, 0) / A^2, in float64 until it is stored, A bilinear in line and pixel. Not valid is DN = 0 in any
+    chosen polarisation, and the dark border of products older than IPF 2.9. Power that the noise removal brings to 0 or below
+    is 0 and stays valid: no signal is not no data.
+
+    Attributes: as RasterSource, and notes: sentences for the report; spacing_m: of lines and samples.
+    """
+
+    dtype = np.dtype(np.float32)
+    scale, offset, nodata = 1.0, 0.0, ()
+
+    def __init__(self, folder: str | Path, bands: Sequence[int | str] | None = None, wanted: Sequence[str] | None = None,
+                 options: Sentinel1Options = Sentinel1Options()) -> None:
+        """Open the polarisations `bands`, else those that the names in `wanted` hold, else all, in the order of the names.
+
+        Raises:
+            RasterError: damaged, incomplete, not GRD, or without a wanted polarisation.
+            RadiometryError: it cannot be calibrated.
+        """
+        self._safe = read_safe(Path(folder))
+        self.name = self._safe.folder.absolute().name
+        self.band_names = _polarisations(self._safe, bands, wanted)
+        self.count = len(self.band_names)
+        with ExitStack() as stack:
+            images, planes, words = zip(*(self._opened(stack, self._safe.channels[name], options) for name in self.band_names))
+            _check_one_grid(self.name, self.band_names, images)
+            self._open = stack.pop_all()
+        image: Image = images[0]
+        self._planes: tuple[_Plane, ...] = planes
+        self.rows, self.cols, self.spacing_m = image.rows, image.cols, image.spacing_m
+        self.files = tuple(file for name in self.band_names for file in _files(self._safe.channels[name]))
+        self.geo = GeoReference(gcps=image.gcps, gcp_crs=CRS.from_epsg(4326), files=self.files)
+        self.declared = SourceRadiometry(Unit.INTENSITY, quantity=options.quantity, bands=self.band_names, looks=image.looks)
+        self.notes = (_about(image, self._safe, options.quantity), *_differing(self.band_names, words), STATUS)
+        self._lock = threading.Lock()
+
+    def _opened(self, stack: ExitStack, channel: Channel, options: Sentinel1Options) -> tuple[Image, _Plane, str]:
+        image = read_image(channel)
+        pixels = stack.enter_context(RasterSource(channel.measurement, limits=options.limits, **options.raster))
+        if (pixels.count, pixels.dtype) != (1, np.dtype(np.uint16)) or (pixels.rows, pixels.cols) != (image.rows, image.cols):
+            raise RasterError(f"{channel.measurement} has {pixels.count} band(s) of {pixels.dtype}, {pixels.rows} x "
+                              f"{pixels.cols} pixels, and its annotation says one of uint16, {image.rows} x {image.cols}: "
+                              "they do not belong together; unpack the product again")
+        calibration = read_calibration(channel, image.cols, options.quantity)
+        noise, words = read_noise(channel, image.cols, self._safe.ipf)
+        border = noise if self._safe.ipf is not None and self._safe.ipf < CLEAN_SINCE_IPF else None
+        if image.noise_removed:
+            return image, _Plane(pixels, calibration, None, None), "noise already removed by the processor"
+        if not options.remove_noise:
+            return image, _Plane(pixels, calibration, None, border), "noise not removed, as asked"
+        return image, _Plane(pixels, calibration, noise, border), words
+
+    def __enter__(self) -> Sentinel1Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files; waits for a read that is under way."""
+        with self._lock:
+            self._open.close()
+
+    def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Linear power (bands, rows, cols) float32 and validity (rows, cols) bool; new memory. Raises RasterError."""
+        values = np.empty((self.count, rows, self.cols), np.float32)
+        valid = np.ones((rows, self.cols), bool)
+        with self._lock:
+            for plane, out in zip(self._planes, values):
+                stored, marked = plane.pixels.read(row, rows)
+                if marked is not None:
+                    valid &= marked
+                for i in range(rows):
+                    out[i] = _calibrated(plane, row + i, stored[0, i], valid[i])
+        return values, valid
+
+    def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `read`, of these columns."""
+        values, valid = self.read(row, rows)
+        return values[:, :, col:col + cols], valid[:, col:col + cols]
+
+
+def _calibrated(plane: _Plane, line: int, stored: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Linear power of one line, (cols,) float64; takes from `valid` what is no measurement, judged on the raw numbers."""
+    power = np.square(stored.astype(np.float64))
+    valid &= stored != 0
+    if plane.border_noise is not None:
+        first, stop = measured_columns(power, plane.border_noise.row(line))
+        valid[:first] = False
+        valid[stop:] = False
+    if plane.noise is not None:
+        power -= plane.noise.row(line)
+        np.maximum(power, 0.0, out=power)
+    return power / np.square(plane.calibration.row(line))
+
+
+def _check_one_grid(product: str, names: Sequence[str], images: Sequence[Image]) -> None:
+    sizes = [f"{name} {image.rows} x {image.cols}" for name, image in zip(names, images)]
+    if len({(image.rows, image.cols) for image in images}) > 1:
+        raise RasterError(f"{product}: its images differ in size ({', '.join(sizes)}): polarisations of one product lie on one "
+                          "grid; unpack the product again")
+
+
+def _polarisations(safe: Safe, bands: Sequence[int | str] | None, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of the channels to read, in order."""
+    there = ", ".join(safe.channels)
+    asked = tuple(bands) if bands else tuple(wanted or safe.channels)
+    found = tuple(polarisation_of(name) if isinstance(name, str) else "" for name in asked)
+    for name, polarisation in zip(asked, found):
+        if not polarisation:
+            raise RasterError(f"band {name!r} of {safe.folder.name}: that names no polarisation; the product has {there}; "
+                              "choose by name, in the network's order: --bands VV,VH")
+        if polarisation not in safe.channels:
+            raise RasterError(f"{safe.folder.name} has no {polarisation}: it holds {there}; the network takes "
+                              f"{', '.join(map(str, asked))}; take a product with these polarisations")
+    return found
+
+
+def _files(channel: Channel) -> tuple[Path, ...]:
+    files = (channel.measurement, channel.annotation, channel.calibration, channel.noise)
+    return tuple(file for file in files if file is not None)
+
+
+def _about(image: Image, safe: Safe, quantity: str) -> str:
+    """One sentence: what was read. Sentinel-1 looks to the right of its track."""
+    ipf = f"IPF {safe.ipf:.2f}" if safe.ipf is not None else "IPF version not stated"
+    looks = "number of looks not known"
+    if image.looks:
+        looks = f"{image.looks:g} looks (quoted for this product type, not measured)"
+    return (f"Sentinel-1 {image.mode} GRD, {image.orbit_pass}, right-looking, {image.spacing_m[0]:g} x {image.spacing_m[1]:g} "
+            f"m (lines x samples), {ipf}, calibrated to {quantity}, {looks}; radar geometry, placed by {len(image.gcps)} "
+            "ground control points")
+
+
+def _differing(names: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:
+    return (words[0],) if len(set(words)) == 1 else tuple(f"{name}: {word}" for name, word in zip(names, words))
