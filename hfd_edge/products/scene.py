@@ -11,6 +11,7 @@ from hfd_edge.errors import RadiometryError
 from hfd_edge.products.annotation import QUANTITIES
 from hfd_edge.products.safe import safe_folder
 from hfd_edge.products.sentinel1 import Sentinel1Options, Sentinel1Source
+from hfd_edge.products.vendor import declare_vendor
 from hfd_edge.raster import RasterLimits, RasterSource
 from hfd_edge.spec import ModelSpec
 
@@ -36,7 +37,7 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
         path: a raster, one raster per band, a Sentinel-1 .SAFE folder, or the manifest.safe in it.
     Raises:
         RasterError: it cannot be opened, is damaged or incomplete, or has not the bands.
-        RadiometryError: a product that cannot be calibrated, or one with a unit declared.
+        RadiometryError: a product whose metadata give no calibration, and no unit is declared.
     """
     paths = list(path) if isinstance(path, (list, tuple)) else [path]
     folder = safe_folder(paths[0]) if len(paths) == 1 else None
@@ -47,7 +48,14 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
         quantity = request.quantity if request.quantity in QUANTITIES else "sigma0"
         options = Sentinel1Options(quantity, limits=request.limits, raster=request.raster)
         return Sentinel1Source(folder, request.bands, request.wanted, options)
-    return RasterSource(path, request.bands, request.wanted, request.limits, **request.raster)
+    source = RasterSource(path, request.bands, request.wanted, request.limits, **request.raster)
+    try:
+        if request.unit is None and source.declared is None:
+            declare_vendor(source, request.limits)
+    except BaseException:
+        source.close()
+        raise
+    return source
 
 
 def run_notes(source: RasterSource | Sentinel1Source, spec: ModelSpec) -> tuple[str, ...]:

@@ -1,0 +1,126 @@
+"""GeoTIFFs of commercial SAR satellites: their metadata say how amplitude becomes power, or that it cannot.
+
+Written after published descriptions of the layouts and never checked on a real file; every run says so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hfd_edge.errors import RadiometryError, RasterError
+from hfd_edge.products.xml_file import read_xml
+from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.raster import RasterLimits, RasterSource
+from hfd_edge.raster.guard import open_raster
+from hfd_edge.spec import Unit
+
+LAYOUT_ONLY = "layout only: this reader was written after the published description and never checked on a real file"
+_LARGEST_JSON = 16 << 20
+_QUANTITY = {"sigma_nought": "sigma0", "gamma_nought": "gamma0", "beta_nought": "beta0"}
+_BY_HAND = "if its calibration is known from elsewhere: --unit amplitude --scale sqrt(CF), for power = CF DN^2"
+
+
+def declare_vendor(source: RasterSource, limits: RasterLimits) -> None:
+    """Give a raster of Capella, ICEYE or Umbra its radiometry: sets declared, scale, nodata and notes of it, and of no other.
+
+    Raises:
+        RadiometryError: it is such a product and cannot be calibrated.
+        RasterError: its metadata are damaged.
+    """
+    if source.dtype.kind != "u" or len(source.files) != 1:      # what has been converted to real numbers is no product any more
+        return
+    path = source.files[0]
+    with open_raster(path, limits) as dataset:
+        tags = {str(key).lower(): str(value) for key, value in dataset.tags().items()}
+    for reader in (_capella, _iceye, _umbra):
+        found = reader(path, tags)
+        if found is not None:
+            source.declared, about = found
+            source.scale, source.nodata = source.declared.scale, source.declared.nodata
+            source.notes = (about, LAYOUT_ONLY)
+            return
+
+
+def _capella(path: Path, tags: Mapping[str, str]) -> tuple[SourceRadiometry, str] | None:
+    """Capella GEO and GEC: power = (scale_factor DN)^2, from the extended JSON in the TIFF's description or beside the file."""
+    text = tags.get("tifftag_imagedescription", "")
+    record = _json_text(text, path) if "capella" in text.lower() else {}
+    collect = record.get("collect")
+    if not isinstance(collect, dict) or not str(collect.get("platform", "")).lower().startswith("capella"):
+        beside = path.with_name(f"{path.stem}_extended.json")
+        if not (path.name.upper().startswith("CAPELLA_") and beside.is_file()):
+            return None
+        record = _json_text(_small_text(beside), beside)
+        collect = record.get("collect")
+    kind, image = record.get("product_type"), collect.get("image") if isinstance(collect, dict) else None
+    if kind not in ("GEO", "GEC") or not isinstance(image, dict):
+        raise RadiometryError(f"{path} is a Capella product of type {kind!r}: only GEO and GEC with their extended metadata "
+                              f"are read; take one of those, or, {_BY_HAND}")
+    factor, stated = _positive(image.get("scale_factor")), image.get("radiometry")
+    if factor is None or stated not in _QUANTITY:
+        raise RadiometryError(f"{path} (Capella {kind}) states scale_factor={image.get('scale_factor')!r}, "
+                              f"radiometry={stated!r}: a factor above 0 and one of {', '.join(_QUANTITY)} are needed; order "
+                              f"it calibrated, or, {_BY_HAND}")
+    return (SourceRadiometry(Unit.AMPLITUDE, factor, 0.0, (0.0,), _QUANTITY[stated]),
+            f"Capella {kind}: {_QUANTITY[stated]} = ({factor:g} DN)^2, DN 0 is nodata")
+
+
+def _iceye(path: Path, tags: Mapping[str, str]) -> tuple[SourceRadiometry, str] | None:
+    """ICEYE GRD: sigma nought = CF DN^2, from the TIFF's tags or the XML beside the file."""
+    named = path.name.upper().startswith("ICEYE_") or "iceye" in tags.get("satellite_name", "").lower()
+    if not named and "iceye_properties" not in tags:
+        return None
+    stated: Any = tags.get("calibration_factor")
+    if stated is None and "iceye_properties" in tags:
+        stated = _json_text(tags["iceye_properties"], path).get("calibration_factor")
+    beside = path.with_suffix(".xml")
+    if stated is None and beside.is_file():
+        stated = read_xml(beside, "Metadata").findtext(".//calibration_factor")
+    factor = _positive(stated)
+    if factor is None:
+        raise RadiometryError(f"{path} (ICEYE) states calibration_factor={stated!r}: it must be above 0, and 0 marks a "
+                              f"satellite that is not calibrated; order the calibrated product, or, {_BY_HAND}")
+    return (SourceRadiometry(Unit.AMPLITUDE, math.sqrt(factor), 0.0, (0.0,), "sigma0"),
+            f"ICEYE GRD: sigma0 = {factor:g} DN^2, DN 0 is nodata")
+
+
+def _umbra(path: Path, tags: Mapping[str, str]) -> tuple[SourceRadiometry, str] | None:
+    """Umbra GEC: made for looking at; its calibration is in the SICD of the same collect, so it is always refused."""
+    named = re.search(r"UMBRA-?\d+.*_(GEC|CSI)", path.stem, re.IGNORECASE)
+    if not named and "umbra" not in tags.get("tifftag_software", "").lower():
+        return None
+    raise RadiometryError(f"{path} is an Umbra GEC: it holds amplitude for display without a calibration factor, which only "
+                          f"the SICD of the same collect has; {_BY_HAND}")
+
+
+def _positive(value: Any) -> float | None:
+    """The number a metadata field holds if it is finite and above 0."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) and number > 0 and not isinstance(value, bool) else None
+
+
+def _small_text(path: Path) -> str:
+    if path.stat().st_size > _LARGEST_JSON:
+        raise RasterError(f"{path} has {path.stat().st_size} bytes: metadata of a product have at most {_LARGEST_JSON}; "
+                          "remove it")
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _json_text(text: str, where: Path) -> dict[str, Any]:
+    """The JSON object in a text; {} if it is no JSON object at all. Raises RasterError if it begins like one and is damaged."""
+    if not text.lstrip().startswith("{"):
+        return {}
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RasterError(f"{where}: its metadata begin like JSON and cannot be read ({str(error)[:80]}): copy or download it "
+                          "again, or declare the pixels with --unit and --scale") from error
+    return record if isinstance(record, dict) else {}
