@@ -83,6 +83,25 @@ def test_a_zero_is_nodata_and_drowned_power_is_a_value_of_0(tmp_path):
     assert valid[30, 40] and values[0, 30, 40] == 0.0
 
 
+def test_memory_does_not_depend_on_the_number_of_rows_or_vectors(tmp_path):
+    import tracemalloc
+
+    peaks = []
+    for name, rows in (("short", 60), ("tall", 1200)):
+        lines, pixels = np.arange(0, rows, 10), np.array([0, 1999])
+        table = (lines, pixels, np.full((len(lines), 2), 400.0))
+        made = MadeUp(rows=rows, cols=2000, pols=("VV",), calibration={"VV": dict.fromkeys(("sigmaNought", "betaNought", "gamma", "dn"), table)},
+                      noise={"VV": table})
+        (tmp_path / name).mkdir()
+        with Sentinel1Source(made.write(tmp_path / name)) as source:
+            tracemalloc.start()
+            for row in range(0, rows, 20):
+                source.read(row, 20)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0], peaks
+
+
 def border_scene(ipf, inside):
     """25 dark columns at the left, then `inside` (rows, cols) of numbers."""
     made = MadeUp(rows=200, cols=120, pols=("VV",), ipf=ipf, old_noise=ipf < "002.90",

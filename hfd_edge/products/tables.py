@@ -24,7 +24,7 @@ class Vector:
 class BilinearTable:
     """Linear between the pixels of a vector, then linear between the lines of two; beyond the outermost the outermost counts.
 
-    A row depends on nothing but its line, so strips of any height hold the same bits. Two expanded vectors are kept.
+    A row depends on nothing but its line, so strips of any height hold the same bits. At most three expanded vectors are kept.
     """
 
     def __init__(self, vectors: Sequence[Vector], cols: int, where: Path) -> None:
