@@ -147,7 +147,8 @@ def test_one_file_per_band_is_one_scene_in_the_wanted_order(tmp_path):
         assert source.geo.files == (vh, vv) and source.band_names == ("VH", "VV")
     small = write_tif(tmp_path / "small.tif", ramp(1, 6, 11))
     moved = write_tif(tmp_path / "moved.tif", values[:1], transform=ROTATED, crs="EPSG:32633")
-    for other, words in ((small, "6 x 11 pixels"), (moved, "different places")):
+    (tmp_path / "link.tif").symlink_to(vv)
+    for other, words in ((small, "6 x 11 pixels"), (tmp_path / "link.tif", "given twice"), (moved, "different places")):
         with pytest.raises(RasterError, match=words):
             RasterSource([vv, other])
 

@@ -69,6 +69,8 @@ class RasterSource:
         with ExitStack() as stack:
             datasets = [stack.enter_context(open_raster(p, limits, threads)) for p in paths]
             self.files = tuple(Path(d.name) for d in datasets)
+            if len({file.resolve() for file in self.files}) < len(self.files):
+                raise RasterError(f"{', '.join(map(str, self.files))}: a file is given twice; give one file per band, each once")
             self.name = " ".join(file.name for file in self.files)
             self.rows, self.cols = _common_size(datasets)
             self.geo = _common_place(datasets, self.files)
