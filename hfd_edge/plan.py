@@ -41,7 +41,7 @@ class TilePlan:
     halo: str                       # "exact", "bounded" or "custom" (given by hand and smaller than the reach)
     compute_ratio: float            # input pixels of all tiles over the pixels that are kept
     memory_bytes: int               # expected peak of engine and strips together
-    rows_below: int = 0             # rows that a window may hold below its own until the next one; 0 = blocks are not waited for
+    rows_below: int = 0             # rows that a window may hold below its own until the next one; 0 = blocks are not awaited
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,8 @@ def _waiting_where_worth(spec: ModelSpec, scene: SceneShape, request: PlanReques
         return scene
     apart = replace(scene, rows_below=0)
     try:
-        plans = [_plan_with_halo(spec, each, request, batch, _chosen_halo(spec, each, request, batch)) for each in (scene, apart)]
+        plans = [_plan_with_halo(spec, each, request, batch, _chosen_halo(spec, each, request, batch))
+                 for each in (scene, apart)]
     except DeviceError:
         return apart
     worth = plans[0].compute_ratio <= WAITING_WORTH * plans[1].compute_ratio and plans[0].halo == plans[1].halo

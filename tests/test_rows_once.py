@@ -132,7 +132,7 @@ def test_rows_that_wait_are_part_of_the_plan():
     spec = make_spec(2, 5, 16, 4, 100, activation_bytes_per_px=200, tile_px=512)
     plans = [plan_tiles(spec, SceneShape(30000, 9000, 4, 2, below), PlanRequest(memory=1 << 30)) for below in (0, 255)]
     assert plans[0].grid == plans[1].grid and [plan.rows_below for plan in plans] == [0, 255]
-    assert plans[1].memory_bytes - plans[0].memory_bytes == 2 * 255 * 9000 * (4 + 1), "two windows, and a byte of validity per pixel"
+    assert plans[1].memory_bytes - plans[0].memory_bytes == 2 * 255 * 9000 * (4 + 1), "two windows, a byte of validity"
 
 
 @pytest.mark.parametrize("memory, below", [(250 << 20, 0), (2 << 30, 511)])

@@ -70,7 +70,7 @@ class RasterSource:
             datasets = [stack.enter_context(open_raster(p, limits, threads)) for p in paths]
             self.files = tuple(Path(d.name) for d in datasets)
             if len({file.resolve() for file in self.files}) < len(self.files):
-                raise RasterError(f"{', '.join(map(str, self.files))}: a file is given twice; give one file per band, each once")
+                raise RasterError(f"{', '.join(map(str, self.files))}: a file is given twice; give one per band, each once")
             self.name = " ".join(file.name for file in self.files)
             self.rows, self.cols = _common_size(datasets)
             self.geo = _common_place(datasets, self.files)
@@ -135,8 +135,8 @@ class RasterSource:
                               "damaged or truncated; copy or download it again") from error
 
     def reader(self, col: int, cols: int, whole_blocks: bool = True) -> RowsOnce:
-        """For windows of these columns from top to bottom: what two of them share is read once, and with `whole_blocks` blocks are
-        read to their end."""
+        """For windows of these columns from top to bottom: what two of them share is read once; with `whole_blocks` compressed
+        blocks are read to their end."""
         return RowsOnce(self, col, cols, self.block_rows if whole_blocks else 1)
 
     def _check_process(self) -> None:
