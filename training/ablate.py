@@ -93,7 +93,7 @@ def ablate(config: Config, log: Log = print) -> Table:
             def make(folder: Path, name: str = name, bench: Bench = bench) -> dict[str, Any]:
                 return bench.judged(train_baseline(name, bench.config, bench.data, log, folder))
             result = bench.cell(name, weights_record(run), make)
-            rows.setdefault((name, "-"), Row(name, "-", "baseline")).add(seed, result)
+            rows.setdefault((name, run.network.align), Row(name, run.network.align, "baseline")).add(seed, result)
     table = Table(list(rows.values()), ALONE, {name: _teacher_name(run) for name, run in _with(config, settings).items()})
     config.folder.mkdir(parents=True, exist_ok=True)
     (config.folder / "ablation.md").write_text(table.markdown() + "\n", encoding="utf-8")

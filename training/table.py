@@ -36,7 +36,7 @@ class Difference:
     seeds: int
 
     def __str__(self) -> str:
-        return f"{100 * self.mean:+.2f} ± {100 * self.error:.2f}"
+        return f"{100 * self.mean:+.2f}" + (f" ± {100 * self.error:.2f}" if self.seeds > 1 else "")
 
 
 def paired(row: Row, base: Row, split: str = "test") -> Difference:
@@ -74,18 +74,18 @@ class Table:
         return max(taught, key=lambda row: row.values("select").mean(), default=None)
 
     def markdown(self) -> str:
-        """The table, best select mean in bold, and what it says in one sentence. mIoU in per cent, mean ± spread over seeds."""
-        lines = ["| network | alignment | select mIoU | test mIoU | paired with SAR only (test, ± standard error) | gap "
-                 "closed |",
-                 "|---|---|---|---|---|---|"]
+        """The table, best select mean in bold, and what it says in one sentence. mIoU in per cent, mean ± spread over seeds;
+        differences ± standard error."""
+        lines = ["| network | alignment | seeds | select mIoU | test mIoU | test, paired with SAR only | gap closed |",
+                 "|---|---|---|---|---|---|---|"]
         for row in sorted(self.rows, key=lambda r: (r.align, {"teacher": 0, "baseline": 2}.get(r.kind, 1),
                                                     r.name != self.alone)):
             base, closed = self.row(self.alone, row.align), self.gap_closed(row)
             beside = "" if base is None or base is row else str(paired(row, base))
             name = f"**{row.name}**" if row is self.chosen else row.name
-            lines.append(f"| {name} | {row.align} | {_spread(row.values('select'))} | {_spread(row.values('test'))} | "
-                         f"{beside} | "
-                         f"{'' if closed is None else f'{100 * closed:.0f} %'} |")
+            means = " | ".join(_spread(row.values(split)) for split in ("select", "test"))
+            share = "" if closed is None else f"{100 * closed:.0f} %"
+            lines.append(f"| {name} | {row.align} | {len(row.scores)} | {means} | {beside} | {share} |")
         return "\n".join([*lines, "", self.verdict()])
 
     def verdict(self) -> str:

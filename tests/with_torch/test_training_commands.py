@@ -128,7 +128,7 @@ def test_a_damaged_state_is_refused(tmp_path):
 
 def test_a_tiny_ablation_makes_the_table_and_runs_no_finished_cell_again(run, tmp_path, capsys):
     code, out, _ = said(capsys, "ablate", run)
-    assert code == 0 and out.count("cell ") == 2 * 2 * 4 and "standard error" in out and "Chosen on select: features" in out
+    assert code == 0 and out.count("cell ") == 2 * 2 * 4 and "standard errors" in out and "Chosen on select: features" in out
     table = json.loads((tmp_path / "work" / "ablation.json").read_text())
     assert {(r["name"], r["align"]) for r in table["rows"]} == {(n, a) for n in ("SAR only", "features", "teacher eo")
                                                                 for a in ("none", "flow")}
