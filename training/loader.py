@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ class LoaderOptions:
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     workers: int = 2                     # threads; 0 makes each batch when it is asked for
     ahead: int = 4                       # batches made ahead
-    cache_bytes: int = 1 << 30           # of decoded pairs
+    cache_bytes: int = 1 << 30           # of decoded pairs; with crops_per_pair above 1 two rounds should fit
     crops_per_pair: int = 1              # crops taken of a pair before the next round of pairs; more for large or costly pairs
     round_pairs: int = 16                # pairs that are mixed with each other while their crops are taken
     rank: int = 0                        # which of `ranks` equal processes this is: each gets its own share of the items
@@ -79,13 +80,13 @@ class Loader:
             return
         pool = ThreadPoolExecutor(self.options.workers, thread_name_prefix="pairs")
         try:
-            waiting = deque(pool.submit(self.batch, start + i) for i in range(self.options.ahead))
+            waiting = deque(pool.submit(self._ahead, start + i) for i in range(self.options.ahead))
             number = start + self.options.ahead
             while True:
                 begin = time.perf_counter()
                 batch = waiting.popleft().result()
                 self.wait_s += time.perf_counter() - begin
-                waiting.append(pool.submit(self.batch, number))
+                waiting.append(pool.submit(self._ahead, number))
                 number += 1
                 yield batch
         finally:
@@ -109,6 +110,18 @@ class Loader:
         has_eo = torch.tensor([self._eo and item.eo is not None for item in items])
         return Batch(_channels_last(sar), None if eo is None else _channels_last(eo), has_eo, torch.from_numpy(labels),
                      torch.from_numpy(valid))
+
+    def _ahead(self, number: int) -> Batch:
+        """Batch `number`; then pairs of the next round are read, evenly over this one, so that no round begins with a halt."""
+        batch, options = self.batch(number), self.options
+        crops = options.crops_per_pair
+        if crops > 1 and options.cache_bytes:
+            first = (number * options.ranks + options.rank) * options.batch
+            for index in range(first, first + options.batch):
+                if index % crops == 0:
+                    _, place, members = self._round(index + options.round_pairs * crops)
+                    self._pair(self._names[members[place // crops]])
+        return batch
 
     def _in_line(self, start: int) -> Iterator[Batch]:
         while True:
@@ -135,14 +148,18 @@ class Loader:
 
     def _name(self, index: int) -> str:
         """Pairs come in a new order every epoch, in rounds; in a round the crops of its pairs are mixed."""
+        key, place, members = self._round(index)
+        crops_of = np.repeat(members, self.options.crops_per_pair)
+        mixed = self._orders.get(key, lambda: self._rng(_ROUND, *key).permutation(crops_of))
+        return self._names[mixed[place]]
+
+    def _round(self, index: int) -> tuple[tuple[int, int], int, np.ndarray]:
+        """(epoch, round in it), the item's place in the round, and the numbers of the round's pairs."""
         crops, size = self.options.crops_per_pair, self.options.round_pairs
         epoch, place = divmod(index, len(self._names) * crops)
         order = self._orders.get(epoch, lambda: self._rng(_ORDER, epoch).permutation(len(self._names)))
         number, place = divmod(place, size * crops)
-        members = order[number * size:(number + 1) * size]
-        crops_of = np.repeat(members, crops)
-        mixed = self._orders.get((epoch, number), lambda: self._rng(_ROUND, epoch, number).permutation(crops_of))
-        return self._names[mixed[place]]
+        return (epoch, number), place, order[number * size:(number + 1) * size]
 
     def _pair(self, name: str) -> Pair:
         def read() -> Pair:
@@ -159,21 +176,38 @@ class _Cache:
     """The most recently used values within a number of bytes; a value larger than that is made and not kept."""
 
     def __init__(self, limit_bytes: int) -> None:
-        self._limit, self._used, self._kept, self._lock = limit_bytes, 0, OrderedDict(), threading.Lock()
+        self._limit, self._used, self._kept, self._making, self._lock = limit_bytes, 0, OrderedDict(), {}, threading.Lock()
 
-    def get(self, key, make):
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The value of a key; `make` runs outside the lock, once for all threads that want it at the same time."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        value = make()                                   # outside the lock: two threads may make the same value, both are equal
+            made = self._making.get(key)
+            if made is None:
+                own = self._making[key] = Future()
+        if made is not None:
+            return made.result()
+        try:
+            value = make()
+        except BaseException as error:
+            with self._lock:
+                del self._making[key]
+            own.set_exception(error)
+            raise
         with self._lock:
-            if key not in self._kept and value.nbytes <= self._limit:
-                self._kept[key] = value
-                self._used += value.nbytes
-                while self._used > self._limit:
-                    self._used -= self._kept.popitem(last=False)[1].nbytes
+            del self._making[key]
+            self._keep(key, value)
+        own.set_result(value)
         return value
+
+    def _keep(self, key: Hashable, value: Any) -> None:
+        if value.nbytes <= self._limit:
+            self._kept[key] = value
+            self._used += value.nbytes
+            while self._used > self._limit:
+                self._used -= self._kept.popitem(last=False)[1].nbytes
 
 
 def _channels_last(images: np.ndarray) -> Tensor:

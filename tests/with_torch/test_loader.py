@@ -1,6 +1,8 @@
 """Batch k is a function of (seed, k) alone; what happens to EO moves nothing of SAR; the cache keeps its bound."""
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 
@@ -149,6 +151,39 @@ def test_the_cache_keeps_its_bound_and_what_was_used_last():
     assert made == ["a", "b", "c", "b"] and cache._used <= 1000
     get("huge", 2000), get("huge", 2000)
     assert made[-2:] == ["huge", "huge"] and cache._used <= 1000
+
+
+def test_a_value_is_made_once_for_all_threads_that_want_it_and_an_error_reaches_them_all():
+    cache, start, made = _Cache(1000), threading.Barrier(4), []
+
+    def make():
+        made.append(1)
+        time.sleep(0.05)
+        if len(made) == 1:
+            raise DataError("first")
+        return np.zeros(10, np.uint8)
+
+    def ask(_):
+        start.wait()
+        try:
+            return cache.get("a", make).nbytes
+        except DataError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, range(4))) == ["first"] * 4 and list(pool.map(ask, range(4))) == [10] * 4
+    assert len(made) == 2
+
+
+def test_pairs_of_the_next_round_are_read_during_this_one(statistics):
+    pairs = Noise()
+    loaded = loader(statistics, pairs=pairs, batch=2, crops_per_pair=6, round_pairs=2, workers=1, ahead=1)
+    batches = loaded.batches()
+    for number in range(5):                                                   # items 0 to 9 of the first round's twelve
+        next(batches)
+    batches.close()
+    second = {loaded._name(index) for index in range(12, 24)}
+    assert second <= set(pairs.reads) and len(pairs.reads) == len(set(pairs.reads)) == 4
 
 
 def test_pairs_are_read_once_while_they_fit_and_again_when_they_do_not(statistics):

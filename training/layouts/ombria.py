@@ -64,8 +64,8 @@ def _splits(chips: dict[str, _Chip], hold_out: str | None) -> dict[str, str]:
         return splits
     held = [name for name in chips if name.startswith(hold_out)]
     if not held or len(held) == len(chips):
-        raise DataError(f"layout ombria: hold_out={hold_out!r} fits {len(held)} of {len(chips)} chips; name the beginning of some, "
-                        f"not all of them; the first is {next(iter(chips))}")
+        raise DataError(f"layout ombria: hold_out={hold_out!r} fits {len(held)} of {len(chips)} chips; name the beginning of "
+                        f"some, not all of them; the first is {next(iter(chips))}")
     return {name: "test" if name in held else "train" if split == "test" else split for name, split in splits.items()}
 
 
