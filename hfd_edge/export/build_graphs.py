@@ -39,9 +39,11 @@ class GraphPlan:
                                    ("calibration method", (self.method,), METHODS)):
             if strange := [word for word in given if word not in known]:
                 raise ExportError(f"{name} {strange[0]!r} is not known: use {', '.join(known)}")
-        if "int8" in (self.precisions or ()) and not self.data:
-            raise ExportError("INT8 without calibration data: ranges come from real scenes, never from random numbers; give "
-                              "--calibration with rasters, a folder of them, or 'simulated' for a network of simulated scenes")
+        more = [word for word in self.precisions or () if word != "fp32"] or [word for word in self.targets if word != "cpu"]
+        if more and not self.data:
+            raise ExportError(f"{more[0]} without calibration data: ranges come from real scenes, never from random numbers, and "
+                              "the gate judges every graph on them; give --calibration with rasters, a folder of them, or "
+                              "'simulated' for a network of simulated scenes")
         if "fp16" in (self.precisions or ()) and "tensorrt" not in self.targets:
             raise ExportError("precision fp16 without target tensorrt: processors run it slower than fp32; add --target "
                               "cpu,tensorrt")

@@ -158,6 +158,8 @@ def test_a_precision_that_is_not_in_the_package_is_refused():
 
 @pytest.mark.parametrize(("words", "plan"), [
     ("ranges come from real scenes", {"data": (), "precisions": ("int8",)}),
+    ("tensorrt without calibration data", {"data": (), "targets": ("cpu", "tensorrt")}),
+    ("fp16 without calibration data", {"data": (), "precisions": ("fp32", "fp16"), "targets": ("tensorrt",)}),
     ("no such raster or folder", {"data": ("nowhere.tif",)}),
     ("precision 'int4' is not known", {"precisions": ("int4",)}),
     ("target 'gpu' is not known", {"targets": ("gpu",)}),
