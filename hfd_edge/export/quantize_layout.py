@@ -6,6 +6,7 @@ bands and a convolution in groups of eight channels are neither: they run slower
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def stem_in_cells(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]]
     constants = {t.name: t for t in model.graph.initializer}
     image = model.graph.input[0].name
     users = [node for node in model.graph.node if image in node.input]
-    if len(users) != 1 or users[0].op_type != "Conv" or users[0].input[1] not in constants:
+    if len(users) != 1 or users[0].op_type != "Conv" or not _own(model, users[0].input[1:2], constants):
         return
     stem = users[0]
     given, weights = attributes_of(stem), numpy_helper.to_array(constants[stem.input[1]])
@@ -86,12 +87,18 @@ def chunk_groups(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]])
         after = users.get(node.output[0], []) if node.op_type == "Conv" else []
         if node.name in replaced:
             continue
-        if len(after) == 1 and after[0].op_type == "Relu" and _wide(node, constants):
+        if len(after) == 1 and after[0].op_type == "Relu" and _wide(node, constants) and _own(model, node.input[1:], constants):
             nodes += _chunks(model, (node, after[0]), constants, ranges)
             replaced.add(after[0].name)
         else:
             nodes.append(node)
     set_nodes(model, nodes)
+
+
+def _own(model: onnx.ModelProto, names: Sequence[str], constants: dict[str, onnx.TensorProto]) -> bool:
+    """Whether these are constants that one node alone reads."""
+    read = [name for node in model.graph.node for name in node.input]
+    return all(name in constants and read.count(name) == 1 for name in names)
 
 
 def set_nodes(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:

@@ -44,6 +44,14 @@ def test_a_stem_in_cells_and_groups_in_chunks_give_the_same_logits(variant):
         assert np.abs(runner(model.SerializeToString())(pixels) - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
 
 
+def test_weights_that_two_convolutions_share_are_left_alone():
+    model = onnx.load_from_string(exported("resnet18", 8, "local")[1])
+    stem = next(node for node in model.graph.node if node.op_type == "Conv")
+    model.graph.node.append(onnx.helper.make_node("Identity", [stem.input[1]], ["again"], name="again"))
+    graph = model.SerializeToString()
+    assert "SpaceToDepth" not in {n.op_type for n in prepared(graph, calibrate(graph, [tile()]))[0].graph.node}
+
+
 def test_grouped_convolutions_are_dense_at_load_and_give_the_same_bits():
     graph, small = demo()[0], gate_tiles()[0].pixels[None, :, :256, :256]
     fast, plain = (to_int8_cpu(graph, ranges(), Int8Options(fast_layout=on)) for on in (True, False))
