@@ -87,6 +87,7 @@ def test_global_pooling_is_refused_by_name_and_packaged_when_asked_for_without_a
     with Segmenter(tmp_path / "net.engine", tile=128) as seg:
         report = seg.run(scene, unit="dn").report
     assert (report.halo, report.halo_px) == ("custom", 32)
+    assert "32 px, chosen by hand" in run("inspect", tmp_path / "net.engine").stdout
     with pytest.raises(GridError, match="no bound"), Segmenter(tmp_path / "net.engine", halo="exact") as seg:
         seg.run(scene, unit="dn")
 
@@ -141,3 +142,11 @@ def test_the_example_spec_is_printed_and_is_itself_valid():
 
     done = run("package", "--example-spec")
     assert done.returncode == 0 and parse_spec(done.stdout).classes == ("water", "land", "ship")
+
+
+def test_packaging_comparing_and_the_copy_for_qgis_need_no_torch():
+    from tests.test_rooms import run_blocked
+
+    rooms = ("foreign", "foreign_spec", "compare", "compare_page", "lineage", "legality", "qgis")
+    done = run_blocked("".join(f"import hfd_edge.export.{room}\n" for room in rooms) + "print('ok')", names=("torch", "timm", "safetensors"))
+    assert done.returncode == 0 and done.stdout.strip() == "ok", done.stderr

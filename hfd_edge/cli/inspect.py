@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hfd_edge.cli.report import print_json, print_lines, printable
+
+if TYPE_CHECKING:
+    from hfd_edge.package import Package
 
 
 def inspect(
@@ -17,7 +20,7 @@ def inspect(
         "--diff", help="Show in what ENGINE and NEW differ: spec, sizes, provenance, lineage.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one line of JSON.")] = False,
 ) -> None:
-    """Show the spec, members, hashes and provenance of an .engine file; every hash is checked.
+    """Show the spec, members, hashes and provenance of an .engine file, all hashes checked; with --diff, what differs in two.
 
     hfd-edge inspect model.engine
 
@@ -28,35 +31,39 @@ def inspect(
     if diff != (other is not None):
         raise typer.BadParameter("--diff takes two engines: hfd-edge inspect --diff old.engine new.engine")
     if other is not None:
-        _print_differences(engine, other, as_json)
-        return
-
+        return _print_differences(engine, other, as_json)
     with Package.open(engine) as package:
         members = {name: len(package.read(name)) for name in package.names}
         if as_json:
             print_json({"path": str(engine), "engine_hash": package.engine_hash, "manifest": package.manifest,
                         "member_bytes": members})
             return
-        spec = package.spec
-        source = spec.input
-        print_lines({
-            "engine": f"{spec.name}, format {'.'.join(map(str, package.manifest['format_version']))}",
-            "hash": package.engine_hash,
-            "bands": f"{', '.join(spec.bands)}; {source.quantity} in {source.unit}, looks {source.looks or 'not stated'}",
-            "classes": ", ".join(f"{value} {name}" for value, name in enumerate(spec.classes)),
-            "pixels": f"{spec.pixel_spacing_m:g} m" if spec.pixel_spacing_m else "spacing not stated",
-            "input": f"mean {_list(source.mean)}, std {_list(source.std)}, floor {source.floor}, clip {source.clip}, filter "
-            f"{source.speckle_filter}",
-            "stride": f"{spec.stride_px} px, logits every {spec.logit_stride_px} px",
-            "halo": f"exact {spec.halo_px} px (reach {spec.reach_px} px), bounded {spec.halo_bounded_px or 'not measured'}",
-            "tile": f"{spec.tile_px} px in training, {spec.activation_bytes_per_px or 'unknown'} bytes of working memory per "
-            "pixel"})
+        print_lines(_spec_lines(package))
         typer.echo("members")
         for name, size in members.items():
             digest = package.manifest["members"].get(name, {}).get("sha256", package.engine_hash)
             typer.echo(f"  {size:>10}  {digest}  {name}")
         typer.echo("provenance")
         _print_tree(package.manifest["provenance"], 2)
+
+
+def _spec_lines(package: Package) -> dict[str, str]:
+    spec, source = package.spec, package.spec.input
+    bounded = f"bounded {spec.halo_bounded_px or 'not measured'}"
+    halo = (f"exact {spec.halo_px} px (reach {spec.reach_px} px), {bounded}" if spec.reach_bounded else
+            f"{spec.halo_px} px, chosen by hand: the reach has no known bound, tiled may differ from whole")
+    return {
+        "engine": f"{spec.name}, format {'.'.join(map(str, package.manifest['format_version']))}",
+        "hash": package.engine_hash,
+        "bands": f"{', '.join(spec.bands)}; {source.quantity} in {source.unit}, looks {source.looks or 'not stated'}",
+        "classes": ", ".join(f"{value} {name}" for value, name in enumerate(spec.classes)),
+        "pixels": f"{spec.pixel_spacing_m:g} m" if spec.pixel_spacing_m else "spacing not stated",
+        "input": f"mean {_list(source.mean)}, std {_list(source.std)}, floor {source.floor}, clip {source.clip}, filter "
+        f"{source.speckle_filter}",
+        "stride": f"{spec.stride_px} px, logits every {spec.logit_stride_px} px",
+        "halo": halo,
+        "tile": f"{spec.tile_px} px {'and no other' if spec.fixed_tile else 'in training'}, "
+        f"{spec.activation_bytes_per_px or 'unknown'} bytes of working memory per pixel"}
 
 
 def _print_differences(old: Path, new: Path, as_json: bool) -> None:

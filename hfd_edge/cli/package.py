@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from hfd_edge.cli.export import split_words
 from hfd_edge.cli.predict import parse_bands
 from hfd_edge.cli.report import print_json, printable
 from hfd_edge.spec import Unit
+
+if TYPE_CHECKING:
+    from hfd_edge.export.build_graphs import GraphPlan
 
 
 def package(  # an option of the command line is an argument here: more than six are meant
@@ -60,12 +63,7 @@ def package(  # an option of the command line is an argument here: more than six
     if qgis is not None:
         from hfd_edge.export.qgis import check_target
         check_target(qgis, overwrite, (network, spec, output))
-    plan = None
-    if calibration or precision:
-        from hfd_edge.export.build_graphs import GraphPlan
-        from hfd_edge.raster_run import RasterOptions
-        declared = RasterOptions(unit, bands=parse_bands(bands))
-        plan = GraphPlan(tuple(calibration or ()), declared, split_words(precision) or None, split_words(target))
+    plan = _plan(calibration, (precision, target), unit, bands) if calibration or precision else None
     options = ForeignOptions(overwrite, unbounded, halo, keep_size, measure, plan, replaces)
     report = package_foreign(network, spec, output, options)
     if qgis is not None:
@@ -79,3 +77,12 @@ def package(  # an option of the command line is an argument here: more than six
     if quiet or as_json:
         for warning in report.warnings:
             typer.echo(printable(f"WARNING: {warning}"), err=True)
+
+
+def _plan(calibration: list[str] | None, words: tuple[str | None, str], unit: Unit | None, bands: str | None) -> GraphPlan:
+    """Which graphs, and from what scenes; words are precision and target. Needs torch, which FP32 alone does not."""
+    from hfd_edge.export.build_graphs import GraphPlan
+    from hfd_edge.raster_run import RasterOptions
+
+    declared = RasterOptions(unit, bands=parse_bands(bands))
+    return GraphPlan(tuple(calibration or ()), declared, split_words(words[0]) or None, split_words(words[1]))
