@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from recorded_speckle import run_speckle, speckle_bytes
 
 POISON = 0xA5
-GATHER, FINISH = 1, 2
+GATHER, FINISH, SPECKLE = 1, 2, 3
 ELEMENTS = ["u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8", "c8", "c16"]
 UNITS = ["intensity", "amplitude", "db", "complex", "dn"]
 # How the values lie in memory: bytes before the first, then strides of band, row and column in units of an element.
@@ -127,11 +128,13 @@ def finish_case(rng: np.random.Generator) -> tuple[tuple[int, ...], np.ndarray, 
 
 
 def make(path: Path, calls: int, seed: int = 0) -> None:
-    """Write `calls` random calls, half of them gather."""
+    """Write `calls` random calls, in turns gather, finish and speckle."""
     rng = np.random.default_rng(seed)
     with path.open("wb") as file:
         for i in range(calls):
-            if i % 2 == 0:
+            if i % 3 == 2:
+                file.write(struct.pack("<q", SPECKLE) + speckle_bytes(rng, wild_floats(rng, int(rng.integers(1, 3000)))))
+            elif i % 3 == 0:
                 file.write(gather_bytes(gather_case(rng)))
             else:
                 numbers, logits, status = finish_case(rng)
@@ -189,7 +192,7 @@ def run(path: Path) -> bytes:
     reader, outputs = Reader(path.read_bytes()), []
     while not reader.empty:
         kind = int(reader.take("<i8", 1)[0])
-        outputs.append(run_gather(reader) if kind == GATHER else run_finish(reader))
+        outputs.append({GATHER: run_gather, FINISH: run_finish, SPECKLE: run_speckle}[kind](reader))
     return b"".join(outputs)
 
 

@@ -54,7 +54,8 @@ struct SpeckleBlock {
 };
 
 // One row of the ring, columns from col - halo on, what is not valid being 0. Where everything inside the image is valid,
-// `valid` and `count` are the block's own `inside` and `inside_count`.
+// `valid` and `count` are the block's own `inside` and `inside_count`. sum, square and count are of the windows along the row
+// that begin at each column.
 struct SpeckleRow {
   float *value, *valid, *sum, *square, *count;
   float *own_valid, *own_count;

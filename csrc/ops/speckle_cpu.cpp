@@ -12,13 +12,16 @@ namespace {
 
 constexpr int64_t kBlockCols = 512;  // of Lee 7 x 7 the ring of sums then takes 28 KiB
 constexpr int64_t kBlockRows = 128;  // the ring is filled anew at the head of each block
-constexpr int64_t kWidth = kBlockCols + 2 * kLargestRadius + kSpeckleSlack;
+constexpr int64_t kVector = 16;      // of float32: arrays begin where the widest vector may
+constexpr int64_t kWidth = kBlockCols + kSpeckleSlack + kVector;
+static_assert(kSpeckleSlack >= 2 * kLargestRadius + kVector && kWidth % kVector == 0, "a block, its halos and a vector more");
 constexpr int64_t kArraysPerRow = 5, kArraysBeside = 7;
 
 // What a SpeckleScratch points to.
 struct Memory {
-  explicit Memory(int64_t rows) : floats((rows * kArraysPerRow + kArraysBeside) * kWidth) {
-    float* next = floats.data();
+  explicit Memory(int64_t rows) : floats((rows * kArraysPerRow + kArraysBeside) * kWidth + kVector) {
+    constexpr uintptr_t kBytes = kVector * sizeof(float);
+    float* next = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(floats.data()) + kBytes - 1) / kBytes * kBytes);
     const auto take = [&next] { return (next += kWidth) - kWidth; };
     for (int64_t i = 0; i < rows; ++i) {
       SpeckleRow& row = scratch.ring[i];

@@ -10,7 +10,7 @@
 namespace hfd {
 namespace {
 
-// Sums of a 3 x 3 window from the sums along its rows; `at` is its middle column in the ring.
+// Sums of a 3 x 3 window from the sums along its rows; `at` is its first column in the ring.
 inline WindowSums<Floats> sums_3x3(const SpeckleRow* const* rows, int64_t at) {
   Floats count{}, sum{}, square{};
   for (int i = 0; i < 3; ++i) {
@@ -21,19 +21,39 @@ inline WindowSums<Floats> sums_3x3(const SpeckleRow* const* rows, int64_t at) {
   return {count, 1.0f / count, sum, spread_of(count, sum, square)};
 }
 
-// Sums over some pixels of a window. The spread is that of their differences from a number near them: where it is much smaller
-// than the mean it keeps its digits.
-struct NearSums {
-  Floats near, count, sum, difference, square;
+// Sums over some pixels of a window: all are added once, and then, for the spread, once more as differences from their mean, so
+// that a spread much smaller than the mean keeps its digits.
+struct PickedSums {
+  Floats count, sum, mean, difference, square;
   void add(const Floats& value, const Ints& taken) {
-    const Floats apart = taken ? value - near : Floats{};
     count += taken ? every<Floats>(1.0f) : Floats{};
     sum += taken ? value : Floats{};
+  }
+  void add_again(const Floats& value, const Ints& taken) {
+    const Floats apart = taken ? value - mean : Floats{};
     difference += apart;
     square += apart * apart;
   }
   WindowSums<Floats> result() const { return {count, 1.0f / count, sum, spread_of(count, difference, square)}; }
 };
+
+// Sums over the pixels of rows and columns first to last for which taken(row, column, value) holds.
+template <class Taken>
+inline WindowSums<Floats> picked_sums(const SpeckleRow* const* rows, int64_t x, int first, int last, const Taken& taken) {
+  PickedSums sums{};
+  for (int i = first; i <= last; ++i)
+    for (int j = first; j <= last; ++j) {
+      const Floats value = load_lanes<Floats>(rows[i]->value + x + j);
+      sums.add(value, taken(i, j, value));
+    }
+  sums.mean = sums.sum / sums.count;
+  for (int i = first; i <= last; ++i)
+    for (int j = first; j <= last; ++j) {
+      const Floats value = load_lanes<Floats>(rows[i]->value + x + j);
+      sums.add_again(value, taken(i, j, value));
+    }
+  return sums.result();
+}
 
 inline Floats magnitude(const Floats& value) { return value < 0.0f ? -value : value; }
 
@@ -51,16 +71,15 @@ constexpr uint32_t halves_of(int y, int x) {
 }
 
 // The half window to use, per pixel, as its bit: along the strongest edge, on the side that is more like the centre.
-inline Unsigneds chosen_half(const SpeckleRow* const* rows, int64_t x, Floats& centre_mean) {
+inline Unsigneds chosen_half(const SpeckleRow* const* rows, int64_t x) {
   Floats means[9];
-  means[4] = mean_of(sums_3x3(rows + 2, x + 3));
+  means[4] = mean_of(sums_3x3(rows + 2, x + 2));
 #pragma GCC unroll 9
   for (int b = 0; b < 9; ++b) {
     if (b == 4) continue;
-    const WindowSums<Floats> block = sums_3x3(rows + 2 * (b / 3), x + 1 + 2 * (b % 3));
+    const WindowSums<Floats> block = sums_3x3(rows + 2 * (b / 3), x + 2 * (b % 3));
     means[b] = block.count > 0.0f ? mean_of(block) : means[4];
   }
-  centre_mean = means[4];
   Floats strongest = every<Floats>(-1.0f);
   Unsigneds half{};
 #pragma GCC unroll 4
@@ -77,17 +96,10 @@ inline Unsigneds chosen_half(const SpeckleRow* const* rows, int64_t x, Floats& c
   return half;
 }
 
-inline WindowSums<Floats> half_window(const SpeckleRow* const* rows, int64_t x, const Unsigneds& half,
-                                      const Floats& centre_mean) {
-  NearSums sums{centre_mean, Floats{}, Floats{}, Floats{}, Floats{}};
-#pragma GCC unroll 7
-  for (int i = 0; i < 7; ++i)
-#pragma GCC unroll 7
-    for (int j = 0; j < 7; ++j) {
-      const Floats valid = load_lanes<Floats>(rows[i]->valid + x + j);
-      sums.add(load_lanes<Floats>(rows[i]->value + x + j), ((half & halves_of(i - 3, j - 3)) != 0u) & (valid > 0.0f));
-    }
-  return sums.result();
+inline WindowSums<Floats> half_window(const SpeckleRow* const* rows, int64_t x, const Unsigneds& half) {
+  return picked_sums(rows, x, 0, 6, [&](int i, int j, const Floats&) {
+    return ((half & halves_of(i - 3, j - 3)) != 0u) & (load_lanes<Floats>(rows[i]->valid + x + j) > 0.0f);
+  });
 }
 
 // Pixels above `bright` with, in their 3 x 3, one above it that has more than five such pixels in its own. `at` is the upper

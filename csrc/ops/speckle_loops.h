@@ -67,9 +67,7 @@ void frost(const SpecklePlan& plan, const Here& here, const SpeckleScratch& scra
 void refined_lee(const SpecklePlan& plan, const Here& here, const SpeckleScratch& scratch) {
   const float cu2 = 1.0f / plan.looks;
   for (int64_t x = 0; x < here.cols; x += kLanes) {
-    Floats near;
-    const Unsigneds half = chosen_half(here.rows, x, near);
-    const WindowSums<Floats> sums = half_window(here.rows, x, half, near);
+    const WindowSums<Floats> sums = half_window(here.rows, x, chosen_half(here.rows, x));
     store_lanes(kuan_value(sums, load_lanes<Floats>(here.rows[3]->value + 3 + x), cu2), scratch.made + x);
   }
 }
@@ -77,16 +75,13 @@ void refined_lee(const SpecklePlan& plan, const Here& here, const SpeckleScratch
 // The window's pixels inside [low, high] times the prior.
 inline WindowSums<Floats> sums_in_range(const SpecklePlan& plan, const Here& here, int64_t x, const Floats& prior) {
   const Floats low = plan.low * prior, high = plan.high * prior;
-  const int64_t first = plan.halo - plan.radius, last = plan.halo + plan.radius;
-  NearSums sums{prior, Floats{}, Floats{}, Floats{}, Floats{}};
-  for (int64_t i = first; i <= last; ++i)
-    for (int64_t j = first; j <= last; ++j) {
-      const Floats value = load_lanes<Floats>(here.rows[i]->value + x + j);
-      Ints taken = (value >= low) & (value <= high);
-      if (!here.clean) taken &= load_lanes<Floats>(here.rows[i]->valid + x + j) > 0.0f;
-      sums.add(value, taken);
-    }
-  return sums.result();
+  const int first = static_cast<int>(plan.halo - plan.radius), last = static_cast<int>(plan.halo + plan.radius);
+  if (here.clean)
+    return picked_sums(here.rows, x, first, last,
+                       [&](int, int, const Floats& value) { return (value >= low) & (value <= high); });
+  return picked_sums(here.rows, x, first, last, [&](int i, int j, const Floats& value) {
+    return (value >= low) & (value <= high) & (load_lanes<Floats>(here.rows[i]->valid + x + j) > 0.0f);
+  });
 }
 
 void lee_sigma(const SpecklePlan& plan, const SpeckleBlock& block, const Here& here, const SpeckleScratch& scratch) {
@@ -94,7 +89,7 @@ void lee_sigma(const SpecklePlan& plan, const SpeckleBlock& block, const Here& h
   const SpeckleRow* const* near = here.rows + plan.halo - 1;
   for (int64_t x = 0; x < here.cols; x += kLanes) {
     const Floats centre = load_lanes<Floats>(near[1]->value + plan.halo + x);
-    const Floats prior = kuan_value(sums_3x3(near, plan.halo + x), centre, cu2);
+    const Floats prior = kuan_value(sums_3x3(near, plan.halo - 1 + x), centre, cu2);
     const WindowSums<Floats> sums = sums_in_range(plan, here, x, prior);
     const Floats value = sums.count > 0.0f ? kuan_value(sums, centre, plan.noise2) : prior;
     const Ints target = bright_targets(here.rows + plan.halo - 2, plan.halo - 2 + x, block.bright);
@@ -105,7 +100,7 @@ void lee_sigma(const SpecklePlan& plan, const SpeckleBlock& block, const Here& h
 void make_row(const SpecklePlan& plan, const SpeckleBlock& block, const Here& here, SpeckleScratch& scratch) {
   if (plan.filter == SpeckleFilter::refined_lee) return refined_lee(plan, here, scratch);
   if (plan.filter == SpeckleFilter::lee_sigma) return lee_sigma(plan, block, here, scratch);
-  sum_loops(plan.sum_radius).down(here.rows, plan.halo, here.cols, scratch);
+  sum_loops(plan.sum_radius).down(here.rows, here.cols, scratch);
   count_windows(plan, here.rows, here.cols, scratch);
   switch (plan.filter) {
     case SpeckleFilter::lee: return by_sums<SpeckleFilter::lee>(plan, here, scratch);

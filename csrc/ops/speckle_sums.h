@@ -40,14 +40,14 @@ inline void fill(float* __restrict to, int64_t count, float value) {
   for (int64_t i = 0; i < count; ++i) to[i] = value;
 }
 
-// sum[x] = value[x - R] + ... + value[x + R], and of the squares.
+// sum[x] = value[x] + ... + value[x + 2 R], and of the squares; from the first on, so that sums of rows begin at a vector.
 template <int kRadius>
 void sum_along(const float* __restrict value, int64_t width, float* __restrict sum, float* __restrict square) {
-  for (int64_t x = kRadius; x + kRadius < width; x += kLanes) {
-    Floats total = load_lanes<Floats>(value + x - kRadius);
+  for (int64_t x = 0; x + 2 * kRadius < width; x += kLanes) {
+    Floats total = load_lanes<Floats>(value + x);
     Floats squares = total * total;
 #pragma GCC unroll 16
-    for (int d = 1 - kRadius; d <= kRadius; ++d) {
+    for (int d = 1; d <= 2 * kRadius; ++d) {
       const Floats next = load_lanes<Floats>(value + x + d);
       total += next;
       squares += next * next;
@@ -59,29 +59,29 @@ void sum_along(const float* __restrict value, int64_t width, float* __restrict s
 
 template <int kRadius>
 void count_along(const float* __restrict valid, int64_t width, float* __restrict count) {
-  for (int64_t x = kRadius; x + kRadius < width; x += kLanes) {
-    Floats total = load_lanes<Floats>(valid + x - kRadius);
+  for (int64_t x = 0; x + 2 * kRadius < width; x += kLanes) {
+    Floats total = load_lanes<Floats>(valid + x);
 #pragma GCC unroll 16
-    for (int d = 1 - kRadius; d <= kRadius; ++d) total += load_lanes<Floats>(valid + x + d);
+    for (int d = 1; d <= 2 * kRadius; ++d) total += load_lanes<Floats>(valid + x + d);
     store_lanes(total, count + x);
   }
 }
 
 // Sums of `rows` arrays, from the first to the last.
-void sum_down(const float* const* rows, int64_t count, int64_t from, int64_t width, float* __restrict sum) {
+void sum_down(const float* const* rows, int64_t count, int64_t width, float* __restrict sum) {
   for (int64_t x = 0; x < width; x += kLanes) {
-    Floats total = load_lanes<Floats>(rows[0] + from + x);
-    for (int64_t i = 1; i < count; ++i) total += load_lanes<Floats>(rows[i] + from + x);
+    Floats total = load_lanes<Floats>(rows[0] + x);
+    for (int64_t i = 1; i < count; ++i) total += load_lanes<Floats>(rows[i] + x);
     store_lanes(total, sum + x);
   }
 }
 
 template <int kRows>
-void sum_both_down(const SpeckleRow* const* rows, int64_t from, int64_t width, const SpeckleScratch& scratch) {
+void sum_both_down(const SpeckleRow* const* rows, int64_t width, const SpeckleScratch& scratch) {
   const float *sums[kRows], *squares[kRows];
   for (int i = 0; i < kRows; ++i) {
-    sums[i] = rows[i]->sum + from;
-    squares[i] = rows[i]->square + from;
+    sums[i] = rows[i]->sum;
+    squares[i] = rows[i]->square;
   }
   for (int64_t x = 0; x < width; x += kLanes) {
     Floats total = load_lanes<Floats>(sums[0] + x), total_squares = load_lanes<Floats>(squares[0] + x);
@@ -99,7 +99,7 @@ void sum_both_down(const SpeckleRow* const* rows, int64_t from, int64_t width, c
 struct SumLoops {
   void (*along)(const float*, int64_t, float*, float*);
   void (*count)(const float*, int64_t, float*);
-  void (*down)(const SpeckleRow* const*, int64_t, int64_t, const SpeckleScratch&);
+  void (*down)(const SpeckleRow* const*, int64_t, const SpeckleScratch&);
 };
 
 template <int kRadius>
@@ -174,7 +174,8 @@ void prepare(const SpecklePlan& plan, const Columns& columns, SpeckleScratch& sc
   scratch.counted_for = -1.0f;
 }
 
-// How many pixels of each window are valid, and one over that. Whole numbers: however they are found, they are exact.
+// How many pixels of each window are valid, and one over that, where sums along rows have the filter's radius. Whole numbers:
+// however they are found, they are exact.
 void count_windows(const SpecklePlan& plan, const SpeckleRow* const* rows, int64_t cols, SpeckleScratch& scratch) {
   const int64_t row_count = 2 * plan.halo + 1;
   const float* counts[kMostRows];
@@ -188,9 +189,9 @@ void count_windows(const SpecklePlan& plan, const SpeckleRow* const* rows, int64
   if (clean && inside == scratch.counted_for) return;
   scratch.counted_for = clean ? inside : -1.0f;
   if (clean)
-    for (int64_t x = 0; x < cols; ++x) scratch.count[x] = inside * scratch.inside_count[plan.halo + x];
+    for (int64_t x = 0; x < cols; ++x) scratch.count[x] = inside * scratch.inside_count[x];
   else
-    sum_down(counts, row_count, plan.halo, cols, scratch.count);
+    sum_down(counts, row_count, cols, scratch.count);
   for (int64_t x = 0; x < cols; ++x) scratch.one_over[x] = 1.0f / scratch.count[x];
 }
 

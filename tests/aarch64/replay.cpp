@@ -10,6 +10,7 @@
 #include "ops/finish.h"
 #include "ops/gather.h"
 #include "ops/row_loops.h"
+#include "replay_speckle.h"
 
 namespace {
 
@@ -90,7 +91,11 @@ int main(int count, char** arguments) {
   Reader in(std::vector<char>(std::istreambuf_iterator<char>(file), {}));
   std::ofstream out(arguments[2], std::ios::binary);
   int64_t calls = 0;
-  for (; !in.empty(); ++calls) in.take<int64_t>(1)[0] == 1 ? replay_gather(in, out) : replay_finish(in, out);
+  for (; !in.empty(); ++calls) switch (in.take<int64_t>(1)[0]) {
+      case 1: replay_gather(in, out); break;
+      case 2: replay_finish(in, out); break;
+      default: replay_speckle(in, [&](const std::vector<float>& made) { write(out, made); });
+    }
   std::printf("%lld calls, loops: %s\n", static_cast<long long>(calls), hfd::row_loops().name);
   return out.flush() ? 0 : 1;
 }

@@ -1,0 +1,38 @@
+"""Recorded calls of the speckle filters; the rest of recorded.py's file. tests/aarch64/replay_speckle.h reads the same."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+
+FILTERS = ["boxcar", "lee", "kuan", "enhanced_lee", "gamma_map", "frost", "refined_lee", "lee_sigma", "local_enl"]
+BORDERS = ["mask", "nearest"]
+
+
+def speckle_bytes(rng: np.random.Generator, values: np.ndarray) -> bytes:
+    """One call; `values` are as wild as those of the other operations."""
+    name, border, bands = int(rng.integers(0, 9)), int(rng.integers(0, 2)), int(rng.integers(1, 3))
+    radius = 3 if FILTERS[name] == "refined_lee" else int(rng.integers(1, 8))
+    rows = int(rng.integers(1, 40))
+    cols = max(1, len(values) // (bands * rows))
+    image = np.abs(np.resize(values, (bands, rows, cols)))
+    first = int(rng.integers(0, rows))
+    count, masked = int(rng.integers(1, rows - first + 1)), int(rng.integers(0, 2))
+    mask = (rng.random((rows, cols)) < 0.9).astype(np.uint8) if masked else np.empty(0, np.uint8)
+    numbers = np.float64([rng.choice([0.8, 1.0, 4.4, 16.0]), 2.0, 0.3, 2.2, 0.13, 0.9, 0.2])    # looks, damping, range, bright
+    head = struct.pack("<9q", name, border, radius, bands, rows, cols, first, count, masked)
+    return head + numbers.tobytes() + image.tobytes() + mask.tobytes()
+
+
+def run_speckle(reader: Any) -> bytes:
+    from hfd_edge import _native
+    name, border, radius, bands, rows, cols, first, count, masked = reader.take("<i8", 9).tolist()
+    looks, damping, low, high, noise2, *bright = reader.take("<f8", 7).tolist()
+    image = reader.take("<f4", bands * rows * cols).reshape(bands, rows, cols).copy()
+    mask = reader.take("u1", rows * cols).reshape(rows, cols).copy() if masked else None
+    out = np.empty((bands, count, cols), np.float32)
+    _native.Speckle(FILTERS[name], BORDERS[border], radius, looks, damping, low, high, noise2).run(
+        image, mask, bright[:bands], first, out, 2)
+    return out.tobytes()
