@@ -29,7 +29,7 @@ def numbers_of(name: str, looks: float, radius: int, image: np.ndarray) -> dict:
     numbers |= {} if name == "refined_lee" else {"radius": radius}
     if name == "lee_sigma":
         finite = image[np.isfinite(image) & (image < 1e16)]
-        numbers["bright"] = max(float(np.percentile(finite, 98)), 1e-6)
+        numbers["bright"] = max(float(np.percentile(finite, 98)), 1e-6) if finite.size else 1.0
     return numbers
 
 

@@ -54,7 +54,7 @@ def test_every_radius_is_its_float64_twin(radius):
     compare("frost", image, mask, "nearest", {"radius": radius})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(speckle.FILTERS), st.integers(1, 12), st.integers(1, 12), st.integers(0, 999),
        st.sampled_from(speckle.BORDERS), st.sampled_from([0.0, 0.3, 0.9]))
 def test_small_images_with_holes_are_their_float64_twin(name, rows, cols, seed, border, holes):
