@@ -20,6 +20,7 @@ from hfd_edge.cli.package import package
 from hfd_edge.cli.predict import predict
 from hfd_edge.cli.report import printable
 from hfd_edge.cli.scene import scene
+from hfd_edge.cli.seams import seams
 from hfd_edge.cli.simulate import simulate
 from hfd_edge.cli.verify import verify
 from hfd_edge.errors import GateError, HfdError
@@ -29,7 +30,7 @@ _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 app = typer.Typer(name="hfd-edge", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
-for _verb in (predict, scene, despeckle, inspect, export, package, verify, compare, doctor, simulate, demo):
+for _verb in (predict, scene, despeckle, seams, inspect, export, package, verify, compare, doctor, simulate, demo):
     app.command()(_verb)
 
 
