@@ -39,7 +39,8 @@ class MadeUp:
             self.dn.setdefault(pol, rng.integers(1, 400, (self.rows, self.cols)).astype(np.uint16))
             self.calibration.setdefault(pol, {name: (lines, pixels, 400 + 50 * i + 200 * k + 90 * rng.random((5, 5)))
                                               for i, name in enumerate(TABLES)})
-            self.noise.setdefault(pol, (np.array([0, 30, 55]), np.array([0, 33, self.cols - 1]), 300 + 400 * rng.random((3, 3))))
+            table = (np.array([0, 30, 55]), np.array([0, 33, self.cols - 1]), 300 + 400 * rng.random((3, 3)))
+            self.noise.setdefault(pol, table)
         if not self.blocks and not self.old_noise:
             self.blocks = [(0, 29, 0, 40, [0, 14, 29], [1.0, 1.3, 0.8]), (30, self.rows - 1, 0, 40, [30, 45], [0.9, 1.1]),
                            (0, self.rows - 1, 41, self.cols - 1, [10, 50], [1.2, 0.7])]
@@ -71,13 +72,15 @@ class MadeUp:
                  ("calibration", "s1Level1CalibrationSchema", "annotation/calibration/calibration-{}.xml"),
                  ("", "s1Level1MeasurementSchema", "measurement/{}.tiff"))
         objects = "".join(
-            f'<dataObject ID="{kind}{self.stem(pol).replace("-", "")}" repID="{schema}"><byteStream mimeType="text/xml" size="1">'
-            f'<fileLocation locatorType="URL" href="./{path.format(self.stem(pol))}"/><checksum checksumName="MD5">0</checksum>'
+            f'<dataObject ID="{kind}{self.stem(pol).replace("-", "")}" repID="{schema}"><byteStream mimeType="text/xml" '
+            f'size="1"><fileLocation locatorType="URL" href="./{path.format(self.stem(pol))}"/><checksum checksumName="MD5">0'
+            "</checksum>"
             "</byteStream></dataObject>" for pol in self.pols for kind, schema, path in kinds)
         return (f'<?xml version="1.0" encoding="UTF-8"?>\n<xfdu:XFDU xmlns:xfdu="urn:ccsds:schema:xfdu:1" '
-                'xmlns:safe="http://www.esa.int/safe/sentinel-1.0"><metadataSection><metadataObject ID="processing"><metadataWrap>'
-                f'<xmlData><safe:processing name="GRD Post Processing"><safe:facility><safe:software name="Sentinel-1 IPF" '
-                f'version="{self.ipf}"/></safe:facility></safe:processing></xmlData></metadataWrap></metadataObject></metadataSection>'
+                'xmlns:safe="http://www.esa.int/safe/sentinel-1.0"><metadataSection><metadataObject ID="processing">'
+                '<metadataWrap><xmlData><safe:processing name="GRD Post Processing"><safe:facility>'
+                f'<safe:software name="Sentinel-1 IPF" version="{self.ipf}"/></safe:facility></safe:processing></xmlData>'
+                "</metadataWrap></metadataObject></metadataSection>"
                 f"<dataObjectSection>{objects}</dataObjectSection></xfdu:XFDU>")
 
     def header(self, pol: str) -> str:
@@ -92,17 +95,20 @@ class MadeUp:
         return (f'<?xml version="1.0" encoding="UTF-8"?>\n<product>{self.header(pol)}<generalAnnotation><productInformation>'
                 "<pass>Descending</pass></productInformation></generalAnnotation><imageAnnotation><imageInformation>"
                 f"<pixelValue>Detected</pixelValue><rangePixelSpacing>{self.spacing:e}</rangePixelSpacing><azimuthPixelSpacing>"
-                f"{self.spacing:e}</azimuthPixelSpacing><numberOfSamples>{self.cols}</numberOfSamples><numberOfLines>{self.rows}"
-                "</numberOfLines></imageInformation><processingInformation><thermalNoiseCorrectionPerformed>"
+                f"{self.spacing:e}</azimuthPixelSpacing><numberOfSamples>{self.cols}</numberOfSamples>"
+                f"<numberOfLines>{self.rows}</numberOfLines></imageInformation><processingInformation>"
+                "<thermalNoiseCorrectionPerformed>"
                 f"{str(self.noise_removed).lower()}</thermalNoiseCorrectionPerformed></processingInformation></imageAnnotation>"
-                f'<geolocationGrid><geolocationGridPointList count="9">{points}</geolocationGridPointList></geolocationGrid></product>')
+                f'<geolocationGrid><geolocationGridPointList count="9">{points}</geolocationGridPointList></geolocationGrid>'
+                "</product>")
 
     def calibration_xml(self, pol: str) -> str:
         tables = self.calibration[pol]
         lines, pixels, _ = tables["sigmaNought"]
         vectors = "".join(
-            f"<calibrationVector><azimuthTime>2021-04-01T05:26:23.794457</azimuthTime><line>{line}</line>{_list('pixel', pixels)}"
-            + "".join(_list(name, tables[name][2][i]) for name in TABLES) + "</calibrationVector>" for i, line in enumerate(lines))
+            f"<calibrationVector><azimuthTime>2021-04-01T05:26:23.794457</azimuthTime><line>{line}</line>"
+            + _list("pixel", pixels) + "".join(_list(name, tables[name][2][i]) for name in TABLES) + "</calibrationVector>"
+            for i, line in enumerate(lines))
         return (f'<?xml version="1.0" encoding="UTF-8"?>\n<calibration>{self.header(pol)}<calibrationInformation>'
                 f"<absoluteCalibrationConstant>{self.constant:e}</absoluteCalibrationConstant></calibrationInformation>"
                 f'<calibrationVectorList count="{len(lines)}">{vectors}</calibrationVectorList></calibration>')
@@ -126,7 +132,8 @@ class MadeUp:
         for r in range(self.rows):
             for c in range(self.cols):
                 noise = 0.0 if self.noise_removed else self.noise_at(pol, r, c)
-                power[r, c] = max(float(self.dn[pol][r, c]) ** 2 - noise, 0.0) / bilinear(*self.calibration[pol][table], r, c) ** 2
+                gain = bilinear(*self.calibration[pol][table], r, c) ** 2
+                power[r, c] = max(float(self.dn[pol][r, c]) ** 2 - noise, 0.0) / gain
         return power
 
     def noise_at(self, pol: str, r: int, c: int) -> float:

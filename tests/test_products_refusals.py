@@ -45,7 +45,8 @@ def test_a_document_type_is_refused_before_anything_is_expanded(tmp_path, kind):
 def test_a_document_type_in_another_encoding_is_refused_as_well(tmp_path, encoding):
     path = tmp_path / "a.xml"
     name = encoding.removesuffix("-le").removesuffix("-sig")
-    path.write_bytes(f'<?xml version="1.0" encoding="{name}"?><!DOCTYPE product [<!ENTITY a "b">]><product>&a;</product>'.encode(encoding))
+    text = f'<?xml version="1.0" encoding="{name}"?><!DOCTYPE product [<!ENTITY a "b">]><product>&a;</product>'
+    path.write_bytes(text.encode(encoding))
     with pytest.raises(RasterError, match="document type|no sound XML"):
         read_xml(path, "product")
 
@@ -89,8 +90,10 @@ def test_deep_or_endless_xml_is_refused(tmp_path):
     ("annotation", r"<numberOfSamples>\d+", "<numberOfSamples>-1", RasterError, "no GRD image has"),
     ("annotation", r"<geolocationGrid>.*</geolocationGrid>", "", RasterError, "0 geolocation points"),
     ("annotation", r"<rangePixelSpacing>.*?</rangePixelSpacing>", "", RasterError, "has no <imageAnnotation"),
-    ("manifest", r'href="\./annotation/calibration/calibration-s1a-iw-grd-vv[^"]*"', 'href="./x.xml"', RasterError, "names no calibration"),
-    ("manifest", r'href="\./annotation/s1a-iw-grd-vv[^"]*"', 'href="./annotation/iw-vv.xml"', RasterError, "no name of a Sentinel-1"),
+    ("manifest", r'href="\./annotation/calibration/calibration-s1a-iw-grd-vv[^"]*"', 'href="./x.xml"', RasterError,
+     "names no calibration"),
+    ("manifest", r'href="\./annotation/s1a-iw-grd-vv[^"]*"', 'href="./annotation/iw-vv.xml"', RasterError,
+     "no name of a Sentinel-1"),
     ("manifest", r"<dataObjectSection>.*</dataObjectSection>", "", RasterError, "names no annotation"),
 ])
 def test_what_an_annotation_must_not_say_is_refused(tmp_path, kind, old, new, error, words):
@@ -124,7 +127,8 @@ def test_a_missing_file_is_named(tmp_path, path):
     refused(safe, RasterError, "is missing: manifest.safe names it")
 
 
-@pytest.mark.parametrize("values", [np.ones((1, 61, 83), "float32"), np.ones((1, 60, 83), "uint16"), np.ones((2, 61, 83), "uint16")])
+@pytest.mark.parametrize("values", [np.ones((1, 61, 83), "float32"), np.ones((1, 60, 83), "uint16"),
+                                    np.ones((2, 61, 83), "uint16")])
 def test_a_measurement_of_another_kind_is_refused(tmp_path, values):
     made = MadeUp()
     safe = made.write(tmp_path)
@@ -155,6 +159,34 @@ def test_a_folder_without_manifest_and_an_archive_say_what_to_do(tmp_path):
         (tmp_path / name).write_bytes(b"PK\3\4")
         refused(tmp_path / name, RasterError, "unpack it first")
     refused(tmp_path, RasterError, "is a folder")
+
+
+@pytest.mark.parametrize("kind", ["annotation", "calibration", "noise", "manifest"])
+def test_whatever_is_broken_in_a_file_the_error_is_one_of_ours(tmp_path, kind):
+    made = MadeUp(rows=12, cols=9, pols=("VV",))
+    safe = changed(tmp_path, kind, r"\?>", "?><!-- -->", made)
+    stem = made.stem("VV")
+    file = {"annotation": f"annotation/{stem}.xml", "calibration": f"annotation/calibration/calibration-{stem}.xml",
+            "noise": f"annotation/calibration/noise-{stem}.xml", "manifest": "manifest.safe"}[kind]
+    whole, rng, errors = (safe / file).read_bytes(), np.random.default_rng(0), 0
+    for _ in range(300):
+        broken = bytearray(whole)
+        for at in rng.integers(0, len(broken), rng.integers(1, 4)):
+            broken[at] = rng.choice([*b"0-9e.<>/&\" x", 0, 255])
+        (safe / file).write_bytes(broken)
+        try:
+            with open_scene(safe) as source:
+                source.read(0, source.rows)
+        except HfdError:
+            errors += 1
+    assert errors > 30
+
+
+def test_numbers_beyond_the_image_are_bounded(tmp_path):
+    made = MadeUp(blocks=[(-10**9, 10**9, -10**9, -5, [0], [7.0]), (0, 60, 80, 10**9, [0], [2.0])])
+    with Sentinel1Source(made.write(tmp_path)) as source:
+        values, _ = source.read(0, source.rows)
+    np.testing.assert_allclose(values[0], made.power("VV"), rtol=1e-6)
 
 
 def test_an_input_is_never_replaced(tmp_path):

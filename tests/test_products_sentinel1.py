@@ -90,8 +90,8 @@ def test_memory_does_not_depend_on_the_number_of_rows_or_vectors(tmp_path):
     for name, rows in (("short", 60), ("tall", 1200)):
         lines, pixels = np.arange(0, rows, 10), np.array([0, 1999])
         table = (lines, pixels, np.full((len(lines), 2), 400.0))
-        made = MadeUp(rows=rows, cols=2000, pols=("VV",), calibration={"VV": dict.fromkeys(("sigmaNought", "betaNought", "gamma", "dn"), table)},
-                      noise={"VV": table})
+        tables = dict.fromkeys(("sigmaNought", "betaNought", "gamma", "dn"), table)
+        made = MadeUp(rows=rows, cols=2000, pols=("VV",), calibration={"VV": tables}, noise={"VV": table})
         (tmp_path / name).mkdir()
         with Sentinel1Source(made.write(tmp_path / name)) as source:
             tracemalloc.start()
@@ -153,7 +153,8 @@ def test_bands_come_by_polarisation_in_the_networks_order(tmp_path, wanted, orde
 
 
 @pytest.mark.parametrize("wanted,bands,words", [
-    (("HH", "HV"), None, "has no HH: it holds VV, VH"), (("B0",), None, "names no polarisation"), (None, (1, 2), "choose by name")])
+    (("HH", "HV"), None, "has no HH: it holds VV, VH"), (("B0",), None, "names no polarisation"),
+    (None, (1, 2), "choose by name")])
 def test_a_missing_polarisation_is_refused_with_those_there(tmp_path, wanted, bands, words):
     with pytest.raises(RasterError, match=words):
         Sentinel1Source(MadeUp().write(tmp_path), bands, wanted)
@@ -214,8 +215,8 @@ def test_predict_on_a_safe_gives_the_map_of_the_reference_with_its_control_point
     safe = made.write(tmp_path)
     path = safe if given == "folder" else safe / "manifest.safe"
     engine = engine_with_names(tmp_path)
-    done = subprocess.run([sys.executable, "-m", "hfd_edge.cli", "predict", str(path), str(engine), "-o", str(tmp_path / "map.tif"),
-                           "--json"], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-m", "hfd_edge.cli", "predict", str(path), str(engine), "-o",
+                           str(tmp_path / "map.tif"), "--json"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert any("Sentinel-1 IW GRD" in note for note in record["notes"]) and "VV, VH in intensity" in record["read_as"]
@@ -229,7 +230,8 @@ def test_predict_on_a_safe_gives_the_map_of_the_reference_with_its_control_point
             points, crs = written.gcps
     assert (expected[10:20, :15] == 255).all() and crs.to_epsg() == 4326
     assert [(p.row, p.col) for p in points] == made.grid()
-    np.testing.assert_allclose([(p.x, p.y, p.z) for p in points], [(9 + c * 1e-4, 46 - r * 1e-4, 120.0) for r, c in made.grid()])
+    placed = [(9 + c * 1e-4, 46 - r * 1e-4, 120.0) for r, c in made.grid()]
+    np.testing.assert_allclose([(p.x, p.y, p.z) for p in points], placed)
 
 
 def test_the_networks_own_quantity_is_what_the_product_is_calibrated_to(tmp_path):

@@ -20,7 +20,8 @@ def capella(folder, image=None, kind="GEO", beside=False, text=None, **top):
         "data_type": "UInt16", "scale_factor": 2e-4, "radiometry": "sigma_nought", **(image or {})}}, **top}
     text = json.dumps(record) if text is None else text
     tags = {} if beside else {"TIFFTAG_IMAGEDESCRIPTION": text}
-    path = write_tif(folder / "CAPELLA_C14_SP_GEO_HH_20240626150051_20240626150055.tif", DN, transform=UTM, crs="EPSG:32633", tags=tags)
+    path = folder / "CAPELLA_C14_SP_GEO_HH_20240626150051_20240626150055.tif"
+    write_tif(path, DN, transform=UTM, crs="EPSG:32633", tags=tags)
     if beside:
         path.with_name(f"{path.stem}_extended.json").write_text(text)
     return path

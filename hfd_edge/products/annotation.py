@@ -17,6 +17,7 @@ from hfd_edge.products.xml_file import number_of, numbers_of, read_xml, text_of,
 QUANTITIES = {"sigma0": "sigmaNought", "gamma0": "gamma", "beta0": "betaNought"}
 _AGAIN = "copy or download the product again"
 _MOST_PIXELS_PER_SIDE = 1 << 20
+_MOST_CONTROL_POINTS = 10_000        # a real image has 210
 _NOISE_SCALED_SINCE = 2.6           # up to IPF 2.5 the noise vectors are in a scale of their own
 _IW_GRDH_LOOKS, _IW_GRDH_SPACING_M = 4.4, 10.0
 
@@ -66,8 +67,8 @@ def read_image(channel: Channel) -> Image:
 def _control_points(root: Element, where: Path) -> tuple[GroundControlPoint, ...]:
     """The geolocation grid; lines and pixels counted as the annotation counts them, which is how the measurement file does."""
     points = root.findall("geolocationGrid/geolocationGridPointList/geolocationGridPoint")
-    if len(points) < 4:
-        raise RasterError(f"{where} has {len(points)} geolocation points: at least 4 are needed to place the map; {_AGAIN}")
+    if not 4 <= len(points) <= _MOST_CONTROL_POINTS:
+        raise RasterError(f"{where} has {len(points)} geolocation points: 4 to {_MOST_CONTROL_POINTS} place a map; {_AGAIN}")
     names = ("line", "pixel", "longitude", "latitude", "height")
     return tuple(GroundControlPoint(*(number_of(point, name, where) for name in names), id=str(number))
                  for number, point in enumerate(points, 1))

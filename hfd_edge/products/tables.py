@@ -87,5 +87,5 @@ class NoiseTable:
             return noise
         factor = np.ones_like(noise)
         for block in here:
-            factor[max(block.first_pixel, 0):block.last_pixel + 1] = np.interp(line, block.lines, block.values)
+            factor[max(block.first_pixel, 0):max(block.last_pixel + 1, 0)] = np.interp(line, block.lines, block.values)
         return noise * factor
