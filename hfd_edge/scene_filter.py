@@ -13,6 +13,7 @@ import numpy as np
 
 from hfd_edge.device import thread_budget
 from hfd_edge.errors import ArrayError
+from hfd_edge.products import SceneRequest, open_scene
 from hfd_edge.raster import RasterProfile, RasterSource, RasterWriter
 from hfd_edge.raster_run import RasterOptions, declared_radiometry, read_as
 from hfd_edge.scene import measure_scene
@@ -74,7 +75,8 @@ def despeckle_raster(path: str | Path | Sequence[str | Path], out: str | Path, o
     """
     start, threads = time.perf_counter(), thread_budget(options.threads)
     with ExitStack() as stack:
-        source = stack.enter_context(RasterSource(path, options.raster.bands, limits=options.raster.limits))
+        request = SceneRequest(options.raster.bands, limits=options.raster.limits, unit=options.raster.unit)
+        source = stack.enter_context(open_scene(path, request))
         scene = IntensitySource(source, declared_radiometry(source, options.raster), threads)
         unit = OutputUnit(_output_unit(options, scene), source.count, threads)
         _check_numbers(options)

@@ -150,9 +150,10 @@ def _check_truth(truth: Path, rasters: Path | tuple[Path, ...], classes: tuple[s
     import numpy as np
 
     from hfd_edge.errors import RasterError
+    from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.raster import RasterSource
 
-    with RasterSource(truth) as known, RasterSource(rasters) as scene:
+    with RasterSource(truth) as known, open_scene(rasters, SceneRequest(unit=options.unit)) as scene:
         if known.count != 1 or known.dtype != "uint8":
             raise RasterError(f"{truth} has {known.count} bands of {known.dtype}: a truth is one band of uint8 class numbers, "
                               "255 = not known")

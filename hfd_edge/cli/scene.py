@@ -36,7 +36,8 @@ def scene(  # an option of the command line is an argument here: more than six a
 
     hfd-edge scene scene.tif --plot scene.png
     """
-    from hfd_edge.raster import RasterSource, check_output
+    from hfd_edge.products import SceneRequest, open_scene
+    from hfd_edge.raster import check_output
     from hfd_edge.raster_run import RasterOptions, declared_radiometry, read_as
     from hfd_edge.scene import measure_scene
     from hfd_edge.scene_strips import IntensitySource
@@ -46,7 +47,8 @@ def scene(  # an option of the command line is an argument here: more than six a
         check_output(plot, overwrite, inputs=rasters)
         check_picture(plot)
     options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands))
-    with RasterSource(rasters[0] if len(rasters) == 1 else tuple(rasters), options.bands) as source:
+    request = SceneRequest(options.bands, unit=options.unit)
+    with open_scene(rasters[0] if len(rasters) == 1 else tuple(rasters), request) as source:
         intensity = IntensitySource(source, declared_radiometry(source, options))
         with progress_bar("reading", as_json) as progress:
             statistics = measure_scene(intensity, threads, progress)
