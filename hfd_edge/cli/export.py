@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hfd_edge.cli.predict import parse_bands
 from hfd_edge.cli.report import print_json
 from hfd_edge.spec import Unit
+
+if TYPE_CHECKING:
+    from hfd_edge.export.build_graphs import GraphPlan
 
 
 def export(  # an option of the command line is an argument here: more than six are meant
@@ -29,7 +32,11 @@ def export(  # an option of the command line is an argument here: more than six 
     offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
     nodata: Annotated[list[float] | None, typer.Option(help="Stored value without meaning; may be repeated.")] = None,
     bands: Annotated[str | None, typer.Option(help="Names or numbers from 1, in the network's order: VV,VH or 4,3.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Folder for the gate's page, pictures and the ranges.")] = None,
+    report: Annotated[Path | None, typer.Option(
+        help="Folder for the gate's page, pictures and the ranges, and with --replaces for old against new.")] = None,
+    replaces: Annotated[Path | None, typer.Option(
+        help="The engine that this one replaces: version and parents are kept, and both run over the scenes for a report.")] = None,
+    qgis: Annotated[Path | None, typer.Option(help="Also write a copy for the QGIS plugin Deepness, an .onnx file.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")] = False,
     max_halo: Annotated[int | None, typer.Option(help="Refuse a network whose exact halo is larger, in pixels.")] = None,
     filter_halo: Annotated[int, typer.Option(help="Radius of the speckle filter the network was trained with, in pixels.")] = 0,
@@ -42,17 +49,41 @@ def export(  # an option of the command line is an argument here: more than six 
     """
     from hfd_edge.export import ExportOptions, export_package
     from hfd_edge.export.build_graphs import GraphPlan
+    from hfd_edge.export.qgis import check_target, write_qgis
     from hfd_edge.raster_run import RasterOptions
 
+    _check_replaced(replaces, output)
+    if qgis is not None:
+        check_target(qgis, overwrite, (checkpoint, output))
     declared = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands))
     plan = GraphPlan(tuple(calibration or ()), declared, split_words(precision) or None, split_words(target), calibrator,
                      split_words(keep_float))
-    options = ExportOptions(overwrite, filter_halo_px=filter_halo, max_halo_px=max_halo, plan=plan, report=report)
+    options = ExportOptions(overwrite, filter_halo_px=filter_halo, max_halo_px=max_halo, plan=plan, report=report, replaces=replaces)
     made = export_package(checkpoint, output, options)
+    compared = _compare(replaces, output, plan, report) if replaces and calibration else None
+    if qgis is not None:
+        write_qgis(output, qgis, overwrite)
     if as_json:
-        print_json(made.to_dict())
+        print_json({**made.to_dict(), "compared": compared, "qgis": str(qgis) if qgis else None})
     elif not quiet:
-        typer.echo(str(made))
+        typer.echo("\n".join([str(made), *([compared] if compared else []), *([f"QGIS Deepness: {qgis}"] if qgis else [])]))
+
+
+def _check_replaced(replaces: Path | None, output: Path) -> None:
+    if replaces is not None and output.exists() and replaces.exists() and output.samefile(replaces):
+        raise typer.BadParameter(f"--replaces {replaces} is the output itself: old and new are run side by side; give the new one "
+                                 "another name and rename it afterwards")
+
+
+def _compare(old: Path, new: Path, plan: GraphPlan, report: Path | None) -> str:
+    """Both engines over the calibration scenes; the page lies in REPORT/compare, or in NEW.compare."""
+    from hfd_edge.export.compare import compare_engines
+    from hfd_edge.export.compare_page import headline, write_report
+
+    folder = new.with_name(f"{new.name}.compare") if report is None else report / "compare"
+    comparison = compare_engines(old, new, plan.data, plan.declared)
+    write_report(folder, comparison, overwrite=True)
+    return f"{headline(comparison)} (report: {folder})"
 
 
 def split_words(text: str | None) -> tuple[str, ...]:

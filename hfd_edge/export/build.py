@@ -22,6 +22,8 @@ from hfd_edge.export.activation import activation_bytes_per_px
 from hfd_edge.export.build_graphs import GraphPlan, GraphSet, make_graphs
 from hfd_edge.export.calibration_data import DataScene, halves, open_scenes
 from hfd_edge.export.golden import golden_labels, golden_tile
+from hfd_edge.export.lineage import KEY as LINEAGE
+from hfd_edge.export.lineage import lineage_of
 from hfd_edge.export.measured import Probe, measured_reach
 from hfd_edge.export.onnx import INPUT_NAME, to_onnx
 from hfd_edge.export.parity import Parity, check_parity, open_session
@@ -50,6 +52,7 @@ class ExportOptions:
     measure: bool = True                        # run the measurement that must stay within the bound
     plan: GraphPlan = field(default_factory=GraphPlan)      # which graphs, and the scenes to calibrate and judge on
     report: Path | None = None                  # folder for the gate's page, pictures and ranges; None = only on failure
+    replaces: Path | None = None                # the package that this one replaces: version number and parents are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,8 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
     Raises:
         CheckpointError: the checkpoint is missing, damaged or incomplete.
         ReachError: the reach of the network is unbounded, or its exact halo above max_halo_px.
-        ExportError: `output` exists and overwrite is off, or the checkpoint's spec, golden pixels or scenes are refused.
+        ExportError: `output` exists and overwrite is off, the checkpoint's spec, golden pixels or scenes are refused, or the
+            package to replace has other bands or classes.
         GateError: a graph does not say what the network says; the evidence of a gate on scenes is in OUTPUT.quarantine.
         RasterError, RadiometryError: a scene cannot be read, or its unit is not known.
         PackageError: `output` cannot be written.
@@ -110,6 +114,7 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
     part = _checked(part, net)
     graph = to_onnx(net)
     spec, notes = _make_spec(net, part, graph, options)
+    lineage = lineage_of(options.replaces, spec)
     with ExitStack() as stack:
         scenes = open_scenes(options.plan.data, spec, stack, options.plan.declared) if options.plan.data else []
         measured = _measure(graph, spec) if options.measure else None
@@ -122,7 +127,8 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
         golden = Golden(pixels, {GRAPH: labels, **{name: golden_labels(data, pixels) for name, data in made.graphs.items()
                                                    if name != GRAPH}})
         record = {"checkpoint": _hashes(checkpoint), "network": net.config.to_dict(), "training": training,
-                  "tools": _versions(), "parity": {GRAPH: parity.to_dict()}, "measured_reach_px": measured, **made.provenance()}
+                  "tools": _versions(), "parity": {GRAPH: parity.to_dict()}, "measured_reach_px": measured, LINEAGE: lineage,
+                  **made.provenance()}
         gate = _Assembly(output, spec, made, golden, record, options).finish(net, scenes)
     return ExportReport(output, spec, sum(p.numel() for p in net.parameters()), len(graph), output.stat().st_size, measured,
                         parity, tuple(notes), gate, {name: len(data) for name, data in made.graphs.items() if name != GRAPH})

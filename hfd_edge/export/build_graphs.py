@@ -9,6 +9,7 @@ from hfd_edge.errors import ExportError
 from hfd_edge.export.bounded_halo import HaloFlips, bounded_halo_px, flip_curve
 from hfd_edge.export.calibration import METHODS, Ranges, calibrate
 from hfd_edge.export.calibration_data import DataScene, halves, tiles_of
+from hfd_edge.export.legality import check_trt
 from hfd_edge.export.parity import GateResult, Infer, Thresholds
 from hfd_edge.export.quantize import Int8Options, to_fp16_trt, to_int8_trt
 from hfd_edge.export.quantize_sensitivity import int8_that_passes
@@ -102,6 +103,7 @@ def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[Da
     for name, make in ((FP16_TRT, to_fp16_trt), (INT8_TRT, to_int8_trt)):
         if name in plan.graphs:
             graphs[name] = make(graph, ranges)
+            check_trt(graphs[name], name)
             results |= gate_graphs(known, {name: graphs[name]}, tiles, plan.thresholds)
     curve = flip_curve(runner(graph), tiles, spec)
     return GraphSet(graphs, results, ranges, kept, tuple(curve))

@@ -13,7 +13,6 @@ from hfd_edge.errors import ExportError, GateError
 from hfd_edge.export.build_graphs import GraphPlan, make_graphs
 from hfd_edge.export.calibration_data import halves, open_scenes
 from hfd_edge.export.golden import golden_labels
-from hfd_edge.export.legality import check_trt
 from hfd_edge.export.verify import FP32, GateReport, runner, unverified
 from hfd_edge.export.verify_page import write_page
 from hfd_edge.spec import ModelSpec
@@ -60,9 +59,6 @@ def more_graphs(graph: bytes, spec: ModelSpec, pixels: np.ndarray, plan: GraphPl
             (quarantine / name).write_bytes(data)
         raise GateError(f"the gate failed and no package was written: {'; '.join(gate.failures)}; pictures, figures and graphs "
                         f"are in {quarantine}; calibrate on more or other scenes (--calibration), or leave out int8")
-    for name, data in made.graphs.items():
-        if name.endswith("-trt.onnx"):
-            check_trt(data, name)
     others = {name: data for name, data in made.graphs.items() if name != FP32}
     halo = made.halo_bounded_px if spec.reach_bounded else None
     return MoreGraphs(others, {name: golden_labels(data, pixels) for name, data in others.items()}, halo,
