@@ -42,8 +42,8 @@ class GraphPlan:
                 raise ExportError(f"{name} {strange[0]!r} is not known: use {', '.join(known)}")
         more = [word for word in self.precisions or () if word != "fp32"] or [word for word in self.targets if word != "cpu"]
         if more and not self.data:
-            raise ExportError(f"{more[0]} without calibration data: ranges come from real scenes, never from random numbers, and "
-                              "the gate judges every graph on them; give --calibration with rasters, a folder of them, or "
+            raise ExportError(f"{more[0]} without calibration data: ranges come from real scenes, never from random numbers, "
+                              "and the gate judges every graph on them; give --calibration with rasters, a folder of them, or "
                               "'simulated' for a network of simulated scenes")
         if "fp16" in (self.precisions or ()) and "tensorrt" not in self.targets:
             raise ExportError("precision fp16 without target tensorrt: processors run it slower than fp32; add --target "
