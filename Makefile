@@ -48,7 +48,7 @@ sanitize: .venv/dev-installed
 	@cp hfd_edge/*.py build/sanitize/lib/hfd_edge/
 	@echo "== native tests under the sanitizers"
 	@cd build/sanitize && LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
-	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=lib \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=lib:../.. \
 	  ../../$(RUN) -m pytest -q -p no:cacheprovider -c ../../pyproject.toml --rootdir=../.. $(addprefix ../../,$(NATIVE_TESTS))
 
 aarch64: .venv/dev-installed

@@ -90,11 +90,11 @@ def check_model(model: ModelInput) -> None:
     """Refuse a network whose input cannot be made here.
 
     Raises:
-        RadiometryError: it was trained on filtered pixels; no filter is in this version, and unfiltered ones are not the same.
+        RadiometryError: it was trained on filtered pixels, which this version's segmenter does not make.
     """
     if model.speckle_filter != "none":
-        raise RadiometryError(f"input.speckle_filter={model.speckle_filter!r}: this version has no speckle filters, and the "
-                              "network was trained on filtered pixels; use a network trained without a filter, or a newer "
+        raise RadiometryError(f"input.speckle_filter={model.speckle_filter!r}: this version runs no filter before a network, "
+                              "and this one was trained on filtered pixels; use a network trained without a filter, or a newer "
                               "hfd_edge")
 
 
