@@ -13,7 +13,7 @@ import argparse
 import json
 
 import numpy as np
-from timing import in_turns, let_idle_threads_sleep, show
+from timing import calm_process, in_turns, show
 
 TILE, KEPT, HALO, CLASSES = 512, 448, 32, 7
 
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args()
-    let_idle_threads_sleep()
+    calm_process()
     from hfd_edge import build_info
     found, repeat = {"simd": build_info()["simd"]}, 5 if options.quick else 20
     for threads in (1, 2):

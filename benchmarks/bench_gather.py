@@ -13,7 +13,7 @@ import json
 import math
 
 import numpy as np
-from timing import in_turns, let_idle_threads_sleep, show
+from timing import calm_process, in_turns, show
 
 TILE = 512
 
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a smaller scene, fewer rounds")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args()
-    let_idle_threads_sleep()
+    calm_process()
     from hfd_edge import build_info
     found = {"simd": build_info()["simd"]}
     for where, side in (("hot", TILE), ("memory", 2048 if options.quick else 4096)):

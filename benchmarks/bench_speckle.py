@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from timing import Seconds, in_turns, let_idle_threads_sleep
+from timing import Seconds, calm_process, in_turns
 
 THREADS, LOOKS, RADIUS = 2, 4.4, 3
 BARS = {"otb": 25.0, "opencv": 3.0}
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args()
-    let_idle_threads_sleep()
+    calm_process()
     import cv2
 
     from hfd_edge import build_info

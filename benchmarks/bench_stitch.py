@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from timing import Seconds, in_turns, let_idle_threads_sleep, show
+from timing import Seconds, calm_process, in_turns, show
 
 ROOT = Path(__file__).resolve().parent.parent
 THREADS, HALO = 2, 32
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--engine", type=Path, default=ROOT / "hfd_edge" / "data" / "demo.engine")
     parser.add_argument("--terratorch", type=Path, help="TerraTorch's tiled_inference.py")
     options = parser.parse_args()
-    let_idle_threads_sleep()
+    calm_process()
     import torch
     torch.set_num_threads(THREADS)
     side = 2048 if options.quick else 4096

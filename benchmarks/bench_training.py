@@ -25,7 +25,7 @@ import rasterio
 import torch
 import yaml
 from rasterio.errors import NotGeoreferencedWarning
-from timing import let_idle_threads_sleep
+from timing import calm_process
 
 from hfd_edge.network import HFDNet, NetworkConfig
 from training.augment import AugmentOptions
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of the step")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     arguments = parser.parse_args()
-    let_idle_threads_sleep()
+    calm_process()
     torch.set_num_threads(arguments.threads)
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     batches = 12 if arguments.quick else 60

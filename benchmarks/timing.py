@@ -39,10 +39,15 @@ def in_turns(jobs: Mapping[str, Callable[[], float | None]], rounds: int) -> dic
                           statistics.median(a / b for a, b in zip(own, wall[first]))) for name, own in wall.items()}
 
 
-def let_idle_threads_sleep() -> None:
-    """Start anew with OMP_WAIT_POLICY=passive: idle OpenMP threads of one library must not take the cores from another's."""
-    if os.environ.get("OMP_WAIT_POLICY", "").lower() != "passive":
-        os.environ["OMP_WAIT_POLICY"] = "passive"
+# Idle OpenMP threads of one library must not take the cores from another's; and a stub engine's large answers must not be given back
+# to the system and faulted in anew at every call, which no engine with a memory arena does.
+_CALM = {"OMP_WAIT_POLICY": "passive", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 33), "MALLOC_TOP_PAD_": str(1 << 28)}
+
+
+def calm_process() -> None:
+    """Start anew, for all competitors alike: idle threads sleep, and freed memory stays in the process."""
+    if any(os.environ.get(name) != value for name, value in _CALM.items()):
+        os.environ.update(_CALM)
         os.execv(sys.executable, [sys.executable, *sys.argv])
 
 
