@@ -125,7 +125,7 @@ class Segmenter:
         run = self.prepare(source, self.declared(unit, source.dtype), confidence, windows_held=0)
         labels = np.empty((source.rows, source.cols), np.uint8)
         scores = np.empty_like(labels) if confidence else None
-        for strip, stitcher in self._finished_strips(run, self.windows(run)):
+        for strip, stitcher in self.finished_strips(run, self.windows(run)):
             labels[strip.row:strip.row + strip.rows] = stitcher.labels
             if scores is not None:
                 scores[strip.row:strip.row + strip.rows] = stitcher.confidence
@@ -159,7 +159,7 @@ class Segmenter:
 
         # closing: after an error the traceback keeps the generators alive, and the source must not be read once it is closed
         with closing(prefetch(self.windows(run))) as windows, WriteBehind(write_timed) as behind:
-            for strip, stitcher in self._finished_strips(run, windows):
+            for strip, stitcher in self.finished_strips(run, windows):
                 behind.put(strip.row - first_row, stitcher.labels, stitcher.confidence)
                 if progress is not None:
                     progress(strip.row - first_row + strip.rows, rows)
@@ -249,7 +249,7 @@ class Segmenter:
             if empty:
                 yield empty, None, statuses[:0]
 
-    def _finished_strips(self, run: Run, windows: Iterable[Window]) -> Iterator[tuple[Strip, StripStitcher]]:
+    def finished_strips(self, run: Run, windows: Iterable[Window]) -> Iterator[tuple[Strip, StripStitcher]]:
         """Strips with every pixel labelled; holds one strip, never the scene."""
         for window in windows:
             _, col, _, cols = run.plan.grid.kept

@@ -14,7 +14,6 @@ from hfd_edge.plan import PlanRequest
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
 from hfd_edge.spec import NODATA_LABEL, Unit
-from hfd_edge.stitch import StripStitcher
 from hfd_edge.tiles import TileGrid
 
 GUARD_PX = 8                    # pairs nearer than this to a border are neither border nor interior
@@ -109,16 +108,8 @@ def stitched_labels(segmenter: Segmenter, array: np.ndarray, request: PlanReques
     source = ArraySource(array, len(segmenter.spec.bands))
     run = segmenter.prepare(source, segmenter.declared(unit, source.dtype), request=request)
     labels = np.empty((source.rows, source.cols), np.uint8)
-    for window in segmenter.windows(run):
-        stitcher = StripStitcher(window.strip, source.cols, segmenter.spec.logit_stride_px, False, run.counts)
-        for answer in segmenter.scores(run, window):
-            for index, tile in enumerate(answer.tiles):
-                if answer.logits is None:
-                    stitcher.put_empty(tile)
-                else:
-                    stitcher.put(tile, answer.logits[index], answer.statuses[index], segmenter.threads)
-        stitcher.check_complete()
-        labels[window.strip.row:window.strip.row + window.strip.rows] = stitcher.labels
+    for strip, stitcher in segmenter.finished_strips(run, segmenter.windows(run)):
+        labels[strip.row:strip.row + strip.rows] = stitcher.labels
     return labels, run.plan.grid, run.plan.halo
 
 
