@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
 import re
 from pathlib import Path
+
+import numpy as np
 
 from hfd_edge.errors import DeviceError
 
@@ -59,6 +63,15 @@ class ThreadOwner:
             raise DeviceError(f"threads={self._threads} in process {os.getpid()}, forked from process {self._process}: the "
                               "engine's threads were made there and do not exist here; open the Segmenter in the worker, or "
                               "with threads=1")
+
+
+def own_pages(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
+    """Memory, zero at first, in pages of its own: what a strip is made of goes back to the system when it is freed.
+
+    From the heap such blocks come and go between others, and the peak of a run creeps with the height of a scene.
+    """
+    dtype = np.dtype(dtype)
+    return np.frombuffer(mmap.mmap(-1, max(1, math.prod(shape) * dtype.itemsize)), dtype, math.prod(shape)).reshape(shape)
 
 
 def available_memory_bytes() -> int:

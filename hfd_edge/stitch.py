@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfd_edge import _native
+from hfd_edge.device import own_pages
 from hfd_edge.errors import EngineError, GridError
 from hfd_edge.spec import NODATA_LABEL
 from hfd_edge.tiles import Strip, Tile
@@ -36,8 +37,8 @@ class StripStitcher:
                  counts: PixelCounts) -> None:
         """`columns` are the first scene column that is kept and their number."""
         self._first_col, cols = columns
-        self.labels = np.empty((strip.rows, cols), np.uint8)
-        self.confidence = np.empty((strip.rows, cols), np.uint8) if confidence else None
+        self.labels = own_pages((strip.rows, cols), np.uint8)
+        self.confidence = own_pages((strip.rows, cols), np.uint8) if confidence else None
         self._strip, self._stride, self._counts = strip, logit_stride, counts
         self._written = 0
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from hfd_edge.device import own_pages
 from hfd_edge.spec import NODATA_LABEL
 
 Reduce = Callable[[np.ndarray], np.ndarray]
@@ -60,7 +61,7 @@ class Halving:
             rows = np.concatenate([self._odd, rows])
         whole = len(rows) if self._missing == 0 else len(rows) // 2 * 2
         self._odd = rows[whole:].copy() if whole < len(rows) else None
-        first, halved = self._made, np.empty((-(-whole // 2), -(-rows.shape[1] // 2)), rows.dtype)
+        first, halved = self._made, own_pages((-(-whole // 2), -(-rows.shape[1] // 2)), rows.dtype)
         for row in range(0, whole, _SLAB_ROWS):
             halved[row // 2:(row + _SLAB_ROWS) // 2] = self._reduce(rows[row:min(row + _SLAB_ROWS, whole)])
         self._made += len(halved)
