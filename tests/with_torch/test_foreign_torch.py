@@ -128,7 +128,7 @@ def test_a_failed_gate_leaves_no_package_but_the_evidence(tmp_path):
 
 def test_precisions_without_data_or_for_one_size_are_refused(tmp_path):
     network, spec = save(tmp_path, deeplab(image=(1, 2, 96, 96)))
-    with pytest.raises(ExportError, match="graph-fp16-trt.onnx without data"):
+    with pytest.raises(ExportError, match="fp16 without calibration data"):
         package_foreign(network, spec, tmp_path / "net.engine", ForeignOptions(
             plan=GraphPlan(precisions=("fp32", "fp16"), targets=("cpu", "tensorrt"))))
     with pytest.raises(ExportError, match="takes 96 x 96 pixels alone"):
