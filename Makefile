@@ -88,5 +88,5 @@ $(TRAIN):
 	@echo "== installing hfd-edge with torch into .venv-train"
 	@$(TRAIN) -m pip install $(PIP_FLAGS) $(BUILD_DEPS)
 	@PATH="$(CURDIR)/.venv-train/bin:$$PATH" $(TRAIN) -m pip install $(PIP_FLAGS) --no-build-isolation \
-	  -c constraints-test.txt -e ".[dev,view,export,train]"
+	  -c constraints-test.txt -e ".[dev,view,export,train,legality]"
 	@touch $@
