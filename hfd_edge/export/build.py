@@ -10,8 +10,7 @@ import json
 import os
 import secrets
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from hfd_edge.export.measured import Probe, measured_reach
 from hfd_edge.export.onnx import INPUT_NAME, to_onnx
 from hfd_edge.export.parity import Parity, check_parity, open_session
 from hfd_edge.export.reach import bound_reach
+from hfd_edge.export.session import tool_versions
 from hfd_edge.export.verify import GateReport, largest, network_runner, tiled_scene, unverified
 from hfd_edge.export.verify_page import write_page
 from hfd_edge.network.checkpoint import checkpoint_paths, load_checkpoint
@@ -127,7 +127,7 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
         golden = Golden(pixels, {GRAPH: labels, **{name: golden_labels(data, pixels) for name, data in made.graphs.items()
                                                    if name != GRAPH}})
         record = {"checkpoint": _hashes(checkpoint), "network": net.config.to_dict(), "training": training,
-                  "tools": _versions(), "parity": {GRAPH: parity.to_dict()}, "measured_reach_px": measured, LINEAGE: lineage,
+                  "tools": tool_versions(*_TOOLS), "parity": {GRAPH: parity.to_dict()}, "measured_reach_px": measured, LINEAGE: lineage,
                   **made.provenance()}
         gate = _Assembly(output, spec, made, golden, record, options).finish(net, scenes)
     return ExportReport(output, spec, sum(p.numel() for p in net.parameters()), len(graph), output.stat().st_size, measured,
@@ -238,13 +238,3 @@ def _measure(graph: bytes, spec: ModelSpec) -> int:
 
 def _hashes(checkpoint: str | os.PathLike) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in checkpoint_paths(checkpoint)}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for tool in _TOOLS:
-        try:
-            found[tool] = version(tool)
-        except PackageNotFoundError:
-            found[tool] = "not installed (run from a checkout)"
-    return found

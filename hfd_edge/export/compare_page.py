@@ -7,14 +7,13 @@ import html
 import json
 import re
 import statistics
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from hfd_edge.errors import RasterError
 from hfd_edge.export.compare import Comparison, SceneFlips
+from hfd_edge.export.png import png
 from hfd_edge.raster import write_bytes
 
 _NODATA, _SAME, _FLIP = np.array([128.0] * 3), np.array([246.0] * 3), np.array([200.0, 20.0, 30.0])
@@ -84,17 +83,6 @@ def flip_map(scene: SceneFlips) -> np.ndarray:
     weight = np.sqrt(np.clip(np.nan_to_num(scene.share) / _FULL_SHARE, 0, 1))[..., None]
     image = _SAME * (1 - weight) + _FLIP * weight
     return np.rint(np.where(np.isnan(scene.share)[..., None], _NODATA, image)).astype(np.uint8)
-
-
-def png(image: np.ndarray) -> bytes:
-    """(rows, cols, 3) uint8 as a PNG file. Source: PNG specification, third edition: colour type 2, no filter."""
-    lines = np.concatenate([np.zeros((image.shape[0], 1), np.uint8), image.reshape(image.shape[0], -1)], axis=1)
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    header = struct.pack(">IIBBBBB", image.shape[1], image.shape[0], 8, 2, 0, 0, 0)
-    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines.tobytes(), 6)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + data
 
 
 def _file_name(number: int, scene: SceneFlips) -> str:

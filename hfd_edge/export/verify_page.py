@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import html
 import json
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from hfd_edge.export.parity import Case, GateResult
+from hfd_edge.export.png import png
 from hfd_edge.export.verify import GateReport
 from hfd_edge.raster import write_bytes
 from hfd_edge.spec import NODATA_LABEL, ModelSpec
@@ -77,17 +76,6 @@ def worst_tile(case: Case, spec: ModelSpec) -> np.ndarray:
     (top, left), (bottom, right) = (inside.min(axis=0), inside.max(axis=0) + 1) if len(inside) else ((0, 0), grey.shape)
     cut = [panel[top:bottom, left:right] for panel in panels]
     return np.concatenate([part for panel in cut for part in (panel, gap[top:bottom])][:-1], axis=1)
-
-
-def png(image: np.ndarray) -> bytes:
-    """(rows, cols, 3) uint8 as a PNG file. Source: PNG specification, third edition: colour type 2, no filter."""
-    rows, cols, _ = image.shape
-    lines = np.concatenate([np.zeros((rows, 1), np.uint8), image.reshape(rows, -1)], axis=1)
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", cols, rows, 8, 2, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(lines.tobytes(), 6)) + chunk(b"IEND", b""))
 
 
 def _overview(report: GateReport) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ import numpy as np
 
 from hfd_edge.errors import HfdError
 from hfd_edge.raster.guard import RasterLimits, open_raster
-from hfd_edge.spec import NODATA_LABEL
 from training.pairs import SPLITS, DataError, Pair, SetInfo, check_split
 
 _OPENING = threading.Lock()              # opening silences a warning, which Python does for all threads at once
@@ -31,7 +31,7 @@ class Window:
     cols: int
 
 
-class FileSet:
+class FileSet(ABC):
     """A set whose names and splits are known when it is opened; a reader adds `_load`."""
 
     info: SetInfo
@@ -49,8 +49,9 @@ class FileSet:
             raise DataError(f"set {self.info.name}: pair {name!r} does not exist; names(split) gives those there are")
         return self._load(name, eo)
 
+    @abstractmethod
     def _load(self, name: str, eo: bool) -> Pair:
-        raise NotImplementedError
+        """One pair of a known name."""
 
 
 def read_image(path: Path, window: Window | None = None) -> np.ndarray:
