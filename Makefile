@@ -14,7 +14,7 @@ TRAIN = .venv-train/bin/python
 BUILD_DEPS = "setuptools>=77" "pybind11>=2.13" "cmake>=3.20" ninja
 PIP_FLAGS = --quiet --disable-pip-version-check
 NATIVE_SOURCES = setup.py pyproject.toml CMakeLists.txt $(wildcard cmake/* csrc/*.* csrc/*/*)
-NATIVE_TESTS = tests/test_thread_pool.py tests/test_gather.py tests/test_gather_refusals.py tests/test_finish.py tests/test_simd.py \
+NATIVE_TESTS = tests/test_thread_pool.py tests/test_gather.py tests/test_gather_refusals.py tests/test_finish.py tests/test_blend.py tests/test_simd.py \
   tests/test_speckle.py tests/test_speckle_tiles.py
 
 .PHONY: demo test test-run test-torch test-quick sanitize aarch64 vectors demo-engine clean

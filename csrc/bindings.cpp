@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings_blend.h"
 #include "bindings_speckle.h"
 #include "common/refuse.h"
 #include "ops/finish.h"
@@ -193,5 +194,6 @@ PYBIND11_MODULE(_native, module) {
   module.def("finish", &run_finish, "logits"_a, "logit_stride"_a, "status"_a, "crop"_a, "labels"_a, "confidence"_a, "threads"_a,
              "Logits at their own stride to labels and confidence; gives (nodata_count, nan_count).");
   bind_speckle(module);
+  bind_blend(module);
   module.def("build_info", &build_info, "How this module was built.");
 }

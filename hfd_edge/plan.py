@@ -7,8 +7,10 @@ from math import ceil
 
 from hfd_edge.device import available_memory_bytes, is_whole
 from hfd_edge.errors import DeviceError, GridError
+from hfd_edge.plan_blend import blended, check_stitch, fused_bytes_per_px, is_exact
 from hfd_edge.spec import ModelSpec
 from hfd_edge.tiles import TileGrid, equal_core, round_up
+from hfd_edge.tiles_shares import Blend
 
 DEFAULT_MEMORY_BYTES = 1 << 30
 UNKNOWN_ACTIVATION_BYTES_PER_PX = 512
@@ -30,6 +32,7 @@ class SceneShape:
     windows_held: int = 2           # strips of stored pixels in memory at once: 2 when reading ahead, 0 for an array at hand
     rows_below: int = 0             # rows that a strip may hold below its own, for blocks are decoded whole
     cols_beside: int = 0            # columns that a strip of a window holds for its halo
+    fused_bytes_per_px: int = 0     # of strips that wait to be fused with the next one; 0 with crop
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,15 @@ class TilePlan:
 
     grid: TileGrid
     batch: int
-    halo: str                       # "exact", "bounded" or "custom" (given by hand and smaller than the reach)
+    halo: str                       # "exact", "bounded" or "custom" (given by hand: tiles may differ from whole)
     compute_ratio: float            # input pixels of all tiles over the pixels that are kept
     memory_bytes: int               # expected peak of engine and strips together
     rows_below: int = 0             # rows that a window may hold below its own until the next one; 0 = blocks are not awaited
+    blend: Blend | None = None      # how overlapping tiles are fused; None = crop
+
+    @property
+    def stitch(self) -> str:
+        return "crop" if self.blend is None else self.blend.mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,8 @@ class PlanRequest:
     memory: int | None = None                       # budget in bytes; None = a quarter of what is free, 1 GiB at most
     offset: tuple[int, int] = (0, 0)
     window: tuple[int, int, int, int] | None = None     # row, column, rows, columns that are kept; None = the scene
+    stitch: str = "crop"                            # or "precision", "hann", "gaussian", "constant": overlapping tiles are fused
+    overlap: int | str = "auto"                     # pixels in which two neighbours are fused; "auto" = all that both computed
 
 
 def plan_tiles(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> TilePlan:
@@ -65,7 +75,12 @@ def plan_tiles(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> Tile
     """
     if request.batch != "auto" and (not is_whole(request.batch) or request.batch < 1):
         raise GridError(f"batch={request.batch!r}: it must be 'auto' or a whole number of tiles from 1 on")
+    check_stitch(request.stitch, spec)
+    if request.stitch == "crop" and request.overlap != "auto":
+        raise GridError(f"overlap={request.overlap!r} with stitch='crop': crop fuses nothing; give stitch='precision', 'hann', "
+                        "'gaussian' or 'constant', or leave the overlap out")
     batch = 1 if request.batch == "auto" else int(request.batch)
+    scene = replace(scene, fused_bytes_per_px=fused_bytes_per_px(spec, request.stitch))
     scene = _waiting_where_worth(spec, scene, request, batch)
     halo = _chosen_halo(spec, scene, request, batch)
     if request.window is None:
@@ -106,7 +121,7 @@ def _chosen_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch
 
 def _plan_window(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: int, halo: int) -> TilePlan:
     """With the exact halo any grid gives the same answer, so the window has its own; otherwise it takes the scene's tiles."""
-    window, own = check_window(request.window), halo >= spec.halo_px and spec.reach_bounded and not spec.fixed_tile
+    window, own = check_window(request.window), _own_cores(spec, request, halo)
     TileGrid(scene.rows, scene.cols, spec.stride_px, spec.stride_px, halo, spec.stride_px, window=window)   # is it in the scene
     if own:
         rows, cols = (first % spec.stride_px + count for first, count in zip(window, window[2:]))
@@ -117,6 +132,10 @@ def _plan_window(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch
         plan = _plan_with_halo(spec, scene, request, batch, halo)
         grid = replace(plan.grid, window=window)
     return replace(plan, grid=grid, compute_ratio=grid.input_px / (window[2] * window[3]))
+
+
+def _own_cores(spec: ModelSpec, request: PlanRequest, halo: int) -> bool:
+    return halo >= spec.halo_px and spec.reach_bounded and not spec.fixed_tile and request.stitch == "crop"
 
 
 def costly(plan: TilePlan) -> tuple[str, ...]:
@@ -169,8 +188,12 @@ def _plan_with_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, ba
                           f"memory={request.memory}: make the tile smaller, the memory larger, or leave one of them out")
     offset = tuple(o % c for o, c in zip(request.offset, core))
     grid = TileGrid(scene.rows, scene.cols, *core, halo, spec.stride_px, offset, spec.fixed_tile)
-    kind = "exact" if halo >= spec.halo_px and spec.reach_bounded else "bounded" if halo == spec.halo_bounded_px else "custom"
-    return TilePlan(grid, batch, kind, grid.input_px / (scene.rows * scene.cols), memory, scene.rows_below)
+    blend = None
+    if request.stitch != "crop":
+        grid, blend = blended(spec, grid, request.stitch, request.overlap)
+    bounded = halo == spec.halo_bounded_px and blend is None            # it was measured with crop
+    kind = "exact" if is_exact(spec, halo, blend) else "bounded" if bounded else "custom"
+    return TilePlan(grid, batch, kind, grid.input_px / (scene.rows * scene.cols), memory, scene.rows_below, blend)
 
 
 def _fixed_core(spec: ModelSpec, tile: int | tuple[int, int] | str, halo: int) -> tuple[int, int]:
@@ -229,4 +252,4 @@ def _tile_bytes(spec: ModelSpec, batch: int, halo: int, core_rows: int, core_col
 def _strip_bytes(scene: SceneShape, rows: int) -> int:
     """Stored pixels with their mask, and three strips of labels and confidence (made, waiting, written)."""
     stored = scene.windows_held * (scene.bytes_per_px + 1)
-    return (scene.cols + scene.cols_beside) * ((stored + 3 * 2) * rows + stored * scene.rows_below)
+    return (scene.cols + scene.cols_beside) * ((stored + 3 * 2 + scene.fused_bytes_per_px) * rows + stored * scene.rows_below)

@@ -86,7 +86,8 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
             labels.add_tags({"HFD_WINDOW": ",".join(map(str, options.window))})
         for writer in (labels, scores):
             if writer is not None:
-                writer.add_tags({"HFD_HALO": f"{report.halo} {report.halo_px} px", "HFD_READ_AS": read_as(source, radiometry)})
+                writer.add_tags({"HFD_HALO": f"{report.halo} {report.halo_px} px", "HFD_READ_AS": read_as(source, radiometry),
+                                 "HFD_STITCH": report.stitch})
         return replace(report, read_as=read_as(source, radiometry), notes=(*report.notes, *run_notes(source, spec)))
 
 

@@ -33,15 +33,22 @@ class RunReport:
     compute_ratio: float            # input pixels of all tiles over the scene's pixels
     notes: tuple[str, ...] = ()     # what differs from the training data and was not corrected
     read_as: str = ""               # of a raster: its bands, unit, scale and offset as they were taken; "" for an array
+    stitch: str = "crop"            # or "precision", "hann", "gaussian", "constant": overlapping tiles were fused
+    overlap_px: int = 0             # width of the bands in which two neighbours were fused; 0 with crop
 
     @property
     def mpx_per_s(self) -> float:
         """Scene pixels (not tile pixels) per second of the whole run, in millions."""
         return self.rows * self.cols / 1e6 / self.timings["total"]
 
+    @property
+    def halo_share(self) -> float:
+        """Share of the engine's work (0..1, of its input pixels) that went into halo and overlap, not into new pixels."""
+        return 1 - 1 / self.compute_ratio
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready record."""
-        return {**asdict(self), "mpx_per_s": self.mpx_per_s}
+        return {**asdict(self), "mpx_per_s": self.mpx_per_s, "halo_share": self.halo_share}
 
 
 @dataclass(frozen=True, slots=True)

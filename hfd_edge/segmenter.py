@@ -18,12 +18,14 @@ from hfd_edge.errors import ArrayError, EngineError, HfdError, RadiometryError
 from hfd_edge.package import Package
 from hfd_edge.pipeline import WriteBehind, prefetch
 from hfd_edge.plan import PlanRequest, SceneShape, costly, plan_tiles
+from hfd_edge.plan_blend import check_stitch
 from hfd_edge.radiometry import SourceRadiometry, check_declared, check_model, check_values, differences, make_gather
 from hfd_edge.results import Result, RunReport
 from hfd_edge.run import Run, Scores, Window, equal_shapes, has_valid_pixel
 from hfd_edge.source import ArraySource, Source, sample, window_reader
 from hfd_edge.spec import ModelSpec, Unit
-from hfd_edge.stitch import StripStitcher
+from hfd_edge.stitch import CropFrame, CropStitch, StripStitcher
+from hfd_edge.stitch_blend import BlendFrame, BlendStitch, BlendStrip
 from hfd_edge.tiles import Strip, Tile
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ class Segmenter:
 
     def __init__(self, path: str | Path, device: str = "auto", tile: int | tuple[int, int] | str = "auto",
                  batch: int | str = "auto", halo: int | str = "auto", memory: int | None = None,
-                 threads: int | None = None, precision: str = "auto") -> None:
+                 threads: int | None = None, precision: str = "auto", stitch: str = "crop",
+                 overlap: int | str = "auto") -> None:
         """Open a package, check it, load its engine, and run its golden tile.
 
         Args:
@@ -50,19 +53,24 @@ class Segmenter:
             threads: for operations and engine together; None = the cores this process may use. A forked worker opens a Segmenter
                 of its own, unless there is 1 thread.
             precision: "fp32", "int8", or "auto" for the fastest graph of the package that runs here; the report names it.
+            stitch: "crop" takes every pixel from the one tile that owns it; "precision", "hann", "gaussian" and "constant" fuse
+                tiles where they overlap (docs/seams.md). "precision" is for halos smaller than the network's reach.
+            overlap: pixels in which two neighbours are fused; "auto" = all that both computed, twice the halo.
         Raises:
             PackageError: damaged, unsafe, or it does not answer its golden tile as it did when it was exported.
             DeviceError, EngineError: the device or the engine cannot run it.
             RadiometryError: the network's input cannot be made here (it was trained on filtered pixels).
+            GridError: there is no such stitch, or the package lacks the measurement that "precision" needs.
         """
         self.device = resolve_device(device)
         self.threads = thread_budget(threads)
         self._owner = ThreadOwner(self.threads)
-        self._request = PlanRequest(tile, halo, batch, memory)
+        self._request = PlanRequest(tile, halo, batch, memory, stitch=stitch, overlap=overlap)
         self._package = Package.open(path)
         try:
             self.spec: ModelSpec = self._package.spec
             check_model(self.spec.input)
+            check_stitch(stitch, self.spec)
             self._engine: Engine = self._open_engine(precision)
         except BaseException:
             self._package.close()
@@ -249,21 +257,32 @@ class Segmenter:
             if empty:
                 yield empty, None, statuses[:0]
 
-    def finished_strips(self, run: Run, windows: Iterable[Window]) -> Iterator[tuple[Strip, StripStitcher]]:
-        """Strips with every pixel labelled; holds one strip, never the scene."""
+    def finished_strips(self, run: Run, windows: Iterable[Window]) -> Iterator[tuple[Strip, StripStitcher | BlendStrip]]:
+        """Strips with every pixel labelled; holds one strip, or two where tiles are blended, never the scene."""
+        stitch = self._stitch(run)
         for window in windows:
-            _, col, _, cols = run.plan.grid.kept
-            stitcher = StripStitcher(window.strip, (col, cols), self.spec.logit_stride_px, run.confidence, run.counts)
+            part = stitch.open(window.strip)
             for answer in self.scores(run, window):
                 with run.watch("finish"):
                     if answer.logits is None:
                         for tile in answer.tiles:
-                            stitcher.put_empty(tile)
+                            part.put_empty(tile)
                     else:
                         for tile, logits, status in zip(answer.tiles, answer.logits, answer.statuses):
-                            stitcher.put(tile, logits, status, self.threads)
-            stitcher.check_complete()
-            yield window.strip, stitcher
+                            part.put(tile, logits, status)
+            with run.watch("finish"):
+                done = stitch.close(part)
+            yield from ((each.strip, each) for each in done)
+        with run.watch("finish"):
+            done = stitch.end()
+        yield from ((each.strip, each) for each in done)
+
+    def _stitch(self, run: Run) -> CropStitch | BlendStitch:
+        grid, stride, blend = run.plan.grid, self.spec.logit_stride_px, run.plan.blend
+        if blend is None:
+            return CropStitch(CropFrame(grid.kept[1::2], stride, run.confidence, self.threads), run.counts)
+        frame = BlendFrame(grid, blend, len(self.spec.classes), stride, run.confidence, self.threads)
+        return BlendStitch(frame, run.counts)
 
     def _report(self, run: Run, total_s: float) -> RunReport:
         grid, counts = run.plan.grid, run.counts
@@ -277,4 +296,5 @@ class Segmenter:
             timings={**run.watch.seconds, "total": total_s}, device=self.device, engine=self.engine, engine_hash=self.engine_hash,
             threads=self.threads, halo=run.plan.halo, halo_px=grid.halo_px,
             tile_px=(grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px),
-            tiles_run=counts.tiles_run, tiles_empty=counts.tiles_empty, compute_ratio=run.plan.compute_ratio, notes=run.notes)
+            tiles_run=counts.tiles_run, tiles_empty=counts.tiles_empty, compute_ratio=run.plan.compute_ratio, notes=run.notes,
+            stitch=run.plan.stitch, overlap_px=2 * grid.spread_px)

@@ -92,11 +92,16 @@ class ModelSpec:
     pixel_spacing_m: float | None = None                 # ground pixel spacing of the training scenes
     reach_bounded: bool = True                           # False: reach and halo were chosen by hand; tiled may differ from whole
     fixed_tile: bool = False                             # the graph takes tile_px x tile_px pixels and no other size
+    # Mean squared error of the logits, their mean over the classes taken off, in the logit cell that many cells from the end of a
+    # tile's input, against the exact halo; 0 beyond. None = not measured.
+    edge_error: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bands", tuple(self.bands))
         object.__setattr__(self, "classes", tuple(self.classes))
         object.__setattr__(self, "colors", tuple(tuple(int(v) for v in c) for c in self.colors))
+        if self.edge_error is not None:
+            object.__setattr__(self, "edge_error", tuple(float(v) for v in self.edge_error))
         _check_names(self)
         _check_geometry(self)
 
@@ -108,7 +113,7 @@ class ModelSpec:
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON-ready numbers, strings and lists. Later keys are left out where they say what 1.0 took for granted."""
         record = asdict(self)
-        for key, usual in (("reach_bounded", True), ("fixed_tile", False)):
+        for key, usual in (("reach_bounded", True), ("fixed_tile", False), ("edge_error", None)):
             if record[key] is usual:
                 del record[key]
         record["input"]["unit"] = self.input.unit.value
@@ -184,3 +189,12 @@ def _check_geometry(spec: ModelSpec) -> None:
     if 2 * spec.halo_px >= spec.tile_px:
         raise SpecError(f"halo_px={spec.halo_px} leaves nothing of a tile of tile_px={spec.tile_px}: "
                         f"2 * halo_px must be smaller than tile_px; use a tile_px above {2 * spec.halo_px}")
+    if spec.edge_error is not None:
+        _check_edge_error(spec.edge_error, spec.halo_px // spec.logit_stride_px)
+
+
+def _check_edge_error(edge_error: tuple[float, ...], most: int) -> None:
+    if not 1 <= len(edge_error) <= most or not all(math.isfinite(v) and v >= 0 for v in edge_error):
+        raise SpecError(f"edge_error has {len(edge_error)} values, {str(edge_error)[:80]}: it needs one finite number, at least 0, "
+                        f"per logit cell from the tile's end inwards, 1 to {most} of them (the exact halo); measure it again with "
+                        "hfd-edge seams --profile")

@@ -1,4 +1,5 @@
-"""Tiles to finished rows, by crop: every scene pixel is taken from the one tile that owns it; nothing is blended.
+"""Tiles to finished rows, by crop: every scene pixel is taken from the one tile that owns it; nothing is blended (that is
+`stitch_blend`).
 
 The network's logits leave at their own stride; `finish` up-samples them (bilinear, half-pixel), takes the best class and
 drops the halo in one pass, so logits at full resolution never exist.
@@ -30,29 +31,61 @@ class PixelCounts:
     tiles_empty: int = 0    # tiles without one valid pixel in their core: labelled nodata without asking the engine
 
 
+def check_logits(tile: Tile, logits: np.ndarray, logit_stride: int) -> None:
+    """Raise EngineError where logits (classes, rows, cols) have not the size that the tile's input makes."""
+    expected = (tile.in_rows // logit_stride, tile.in_cols // logit_stride)
+    if logits.shape[1:] != expected:
+        raise EngineError(f"the engine gave logits of {logits.shape[1:]} for the tile at row {tile.row}, column {tile.col}: "
+                          f"with a logit stride of {logit_stride} its input of {tile.in_rows} x {tile.in_cols} needs "
+                          f"{expected}; the spec and the graph differ")
+
+
+@dataclass(frozen=True, slots=True)
+class CropFrame:
+    """What all strips of a run have in common."""
+
+    columns: tuple[int, int]        # first scene column that is kept, and their number
+    logit_stride: int
+    confidence: bool
+    threads: int
+
+
+class CropStitch:
+    """Opens strips from top to bottom and gives each back as soon as its tiles are in."""
+
+    def __init__(self, frame: CropFrame, counts: PixelCounts) -> None:
+        self._frame, self._counts = frame, counts
+
+    def open(self, strip: Strip) -> StripStitcher:
+        """The strip's rows, empty."""
+        return StripStitcher(strip, self._frame, self._counts)
+
+    def close(self, part: StripStitcher) -> list[StripStitcher]:
+        """Take a strip whose tiles are all in, and give it back."""
+        part.check_complete()
+        return [part]
+
+    def end(self) -> list[StripStitcher]:
+        """Nothing: no strip waits."""
+        return []
+
+
 class StripStitcher:
     """Collects the tiles of one strip into its rows; refuses a strip whose tiles do not add up to its pixels."""
 
-    def __init__(self, strip: Strip, columns: tuple[int, int], logit_stride: int, confidence: bool,
-                 counts: PixelCounts) -> None:
-        """`columns` are the first scene column that is kept and their number."""
-        self._first_col, cols = columns
+    def __init__(self, strip: Strip, frame: CropFrame, counts: PixelCounts) -> None:
+        self._first_col, cols = frame.columns
+        self.strip, self._frame, self._counts = strip, frame, counts
         self.labels = own_pages((strip.rows, cols), np.uint8)
-        self.confidence = own_pages((strip.rows, cols), np.uint8) if confidence else None
-        self._strip, self._stride, self._counts = strip, logit_stride, counts
+        self.confidence = own_pages((strip.rows, cols), np.uint8) if frame.confidence else None
         self._written = 0
 
-    def put(self, tile: Tile, logits: np.ndarray, status: np.ndarray, threads: int) -> None:
+    def put(self, tile: Tile, logits: np.ndarray, status: np.ndarray) -> None:
         """Finish one tile: logits (classes, rows / s, cols / s) float32 and status (rows, cols) uint8 of its input."""
-        window = self._window(tile)
-        expected = (tile.in_rows // self._stride, tile.in_cols // self._stride)
-        if logits.shape[1:] != expected:
-            raise EngineError(f"the engine gave logits of {logits.shape[1:]} for the tile at row {tile.row}, column {tile.col}: "
-                              f"with a logit "
-                              f"stride of {self._stride} its input of {tile.in_rows} x {tile.in_cols} needs {expected}; the "
-                              f"spec and the graph differ")
+        window, stride = self._window(tile), self._frame.logit_stride
+        check_logits(tile, logits, stride)
         confidence = None if self.confidence is None else self.confidence[window]
-        nodata, nan = _native.finish(logits, self._stride, status, tile.crop, self.labels[window], confidence, threads)
+        nodata, nan = _native.finish(logits, stride, status, tile.crop, self.labels[window], confidence, self._frame.threads)
         self._count(tile, nodata, nan)
         self._counts.tiles_run += 1
 
@@ -68,7 +101,7 @@ class StripStitcher:
     def check_complete(self) -> None:
         """Raise GridError unless every pixel of the strip was written exactly once."""
         if self._written != self.labels.size:
-            raise GridError(f"strip at row {self._strip.row}: {self._written} of {self.labels.size} pixels were written: every "
+            raise GridError(f"strip at row {self.strip.row}: {self._written} of {self.labels.size} pixels were written: every "
                             f"pixel belongs to "
                             "exactly one tile; the grid is broken, please report it with the scene's size and tile")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hfd_edge.errors import GridError
 
@@ -42,11 +43,15 @@ def reflected_range(first: int, count: int, size: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One input of the network and the part of its output that is kept; scene coordinates in pixels."""
+    """One input of the network and the part of its output that is used; scene coordinates in pixels.
 
-    row: int        # first kept row and column, inside the scene
+    With crop that part is the core, inside the scene. With blending it is the core and spread_px around it, and beyond the
+    scene's edge one stride, from which up-sampling reads.
+    """
+
+    row: int        # first row and column used
     col: int
-    rows: int       # kept size, inside the scene
+    rows: int       # size used
     cols: int
     in_row: int     # first row and column of the input; negative or beyond the scene where it is reflected
     in_col: int
@@ -63,11 +68,22 @@ class Tile:
 class Strip:
     """All tiles of one row of cores, left to right; the unit in which a scene is read and written."""
 
-    row: int                    # first kept row
-    rows: int                   # kept rows
+    row: int                    # first kept row: of the cores, inside the window
+    rows: int                   # kept rows; with blending 0 for a strip that only adds to its neighbour's
     read_row: int               # first and number of true scene rows the strip's inputs refer to, reflections included
     read_rows: int
     tiles: tuple[Tile, ...]
+
+
+class _Span(NamedTuple):
+    """One core along one axis."""
+
+    kept: int           # first pixel that is kept, and their number
+    kept_count: int
+    used: int           # first pixel of the network's answer that is used, and their number
+    used_count: int
+    read: int           # first pixel of the input, and their number
+    read_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +96,9 @@ class TileGrid:
     With a window (row, col, rows, cols) only its pixels are kept; reflection is still the scene's. Its tiles are those of the
     scene's grid that touch it, or with own_cores cores that start at the window's first pixel, rounded down to the stride:
     fewer pixels to compute, and the same answer where the halo covers the network's reach.
+
+    With spread_px the answer is used that far beyond each core, where it overlaps with the neighbour's: at most two tiles
+    share a pixel along an axis, for no core is smaller than twice the spread.
     """
 
     scene_rows: int
@@ -92,6 +111,7 @@ class TileGrid:
     fixed_shape: bool = False
     window: tuple[int, int, int, int] | None = None
     own_cores: bool = False
+    spread_px: int = 0
 
     def __post_init__(self) -> None:
         if self.scene_rows < 1 or self.scene_cols < 1:
@@ -106,12 +126,24 @@ class TileGrid:
             if shift % self.stride_px or not 0 <= shift < core:
                 raise GridError(f"{name} offset={shift}: it must be a multiple of stride_px={self.stride_px} from 0 to below the "
                                 f"core of {core}, or tiles leave the network's grid")
-
+        self._check_spread()
         row, col, rows, cols = self.kept
         if min(row, col) < 0 or min(rows, cols) < 1 or row + rows > self.scene_rows or col + cols > self.scene_cols:
             raise GridError(f"window of {rows} x {cols} pixels from row {row}, column {col} on: it must hold a pixel and lie "
                             f"inside the scene of {self.scene_rows} x {self.scene_cols}, whose first row and column are 0; the "
                             f"largest is 0,0,{self.scene_rows},{self.scene_cols}")
+
+    def _check_spread(self) -> None:
+        spread = self.spread_px
+        if spread % self.stride_px or not 0 <= spread <= self.halo_px:
+            raise GridError(f"spread_px={spread}: it must be a multiple of stride_px={self.stride_px} and at most "
+                            f"halo_px={self.halo_px}, for what is used must have been read")
+        for name, core, scene in (("rows", self.core_rows, self.scene_rows), ("columns", self.core_cols, self.scene_cols)):
+            if core < scene and core < 2 * spread:
+                raise GridError(f"cores of {core} {name} with spread_px={spread}: a core must hold both overlaps, "
+                                f"{2 * spread} px, or three tiles would share a pixel; use larger tiles or a smaller overlap")
+        if spread and self.own_cores:
+            raise GridError("own_cores with spread_px: a window of a blended map takes the scene's tiles; leave own_cores out")
 
     @property
     def kept(self) -> tuple[int, int, int, int]:
@@ -121,9 +153,14 @@ class TileGrid:
     @property
     def read_cols(self) -> tuple[int, int]:
         """First and number of true scene columns that the inputs refer to, reflections included."""
-        spans = [reflected_range(in_col, in_cols, self.scene_cols) for *_, in_col, in_cols in self._spans(1)]
+        spans = [reflected_range(span.read, span.read_count, self.scene_cols) for span in self._spans(1)]
         first, last = min(first for first, _ in spans), max(last for _, last in spans)
         return first, last - first
+
+    @property
+    def borders(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Scene rows and columns at which a core begins, the scene's own edge left out."""
+        return tuple(tuple(start for start, *_ in self._cores(axis) if start > 0) for axis in (0, 1))
 
     @property
     def tile_count(self) -> int:
@@ -132,36 +169,51 @@ class TileGrid:
     @property
     def input_px(self) -> int:
         """Input pixels of all tiles together; over the scene's own pixels it is the price of the halo."""
-        return sum(rows for *_, rows in self._spans(0)) * sum(cols for *_, cols in self._spans(1))
+        return sum(span.read_count for span in self._spans(0)) * sum(span.read_count for span in self._spans(1))
 
     def strips(self) -> Iterator[Strip]:
-        """Strips from top to bottom; their tiles cover every pixel that is kept exactly once."""
+        """Strips from top to bottom; their cores cover every pixel that is kept exactly once."""
         columns = self._spans(1)
-        for row, rows, in_row, in_rows in self._spans(0):
-            first, last = reflected_range(in_row, in_rows, self.scene_rows)
-            tiles = tuple(Tile(row, col, rows, cols, in_row, in_col, in_rows, in_cols)
-                          for col, cols, in_col, in_cols in columns)
-            yield Strip(row, rows, first, last - first, tiles)
+        for row in self._spans(0):
+            first, last = reflected_range(row.read, row.read_count, self.scene_rows)
+            tiles = tuple(Tile(row.used, col.used, row.used_count, col.used_count, row.read, col.read, row.read_count,
+                               col.read_count) for col in columns)
+            yield Strip(row.kept, row.kept_count, first, last - first, tiles)
 
-    def _spans(self, axis: int) -> list[tuple[int, int, int, int]]:
-        """(first kept, kept, first input, inputs) of each core along one axis."""
+    def _cores(self, axis: int) -> list[tuple[int, int, int]]:
+        """(first and last + 1 pixel inside the scene, first of the whole core) of each core along one axis."""
         core, stride = (self.core_rows, self.core_cols)[axis], self.stride_px
         low, high = self.kept[axis], self.kept[axis] + self.kept[axis + 2]
         if self.own_cores:
             top, bottom, origin = low // stride * stride, high, low // stride * stride
         else:
             top, bottom, origin = 0, (self.scene_rows, self.scene_cols)[axis], -self.offset[axis]
-        spans = []
-        for start in range(origin, bottom, core):
-            first, last = max(start, top), min(start + core, bottom)
-            row, end = max(first, low), min(last, high)             # what is kept of this core
-            if row >= end:
+        return [(max(start, top), min(start + core, bottom), start) for start in range(origin, bottom, core)]
+
+    def _spans(self, axis: int) -> list[_Span]:
+        """The cores along one axis that give something to the window."""
+        core, stride = (self.core_rows, self.core_cols)[axis], self.stride_px
+        low, high = self.kept[axis], self.kept[axis] + self.kept[axis + 2]
+        spans, cores = [], self._cores(axis)
+        for first, last, start in cores:
+            kept = max(first, low), min(last, high)
+            used = self._used(axis, (first, last, cores[0][0], cores[-1][1])) if self.spread_px else kept
+            if used[0] >= used[1]:
                 continue
-            if self.fixed_shape:
-                spans.append((row, end - row, start - self.halo_px, core + 2 * self.halo_px))
-            else:
-                spans.append((row, end - row, first - self.halo_px, round_up(last - first, stride) + 2 * self.halo_px))
+            read = ((start - self.halo_px, core) if self.fixed_shape else
+                    (first - self.halo_px, round_up(last - first, stride)))
+            spans.append(_Span(kept[0], max(0, kept[1] - kept[0]), used[0], used[1] - used[0], read[0],
+                               read[1] + 2 * self.halo_px))
         return spans
+
+    def _used(self, axis: int, core: tuple[int, int, int, int]) -> tuple[int, int]:
+        """First and last + 1 pixel that a core gives to a blend: (its first, last + 1, the scene's first, last + 1) in."""
+        first, last, top, bottom = core
+        stride, (low, count) = self.stride_px, (self.kept[axis], self.kept[axis + 2])
+        edges = max(top - stride, low // stride * stride - stride), round_up(min(bottom, low + count), stride) + stride
+        begin = first - (self.spread_px if first > top else stride)
+        end = round_up(last, stride) + stride if last == bottom else last + self.spread_px
+        return max(begin, edges[0]), min(end, edges[1])
 
 
 def equal_core(size: int, largest: int, stride: int) -> int:

@@ -46,6 +46,18 @@ def test_predict_writes_a_map_and_reports_it(scene, engine, tmp_path):
         assert labels.read(0, 90)[0].max() < 5 and scores.read(0, 90)[0].max() < 255
 
 
+def test_predict_blends_when_asked_and_says_what_it_cost(scene, engine, tmp_path):
+    done = run("predict", scene, engine, "-o", tmp_path / "a.tif", "--stitch", "hann", "--tile", "64", "--halo", "16",
+               "--overlap", "16", "--json")
+    report = json.loads(done.stdout)
+    assert (report["stitch"], report["overlap_px"], report["halo"], report["halo_px"]) == ("hann", 16, "custom", 16)
+    assert report["halo_share"] == pytest.approx(1 - 1 / report["compute_ratio"]) and report["compute_ratio"] > 1.5
+    told = run("predict", scene, engine, "-o", tmp_path / "b.tif", "--stitch", "constant", "--tile", "64", "--halo", "16").stdout
+    assert "constant, tiles fused over 32 px" in told and "of the engine's work" in told
+    failed(run("predict", scene, engine, "-o", tmp_path / "c.tif", "--stitch", "precision"), "--profile")
+    failed(run("predict", scene, engine, "-o", tmp_path / "c.tif", "--stitch", "hann", "--overlap", "24"), "overlap=24")
+
+
 def test_a_window_of_some_classes_is_judged_and_drawn_like_the_scene(scene, engine, tmp_path):
     whole, part = tmp_path / "whole.tif", tmp_path / "part.tif"
     assert run("predict", scene, engine, "-o", whole, "--quiet").returncode == 0

@@ -17,28 +17,30 @@ import sys
 from hfd_edge.raster_run import RasterOptions
 from hfd_edge.segmenter import Segmenter
 from tests.peak import peak_kib
-with Segmenter(sys.argv[1], threads=2) as segmenter:
+with Segmenter(sys.argv[1], threads=2, stitch=sys.argv[4]) as segmenter:
     segmenter.run_raster(sys.argv[2], sys.argv[3], RasterOptions(unit="dn", confidence=sys.argv[3] + ".c.tif"))
 print(peak_kib())
 """
 
 
-def peak_of_a_run(folder, rows):
+def peak_of_a_run(folder, rows, stitch):
     strip = (np.add.outer(np.arange(512), np.arange(COLS)) % 7).astype(np.float32)[np.newaxis]
     write_raster(folder / f"{rows}.tif", ((row, strip) for row in range(0, rows, 512)), RasterProfile(rows, COLS, 1, "float32"))
-    words = [sys.executable, "-c", CHILD, str(folder / "random.engine"), str(folder / f"{rows}.tif"), str(folder / f"{rows}-map.tif")]
+    words = [sys.executable, "-c", CHILD, str(folder / "random.engine"), str(folder / f"{rows}.tif"), str(folder / f"{rows}-map.tif"), stitch]
     return int(subprocess.run(words, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
 
 
 @pytest.mark.slow
-def test_a_raster_ten_times_taller_peaks_within_five_per_cent(tmp_path):
+@pytest.mark.parametrize("stitch", ["crop", "hann"])
+def test_a_raster_ten_times_taller_peaks_within_five_per_cent(tmp_path, stitch):
     random_engine(tmp_path / "random.engine", bands=1)
-    short, tall = peak_of_a_run(tmp_path, 4096), peak_of_a_run(tmp_path, 40960)
+    short, tall = peak_of_a_run(tmp_path, 4096, stitch), peak_of_a_run(tmp_path, 40960, stitch)
     print(f"peak {short} KiB for 4096 rows, {tall} KiB for 40960")
     assert tall <= 1.05 * short, f"{short} KiB for 4096 rows, {tall} KiB for 40960"
 
 
-def test_a_run_keeps_to_its_memory_budget(tmp_path):
+@pytest.mark.parametrize("stitch", ["crop", "hann"])
+def test_a_run_keeps_to_its_memory_budget(stitch):
     """The shipped engine, for its working memory was counted at export: what a run adds to an idle process stays in the budget."""
     code = """
 import sys
@@ -52,10 +54,10 @@ class Made:
     rows, cols, count, dtype = 1500, 3000, 2, np.dtype(np.float32)
     def read(self, row, rows):
         return np.random.default_rng(row).gamma(4.4, 0.01, (2, rows, self.cols)).astype(np.float32), None
-with Segmenter(files("hfd_edge") / "data" / "demo.engine", memory=budget, threads=2) as segmenter:
+with Segmenter(files("hfd_edge") / "data" / "demo.engine", memory=budget, threads=2, stitch=sys.argv[1]) as segmenter:
     idle = peak_kib()
     report = segmenter.run_source(Made(), SourceRadiometry("intensity"), lambda *rows: None)
 print((peak_kib() - idle) * 1024 / budget, report.tiles_run)
 """
-    share, tiles = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout.split()
+    share, tiles = subprocess.run([sys.executable, "-c", code, stitch], check=True, capture_output=True, text=True, cwd=ROOT).stdout.split()
     assert 0.4 < float(share) <= 1.0 and int(tiles) > 1

@@ -39,6 +39,10 @@ def predict(  # an option of the command line is an argument here: more than six
     precision: Annotated[str, typer.Option(help="fp32, int8, or auto: the fastest graph in the engine.")] = "auto",
     tile: Annotated[str, typer.Option(help="Side of a tile with its halo, in pixels; auto = from the memory.")] = "auto",
     halo: Annotated[str, typer.Option(help="auto, exact, bounded, or pixels.")] = "auto",
+    stitch: Annotated[str, typer.Option(
+        help="crop; or fuse overlapping tiles: precision (by the network's measured edge error), hann, gaussian, constant.")] = "crop",
+    overlap: Annotated[str, typer.Option(
+        help="Pixels in which two neighbours are fused; auto = twice the halo, all that both computed.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="For everything together; default: all cores of this process.")] = None,
     memory: Annotated[str | None, typer.Option(help="Budget for engine and buffers: 512M, 2G, or bytes.")] = None,
     confidence: Annotated[Path | None, typer.Option(help="Also write this map: 0..254 for 0..1, 255 = nodata.")] = None,
@@ -71,7 +75,7 @@ def predict(  # an option of the command line is an argument here: more than six
         raise typer.BadParameter("--truth with --classes: the accuracy is one of all classes; run without --classes to get it")
     _check_outputs(maps, quicklook, [*rasters, engine, *([truth] if truth else [])], overwrite)
     with Segmenter(engine, device, parse_size(tile), halo=parse_size(halo), memory=parse_memory(memory),
-                   threads=threads, precision=precision) as segmenter:
+                   threads=threads, precision=precision, stitch=stitch, overlap=parse_size(overlap)) as segmenter:
         if truth:
             _check_truth(truth, paths, segmenter.spec.classes, options)
         with progress_bar("segmenting", quiet or as_json) as progress:

@@ -30,8 +30,7 @@ class Borders:
     @classmethod
     def of(cls, grid: TileGrid) -> Borders:
         """The borders between the cores of a grid."""
-        strips = list(grid.strips())
-        return cls(tuple(s.row for s in strips if s.row), tuple(t.col for t in strips[0].tiles if t.col))
+        return cls(*grid.borders)
 
 
 @dataclass(frozen=True, slots=True)

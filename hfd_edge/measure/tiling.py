@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfd_edge.plan import PlanRequest
+from hfd_edge.run import Run
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
 from hfd_edge.spec import Unit
@@ -24,18 +25,22 @@ class TilingError:
 
 
 def stitched_logits(segmenter: Segmenter, array: np.ndarray, request: PlanRequest, unit: Unit | str | None = None) -> np.ndarray:
-    """Logits of a whole scene at the network's own stride, stitched by crop from the tiles of `request`.
+    """Logits of a whole scene at the network's own stride, stitched as `request` says.
 
     Args:
         array: (bands, rows, cols), as `Segmenter.run` takes it.
         request: tile, halo, batch and offset of the grid.
     Returns:
-        (classes, ceil(rows / s), ceil(cols / s)) float32, s = spec.logit_stride_px; NaN where a tile had no valid pixel.
+        (classes, ceil(rows / s), ceil(cols / s)) float32, s = spec.logit_stride_px; NaN (with blending 0) where a tile had no valid
+            pixel.
     """
     s = segmenter.spec.logit_stride_px
     source = ArraySource(array, len(segmenter.spec.bands))
     run = segmenter.prepare(source, segmenter.declared(unit, source.dtype), request=request)
     whole = np.full((len(segmenter.spec.classes), -(-source.rows // s), -(-source.cols // s)), np.nan, np.float32)
+    if run.plan.blend is not None:
+        _put_fused(whole, segmenter, run)
+        return whole
     for window in segmenter.windows(run):
         for answer in segmenter.scores(run, window):
             if answer.logits is None:
@@ -46,6 +51,13 @@ def stitched_logits(segmenter: Segmenter, array: np.ndarray, request: PlanReques
                 row, col = tile.row // s, tile.col // s
                 whole[:, row:row + rows, col:col + cols] = logits[:, top:top + rows, left:left + cols]
     return whole
+
+
+def _put_fused(whole: np.ndarray, segmenter: Segmenter, run: Run) -> None:
+    s = segmenter.spec.logit_stride_px
+    for strip, part in segmenter.finished_strips(run, segmenter.windows(run)):
+        rows, cols, top, left = -(-strip.rows // s), whole.shape[2], (strip.row - part.row) // s, -part.col // s
+        whole[:, strip.row // s:strip.row // s + rows] = part.field[:, top:top + rows, left:left + cols]
 
 
 def whole_request(segmenter: Segmenter, rows: int, cols: int, halo: int | None = None) -> PlanRequest:
