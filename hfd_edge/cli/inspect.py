@@ -62,6 +62,8 @@ def _spec_lines(package: Package) -> dict[str, str]:
         f"{source.speckle_filter}",
         "stride": f"{spec.stride_px} px, logits every {spec.logit_stride_px} px",
         "halo": halo,
+        "edge": "error of a tile's end not measured: no --stitch precision" if spec.edge_error is None else
+        f"error of a tile's end measured over {len(spec.edge_error)} logits, {spec.edge_error[0]:.3g} at the end",
         "tile": f"{spec.tile_px} px {'and no other' if spec.fixed_tile else 'in training'}, "
         f"{spec.activation_bytes_per_px or 'unknown'} bytes of working memory per pixel"}
 

@@ -123,7 +123,7 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
         made = GraphSet({GRAPH: graph}, {}, None, (), ())
         if scenes:
             made = make_graphs(graph, spec, network_runner(net), scenes, options.plan)
-            spec = replace(spec, halo_bounded_px=made.halo_bounded_px)
+            spec = replace(spec, halo_bounded_px=made.halo_bounded_px, edge_error=made.edge and made.edge.values)
         golden = Golden(pixels, {GRAPH: labels, **{name: golden_labels(data, pixels) for name, data in made.graphs.items()
                                                    if name != GRAPH}})
         record = {"checkpoint": _hashes(checkpoint), "network": net.config.to_dict(), "training": training,

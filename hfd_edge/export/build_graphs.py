@@ -5,22 +5,24 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from hfd_edge.errors import ExportError
+from hfd_edge.errors import ExportError, GridError
 from hfd_edge.export.bounded_halo import HaloFlips, bounded_halo_px, flip_curve
 from hfd_edge.export.calibration import METHODS, Ranges, calibrate
-from hfd_edge.export.calibration_data import DataScene, halves, tiles_of
+from hfd_edge.export.calibration_data import DataScene, Tile, halves, tiles_of
 from hfd_edge.export.legality import check_trt
 from hfd_edge.export.parity import GateResult, Infer, Thresholds
 from hfd_edge.export.quantize import Int8Options, to_fp16_trt, to_int8_trt
 from hfd_edge.export.quantize_sensitivity import int8_that_passes
 from hfd_edge.export.verify import (FP16_TRT, FP32, GATE_TILE_PX, INT8_CPU, INT8_TRT, MOST_TILES, gate_graphs, remembering,
                                     runner)
+from hfd_edge.measure.edge_error import EdgeError, edge_error
 from hfd_edge.raster_run import RasterOptions
 from hfd_edge.spec import ModelSpec
 
 PRECISIONS, TARGETS = ("fp32", "fp16", "int8"), ("cpu", "tensorrt")
 CALIBRATION_TILES = 48
 _SENSITIVITY_TILES = 2
+_EDGE_TILES = 8                 # each is run 8 times, to see what the end of a tile does
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class GraphSet:
     ranges: Ranges | None
     keep_float: tuple[str, ...]
     halo_curve: tuple[HaloFlips, ...]
+    edge: EdgeError | None = None               # None = not measured, or nothing to measure: a network without halo
 
     @property
     def halo_bounded_px(self) -> int | None:
@@ -74,7 +77,8 @@ class GraphSet:
     def provenance(self) -> dict:
         """What the manifest keeps of the calibration."""
         return {"calibration": None if self.ranges is None else self.ranges.to_dict(), "keep_float": list(self.keep_float),
-                "halo_curve": [asdict(point) for point in self.halo_curve]}
+                "halo_curve": [asdict(point) for point in self.halo_curve],
+                "edge_error": None if self.edge is None else self.edge.to_dict()}
 
 
 def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[DataScene], plan: GraphPlan) -> GraphSet:
@@ -106,5 +110,15 @@ def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[Da
             check_trt(graphs[name], name)
             results |= gate_graphs(known, {name: graphs[name]}, tiles, plan.thresholds)
     curve = flip_curve(runner(graph), tiles, spec)
-    return GraphSet(graphs, results, ranges, kept, tuple(curve))
+    return GraphSet(graphs, results, ranges, kept, tuple(curve), _edge(runner(graph), tiles, spec))
 
+
+def _edge(run: Infer, tiles: list[Tile], spec: ModelSpec) -> EdgeError | None:
+    """The error at the end of a tile, on some of the tiles; None where their cores hold too little, and the package then says
+    that it was not measured."""
+    large = [tile for tile in tiles if min(tile.pixels.shape[1:]) >= 3 * spec.halo_px]
+    chosen = large[::max(1, -(-len(large) // _EDGE_TILES))]
+    try:
+        return edge_error(run, ((tile.pixels, tile.status) for tile in chosen), spec)
+    except GridError:
+        return None

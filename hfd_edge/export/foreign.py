@@ -114,7 +114,7 @@ def package_foreign(source: str | os.PathLike, spec_file: str | os.PathLike, out
     if more is not None:
         graphs, provenance = {**graphs, **more.graphs}, {**provenance, **more.provenance}
         golden = Golden(golden.input, {**golden.labels, **more.labels})
-        spec = replace(spec, halo_bounded_px=more.halo_bounded_px)
+        spec = replace(spec, halo_bounded_px=more.halo_bounded_px, edge_error=more.edge_error)
     write_package(output, spec, graphs, golden, provenance, overwrite=options.overwrite)
     return ForeignReport(output, spec, network.operators, output.stat().st_size, measured, notes, warnings,
                          str(more.gate) if more else "", {name: len(data) for name, data in graphs.items()})

@@ -25,6 +25,7 @@ class MoreGraphs:
     graphs: dict[str, bytes]                # without the FP32 graph
     labels: dict[str, np.ndarray]           # golden labels of each
     halo_bounded_px: int | None
+    edge_error: tuple[float, ...] | None
     provenance: dict[str, Any]
     gate: GateReport
 
@@ -62,4 +63,5 @@ def more_graphs(graph: bytes, spec: ModelSpec, pixels: np.ndarray, plan: GraphPl
     others = {name: data for name, data in made.graphs.items() if name != FP32}
     halo = made.halo_bounded_px if spec.reach_bounded else None
     return MoreGraphs(others, {name: golden_labels(data, pixels) for name, data in others.items()}, halo,
+                      made.edge and made.edge.values,
                       {**made.provenance(), "gate": gate.to_dict()}, gate)

@@ -112,7 +112,7 @@ def test_all_precisions_of_a_foreign_network_in_one_package(tmp_path):
         assert package.manifest["provenance"][KEY]["version"] == 2
         quantised = onnx.load_from_string(bytes(package.read("graph-int8-cpu.onnx")))
     assert sum(node.op_type == "QuantizeLinear" for node in quantised.graph.node) > 3
-    assert report.gate.count("passed") == 4 and report.spec.halo_bounded_px is not None
+    assert report.gate.count("passed") == 4 and report.spec.halo_bounded_px is not None and report.spec.edge_error is not None
     with Segmenter(tmp_path / "net.engine", precision="int8") as seg:
         assert "int8" in seg.engine
 

@@ -122,6 +122,7 @@ def test_export_writes_graphs_that_answer_their_golden_tile_and_a_run_names_its_
         made_of = package.manifest["provenance"]
         assert sorted(made_of["gate"]["graphs"]) == graphs and made_of["calibration"]["method"] == "minmax"
         assert package.spec.halo_bounded_px == report.spec.halo_bounded_px
+        assert package.spec.edge_error[0] > 0 and made_of["edge_error"]["patches"] > 0
     assert report.gate.passed and len(report.gate.not_verified) == 2 and "not verified here" in str(report)
     assert all(scene.tiles > 1 for scene in report.gate.scenes)
     values = np.random.default_rng(0).normal(-12, 3, (2, 40, 40)).astype(np.float32)
