@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "bindings_cuda_memory.h"
 #include "common/devices.h"
 
 namespace py = pybind11;
@@ -43,7 +44,8 @@ py::dict devices() {
 }  // namespace
 
 PYBIND11_MODULE(_cuda, module) {
-  module.doc() = "CUDA operations of hfd_edge; for now the device query alone.";
+  module.doc() = "CUDA operations of hfd_edge. Addresses and streams are whole numbers; nothing here waits for the device but what says so.";
   module.def("device_count", [] { return query()->count; }, "Usable CUDA devices; 0 without a driver.");
   module.def("devices", &devices, "Devices, driver and run-time version (0 = no driver), and what left the list empty.");
+  bind_cuda_memory(module);
 }

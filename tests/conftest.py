@@ -84,3 +84,19 @@ def db_engine(tmp_path_factory):
 def power():
     """A scene of two bands, 70 x 90, linear intensity."""
     return np.random.default_rng(0).gamma(4.4, 0.05 / 4.4, size=(2, 70, 90)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def emulated_device_module():
+    """hfd_edge._cuda compiled for the host; one per session."""
+    from tests import emulated_cuda
+
+    return emulated_cuda.Emulated(emulated_cuda.build())
+
+
+@pytest.fixture
+def emulated_device(emulated_device_module):
+    """The emulated device, lazy: nothing runs before somebody waits for it."""
+    emulated_device_module.policy("lazy")
+    emulated_device_module.limit()
+    return emulated_device_module

@@ -37,3 +37,43 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free device memory and threads. Closing twice does nothing; `infer` afterwards is an EngineError."""
         ...
+
+
+@runtime_checkable
+class DeviceSlot(Protocol):
+    """One execution context of a DeviceEngine with fixed shapes. A slot serves one stream at a time; slots run side by side."""
+
+    tiles: int                          # of one call; a call with fewer tiles leaves the rest of its input as it is
+    input_shape: tuple[int, ...]        # (tiles, bands, rows, cols) float32, C order
+    output_shape: tuple[int, ...]       # (tiles, classes, rows / s, cols / s) float32, C order
+
+    def enqueue(self, input_ptr: int, output_ptr: int, stream: int) -> None:
+        """Enqueue the network on a stream; asynchronous. It allocates nothing and synchronises nothing.
+
+        Args:
+            input_ptr, output_ptr: device addresses of float32 in the shapes above, 256-byte aligned; the same pair in every call
+                lets an engine replay a CUDA graph.
+            stream: a cudaStream_t as a whole number, never the default stream.
+        Raises:
+            EngineError: the library refused or failed, or the slot is closed. What fails on the device later shows at the next
+                synchronisation.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the context once the device no longer uses it. Closing twice does nothing."""
+        ...
+
+
+@runtime_checkable
+class DeviceEngine(Engine, Protocol):
+    """An engine on a CUDA device. `infer` stays, host in and host out, for golden tile and gate."""
+
+    def slot(self, tiles: int, rows: int, cols: int) -> DeviceSlot:
+        """A new execution context for batches of `tiles` tiles of rows x cols; after this, `enqueue` allocates nothing.
+
+        Raises:
+            EngineError: the engine was not built for this shape.
+            DeviceError: not enough device memory.
+        """
+        ...

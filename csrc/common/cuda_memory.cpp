@@ -1,0 +1,152 @@
+#include "common/cuda_memory.h"
+
+#include <string>
+
+namespace hfd {
+namespace {
+
+// What to do about a failure; the sticky ones end every later call of this process.
+const char* way_out(cudaError_t code) {
+  switch (code) {
+    case cudaErrorMemoryAllocation:
+      return "give a smaller memory=, batch= or tile=, or end what else uses this GPU (nvidia-smi)";
+    case cudaErrorNoDevice:
+    case cudaErrorInsufficientDriver:
+      return "install NVIDIA's driver for this GPU (nvidia-smi must list it; in a container: --gpus all), or use device='cpu'";
+    case cudaErrorInvalidDevice:
+      return "hfd-edge doctor lists the devices of this machine";
+    case cudaErrorInitializationError:
+      return "a process forked after CUDA was used cannot use it: make workers with multiprocessing.get_context('spawn')";
+    case cudaErrorNoKernelImageForDevice:
+    case cudaErrorUnsupportedPtxVersion:
+      return "this GPU needs code that was not compiled: build hfd_edge on this machine with its own CUDA toolkit";
+    case cudaErrorIllegalAddress:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorLaunchFailure:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorECCUncorrectable:
+    case cudaErrorHardwareStackError:
+      return "CUDA is lost to this process: start a new one, and report this with the output of compute-sanitizer";
+    case cudaErrorStreamCaptureUnsupported:
+    case cudaErrorStreamCaptureInvalidated:
+    case cudaErrorStreamCaptureUnjoined:
+      return "this work cannot be captured as a graph: run it without one (cuda_graph=False)";
+    default:
+      return "hfd-edge doctor shows driver and devices";
+  }
+}
+
+std::string message(cudaError_t code, const char* what) {
+  return std::string(what) + " failed with " + cudaGetErrorName(code) + " (" + cudaGetErrorString(code) + "): " + way_out(code);
+}
+
+}  // namespace
+
+CudaError::CudaError(cudaError_t code, const char* what) : std::runtime_error(message(code, what)), code_(code) {}
+
+void cuda_check(cudaError_t code, const char* what) {
+  if (code == cudaSuccess) return;
+  cudaGetLastError();
+  throw CudaError(code, what);
+}
+
+OnDevice::OnDevice(int device) {
+  cuda_check(cudaGetDevice(&before_), "asking for the current device");
+  if (device != before_) cuda_check(cudaSetDevice(device), ("choosing cuda:" + std::to_string(device)).c_str());
+}
+
+OnDevice::~OnDevice() { cudaSetDevice(before_); }
+
+DeviceBuffer::DeviceBuffer(int device, size_t bytes) : bytes_(bytes), device_(device) {
+  const OnDevice here(device);
+  const std::string what = "allocating " + std::to_string(bytes) + " bytes on cuda:" + std::to_string(device);
+  cuda_check(cudaMalloc(&data_, bytes > 0 ? bytes : 1), what.c_str());
+}
+
+void DeviceBuffer::release() noexcept {
+  if (data_ != nullptr) cudaFree(data_);  // an error here is one of earlier work, and was or will be told by its own call
+  data_ = nullptr;
+}
+
+PinnedBuffer::PinnedBuffer(size_t bytes) : bytes_(bytes) {
+  const std::string what = "pinning " + std::to_string(bytes) + " bytes of main memory";
+  cuda_check(cudaHostAlloc(&data_, bytes > 0 ? bytes : 1, cudaHostAllocPortable), what.c_str());
+}
+
+PinnedBuffer::~PinnedBuffer() {
+  if (data_ != nullptr) cudaFreeHost(data_);
+}
+
+Event::Event(int device, bool timing) : device_(device) {
+  const OnDevice here(device);
+  cuda_check(cudaEventCreateWithFlags(&event_, timing ? cudaEventDefault : cudaEventDisableTiming), "making an event");
+}
+
+Event::~Event() {
+  if (event_ != nullptr) cudaEventDestroy(event_);
+}
+
+void Event::record(cudaStream_t stream) {
+  const OnDevice here(device_);
+  cuda_check(cudaEventRecord(event_, stream), "recording an event");
+}
+
+void Event::synchronize() const { cuda_check(cudaEventSynchronize(event_), "waiting for the device"); }
+
+bool Event::done() const {
+  const cudaError_t code = cudaEventQuery(event_);
+  if (code == cudaErrorNotReady) {
+    cudaGetLastError();
+    return false;
+  }
+  cuda_check(code, "asking for an event");
+  return true;
+}
+
+float Event::milliseconds_since(const Event& earlier) const {
+  float milliseconds = 0.0f;
+  cuda_check(cudaEventElapsedTime(&milliseconds, earlier.event_, event_), "timing between two events");
+  return milliseconds;
+}
+
+Graph::~Graph() {
+  if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
+}
+
+void Graph::begin(cudaStream_t stream) {
+  const OnDevice here(device_);
+  cuda_check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "beginning to capture a stream");
+}
+
+void Graph::end(cudaStream_t stream) {
+  const OnDevice here(device_);
+  cudaGraph_t captured = nullptr;
+  cuda_check(cudaStreamEndCapture(stream, &captured), "capturing a stream");
+  const cudaError_t code = cudaGraphInstantiateWithFlags(&graph_, captured, 0);
+  cudaGraphDestroy(captured);
+  cuda_check(code, "making a graph of what was captured");
+}
+
+void Graph::launch(cudaStream_t stream) {
+  if (graph_ == nullptr) throw std::logic_error("a graph was launched before anything was captured");
+  const OnDevice here(device_);
+  cuda_check(cudaGraphLaunch(graph_, stream), "launching a graph");
+}
+
+Stream::Stream(int device) : device_(device) {
+  const OnDevice here(device);
+  cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+}
+
+Stream::~Stream() {
+  if (stream_ != nullptr) cudaStreamDestroy(stream_);
+}
+
+MemoryInfo memory_info(int device) {
+  const OnDevice here(device);
+  MemoryInfo info{};
+  cuda_check(cudaMemGetInfo(&info.free, &info.total), "asking for the free device memory");
+  return info;
+}
+
+}  // namespace hfd

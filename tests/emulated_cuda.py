@@ -1,0 +1,124 @@
+"""hfd_edge._cuda compiled for the host: every kernel and every launch of csrc, on a device that is main memory and whose streams run
+when somebody waits for them (tests/emulated_cuda/runtime.cpp). What it cannot tell: speed, and how a real GPU's memory is ordered.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.machinery
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parent.parent
+STAND_IN = ROOT / "tests" / "emulated_cuda"
+FLAGS = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Wno-psabi"]
+SANITIZE = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+PLAIN = ["-O1"]
+COUNTS = ("allocations", "kernels", "used", "peak", "waiting", "synchronisations")
+
+
+def why_not() -> str | None:
+    """What the build lacks here, or None."""
+    if shutil.which("g++") is None:
+        return "needs g++"
+    return None if importlib.util.find_spec("pybind11") else "needs pybind11"
+
+
+def sources() -> list[Path]:
+    """What the module is made of: all of _cuda, and the emulated run time."""
+    listed = (ROOT / "cmake" / "cuda_sources.txt").read_text().split()
+    return [*(ROOT / "csrc" / name for name in listed), STAND_IN / "runtime.cpp"]
+
+
+def build(sanitize: bool = False) -> Path:
+    """The module's file, compiled where its text or a header changed."""
+    import pybind11
+
+    flags = FLAGS + (SANITIZE if sanitize else PLAIN)
+    includes = [STAND_IN, ROOT / "csrc", sysconfig.get_path("include"), pybind11.get_include()]
+    folder = ROOT / "build" / f"emulated-{sysconfig.get_config_var('SOABI')}{'-sanitized' if sanitize else ''}"
+    folder.mkdir(parents=True, exist_ok=True)
+    headers = sorted([*STAND_IN.glob("*"), *(ROOT / "csrc").rglob("*.h")])
+    seen = b"".join(path.read_bytes() for path in headers) + " ".join(flags).encode()
+    running = []
+    objects = [_object(path, folder, seen, flags, includes, running) for path in sources()]
+    for command, process in running:
+        if process.wait():
+            raise RuntimeError(f"the compiler refused: {' '.join(command)}")
+    module = folder / f"_cuda-{hashlib.sha256(' '.join(o.name for o in objects).encode()).hexdigest()[:16]}.so"
+    if not module.exists():
+        made = module.with_suffix(f".{os.getpid()}")
+        subprocess.run(["g++", "-shared", *flags, *map(str, objects), "-o", str(made)], check=True)
+        made.replace(module)
+    return module
+
+
+def _object(path: Path, folder: Path, seen: bytes, flags: list[str], includes: list[Path], running: list) -> Path:
+    target = folder / f"{path.stem}-{hashlib.sha256(seen + path.read_bytes()).hexdigest()[:16]}.o"
+    if not target.exists():
+        if len(running) >= 2:
+            running[-2][1].wait()                       # two compilers at a time
+        made = ["-x", "c++", "-c", str(path), *(f"-I{i}" for i in includes), "-o", str(target)]
+        command = ["sh", "-c", f"g++ {' '.join(flags + made)}.part && mv {target}.part {target}"]
+        running.append((command, subprocess.Popen(command)))
+    return target
+
+
+class Emulated:
+    """The module, and what tests ask of its device."""
+
+    def __init__(self, path: Path) -> None:
+        loader = importlib.machinery.ExtensionFileLoader("_cuda", str(path))
+        spec = importlib.util.spec_from_file_location("_cuda", path, loader=loader)
+        self.module: ModuleType = importlib.util.module_from_spec(spec)
+        loader.exec_module(self.module)
+        self._library = ctypes.CDLL(str(path))
+        self._calls: list = []
+
+    def policy(self, name: str, seed: int = 0) -> None:
+        """How streams run: "lazy" (when waited for), "eager" (at once) or "random"."""
+        self._library.emulated_policy(name.encode(), seed)
+
+    def fail(self, call: str, code: int, after: int = 0) -> None:
+        """Let one call of the run time fail, `after` calls from now."""
+        self._library.emulated_fail(call.encode(), ctypes.c_long(after), code)
+
+    def limit(self, nbytes: int = 0) -> None:
+        """How much device memory there is; 0 = plenty. The peak begins anew."""
+        self._library.emulated_limit(ctypes.c_size_t(nbytes))
+
+    def counts(self) -> dict[str, int]:
+        numbers = (ctypes.c_long * len(COUNTS))()
+        self._library.emulated_counts(numbers)
+        return dict(zip(COUNTS, numbers))
+
+    def call(self, stream: int, function) -> None:
+        """Enqueue a Python function on a stream."""
+        kept = ctypes.CFUNCTYPE(None, ctypes.c_long)(lambda _: function())
+        self._calls.append(kept)                        # a graph may call it again
+        self._library.emulated_call(ctypes.c_void_p(stream), kept, ctypes.c_long(0))
+
+    @contextmanager
+    def installed(self):
+        """Everything that imports hfd_edge._cuda inside the block gets this one."""
+        import hfd_edge
+
+        before = sys.modules.get("hfd_edge._cuda"), hfd_edge.__dict__.get("_cuda")
+        sys.modules["hfd_edge._cuda"] = hfd_edge._cuda = self.module
+        try:
+            yield self
+        finally:
+            sys.modules.pop("hfd_edge._cuda")
+            del hfd_edge._cuda
+            if before[0] is not None:
+                sys.modules["hfd_edge._cuda"] = before[0]
+            if before[1] is not None:
+                hfd_edge._cuda = before[1]

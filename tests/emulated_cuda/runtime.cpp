@@ -1,0 +1,367 @@
+// The emulated device. One lock guards everything; work runs in whichever thread waits for it.
+#include "cuda_runtime_api.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+struct Work {
+  std::string what;
+  std::function<void()> run;
+  EmulatedEvent* event = nullptr;  // to wait for, at this generation, before going on
+  uint64_t generation = 0;
+};
+
+struct EmulatedStream {
+  std::deque<Work> queue;
+  EmulatedGraph* capture = nullptr;
+};
+
+struct EmulatedEvent {
+  EmulatedStream* stream = nullptr;
+  uint64_t recorded = 0, done = 0;
+  std::chrono::steady_clock::time_point when;
+};
+
+struct EmulatedGraph {
+  std::vector<Work> work;
+};
+
+namespace {
+
+constexpr int kPoison = 0xA5;
+constexpr size_t kTotal = size_t{1} << 33;
+
+enum class Policy { lazy, eager, random };
+
+struct State {
+  std::recursive_mutex lock;
+  std::set<EmulatedStream*> streams;
+  std::map<void*, size_t> device, pinned;
+  std::deque<void*> freed;  // pinned memory, kept for a while
+  Policy policy = Policy::lazy;
+  std::mt19937 random{0};
+  cudaError_t last = cudaSuccess;
+  std::map<std::string, std::pair<long, cudaError_t>> failing;  // call -> (how many calls from now, what it answers)
+  long allocations = 0, kernels = 0, synchronisations = 0;
+  size_t used = 0, peak = 0, limit = kTotal;
+};
+
+State& state() {
+  static State* const only = new State;  // outlives every static destructor
+  return *only;
+}
+
+using Lock = std::lock_guard<std::recursive_mutex>;
+
+cudaError_t answer(cudaError_t code) {
+  if (code != cudaSuccess) state().last = code;
+  return code;
+}
+
+// What a test asked this call to answer, once.
+cudaError_t injected(const char* call) {
+  const auto found = state().failing.find(call);
+  if (found == state().failing.end() || found->second.first-- > 0) return cudaSuccess;
+  const cudaError_t code = found->second.second;
+  state().failing.erase(found);
+  return answer(code);
+}
+
+void run_one(EmulatedStream* stream);
+
+void run_until(EmulatedEvent* event, uint64_t generation) {
+  while (event->done < generation && !event->stream->queue.empty()) run_one(event->stream);
+}
+
+void run_one(EmulatedStream* stream) {
+  Work work = std::move(stream->queue.front());
+  stream->queue.pop_front();
+  if (work.event != nullptr) run_until(work.event, work.generation);
+  if (work.run) work.run();
+}
+
+void run_all(EmulatedStream* stream) {
+  while (!stream->queue.empty()) run_one(stream);
+}
+
+void run_everything() {
+  for (EmulatedStream* stream : state().streams) run_all(stream);
+}
+
+void drift() {
+  State& now = state();
+  if (now.policy == Policy::eager) return run_everything();
+  if (now.policy == Policy::lazy) return;
+  for (EmulatedStream* stream : now.streams)
+    while (!stream->queue.empty() && now.random() % 3 == 0) run_one(stream);
+}
+
+void append(EmulatedStream* stream, Work work) {
+  if (stream->capture != nullptr) return stream->capture->work.push_back(std::move(work));
+  stream->queue.push_back(std::move(work));
+  drift();
+}
+
+}  // namespace
+
+void emulated_enqueue(cudaStream_t stream, const char* what, std::function<void()> work) {
+  const Lock lock(state().lock);
+  state().kernels += std::string(what) == "kernel";
+  append(stream, {what, std::move(work)});
+}
+
+const char* cudaGetErrorName(cudaError_t code) {
+  switch (code) {
+    case cudaSuccess: return "cudaSuccess";
+    case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
+    case cudaErrorInsufficientDriver: return "cudaErrorInsufficientDriver";
+    case cudaErrorNoDevice: return "cudaErrorNoDevice";
+    case cudaErrorInvalidDevice: return "cudaErrorInvalidDevice";
+    case cudaErrorIllegalAddress: return "cudaErrorIllegalAddress";
+    case cudaErrorStreamCaptureUnsupported: return "cudaErrorStreamCaptureUnsupported";
+    default: return "cudaErrorEmulated";
+  }
+}
+const char* cudaGetErrorString(cudaError_t) { return "emulated"; }
+cudaError_t cudaGetLastError() {
+  const Lock lock(state().lock);
+  const cudaError_t code = state().last;
+  state().last = cudaSuccess;
+  return code;
+}
+cudaError_t cudaDriverGetVersion(int* version) { return *version = 13000, cudaSuccess; }
+cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 13000, cudaSuccess; }
+cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, injected("cudaGetDeviceCount"); }
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  *properties = {"emulated device", 9, 0, kTotal, 1};
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+cudaError_t cudaSetDevice(int device) { return answer(device == 0 ? cudaSuccess : cudaErrorInvalidDevice); }
+
+cudaError_t cudaMalloc(void** pointer, size_t bytes) {
+  const Lock lock(state().lock);
+  if (const cudaError_t code = injected("cudaMalloc")) return code;
+  State& now = state();
+  if (now.used + bytes > now.limit) return answer(cudaErrorMemoryAllocation);
+  *pointer = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  std::memset(*pointer, kPoison, bytes);
+  now.device[*pointer] = bytes;
+  now.used += bytes;
+  now.peak = std::max(now.peak, now.used);
+  ++now.allocations;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* pointer) {
+  const Lock lock(state().lock);
+  run_everything();
+  const auto found = state().device.find(pointer);
+  if (found == state().device.end()) return answer(cudaErrorInvalidValue);
+  std::memset(pointer, kPoison, found->second);
+  state().used -= found->second;
+  state().device.erase(found);
+  std::free(pointer);
+  return cudaSuccess;
+}
+
+cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) {
+  const Lock lock(state().lock);
+  if (const cudaError_t code = injected("cudaHostAlloc")) return code;
+  *pointer = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  std::memset(*pointer, kPoison, bytes);
+  state().pinned[*pointer] = bytes;
+  ++state().allocations;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void* pointer) {
+  const Lock lock(state().lock);
+  const auto found = state().pinned.find(pointer);  // a copy that still waits finds poison: nobody promised to wait for it
+  if (found == state().pinned.end()) return answer(cudaErrorInvalidValue);
+  std::memset(pointer, kPoison, found->second);
+  state().pinned.erase(found);
+  state().freed.push_back(pointer);
+  if (state().freed.size() > 64) {
+    std::free(state().freed.front());
+    state().freed.pop_front();
+  }
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
+  const Lock lock(state().lock);
+  *free_bytes = state().limit - state().used;
+  *total = state().limit;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  const Lock lock(state().lock);
+  if (const cudaError_t code = injected("cudaMemcpyAsync")) return code;
+  append(stream, {"copy", [=] { std::memcpy(to, from, bytes); }});
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t height,
+                              cudaMemcpyKind, cudaStream_t stream) {
+  if (width > to_pitch || width > from_pitch) return answer(cudaErrorInvalidValue);
+  const Lock lock(state().lock);
+  append(stream, {"copy", [=] {
+    for (size_t i = 0; i < height; ++i)
+      std::memcpy(static_cast<char*>(to) + i * to_pitch, static_cast<const char*>(from) + i * from_pitch, width);
+  }});
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t stream) {
+  const Lock lock(state().lock);
+  append(stream, {"fill", [=] { std::memset(to, byte, bytes); }});
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  const Lock lock(state().lock);
+  *stream = new EmulatedStream;
+  state().streams.insert(*stream);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  const Lock lock(state().lock);
+  run_all(stream);
+  state().streams.erase(stream);  // events may still name it: it is not freed
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  const Lock lock(state().lock);
+  ++state().synchronisations;
+  if (const cudaError_t code = injected("cudaStreamSynchronize")) return code;
+  if (stream->capture != nullptr) return answer(cudaErrorStreamCaptureUnsupported);
+  run_all(stream);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  const Lock lock(state().lock);
+  if (event->recorded > 0) append(stream, {"wait", nullptr, event, event->recorded});
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return *event = new EmulatedEvent, cudaSuccess; }
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  const Lock lock(state().lock);
+  run_everything();
+  delete event;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  const Lock lock(state().lock);
+  event->stream = stream;
+  const uint64_t generation = ++event->recorded;
+  append(stream, {"record", [=] {
+    event->done = std::max(event->done, generation);
+    event->when = std::chrono::steady_clock::now();
+  }});
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  const Lock lock(state().lock);
+  if (const cudaError_t code = injected("cudaEventSynchronize")) return code;
+  if (event->stream != nullptr) run_until(event, event->recorded);
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  const Lock lock(state().lock);
+  if (event->done == event->recorded) return cudaSuccess;
+  run_one(event->stream);
+  return answer(cudaErrorNotReady);
+}
+
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  const Lock lock(state().lock);
+  if (from->done == 0 || to->done == 0) return answer(cudaErrorNotReady);
+  *milliseconds = std::chrono::duration<float, std::milli>(to->when - from->when).count();
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  const Lock lock(state().lock);
+  if (const cudaError_t code = injected("cudaStreamBeginCapture")) return code;
+  stream->capture = new EmulatedGraph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  const Lock lock(state().lock);
+  *graph = stream->capture;
+  stream->capture = nullptr;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* made, cudaGraph_t graph, unsigned long long) {
+  const Lock lock(state().lock);
+  if (const cudaError_t code = injected("cudaGraphInstantiate")) return code;
+  *made = new EmulatedGraph(*graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return delete graph, cudaSuccess; }
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+  const Lock lock(state().lock);
+  for (const Work& work : graph->work) append(stream, work);
+  return cudaSuccess;
+}
+
+// What tests ask for, by ctypes.
+#define HFD_SEEN extern "C" __attribute__((visibility("default")))
+
+HFD_SEEN void emulated_policy(const char* name, unsigned seed) {
+  const Lock lock(state().lock);
+  const std::string wanted = name;
+  state().policy = wanted == "eager" ? Policy::eager : wanted == "random" ? Policy::random : Policy::lazy;
+  state().random.seed(seed);
+}
+
+HFD_SEEN void emulated_fail(const char* call, long after, int code) {
+  const Lock lock(state().lock);
+  state().failing[call] = {after, static_cast<cudaError_t>(code)};
+}
+
+HFD_SEEN void emulated_limit(size_t bytes) {
+  const Lock lock(state().lock);
+  state().limit = bytes == 0 ? kTotal : bytes;
+  state().peak = state().used;
+}
+
+// allocations so far, kernels so far, bytes in use, their peak, work that waits, streams that were waited for
+HFD_SEEN void emulated_counts(long* to) {
+  const Lock lock(state().lock);
+  const State& now = state();
+  long waiting = 0;
+  for (const EmulatedStream* stream : now.streams) waiting += static_cast<long>(stream->queue.size());
+  const long all[] = {now.allocations, now.kernels, static_cast<long>(now.used), static_cast<long>(now.peak), waiting,
+                      now.synchronisations};
+  std::memcpy(to, all, sizeof all);
+}
+
+// Appends a call of the host to a stream: how a test's network stands for an engine's kernels.
+HFD_SEEN void emulated_call(uintptr_t stream, void (*function)(long), long argument) {
+  const Lock lock(state().lock);
+  append(reinterpret_cast<EmulatedStream*>(stream), {"call", [=] { function(argument); }});
+}
