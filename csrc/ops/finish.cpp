@@ -1,11 +1,11 @@
-// What finish accepts; the loops are in finish_cpu.cpp.
+// What finish accepts; the loops are in finish_cpu.cpp and finish_cuda.cu.
 #include "ops/finish.h"
 
 #include "common/refuse.h"
 
 namespace hfd {
 
-FinishCounts finish(const FinishCall& call) {
+void check_finish(const FinishCall& call) {
   const Size logit = call.logit_size, full = call.status_size, kept = call.kept;
   check_threads(call.threads);
   if (call.classes < 1 || call.classes > kMaxClasses)
@@ -26,7 +26,6 @@ FinishCounts finish(const FinishCall& call) {
     refuse("crop=(", call.crop.row, ", ", call.crop.col,
            ") with labels of (", kept.rows, ", ", kept.cols, "): it leaves the tile of (", full.rows, ", ", full.cols,
            "); crop + labels must fit into it");
-  return finish_cpu(call);
 }
 
 }  // namespace hfd

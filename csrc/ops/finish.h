@@ -32,7 +32,8 @@ struct FinishCounts {
   int64_t nan = 0;     // kept valid pixels with a NaN among their logits
 };
 
-FinishCounts finish(const FinishCall& call);  // throws std::invalid_argument
+void check_finish(const FinishCall& call);      // throws std::invalid_argument
+FinishCounts finish(const FinishCall& call);  // check, and the loops of the CPU
 
 // The loops; `call` has been checked.
 FinishCounts finish_cpu(const FinishCall& call);

@@ -66,4 +66,9 @@ FinishCounts finish_cpu(const FinishCall& call) {
   return counts;
 }
 
+FinishCounts finish(const FinishCall& call) {
+  check_finish(call);
+  return finish_cpu(call);
+}
+
 }  // namespace hfd

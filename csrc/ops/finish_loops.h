@@ -200,9 +200,8 @@ void stretch_class(const float* __restrict row, int64_t count, int64_t stride, c
   }
 }
 
-// Whether no sum or difference of two lerps of these logits can leave float32, so that no NaN can come up.
+// Whether all logits that the block reads are tame.
 bool is_tame(const float* __restrict row, int64_t count, const FinishBlock& block) {
-  constexpr int32_t kTwo125 = 0x7e000000;
   const int64_t from = block.cell < 0 ? 0 : block.cell;
   const int64_t last = block.cell + block.cells < count ? block.cell + block.cells : count - 1;
   int32_t largest = 0;
@@ -210,7 +209,7 @@ bool is_tame(const float* __restrict row, int64_t count, const FinishBlock& bloc
     const int32_t bits = static_cast<int32_t>(bits_of(float_at(row, i)) & 0x7fffffffu);
     largest = bits > largest ? bits : largest;
   }
-  return largest < kTwo125;
+  return largest < static_cast<int32_t>(kTame);
 }
 
 // The two logit rows at hand.

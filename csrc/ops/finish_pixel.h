@@ -34,6 +34,10 @@ HFD_HD T lerp(T a, T b, float fraction) {
   return a + fraction * (b - a);
 }
 
+// Logits whose bits, without the sign, are below this are tame: no sum or difference of two lerps of them can leave float32, so no
+// NaN can come up.
+constexpr uint32_t kTame = 0x7e000000u;  // 2^125
+
 constexpr float kLog2E = 1.44269504f;
 
 // One term of the softmax's sum, relative to the largest logit: e^(logit - largest), at least 2^-125, which a sum of 1 or more

@@ -1,7 +1,9 @@
-// What gather accepts; the loops are in gather_cpu.cpp.
+// What gather accepts; the loops are in gather_cpu.cpp and gather_cuda.cu.
 #include "ops/gather.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "common/reflect.h"
 #include "common/refuse.h"
@@ -64,7 +66,46 @@ void check_range(const char* axis, int64_t origin, int64_t count, int64_t window
            "read them, see tiles.reflected_range");
 }
 
+template <class T>
+bool holds(double value) {
+  const bool in_range = value >= static_cast<double>(std::numeric_limits<T>::lowest()) &&
+                        value <= static_cast<double>(std::numeric_limits<T>::max());
+  return in_range && static_cast<double>(static_cast<T>(value)) == value;
+}
+
+bool can_be(Element element, double value) {
+  switch (element) {
+    case Element::u8: return holds<uint8_t>(value);
+    case Element::i8: return holds<int8_t>(value);
+    case Element::u16: return holds<uint16_t>(value);
+    case Element::i16: return holds<int16_t>(value);
+    case Element::u32: return holds<uint32_t>(value);
+    case Element::i32: return holds<int32_t>(value);
+    case Element::f32: case Element::c64: return holds<float>(value);
+    case Element::f64: case Element::c128: return holds<double>(value);
+  }
+  return false;
+}
+
 }  // namespace
+
+std::vector<double> possible_nodata(const GatherConfig& config, Element element) {
+  std::vector<double> kept;
+  for (const double value : config.nodata)
+    if (can_be(element, value)) kept.push_back(value);
+  return kept;
+}
+
+std::vector<Normal> normals(const GatherConfig& config) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  std::vector<Normal> all;
+  for (size_t b = 0; b < config.mean.size(); ++b) {
+    const bool clipped = !config.clip_low.empty();
+    all.push_back({std::isnan(config.floor) ? -kInfinity : config.floor, clipped ? config.clip_low[b] : -kInfinity,
+                   clipped ? config.clip_high[b] : kInfinity, config.mean[b], config.gain[b]});
+  }
+  return all;
+}
 
 Unit unit_from_name(const std::string& name, const char* argument) {
   for (int i = 0; i < 5; ++i)
@@ -80,7 +121,7 @@ Gather::Gather(GatherConfig config) : config_(std::move(config)) {
   check_bands(config_);
 }
 
-void Gather::run(const GatherCall& call) const {
+void Gather::check(const GatherCall& call) const {
   const Size read = call.values.size;
   if (call.values.bands != bands())
     refuse("values has ", call.values.bands, " bands: this gather was made for ", bands(), "; choose the bands when reading");
@@ -97,7 +138,6 @@ void Gather::run(const GatherCall& call) const {
   check_threads(call.threads);
   check_range("rows", call.origin.row, call.tile_size.rows, call.window.row, read.rows, call.scene.rows);
   check_range("columns", call.origin.col, call.tile_size.cols, call.window.col, read.cols, call.scene.cols);
-  gather_cpu(config_, call);
 }
 
 }  // namespace hfd

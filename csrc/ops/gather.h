@@ -36,7 +36,8 @@ struct GatherCall {
 class Gather {
  public:
   explicit Gather(GatherConfig config);  // throws std::invalid_argument
-  void run(const GatherCall& call) const;
+  void check(const GatherCall& call) const;  // throws std::invalid_argument
+  void run(const GatherCall& call) const;    // check, and the loops of the CPU
   int64_t bands() const { return static_cast<int64_t>(config_.mean.size()); }
   const GatherConfig& config() const { return config_; }
 
@@ -46,6 +47,12 @@ class Gather {
 
 Unit unit_from_name(const std::string& name, const char* argument);
 const char* unit_name(Unit unit);
+
+// The declared nodata values that a stored pixel can be at all; the others equal none.
+std::vector<double> possible_nodata(const GatherConfig& config, Element element);
+
+// Floor, clip, mean and gain of every band.
+std::vector<Normal> normals(const GatherConfig& config);
 
 // The loops; `config` and `call` have been checked.
 void gather_cpu(const GatherConfig& config, const GatherCall& call);

@@ -1,7 +1,5 @@
 // Says once per call what is the same for all rows and gives each worker its memory; the loops are in gather_loops.h.
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <vector>
 
 #include "common/parallel.h"
@@ -12,46 +10,6 @@ namespace hfd {
 namespace {
 
 constexpr int64_t kAhead = 2;  // rows between asking for pixels and using them: 1 is 1.1 times slower, 3 and 4 are as fast
-
-template <class T>
-bool holds(double value) {
-  const bool in_range = value >= static_cast<double>(std::numeric_limits<T>::lowest()) &&
-                        value <= static_cast<double>(std::numeric_limits<T>::max());
-  return in_range && static_cast<double>(static_cast<T>(value)) == value;
-}
-
-bool can_be(Element element, double value) {
-  switch (element) {
-    case Element::u8: return holds<uint8_t>(value);
-    case Element::i8: return holds<int8_t>(value);
-    case Element::u16: return holds<uint16_t>(value);
-    case Element::i16: return holds<int16_t>(value);
-    case Element::u32: return holds<uint32_t>(value);
-    case Element::i32: return holds<int32_t>(value);
-    case Element::f32: case Element::c64: return holds<float>(value);
-    case Element::f64: case Element::c128: return holds<double>(value);
-  }
-  return false;
-}
-
-// The declared nodata values that a stored pixel can be at all; the others equal none.
-std::vector<double> possible_nodata(const GatherConfig& config, Element element) {
-  std::vector<double> kept;
-  for (const double value : config.nodata)
-    if (can_be(element, value)) kept.push_back(value);
-  return kept;
-}
-
-std::vector<Normal> normals(const GatherConfig& config) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  std::vector<Normal> all;
-  for (size_t b = 0; b < config.mean.size(); ++b) {
-    const bool clipped = !config.clip_low.empty();
-    all.push_back({std::isnan(config.floor) ? -kInfinity : config.floor, clipped ? config.clip_low[b] : -kInfinity,
-                   clipped ? config.clip_high[b] : kInfinity, config.mean[b], config.gain[b]});
-  }
-  return all;
-}
 
 }  // namespace
 
@@ -79,6 +37,11 @@ void gather_cpu(const GatherConfig& config, const GatherCall& call) {
                 call.status + tile_row * cols, imaginary.empty() ? nullptr : imaginary.data() + worker * cols,
                 marks.data() + worker * cols});
   });
+}
+
+void Gather::run(const GatherCall& call) const {
+  check(call);
+  gather_cpu(config_, call);
 }
 
 }  // namespace hfd

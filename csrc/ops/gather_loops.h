@@ -106,41 +106,22 @@ const char* load_any(const GatherPlan& plan, const Span& span) {
   return reinterpret_cast<const char*>(span.value);
 }
 
-// Everything that convert() needs beside the pixels, once per vector of them or once per number.
 template <class T>
-struct Conversion {
-  T missing, scale, offset, floor;  // missing: the value that is nodata, NaN = none
-  NormalOf<T> normal;
-};
-
-template <class T>
-inline Conversion<T> conversion(const GatherPlan& plan, const Normal& normal) {
+inline ConversionOf<T> conversion(const GatherPlan& plan, const Normal& normal) {
   const bool looks = plan.element == Element::f32 && plan.nodata_count > 0;
   const float missing = looks ? static_cast<float>(plan.nodata[0]) : __builtin_nanf("");
   return {every<T>(missing), every<T>(plan.scale), every<T>(plan.offset), every<T>(plan.floor),
           {every<T>(normal.floor), every<T>(normal.low), every<T>(normal.high), every<T>(normal.mean), every<T>(normal.gain)}};
 }
 
-// Nodata, calibration, unit, floor, clip and z-score of one vector, or of one number. A value beyond float32 after all of them is
-// nodata as well: the network never sees a number that is not finite.
 template <Unit From, Unit To, bool kCalibrate, class T>
-inline void convert(const Conversion<T>& by, const char* source, const Span& span, int64_t at) {
+inline void convert(const ConversionOf<T>& by, const char* source, const Span& span, int64_t at) {
   using Unsigned = typename Of<T>::Unsigned;
-  T x = load_lanes<T>(source + at * static_cast<int64_t>(sizeof(float)));
-  Unsigned gone = not_finite(x) | Of<T>::mask(x == by.missing);
+  const T x = load_lanes<T>(source + at * static_cast<int64_t>(sizeof(float)));
+  const T imaginary = From == Unit::complex ? load_lanes<T>(span.imaginary + at) : x;
   Unsigned marks = load_lanes<Unsigned>(span.marks + at);
-  if (kCalibrate) x = x * by.scale + by.offset;
-  if (knows_power(From, To)) {
-    T imaginary = From == Unit::complex ? load_lanes<T>(span.imaginary + at) : x;
-    if (kCalibrate && From == Unit::complex) imaginary = imaginary * by.scale;
-    const T power = power_of<From>(x, imaginary);
-    marks |= Of<T>::mask(power <= 0.0f) & static_cast<uint32_t>(kNoSignal);
-    if (From != To) x = from_power<To>(power, by.floor);
-  }
-  x = normalise(x, by.normal);
-  gone |= not_finite(x);
-  store_lanes(x, span.value + at);
-  store_lanes(marks | (gone & static_cast<uint32_t>(kNodata)), span.marks + at);
+  store_lanes(converted<From, To>(by, kCalibrate, x, imaginary, marks), span.value + at);
+  store_lanes(marks, span.marks + at);
 }
 
 template <Unit From, Unit To, bool kCalibrate>
@@ -184,7 +165,7 @@ void finish_gathered(const GatherPlan& plan, const GatherRow& row) {
   uint32_t seen = 0;
   for (int64_t i = 0; i < plan.cols; ++i) {
     seen |= marks[i];
-    status[i] = static_cast<uint8_t>(marks[i] & kNodata ? static_cast<uint32_t>(kNodata) : marks[i]);
+    status[i] = static_cast<uint8_t>(status_of(marks[i]));
   }
   if (!(seen & kNodata)) return;
   for (int64_t b = 0; b < plan.bands; ++b) {

@@ -46,4 +46,33 @@ HFD_HD T normalise(T value, const NormalOf<T>& normal) {
   return (inside - normal.mean) * normal.gain;
 }
 
+// Everything a conversion needs beside the pixels, once per vector of them or once per number.
+template <class T>
+struct ConversionOf {
+  T missing, scale, offset, floor;  // missing: the value that is nodata, NaN = none
+  NormalOf<T> normal;
+};
+
+// Nodata, calibration, unit, floor, clip and z-score of one number, or of a vector of them; adds to the Status bits. A value beyond
+// float32 after all of them is nodata as well: the network never sees a number that is not finite. `imaginary` counts for complex
+// alone, scale and offset only where `calibrates` is true.
+template <Unit From, Unit To, class T>
+HFD_HD T converted(const ConversionOf<T>& by, bool calibrates, T x, T imaginary, typename Of<T>::Unsigned& marks) {
+  typename Of<T>::Unsigned gone = not_finite(x) | Of<T>::mask(x == by.missing);
+  if (calibrates) x = x * by.scale + by.offset;
+  if (knows_power(From, To)) {
+    if (calibrates && From == Unit::complex) imaginary = imaginary * by.scale;
+    const T power = power_of<From>(x, imaginary);
+    marks |= Of<T>::mask(power <= 0.0f) & static_cast<uint32_t>(kNoSignal);
+    if (From != To) x = from_power<To>(power, by.floor);
+  }
+  x = normalise(x, by.normal);
+  gone |= not_finite(x);
+  marks |= gone & static_cast<uint32_t>(kNodata);
+  return x;
+}
+
+// What the finished plane says of a pixel.
+HFD_HD uint32_t status_of(uint32_t marks) { return marks & kNodata ? static_cast<uint32_t>(kNodata) : marks; }
+
 }  // namespace hfd

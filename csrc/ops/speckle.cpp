@@ -1,4 +1,4 @@
-// What the speckle filters accept; the loops are in speckle_cpu.cpp.
+// What the speckle filters accept; the loops are in speckle_cpu.cpp and speckle_cuda.cu.
 #include "ops/speckle.h"
 
 #include <algorithm>
@@ -41,7 +41,7 @@ int64_t speckle_halo(SpeckleFilter filter, int radius) {
   return filter == SpeckleFilter::lee_sigma ? std::max(radius, 2) : radius;
 }
 
-void speckle(const SpeckleConfig& config, const SpeckleCall& call) {
+void check_speckle(const SpeckleConfig& config, const SpeckleCall& call) {
   check_config(config);
   check_threads(call.threads);
   if (call.bands < 1 || call.size.rows < 1 || call.size.cols < 1)
@@ -50,7 +50,6 @@ void speckle(const SpeckleConfig& config, const SpeckleCall& call) {
     refuse("rows ", call.first_row, " to ", call.first_row + call.rows - 1, " of ", call.size.rows, ": they must lie inside");
   if (config.filter == SpeckleFilter::lee_sigma && static_cast<int64_t>(call.bright.size()) != call.bands)
     refuse("bright has ", call.bright.size(), " values for ", call.bands, " bands: give the scene's 98th percentile of each");
-  speckle_cpu(config, call);
 }
 
 }  // namespace hfd

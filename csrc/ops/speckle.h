@@ -33,7 +33,9 @@ SpeckleFilter speckle_filter_from_name(const std::string& name);
 SpeckleBorder speckle_border_from_name(const std::string& name);
 int64_t speckle_halo(SpeckleFilter filter, int radius);
 
-// Throws std::invalid_argument. NaN comes out where a pixel is not valid.
+void check_speckle(const SpeckleConfig& config, const SpeckleCall& call);  // throws std::invalid_argument
+
+// Check, and the loops of the CPU. NaN comes out where a pixel is not valid.
 void speckle(const SpeckleConfig& config, const SpeckleCall& call);
 
 // The loops; config and call have been checked.

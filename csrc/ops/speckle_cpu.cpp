@@ -91,4 +91,9 @@ void speckle_cpu(const SpeckleConfig& config, const SpeckleCall& call) {
   });
 }
 
+void speckle(const SpeckleConfig& config, const SpeckleCall& call) {
+  check_speckle(config, call);
+  speckle_cpu(config, call);
+}
+
 }  // namespace hfd
