@@ -40,7 +40,7 @@ class _Columns:
 
     first: int                  # field column of the first one
     share: np.ndarray           # (cells,) int32, the right tile's share where two tiles cover the cell
-    role: np.ndarray            # (cells,) uint8: _FULL where this tile is alone, _HELD_FIRST where it is the left of two, else right
+    role: np.ndarray            # (cells,) uint8: _FULL where this tile is alone, _HELD_FIRST as the left of two, else right
 
 
 class BlendStitch:

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from hfd_edge.export.calibration_data import Tile
-from hfd_edge.export.parity import BLOCK_PX, Infer, full_resolution
-from hfd_edge.spec import NODATA_LABEL, ModelSpec
+from hfd_edge.export.parity import Infer, full_resolution
+from hfd_edge.measure.flips import flips_of
+from hfd_edge.spec import ModelSpec
 
 MOST_FLIPS = 1e-4               # DESIGN: label flips of the bounded halo on calibration scenes
-_DRAWS, _BOUND = 1000, 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,8 @@ def flip_curve(run: Infer, tiles: Iterable[Tile], spec: ModelSpec) -> list[HaloF
     exact = [_core_labels(run, tile, spec, spec.halo_px) for tile in tiles]
     curve: list[HaloFlips] = []
     for halo in range(spec.halo_px - spec.stride_px, -1, -spec.stride_px):
-        counts = np.concatenate([_blocks(labels, _core_labels(run, tile, spec, halo)) for tile, labels in zip(tiles, exact)])
-        counts = counts[counts[:, 0] > 0]
-        curve.append(HaloFlips(halo, int(counts[:, 1].sum()), int(counts[:, 0].sum()), _upper(counts)))
+        found = flips_of((labels, _core_labels(run, tile, spec, halo)) for tile, labels in zip(tiles, exact))
+        curve.append(HaloFlips(halo, found.flips, found.pixels, found.bound))
         if curve[-1].bound > MOST_FLIPS:
             break
     return curve
@@ -65,18 +64,3 @@ def _core_labels(run: Infer, tile: Tile, spec: ModelSpec, halo: int) -> np.ndarr
     pixels, status = np.ascontiguousarray(tile.pixels[:, rows, cols]), np.ascontiguousarray(tile.status[rows, cols])
     labels, _ = full_resolution(run(pixels[None])[0], pixels.shape[1:], status)
     return labels[halo:labels.shape[0] - halo, halo:labels.shape[1] - halo]
-
-
-def _blocks(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """(blocks, 2) pixels and flips."""
-    seen = expected != NODATA_LABEL
-    planes = np.stack([seen, seen & (expected != found)]).astype(np.float64)
-    for axis in (1, 2):
-        planes = np.add.reduceat(planes, np.arange(0, planes.shape[axis], BLOCK_PX), axis=axis)
-    return planes.reshape(2, -1).T
-
-
-def _upper(counts: np.ndarray) -> float:
-    draws = np.random.default_rng(0).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), _DRAWS)
-    rates = (draws @ counts[:, 1]) / np.maximum(draws @ counts[:, 0], 1)
-    return max(float(np.quantile(rates, _BOUND)), 3 / float(counts[:, 0].sum()))

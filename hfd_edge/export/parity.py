@@ -18,6 +18,7 @@ from hfd_edge import _native
 from hfd_edge.errors import GateError
 from hfd_edge.export.onnx import INPUT_NAME
 from hfd_edge.export.session import open_session
+from hfd_edge.measure.flips import BLOCK_PX
 from hfd_edge.network.hfdnet import HFDNet
 from hfd_edge.spec import NODATA_LABEL
 
@@ -79,7 +80,6 @@ def _close(logits: np.ndarray) -> np.ndarray:
 
 
 Infer = Callable[[np.ndarray], np.ndarray]      # (1, bands, rows, cols) float32 -> logits (1, classes, rows / s, cols / s)
-BLOCK_PX = 64                                   # pixels nearer than this are taken as one observation
 _DRAWS, _BOUND = 1000, 0.95
 _ERROR_QUANTILES = (0.5, 0.95, 0.99, 0.999, 1.0)
 _JUDGED_PX = 10_000                             # truth pixels a class needs before its IoU is judged

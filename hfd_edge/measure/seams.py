@@ -1,7 +1,8 @@
-"""Seams in a stitched map: do labels change more often across tile borders, and do they depend on where the grid lies."""
+"""What a grid of tiles does to a map: seams, dependence on where the grid lies, and what one tile over the scene says."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -9,79 +10,112 @@ import numpy as np
 
 from hfd_edge.errors import ArrayError
 from hfd_edge.measure.accuracy import accuracy_of
+from hfd_edge.measure.flips import Flips, flips_of
+from hfd_edge.measure.seam_ratio import GUARD_PX, Borders, SeamRatio, distances, seam_ratio, seam_z_against
 from hfd_edge.measure.tiling import whole_request
-from hfd_edge.plan import PlanRequest
+from hfd_edge.plan import PlanRequest, TilePlan
+from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
 from hfd_edge.spec import NODATA_LABEL, Unit
-from hfd_edge.tiles import TileGrid
 
-GUARD_PX = 8                    # pairs nearer than this to a border are neither border nor interior
 NEAR_PX, FAR_PX = 4, 16         # of border_drop
 
 
 @dataclass(frozen=True, slots=True)
-class Borders:
-    """Scene rows and columns at which a tile's core begins, the scene's own edge left out."""
-
-    rows: tuple[int, ...]
-    cols: tuple[int, ...]
-
-    @classmethod
-    def of(cls, grid: TileGrid) -> Borders:
-        """The borders between the cores of a grid."""
-        return cls(*grid.borders)
-
-
-@dataclass(frozen=True, slots=True)
-class SeamRatio:
-    """Rate of label changes between neighbours across borders, over that of neighbours far from any."""
-
-    ratio: float                # 1 where borders cannot be seen; NaN where there are none, or no change inside
-    z: float                    # of the difference of the two rates if pairs were independent, which class borders are not
-    border_pairs: int
-    interior_pairs: int
-
-
-@dataclass(frozen=True, slots=True)
 class SeamReport:
-    """What was measured of one scene with one grid."""
+    """What was measured of one scene with one grid and one way to stitch."""
 
+    stitch: str
     tile_px: tuple[int, int]
     halo: str
     halo_px: int
+    overlap_px: int
+    halo_share: float                   # of the engine's work that went into halo and overlap
     seams: SeamRatio
     seams_of_whole: SeamRatio           # at the same places of the map made as one tile: what is no seam
+    z_against_whole: float              # of the changes across borders beyond those of that map; 0 where it is the same map
     grid_disagreement: float            # share of valid pixels whose label changes with the grid half a core on
-    whole_disagreement: float           # the same, of the tiled map against one tile over the scene
-    border_drop: float | None           # mIoU far from borders minus mIoU beside them; None without a truth
+    whole: Flips                        # the tiled map against one tile over the scene
+    noise_core: float                   # share of labels that no neighbour has, farther than the halo from any border
+    noise_overlap: float                # the same where two tiles were computed; NaN where no pixel is that near
+    miou: float | None = None           # None without a truth
+    border_drop: float | None = None    # mIoU far from borders minus mIoU beside them; None without a truth
+
+    @property
+    def whole_disagreement(self) -> float:
+        """Share of valid pixels whose label differs from one tile over the scene."""
+        return self.whole.rate
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """JSON-ready record."""
+        return {**asdict(self), "whole": self.whole.to_dict(), "whole_disagreement": self.whole_disagreement}
 
 
-def seam_ratio(labels: np.ndarray, borders: Borders) -> SeamRatio:
-    """Label changes between neighbours, across borders against farther than GUARD_PX from any.
+@dataclass(frozen=True)
+class SeamStudy:
+    """A scene with everything that all measurements of it share."""
+
+    segmenter: Segmenter
+    array: np.ndarray                   # (bands, rows, cols), as `Segmenter.run` takes it
+    unit: Unit | str | SourceRadiometry | None
+    whole: np.ndarray                   # (rows, cols) uint8, the map made as one tile
+    truth: np.ndarray | None = None     # (rows, cols) uint8 class numbers, 255 = not known
+
+    @classmethod
+    def of(cls, segmenter: Segmenter, array: np.ndarray, unit: Unit | str | SourceRadiometry | None = None,
+           truth: np.ndarray | None = None) -> SeamStudy:
+        """Segment a scene as one tile, which must fit the memory."""
+        rows, cols = ArraySource(array, len(segmenter.spec.bands)).read(0, array.shape[-2])[0].shape[1:]
+        whole, _ = stitched_labels(segmenter, array, whole_request(segmenter, rows, cols), unit)
+        return cls(segmenter, array, unit, whole, truth)
+
+    def labels(self, request: PlanRequest) -> tuple[np.ndarray, TilePlan]:
+        """The scene's map, cut and stitched as `request` says."""
+        return stitched_labels(self.segmenter, self.array, request, self.unit)
+
+    def measure(self, request: PlanRequest) -> SeamReport:
+        """Segment the scene twice more: with a grid, and with the grid half a core on.
+
+        Raises:
+            GridError: the tile leaves no core, or tile, halo or overlap are not what they can be.
+        """
+        labels, plan = self.labels(request)
+        grid, stride = plan.grid, self.segmenter.spec.stride_px
+        shift = (grid.core_rows // 2 // stride * stride, grid.core_cols // 2 // stride * stride)
+        shifted, _ = self.labels(replace(request, offset=shift))
+        borders = Borders.of(grid)
+        core, overlap = label_noise(labels, borders, max(grid.halo_px, GUARD_PX))
+        classes, truth = self.segmenter.spec.classes, self.truth
+        return SeamReport(
+            plan.stitch, (grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px), plan.halo, grid.halo_px,
+            2 * grid.spread_px, 1 - 1 / plan.compute_ratio, seam_ratio(labels, borders), seam_ratio(self.whole, borders),
+            seam_z_against(labels, self.whole, borders), disagreement(labels, shifted), flips_of([(self.whole, labels)]),
+            core, overlap, None if truth is None else accuracy_of(truth, labels, classes).miou,
+            None if truth is None else border_drop(truth, labels, borders, classes))
+
+
+def measure_seams(segmenter: Segmenter, array: np.ndarray, request: PlanRequest, unit: Unit | str | None = None,
+                  truth: np.ndarray | None = None) -> SeamReport:
+    """One measurement of a scene in memory; several share a `SeamStudy`."""
+    return SeamStudy.of(segmenter, array, unit, truth).measure(request)
+
+
+def smallest_halo(reports: Sequence[SeamReport], wanted: float) -> SeamReport | None:
+    """The measurement of the smallest halo that is enough.
 
     Args:
-        labels: (rows, cols) uint8; pairs with 255 do not count.
-        borders: of the grid the map was stitched with.
-    Source: two-proportion z test, pooled.
+        reports: of one scene, tile and way to stitch, each with another halo.
+        wanted: the rate of labels that may differ from one tile over the scene.
+    Returns:
+        the smallest halo whose upper bound keeps to `wanted`, as those of all larger ones do; None where not even the largest does.
     """
-    across, inside = np.zeros(2, np.int64), np.zeros(2, np.int64)           # (pairs, changes)
-    for plane, at in ((labels, borders.rows), (labels.T, borders.cols)):
-        valid = (plane[1:] != NODATA_LABEL) & (plane[:-1] != NODATA_LABEL)
-        changes = (plane[1:] != plane[:-1]) & valid
-        distance = _distance(plane.shape[0] - 1, at)                        # of the pair i, i + 1 from a border at i + 1
-        for count, rows in ((across, distance == 0), (inside, distance > GUARD_PX)):
-            count += valid[rows].sum(), changes[rows].sum()
-    if not across[0] or not inside[0]:
-        return SeamRatio(float("nan"), float("nan"), int(across[0]), int(inside[0]))
-    one, other = across[1] / across[0], inside[1] / inside[0]
-    pooled = (across[1] + inside[1]) / (across[0] + inside[0])
-    spread = np.sqrt(pooled * (1 - pooled) * (1 / across[0] + 1 / inside[0]))
-    return SeamRatio(float(one / other) if other else float("nan"), float((one - other) / spread) if spread else 0.0,
-                     int(across[0]), int(inside[0]))
+    kept = None
+    for report in sorted(reports, key=lambda report: -report.halo_px):
+        if report.whole.bound > wanted:
+            break
+        kept = report
+    return kept
 
 
 def disagreement(one: np.ndarray, other: np.ndarray) -> float:
@@ -92,54 +126,39 @@ def disagreement(one: np.ndarray, other: np.ndarray) -> float:
     return float((one != other)[valid].mean()) if valid.any() else 0.0
 
 
+def label_noise(labels: np.ndarray, borders: Borders, within_px: int) -> tuple[float, float]:
+    """Share of the pixels whose label none of their four neighbours has: far from borders, and within `within_px` of one.
+
+    Speckle that reaches the map shows as such pixels; a stitching that smooths them away in overlaps alone shows as a difference.
+    Pixels at the scene's edge and beside nodata do not count; NaN where no pixel does.
+    """
+    inner = labels[1:-1, 1:-1]
+    around = np.stack([labels[:-2, 1:-1], labels[2:, 1:-1], labels[1:-1, :-2], labels[1:-1, 2:]])
+    known = (inner != NODATA_LABEL) & (around != NODATA_LABEL).all(axis=0)
+    alone = known & (around != inner).all(axis=0)
+    near = _border_distance(labels.shape, borders)[1:-1, 1:-1] <= within_px
+    return tuple(float(alone[where].sum() / known[where].sum()) if known[where].any() else float("nan") for where in (~near, near))
+
+
 def border_drop(truth: np.ndarray, labels: np.ndarray, borders: Borders, classes: tuple[str, ...]) -> float:
     """mIoU farther than FAR_PX from every border minus mIoU within NEAR_PX of one; NaN where there are no such pixels."""
-    rows, cols = (_distance(size, at, pixels=True) for size, at in zip(labels.shape, (borders.rows, borders.cols)))
-    distance = np.minimum.outer(rows, cols)
+    distance = _border_distance(labels.shape, borders)
     far, near = (accuracy_of(np.where(where, truth, np.uint8(NODATA_LABEL)), labels, classes).miou
                  for where in (distance > FAR_PX, distance <= NEAR_PX))
     return float(far - near)
 
 
 def stitched_labels(segmenter: Segmenter, array: np.ndarray, request: PlanRequest,
-                    unit: Unit | str | None = None) -> tuple[np.ndarray, TileGrid, str]:
-    """(labels (rows, cols) uint8, grid, kind of halo) of a scene cut as `request` says."""
+                    unit: Unit | str | SourceRadiometry | None = None) -> tuple[np.ndarray, TilePlan]:
+    """(labels (rows, cols) uint8, plan) of a scene cut and stitched as `request` says."""
     source = ArraySource(array, len(segmenter.spec.bands))
     run = segmenter.prepare(source, segmenter.declared(unit, source.dtype), request=request)
     labels = np.empty((source.rows, source.cols), np.uint8)
-    for strip, stitcher in segmenter.finished_strips(run, segmenter.windows(run)):
-        labels[strip.row:strip.row + strip.rows] = stitcher.labels
-    return labels, run.plan.grid, run.plan.halo
+    for strip, part in segmenter.finished_strips(run, segmenter.windows(run)):
+        labels[strip.row:strip.row + strip.rows] = part.labels
+    return labels, run.plan
 
 
-def measure_seams(segmenter: Segmenter, array: np.ndarray, request: PlanRequest, unit: Unit | str | None = None,
-                  truth: np.ndarray | None = None) -> SeamReport:
-    """Segment a scene in memory three times: with a grid, with the grid half a core on, and as one tile.
-
-    Args:
-        array: (bands, rows, cols); one tile over all of it must fit the memory.
-        request: tile and halo to judge.
-        truth: (rows, cols) uint8 class numbers, 255 = not known.
-    Raises:
-        GridError: the tile leaves no core, or tile and halo do not fit the network's stride.
-    """
-    labels, grid, halo = stitched_labels(segmenter, array, request, unit)
-    stride = segmenter.spec.stride_px
-    shift = (grid.core_rows // 2 // stride * stride, grid.core_cols // 2 // stride * stride)
-    shifted, _, _ = stitched_labels(segmenter, array, replace(request, offset=shift), unit)
-    whole, _, _ = stitched_labels(segmenter, array, whole_request(segmenter, *labels.shape), unit)
-    borders = Borders.of(grid)
-    return SeamReport(
-        (grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px), halo, grid.halo_px, seam_ratio(labels, borders),
-        seam_ratio(whole, borders), disagreement(labels, shifted), disagreement(labels, whole),
-        None if truth is None else border_drop(truth, labels, borders, segmenter.spec.classes))
-
-
-def _distance(size: int, borders: tuple[int, ...], pixels: bool = False) -> np.ndarray:
-    """(size,) how far each pair of neighbours lies from the nearest border, or (`pixels`) each pixel, which touches it at 1."""
-    if not borders:
-        return np.full(size, np.iinfo(np.int64).max)
-    index = np.arange(size)
-    if not pixels:
-        return np.min([np.abs(index + 1 - at) for at in borders], axis=0)
-    return np.min([np.where(index < at, at - index, index - at + 1) for at in borders], axis=0)
+def _border_distance(shape: tuple[int, int], borders: Borders) -> np.ndarray:
+    """(rows, cols) of each pixel from the nearest border, which it touches at 1."""
+    return np.minimum.outer(*(distances(size, at, pixels=True) for size, at in zip(shape, (borders.rows, borders.cols))))
