@@ -44,6 +44,34 @@ def ours(scene: np.ndarray, engine, stride: int, unit: str = "db", confident: bo
     return labels
 
 
+def ours_blended(scene: np.ndarray, engine, stride: int, mode: str = "hann") -> np.ndarray:
+    """The same tiles, fused over the 64 pixels that two neighbours share instead of cropped."""
+    import torch
+    from stitch_peers import CLASSES, STEP, TILE
+
+    from hfd_edge import _native
+    from hfd_edge.stitch import PixelCounts
+    from hfd_edge.stitch_blend import BlendFrame, BlendStitch
+    from hfd_edge.tiles import TileGrid
+    from hfd_edge.tiles_shares import Band, Blend, shares
+    gather, (rows, cols) = _native.Gather(unit="db", **BAND), scene.shape[1:]
+    grid = TileGrid(rows, cols, STEP, STEP, HALO, 16, fixed_shape=True, spread_px=HALO)
+    table = shares(mode, Band(2 * HALO // stride, 0, STEP // stride))
+    stitch = BlendStitch(BlendFrame(grid, Blend(mode, 2 * HALO, table, table), CLASSES, stride, False, THREADS), PixelCounts())
+    tile, status = np.empty((2, TILE, TILE), np.float32), np.empty((TILE, TILE), np.uint8)
+    labels, finished = np.empty((rows, cols), np.uint8), []
+    for strip in grid.strips():
+        part = stitch.open(strip)
+        for at in strip.tiles:
+            gather.run(scene, (0, 0), (rows, cols), (at.in_row, at.in_col), tile, status, None, THREADS)
+            part.put(at, engine(torch.from_numpy(tile)[None])[0].numpy(), status)
+        finished += stitch.close(part)
+        for done in finished if strip.row + strip.rows < rows else finished + stitch.end():
+            labels[done.strip.row:done.strip.row + done.strip.rows] = done.labels
+        finished = []
+    return labels
+
+
 def jobs_of(scene: np.ndarray, terratorch: Path | None) -> dict:
     """Ours and the peers that are installed, by name."""
     import stitch_peers as peers
@@ -52,6 +80,8 @@ def jobs_of(scene: np.ndarray, terratorch: Path | None) -> dict:
         "ours_stride4": lambda: peers.timed(lambda e: ours(scene, e, 4), 4),
         "ours_full": lambda: peers.timed(lambda e: ours(scene, e, 1)),
         "ours_stride4_confidence_log": lambda: peers.timed(lambda e: ours(power, e, 4, "intensity", True), 4),
+        "ours_blended_stride4": lambda: peers.timed(lambda e: ours_blended(scene, e, 4), 4),
+        "ours_blended_full": lambda: peers.timed(lambda e: ours_blended(scene, e, 1)),
         "numpy_crop": lambda: peers.timed(lambda e: peers.numpy_crop(scene, e))}
     known = {"monai_gaussian": ("monai", peers.monai_gaussian), "pytorch_toolbelt": ("pytorch_toolbelt", peers.toolbelt)}
     for name, (module, run) in known.items():
@@ -94,7 +124,7 @@ def extra_megabytes() -> float:
 
 def figures(rows: dict[str, Seconds], pixels: int) -> dict:
     found = {f"{name}_ns_per_px": round(1e9 * row.median / pixels, 3) for name, row in rows.items()}
-    for name in ("full", "stride4", "stride4_confidence_log"):
+    for name in ("full", "stride4", "stride4_confidence_log", "blended_stride4", "blended_full"):
         found[f"ours_ns_per_px_{name}"] = found.pop(f"ours_{name}_ns_per_px")
     return found
 

@@ -7,6 +7,7 @@ two strips, never a scene, and logits at full resolution never exist. What the s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,19 +44,41 @@ class _Columns:
     role: np.ndarray            # (cells,) uint8: _FULL where this tile is alone, _HELD_FIRST as the left of two, else right
 
 
+class _Memory:
+    """Fields and validity planes of strips, used again when a strip is done: new pages cost more than fusing does."""
+
+    def __init__(self) -> None:
+        self._spare: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def take(self, field: tuple[int, int, int], status: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Memory of these shapes, float32 and uint8, with whatever is in it."""
+        cells, pixels = math.prod(field), math.prod(status)
+        if self._spare and self._spare[-1][0].size >= cells and self._spare[-1][1].size >= pixels:
+            flat = self._spare.pop()
+        else:
+            flat = own_pages((cells,), np.float32), own_pages((pixels,), np.uint8)
+        return flat[0][:cells].reshape(field), flat[1][:pixels].reshape(status)
+
+    def give_back(self, field: np.ndarray, status: np.ndarray) -> None:
+        """For the strip after the next one: until it is opened, what lies there stays."""
+        self._spare = [(field.reshape(-1), status.reshape(-1))]
+
+
 class BlendStitch:
-    """Opens strips from top to bottom and gives them back finished, one strip late."""
+    """Opens strips from top to bottom and gives them back finished, one strip late; then their field lives until the next one is
+    opened."""
 
     def __init__(self, frame: BlendFrame, counts: PixelCounts) -> None:
         self.frame, self._counts = frame, counts
         self._waiting: BlendStrip | None = None
         self._columns: dict[int, _Columns] = {}
+        self._memory = _Memory()
 
     def open(self, strip: Strip) -> BlendStrip:
         """The strip's field, empty."""
         if not self._columns:
             self._columns = _columns(strip.tiles, self.frame)
-        return BlendStrip(strip, self.frame, self._columns, self._counts)
+        return BlendStrip(strip, self.frame, self._columns, self._counts, self._memory)
 
     def close(self, part: BlendStrip) -> list[BlendStrip]:
         """Take a strip whose tiles are all in; gives the strip above it, finished."""
@@ -64,7 +87,9 @@ class BlendStitch:
         if above is None:
             return []
         _fuse_strips(above, part, self.frame)
-        return above.finished()
+        done = above.finished()
+        self._memory.give_back(above.field, above.status)
+        return done
 
     def end(self) -> list[BlendStrip]:
         """The last strip, finished."""
@@ -75,15 +100,15 @@ class BlendStitch:
 class BlendStrip:
     """The logits of one strip, fused along its columns; labels and confidence once it is finished."""
 
-    def __init__(self, strip: Strip, frame: BlendFrame, columns: dict[int, _Columns], counts: PixelCounts) -> None:
+    def __init__(self, strip: Strip, frame: BlendFrame, columns: dict[int, _Columns], counts: PixelCounts,
+                 memory: _Memory) -> None:
         self.strip, self._frame, self._columns, self._counts = strip, frame, columns, counts
         first, s = strip.tiles[0], frame.logit_stride
         self.row, self.rows = first.row, first.rows                                     # of the field, in scene pixels
         self.col = min(tile.col for tile in strip.tiles)
         cols = max(tile.col + tile.cols for tile in strip.tiles) - self.col
-        self.field = own_pages((frame.classes, self.rows // s, cols // s), np.float32)
+        self.field, self.status = memory.take((frame.classes, self.rows // s, cols // s), (self.rows, cols))
         self.holds = np.zeros(cols // s, np.uint8)                                      # of _NEW to _FULL
-        self._status = own_pages((self.rows, cols), np.uint8)
         self._missing = {tile.in_col for tile in strip.tiles}
         self.labels: np.ndarray | None = None
         self.confidence: np.ndarray | None = None
@@ -119,8 +144,9 @@ class BlendStrip:
             return []
         self.labels = own_pages(shape, np.uint8)
         self.confidence = own_pages(shape, np.uint8) if frame.confidence else None
-        self.field[:, :, self.holds == _NEW] = 0                # no valid pixel reads them: all tiles that cover them were empty
-        nodata, nan = _native.finish(self.field, frame.logit_stride, self._status, crop, self.labels, self.confidence,
+        if not self.holds.all():
+            self.field[:, :, self.holds == _NEW] = 0            # no valid pixel reads them: all tiles that cover them were empty
+        nodata, nan = _native.finish(self.field, frame.logit_stride, self.status, crop, self.labels, self.confidence,
                                      frame.threads)
         self._counts.written += self.labels.size
         self._counts.nodata += nodata
@@ -133,7 +159,7 @@ class BlendStrip:
                             "is fused exactly once; please report it with the scene's size and tile")
         self._missing.remove(tile.in_col)
         col = tile.col - self.col
-        self._status[:, col:col + tile.cols] = status
+        self.status[:, col:col + tile.cols] = status
 
 
 def _fuse_strips(above: BlendStrip, below: BlendStrip, frame: BlendFrame) -> None:

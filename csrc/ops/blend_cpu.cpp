@@ -4,20 +4,39 @@
 #include "ops/blend_pixel.h"
 
 namespace hfd {
+namespace {
+
+// Cells of one state: no branch is left in the loop, so the compiler makes it a vector's.
+void blend_run(float* __restrict held, const float* __restrict made, const int32_t* __restrict share, int64_t count, uint8_t state) {
+  if (state == kBlendNone) {
+    memcpy(held, made, count * sizeof *made);
+  } else if (state == kBlendFirst) {
+    for (int64_t i = 0; i < count; ++i) held[i] = fuse(held[i], made[i], share[i]);
+  } else {
+    for (int64_t i = 0; i < count; ++i) held[i] = fuse(made[i], held[i], share[i]);
+  }
+}
+
+void fuse_rows(float* __restrict upper, float* __restrict lower, const BlendStripsCall& call, int32_t share) {
+  const uint8_t *above = call.upper_holds, *below = call.lower_holds;
+  for (int64_t col = 0; col < call.cols; ++col) {
+    const float first = upper[col], second = lower[col], both = fuse(first, second, share);
+    upper[col] = lower[col] = below[col] == 0 ? first : above[col] == 0 ? second : both;
+  }
+}
+
+}  // namespace
 
 void blend_tile_cpu(const BlendTileCall& call) {
   const Size tile = call.tile_size, field = call.field_size;
-  const auto is_new = [&](int64_t col) { return call.state[col] == kBlendNone; };
   parallel_for(call.classes * field.rows, call.threads, [&](int, int64_t item) {
     const int64_t c = item / field.rows, row = item % field.rows;
     const float* made = call.tile + (c * tile.rows + call.first.row + row) * tile.cols + call.first.col;
     float* held = call.field + (c * field.rows + row) * field.cols + call.col;
-    for (int64_t col = 0; col < call.used_cols;) {
-      int64_t end = col;
-      while (end < call.used_cols && is_new(end)) ++end;
-      if (end > col) memcpy(held + col, made + col, (end - col) * sizeof *made);
-      for (col = end; col < call.used_cols && !is_new(col); ++col)
-        held[col] = blend_pixel(held[col], made[col], call.share[col], call.state[col]);
+    for (int64_t col = 0, end; col < call.used_cols; col = end) {
+      for (end = col + 1; end < call.used_cols && call.state[end] == call.state[col]; ++end) {
+      }
+      blend_run(held + col, made + col, call.share + col, end - col, call.state[col]);
     }
   });
 }
@@ -27,11 +46,7 @@ void blend_strips_cpu(const BlendStripsCall& call) {
     const int64_t c = item / call.rows, row = item % call.rows;
     float* upper = call.upper + (c * call.upper_rows + call.upper_rows - call.rows + row) * call.cols;
     float* lower = call.lower + (c * call.lower_rows + row) * call.cols;
-    const int32_t share = call.share[row];
-    for (int64_t col = 0; col < call.cols; ++col) {
-      const float first = upper[col], second = lower[col], both = fuse(first, second, share);
-      upper[col] = lower[col] = !call.lower_holds[col] ? first : call.upper_holds[col] ? both : second;
-    }
+    fuse_rows(upper, lower, call, call.share[row]);
   });
 }
 

@@ -22,8 +22,4 @@ enum BlendState : uint8_t {
   kBlendSecond = 2,  // the right or lower one: the new one is the first
 };
 
-HFD_HD float blend_pixel(float held, float made, int32_t share, uint8_t state) {
-  return state == kBlendNone ? made : state == kBlendFirst ? fuse(held, made, share) : fuse(made, held, share);
-}
-
 }  // namespace hfd
