@@ -8,10 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hfd_edge._native import Gather
+from hfd_edge.engine.base import Engine
+from hfd_edge.errors import EngineError
 from hfd_edge.pipeline import Stopwatch
 from hfd_edge.plan import TilePlan
 from hfd_edge.source import Source
-from hfd_edge.stitch import STATUS_NODATA, PixelCounts
+from hfd_edge.spec import ModelSpec
+from hfd_edge.stitch import STATUS_NODATA, CropFrame, CropStitch, PixelCounts
+from hfd_edge.stitch_blend import BlendFrame, BlendStitch
 from hfd_edge.tiles import Strip, Tile
 
 
@@ -43,10 +47,32 @@ class Run:
     plan: TilePlan
     confidence: bool
     notes: tuple[str, ...] = ()
+    vector: np.ndarray | None = None        # what the network is told of the whole scene, (1, n) float32; None = nothing
     watch: Stopwatch = field(default_factory=Stopwatch)
     counts: PixelCounts = field(default_factory=PixelCounts)
     _batch: np.ndarray | None = None
     _statuses: np.ndarray | None = None
+
+    def answer(self, engine: Engine, batch: np.ndarray) -> np.ndarray:
+        """An engine's logits of a batch, with the scene's vector where the network takes one.
+
+        Raises:
+            EngineError: the network takes one and the engine does not, or the engine fails.
+        """
+        if self.vector is None:
+            return engine.infer(batch)
+        if not getattr(engine, "takes_scene", False):
+            raise EngineError(f"{engine.name} runs {engine.graph} without its second input, and this network is told of the whole "
+                              "scene (scene_percentiles): run it with device='cpu'")
+        return engine.infer(batch, self.vector)
+
+    def stitch(self, spec: ModelSpec, threads: int) -> CropStitch | BlendStitch:
+        """What makes finished strips of this run's tiles."""
+        grid, blend = self.plan.grid, self.plan.blend
+        if blend is None:
+            return CropStitch(CropFrame(grid.kept[1::2], spec.logit_stride_px, self.confidence, threads), self.counts)
+        frame = BlendFrame(grid, blend, len(spec.classes), spec.logit_stride_px, self.confidence, threads)
+        return BlendStitch(frame, self.counts)
 
     def buffers(self, tiles: int, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
         """Network input (tiles, bands, rows, cols) float32 and validity (tiles, rows, cols) uint8, for one batch at a time."""

@@ -14,6 +14,7 @@ import numpy as np
 from hfd_edge import _native
 from hfd_edge.device import thread_budget
 from hfd_edge.errors import ArrayError
+from hfd_edge.radiometry_power import percentile_of, power_edges
 from hfd_edge.scene_strips import IntensitySource, strips
 from hfd_edge.speckle import as_intensity, as_mask
 from hfd_edge.speckle_enl import ENL_BINS, WINDOW_PX, enl_of, log2_enl_counts
@@ -43,17 +44,10 @@ class BandStatistics:
         Raises:
             ArrayError: percent is not 0 to 100, or no pixel is valid.
         """
-        if not 0 <= percent <= 100 or self.valid == 0:
-            raise ArrayError(f"percentile {percent} of {self.valid} valid pixels of {self.name}: it must be 0 to 100, of at "
-                             "least one pixel")
-        wanted = percent / 100 * self.valid - self.no_signal
-        if wanted <= 0:
-            return 0.0
-        total = np.cumsum(self.power_histogram)
-        index = min(int(np.searchsorted(total, wanted)), len(total) - 1)
-        inside = (wanted - (total[index] - self.power_histogram[index])) / max(int(self.power_histogram[index]), 1)
-        low, high = power_edges(index)
-        return float(low + (high - low) * min(max(inside, 0.0), 1.0))
+        try:
+            return percentile_of(self.power_histogram, self.valid, self.no_signal, percent)
+        except ArrayError as error:
+            raise ArrayError(f"{self.name}: {error}") from error
 
     def mean_db(self) -> float | None:
         """Mean power in dB, from the middles of the bins (0.1 % off at most); None where nothing has signal."""
@@ -154,10 +148,3 @@ def measure_scene(source: IntensitySource, threads: int | None = None,
         if progress is not None:
             progress(strip.row + strip.rows, source.rows)
     return counts.result(source.rows, source.cols)
-
-
-def power_edges(index: np.ndarray | int) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper edge of bins of the power histogram, linear: the float32 whose upper 16 bits are the index."""
-    bits = np.asarray(index, np.int64).astype(np.uint32) << np.uint32(16)
-    low, high = bits.view(np.float32), (bits + np.uint32(1 << 16)).view(np.float32)
-    return low.astype(np.float64), high.astype(np.float64)

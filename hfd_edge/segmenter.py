@@ -23,9 +23,10 @@ from hfd_edge.radiometry import SourceRadiometry, check_declared, check_model, c
 from hfd_edge.results import Result, RunReport
 from hfd_edge.run import Run, Scores, Window, equal_shapes, has_valid_pixel
 from hfd_edge.source import ArraySource, Source, sample, window_reader
+from hfd_edge.source_vector import scene_vector
 from hfd_edge.spec import ModelSpec, Unit
-from hfd_edge.stitch import CropFrame, CropStitch, StripStitcher
-from hfd_edge.stitch_blend import BlendFrame, BlendStitch, BlendStrip
+from hfd_edge.stitch import StripStitcher
+from hfd_edge.stitch_blend import BlendStrip
 from hfd_edge.tiles import Strip, Tile
 
 if TYPE_CHECKING:
@@ -215,7 +216,11 @@ class Segmenter:
                            min(getattr(source, "block_rows", 1), source.rows) - 1)
         plan = plan_tiles(self.spec, shape, request or self._request)
         notes = (*differences(radiometry, self.spec.input), *costly(plan))
-        return Run(source, make_gather(radiometry, self.spec.input), plan, confidence, notes)
+        run = Run(source, make_gather(radiometry, self.spec.input), plan, confidence, notes)
+        if self.spec.scene_percentiles is not None:
+            with run.watch("scene"):
+                run.vector = scene_vector(source, radiometry, self.spec, self.threads)
+        return run
 
     def windows(self, run: Run) -> Iterator[Window]:
         """Stored pixels, strip by strip."""
@@ -233,7 +238,7 @@ class Segmenter:
                 continue
             try:
                 with run.watch("engine"):
-                    logits = self._engine.infer(batch)
+                    logits = run.answer(self._engine, batch)
             except EngineError as error:
                 first = tiles[0]
                 raise EngineError(f"tile at row {first.row}, column {first.col} ({first.in_rows} x {first.in_cols} with halo): "
@@ -259,7 +264,7 @@ class Segmenter:
 
     def finished_strips(self, run: Run, windows: Iterable[Window]) -> Iterator[tuple[Strip, StripStitcher | BlendStrip]]:
         """Strips with every pixel labelled; holds one strip, or two where tiles are blended, never the scene."""
-        stitch = self._stitch(run)
+        stitch = run.stitch(self.spec, self.threads)
         for window in windows:
             part = stitch.open(window.strip)
             for answer in self.scores(run, window):
@@ -276,13 +281,6 @@ class Segmenter:
         with run.watch("finish"):
             done = stitch.end()
         yield from ((each.strip, each) for each in done)
-
-    def _stitch(self, run: Run) -> CropStitch | BlendStitch:
-        grid, stride, blend = run.plan.grid, self.spec.logit_stride_px, run.plan.blend
-        if blend is None:
-            return CropStitch(CropFrame(grid.kept[1::2], stride, run.confidence, self.threads), run.counts)
-        frame = BlendFrame(grid, blend, len(self.spec.classes), stride, run.confidence, self.threads)
-        return BlendStitch(frame, run.counts)
 
     def _report(self, run: Run, total_s: float) -> RunReport:
         grid, counts = run.plan.grid, run.counts

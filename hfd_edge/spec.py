@@ -15,6 +15,7 @@ from hfd_edge.errors import SpecError
 
 MAX_CLASSES = 255
 NODATA_LABEL = 255
+SCENE_INPUT = "scene"           # of a graph whose spec has scene_percentiles: (1, n) float32, zeros where it is not given
 
 
 class Unit(str, Enum):
@@ -95,13 +96,17 @@ class ModelSpec:
     # Mean squared error of the logits, their mean over the classes taken off, in the logit cell that many cells from the end of a
     # tile's input, against the exact halo; 0 beyond. None = not measured.
     edge_error: tuple[float, ...] | None = None
+    # The network's second input, "scene": these percentiles of each band's power over the whole scene, as network input, band by
+    # band. None = it has no second input.
+    scene_percentiles: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bands", tuple(self.bands))
         object.__setattr__(self, "classes", tuple(self.classes))
         object.__setattr__(self, "colors", tuple(tuple(int(v) for v in c) for c in self.colors))
-        if self.edge_error is not None:
-            object.__setattr__(self, "edge_error", tuple(float(v) for v in self.edge_error))
+        for name in ("edge_error", "scene_percentiles"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(float(v) for v in getattr(self, name)))
         _check_names(self)
         _check_geometry(self)
 
@@ -113,7 +118,8 @@ class ModelSpec:
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON-ready numbers, strings and lists. Later keys are left out where they say what 1.0 took for granted."""
         record = asdict(self)
-        for key, usual in (("reach_bounded", True), ("fixed_tile", False), ("edge_error", None)):
+        for key, usual in (("reach_bounded", True), ("fixed_tile", False), ("edge_error", None),
+                           ("scene_percentiles", None)):
             if record[key] is usual:
                 del record[key]
         record["input"]["unit"] = self.input.unit.value
@@ -189,6 +195,8 @@ def _check_geometry(spec: ModelSpec) -> None:
     if 2 * spec.halo_px >= spec.tile_px:
         raise SpecError(f"halo_px={spec.halo_px} leaves nothing of a tile of tile_px={spec.tile_px}: "
                         f"2 * halo_px must be smaller than tile_px; use a tile_px above {2 * spec.halo_px}")
+    if spec.scene_percentiles is not None:
+        _check_scene_percentiles(spec)
     if spec.edge_error is not None:
         _check_edge_error(spec.edge_error, spec.halo_px // spec.logit_stride_px)
 
@@ -198,3 +206,12 @@ def _check_edge_error(edge_error: tuple[float, ...], most: int) -> None:
         raise SpecError(f"edge_error has {len(edge_error)} values, {str(edge_error)[:80]}: it needs one finite number, at least 0, "
                         f"per logit cell from the tile's end inwards, 1 to {most} of them (the exact halo); measure it again with "
                         "hfd-edge seams --profile")
+
+
+def _check_scene_percentiles(spec: ModelSpec) -> None:
+    given = spec.scene_percentiles
+    if not 1 <= len(given) <= 64 or list(given) != sorted(set(given)) or not 0 <= given[0] <= given[-1] <= 100:
+        raise SpecError(f"scene_percentiles={given}: they must be 1 to 64 numbers of 0 to 100 that rise, such as (2, 50, 98)")
+    if spec.unit is Unit.DN:
+        raise SpecError("scene_percentiles with input.unit=dn: percentiles are of a scene's power, which digital numbers without "
+                        "physical meaning have not; declare what the pixels are")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hfd_edge.scene import power_edges
+from hfd_edge.radiometry_power import power_edges
 from hfd_edge.speckle_enl import ENL_BINS, LOG2_HIGH, LOG2_LOW
 from hfd_edge.view import Panel, draw_panels, draw_scene, require_opencv
 

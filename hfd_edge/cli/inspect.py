@@ -58,6 +58,8 @@ def _spec_lines(package: Package) -> dict[str, str]:
         "bands": f"{', '.join(spec.bands)}; {source.quantity} in {source.unit}, looks {source.looks or 'not stated'}",
         "classes": ", ".join(f"{value} {name}" for value, name in enumerate(spec.classes)),
         "pixels": f"{spec.pixel_spacing_m:g} m" if spec.pixel_spacing_m else "spacing not stated",
+        **({"told": f"percentiles {_list(spec.scene_percentiles)} of each band's power over the scene, as a second input"}
+           if spec.scene_percentiles else {}),
         "input": f"mean {_list(source.mean)}, std {_list(source.std)}, floor {source.floor}, clip {source.clip}, filter "
         f"{source.speckle_filter}",
         "stride": f"{spec.stride_px} px, logits every {spec.logit_stride_px} px",

@@ -20,12 +20,14 @@ class Engine(Protocol):
     graph: str      # member of the package that it runs, e.g. "graph-fp32.onnx"
     version: str    # version of the library, e.g. "1.23.2"
 
-    def infer(self, batch: np.ndarray) -> np.ndarray:
+    def infer(self, batch: np.ndarray, scene: np.ndarray | None = None) -> np.ndarray:
         """Logits of a batch of tiles.
 
         Args:
             batch: (n, bands, h, w) float32, C order, network input (normalised, no unit, invalid pixels 0); h and w are
                 multiples of the spec's stride_px.
+            scene: (1, n) float32, what a network with scene_percentiles is told of the whole scene; None = zeros. Engines that
+                take it say so with takes_scene = True; others are not used for such a network.
         Returns:
             (n, classes, h / ls, w / ls) float32, C order, before softmax, with ls the spec's logit_stride_px; the caller's to
             keep. NaN stays NaN: counting it is the stitching's business.

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
+from hfd_edge.spec import SCENE_INPUT
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 class OnnxRuntimeEngine:
@@ -18,6 +24,7 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
     device = "cpu"
+    takes_scene = True
 
     def __init__(self, package: Package, graph: str, threads: int) -> None:
         """Raises EngineError if the graph is unsafe, or ONNX Runtime refuses it."""
@@ -40,14 +47,15 @@ class OnnxRuntimeEngine:
                               "export the package again with this version of hfd_edge") from error
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
+        self._scene = _scene_input(self._session, package, graph)
 
-    def infer(self, batch: np.ndarray) -> np.ndarray:
+    def infer(self, batch: np.ndarray, scene: np.ndarray | None = None) -> np.ndarray:
         """Logits (n, classes, rows / s, cols / s) float32 of a batch (n, bands, rows, cols) float32 of network input."""
         session = self._session                     # another thread may close the engine meanwhile
         if session is None:
             raise EngineError(f"the engine of {self.graph} is closed: open the package again (Segmenter is a context manager)")
         try:
-            return session.run([self._output], {self._input: batch})[0]
+            return session.run([self._output], {self._input: batch, **({} if scene is None else {self._scene: scene})})[0]
         except Exception as error:  # as above
             raise EngineError(f"ONNX Runtime failed on {self.graph} with a batch of shape {batch.shape}: "
                               f"{_one_line(error)}") from error
@@ -55,6 +63,18 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """Free the session; the engine cannot be used afterwards."""
         self._session = None
+
+
+def _scene_input(session: onnxruntime.InferenceSession, package: Package, graph: str) -> str:
+    """Name of the second input; "" where the spec names none. Raises EngineError where spec and graph contradict each other."""
+    wanted = len(package.spec.bands) * len(package.spec.scene_percentiles or ())
+    if not wanted:
+        return ""
+    found = next((list(value.shape) for value in session.get_overridable_initializers() if value.name == SCENE_INPUT), None)
+    if found != [1, wanted]:
+        raise EngineError(f"{graph} of {package.path} takes {found or 'no second input'} and the spec's scene_percentiles and bands "
+                          f"make {[1, wanted]}: they must agree; package the network again")
+    return SCENE_INPUT
 
 
 def _one_line(error: Exception) -> str:

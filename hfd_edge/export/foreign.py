@@ -98,7 +98,7 @@ def package_foreign(source: str | os.PathLike, spec_file: str | os.PathLike, out
     if os.path.lexists(output) and not options.overwrite:
         raise ExportError(f"{output} exists: nothing is replaced unasked; use overwrite, or another name")
     part = read_spec(spec_file)
-    model, data = read_foreign(source)
+    model, data = read_foreign(source, len(part.bands) * len(part.scene_percentiles or ()))
     network = prepare_network(model, source.name, len(part.classes) == 2, options.keep_size)
     check_graph(scan(network.graph, source.name))
     _check_agreement(network, part, source.name)
@@ -129,6 +129,9 @@ def _more_graphs(network: ForeignNetwork, spec: ModelSpec, golden: Golden, optio
                  output: Path) -> MoreGraphs | None:
     if options.plan is None or not options.plan.graphs:
         return None
+    if spec.scene_percentiles is not None:
+        raise ExportError("other precisions of a network with scene_percentiles: ranges would be calibrated without knowing what "
+                          "scenes tell it, and TensorRT takes no second input here; package it as FP32, without --calibration")
     from hfd_edge.export.foreign_graphs import more_graphs      # the gate needs torch, a package of FP32 alone does not
     return more_graphs(network.graph, spec, golden.input, options.plan, output.with_name(f"{output.name}.quarantine"))
 
@@ -168,7 +171,8 @@ def _make_spec(network: ForeignNetwork, part: ForeignSpec, options: ForeignOptio
     return ModelSpec(
         name=part.name, bands=part.bands, input=part.input, classes=part.classes, colors=part.colors, stride_px=stride,
         logit_stride_px=network.logit_stride_px, reach_px=reach, halo_px=halo, tile_px=tile, activation_bytes_per_px=memory,
-        pixel_spacing_m=part.pixel_spacing_m, reach_bounded=bounded, fixed_tile=network.fixed_px is not None)
+        pixel_spacing_m=part.pixel_spacing_m, reach_bounded=bounded, fixed_tile=network.fixed_px is not None,
+        scene_percentiles=part.scene_percentiles)
 
 
 def _said(network: ForeignNetwork, part: ForeignSpec, spec: ModelSpec) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -5,6 +5,7 @@ Order matters: size, wire format, external data, operators, inputs and outputs, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -13,6 +14,7 @@ from google.protobuf.message import DecodeError
 from hfd_edge.engine.graph_scan import GraphScan, TensorInfo, scan
 from hfd_edge.engine.operators import ALLOWED_OPERATORS, MAX_OPSET
 from hfd_edge.errors import ExportError
+from hfd_edge.export.foreign_scene import give_default, take_scene_input
 
 MAX_FILE_BYTES = 2**31 - 1              # of a package's member, and of any protobuf message
 MAX_TENSOR_BYTES = 2**32                # of one activation at the probed size
@@ -30,9 +32,12 @@ _SIZE_INPUTS = {"Reshape": (1,), "Expand": (1,), "Tile": (1,), "ConstantOfShape"
                 "Slice": (1, 2, 3, 4), "Pad": (1,), "Squeeze": (1,), "Unsqueeze": (1,), "Split": (1,)}
 
 
-def read_foreign(path: str | Path) -> tuple[onnx.ModelProto, bytes]:
+def read_foreign(path: str | Path, scene_numbers: int = 0) -> tuple[onnx.ModelProto, bytes]:
     """A foreign ONNX file as a model, and its bytes as they lie on the disk.
 
+    Args:
+        scene_numbers: length of a second input that the spec declares, (batch, n) float32; it becomes an input with zeros as its
+            default, named as engines know it. 0 = there is none.
     Raises:
         ExportError: no readable file, too large, with external data, local functions, control flow, custom or unknown
             operators, quantised already, or without exactly one float32 image input and one float32 output.
@@ -42,12 +47,15 @@ def read_foreign(path: str | Path) -> tuple[onnx.ModelProto, bytes]:
     data = _read(path)
     found = scan(data, path.name)
     _check_operators(found)
-    _check_ends(found)
+    vector = take_scene_input(found, scene_numbers) if scene_numbers else None
+    _check_ends(found if vector is None else replace(found, inputs=tuple(i for i in found.inputs if i is not vector)))
     try:
         model = onnx.load_from_string(data)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
         raise ExportError(f"{path.name} is no valid ONNX model ({one_line(error)}): export the network again") from error
+    if vector is not None:
+        give_default(model, vector.name, scene_numbers, path.name)
     _check_sizes_are_no_pixels(model, path.name)
     return model, data
 
@@ -155,7 +163,7 @@ def _check_ends(found: GraphScan) -> None:
 
 
 def _check_sizes_are_no_pixels(model: onnx.ModelProto, name: str) -> None:
-    pixels = {model.graph.input[0].name}
+    pixels, image = {value.name for value in model.graph.input}, {model.graph.input[0].name}
     for node in model.graph.node:
         if node.op_type in ("Shape", "Size"):
             continue
@@ -163,9 +171,10 @@ def _check_sizes_are_no_pixels(model: onnx.ModelProto, name: str) -> None:
             if index < len(node.input) and node.input[index] in pixels:
                 raise ExportError(f"{name}: the size in {node.op_type} {node.name[:60]!a} is computed from pixel values: sizes "
                                   "may depend on the image's size alone; change the network")
-        if pixels.intersection(node.input):
-            pixels.update(node.output)
-    if model.graph.output[0].name not in pixels:
+        for known in (pixels, image):
+            if known.intersection(node.input):
+                known.update(node.output)
+    if model.graph.output[0].name not in image:
         raise ExportError(f"{name}: output {model.graph.output[0].name[:40]!a} does not depend on the input: this is no "
                           "network")
 

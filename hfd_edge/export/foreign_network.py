@@ -11,6 +11,7 @@ import onnx
 from hfd_edge.errors import ExportError, GateError, ReachError
 from hfd_edge.export import foreign_rewrite as rewrite
 from hfd_edge.export.foreign_intake import check_declared_memory, image_size, one_line
+from hfd_edge.export.foreign_scene import noise_for
 from hfd_edge.export.reach import bound_reach
 from hfd_edge.export.reach_rules import GLOBAL
 from hfd_edge.export.session import open_session
@@ -108,8 +109,9 @@ def _declare(work: onnx.ModelProto, bands: int, classes: int, fixed: tuple[int, 
     tiles = _noise((2, bands, *(fixed or PROBES_PX[0])))
     try:
         session = open_session(work.SerializeToString())
-        both = session.run(None, {rewrite.INPUT_NAME: tiles})[0]
-        alone = np.concatenate([session.run(None, {rewrite.INPUT_NAME: tile[None]})[0] for tile in tiles])
+        told = noise_for(session, _SEED)
+        both = session.run(None, {rewrite.INPUT_NAME: tiles, **told})[0]
+        alone = np.concatenate([session.run(None, {rewrite.INPUT_NAME: tile[None], **told})[0] for tile in tiles])
         if both.shape == alone.shape and _difference(alone, both) <= SAME:
             return True
     except Exception:  # noqa: BLE001 - ONNX Runtime's own exceptions share no public base; a batch of 1 stays
@@ -174,7 +176,8 @@ def _prove_equal(model: onnx.ModelProto, work: onnx.ModelProto, sizes: list[tupl
     sessions = [open_session(graph.SerializeToString()) for graph in (model, work)]
     for size in sizes:
         image = _noise((1, bands, *size))
-        given, ours = (session.run(None, {session.get_inputs()[0].name: image})[0] for session in sessions)
+        given, ours = (session.run(None, {session.get_inputs()[0].name: image, **noise_for(session, _SEED)})[0]
+                       for session in sessions)
         if given.shape != ours.shape or not np.isfinite(given).all() or _difference(given, ours) > SAME:
             raise GateError(f"{name} rewritten for tiles answers {size[0]} x {size[1]} pixels of noise otherwise than the file "
                             f"itself (or not with finite numbers): at most {SAME:g} is allowed; no package was written; export "

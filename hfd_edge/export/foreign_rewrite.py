@@ -131,9 +131,9 @@ def drop_unused(model: onnx.ModelProto) -> None:
 
 def name_plainly(model: onnx.ModelProto, network: str) -> None:
     """Input "pixels", output "logits", every other tensor and node by operator and number; no traces of the exporter."""
-    names = {"": "", model.graph.input[0].name: INPUT_NAME}
+    names = {"": "", model.graph.input[0].name: INPUT_NAME, **{value.name: value.name for value in model.graph.input[1:]}}
     for i, tensor in enumerate(model.graph.initializer):
-        names[tensor.name] = tensor.name = f"constant_{i}"
+        names[tensor.name] = tensor.name = names.get(tensor.name, f"constant_{i}")
     for i, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{i}"
         for k, output in enumerate(node.output):

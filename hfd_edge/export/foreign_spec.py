@@ -34,9 +34,10 @@ colors: ["#1f6fb4", "#8a9a5b", "#d62728"]      # "#rrggbb" or [r, g, b], one per
 pixel_spacing_m: 10             # optional: ground pixel spacing of the training scenes
 tile_px: 512                    # optional: side of the tile the network was trained on
 filter_halo_px: 0               # optional: radius of the speckle filter's window
+# scene_percentiles: [2, 50, 98]  # optional: only for a network with a second input, see docs/foreign-networks.md
 """
 _TOP = {"name": True, "bands": True, "input": True, "classes": True, "colors": True, "pixel_spacing_m": False, "tile_px": False,
-        "filter_halo_px": False}                                # key: whether it must be there
+        "filter_halo_px": False, "scene_percentiles": False}                                # key: whether it must be there
 _INPUT = {"unit": True, "mean": True, "std": True, "floor": False, "clip": False, "quantity": False, "looks": False,
           "speckle_filter": False}
 _QUANTITIES = ("sigma0", "gamma0", "beta0", "dn")
@@ -54,6 +55,7 @@ class ForeignSpec:
     pixel_spacing_m: float | None = None
     tile_px: int | None = None
     filter_halo_px: int = 0
+    scene_percentiles: tuple[float, ...] | None = None
 
 
 def read_spec(path: str | Path) -> ForeignSpec:
@@ -89,7 +91,16 @@ def parse_spec(data: bytes | str) -> ForeignSpec:
         colors=tuple(_color(value, f"colors[{i}]") for i, value in enumerate(colors)),
         pixel_spacing_m=_number(record.get("pixel_spacing_m"), "pixel_spacing_m", above=0),
         tile_px=_whole(record.get("tile_px"), "tile_px", 1),
-        filter_halo_px=_whole(record.get("filter_halo_px"), "filter_halo_px", 0) or 0)
+        filter_halo_px=_whole(record.get("filter_halo_px"), "filter_halo_px", 0) or 0,
+        scene_percentiles=_percentiles(record.get("scene_percentiles")))
+
+
+def _percentiles(value: Any) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value:
+        raise SpecError(f"scene_percentiles={_short(value)}: it must be a list of rising numbers of 0 to 100, such as [2, 50, 98]")
+    return _numbers(value, "scene_percentiles", len(value))
 
 
 def _model_input(inner: Mapping[str, Any], bands: int) -> ModelInput:

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from hfd_edge.device import resolve_device, thread_budget
+from hfd_edge.engine.base import Engine
 from hfd_edge.engine.choose import open_engine
 from hfd_edge.errors import ArrayError, GridError
 from hfd_edge.package import Package
 from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, make_gather
 from hfd_edge.source import Source, sample
+from hfd_edge.source_vector import scene_vector
 from hfd_edge.spec import ModelSpec
 from hfd_edge.stitch import STATUS_NODATA
 from hfd_edge.tiles import round_up
@@ -107,8 +109,7 @@ def _centred(logits: np.ndarray) -> np.ndarray:
     return logits - logits.mean(axis=0) if len(logits) > 1 else logits
 
 
-def edge_error_of_scene(engine: str | Path, source: Source, radiometry: SourceRadiometry | None,
-                        threads: int | None = None) -> EdgeError:
+def edge_error_of_scene(engine: str | Path, source: Source, radiometry: SourceRadiometry | None) -> EdgeError:
     """The profile of a package's FP32 graph on patches spread over a scene in memory.
 
     Raises:
@@ -116,14 +117,23 @@ def edge_error_of_scene(engine: str | Path, source: Source, radiometry: SourceRa
         GridError: see edge_error.
     """
     with Package.open(engine) as package:
-        runner = open_engine(package, resolve_device("cpu"), thread_budget(threads), "fp32")
+        runner = open_engine(package, resolve_device("cpu"), thread_budget(None), "fp32")
         try:
-            return edge_error(runner.infer, _patches(source, radiometry, package.spec, thread_budget(threads)), package.spec)
+            return edge_error(_told(runner, source, radiometry, package.spec), _patches(source, radiometry, package.spec),
+                              package.spec)
         finally:
             runner.close()
 
 
-def _patches(source: Source, radiometry: SourceRadiometry | None, spec: ModelSpec, threads: int) -> Iterator[Patch]:
+def _told(engine: Engine, source: Source, radiometry: SourceRadiometry | None, spec: ModelSpec) -> Infer:
+    """The engine, with what a network that takes it is told of the scene."""
+    if spec.scene_percentiles is None:
+        return engine.infer
+    vector = scene_vector(source, check_declared(radiometry, source.dtype), spec, thread_budget(None))
+    return lambda batch: engine.infer(batch, vector)
+
+
+def _patches(source: Source, radiometry: SourceRadiometry | None, spec: ModelSpec) -> Iterator[Patch]:
     if source.count != len(spec.bands):
         raise ArrayError(f"the scene has {source.count} bands and the network takes {len(spec.bands)} ({', '.join(spec.bands)}): "
                          "choose them with --bands")
@@ -134,7 +144,8 @@ def _patches(source: Source, radiometry: SourceRadiometry | None, spec: ModelSpe
     values, valid = source.read(0, source.rows)
     for row, col in _origins(source.rows, source.cols, side):
         pixels, status = np.empty((source.count, side, side), np.float32), np.empty((side, side), np.uint8)
-        gather.run(values, (0, 0), (source.rows, source.cols), (row, col), pixels, status, valid, threads)
+        gather.run(values, (0, 0), (source.rows, source.cols), (row, col), pixels, status, valid,
+                   thread_budget(None))
         yield pixels, status
 
 
