@@ -1,6 +1,6 @@
 """What stitching and broken pre-processing do to a trained student's map: the tables of docs/seams.md.
 
-    python benchmarks/seam_table.py [--engine model.engine] [--scenes 8] [--side 1024] [--tile 384] [--halos 16,32,48]
+    python benchmarks/seam_table.py [--engine model.engine] [--scenes 8] [--side 1024] [--tile 384] [--halos 16,32,48] [--z]
 
 Simulated scenes that no training saw. An engine without an edge error is measured first, on two other scenes, into a file of its own.
 """
@@ -17,6 +17,7 @@ import numpy as np
 
 from hfd_edge import speckle
 from hfd_edge.measure.edge_error import edge_error_of_scene
+from hfd_edge.measure.seam_ratio import Borders, seam_ratio
 from hfd_edge.measure.seams import SeamReport, SeamStudy
 from hfd_edge.package import Package
 from hfd_edge.package_again import write_again
@@ -95,6 +96,19 @@ def row(name: str, reports: list[SeamReport]) -> str:
             f"{z:.1f} | {mean['miou']:.4f} | {mean['drop']:+.4f} |")
 
 
+def z_of_nothing(options, engine: Path) -> None:
+    """z of grids that nothing was cut along: on untiled maps it should be a normal number."""
+    found = []
+    for study in studies(options, engine, Segmenter, False):
+        for core in (96, 128, 160, 192, 288):
+            for offset in (0, 32):
+                at = tuple(range(core - offset, options.side, core))
+                found.append(seam_ratio(study.whole, Borders(at, at, study.segmenter.spec.stride_px)).z)
+    beyond = np.mean(np.abs(found) > 3)
+    print(f"{len(found)} grids on untiled maps: z has mean {np.mean(found):.2f}, standard deviation {np.std(found):.2f}, "
+          f"{beyond:.1%} beyond 3")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--engine", type=Path, default=ROOT / "hfd_edge" / "data" / "demo.engine")
@@ -102,10 +116,13 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--tile", type=int, default=384)
     parser.add_argument("--halos", default="16,32,48")
+    parser.add_argument("--z", action="store_true", help="only: how z is spread where there is no seam")
     options = parser.parse_args()
     head = "| work | flips | grid | seam | untiled | z to it | mIoU | drop |\n|" + "---|" * 9
     with tempfile.TemporaryDirectory() as folder:
         engine = measured_engine(options.engine, Path(folder))
+        if options.z:
+            return z_of_nothing(options, engine)
         print(f"| stitch, halo {head}")
         halos = [int(word) for word in options.halos.split(",")]
         asked = [PlanRequest(tile=options.tile, halo="exact"), PlanRequest(tile=options.tile, halo=0),

@@ -67,6 +67,14 @@ def is_exact(spec: ModelSpec, halo_px: int, blend: Blend | None) -> bool:
     return spec.reach_bounded and margin >= spec.halo_px
 
 
+def no_gain(spec: ModelSpec, halo_px: int, blend: Blend | None) -> tuple[str, ...]:
+    """A sentence for the report where weighing tiles cannot change what crop says; () elsewhere."""
+    if blend is None or blend.mode != "precision" or not is_exact(spec, halo_px, blend):
+        return ()
+    return (f"the halo of {halo_px} px covers the network's reach, so precision is crop, to the bit: it is meant for a smaller, "
+            "cheaper --halo",)
+
+
 def _widest(grid: TileGrid) -> int:
     """The widest overlap that the halo computes and a core holds, in pixels."""
     cores = [core for core, scene in ((grid.core_rows, grid.scene_rows), (grid.core_cols, grid.scene_cols)) if core < scene]

@@ -90,7 +90,8 @@ class Result:
         if path.suffix.lower() in (".tif", ".tiff"):
             from hfd_edge.raster import MapWriter
 
-            tags = {"HFD_ENGINE_SHA256": self.report.engine_hash, "HFD_HALO": f"{self.report.halo} {self.report.halo_px} px"}
+            tags = {"HFD_ENGINE_SHA256": self.report.engine_hash, "HFD_HALO": f"{self.report.halo} {self.report.halo_px} px",
+                    "HFD_STITCH": self.report.stitch}
             with MapWriter(path, *self.labels.shape, geo=None, legend=self, tags=tags, overwrite=overwrite) as writer:
                 writer.write(0, self.labels)
         elif path.suffix.lower() == ".npy":

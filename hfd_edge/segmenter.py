@@ -18,7 +18,7 @@ from hfd_edge.errors import ArrayError, EngineError, HfdError, RadiometryError
 from hfd_edge.package import Package
 from hfd_edge.pipeline import WriteBehind, prefetch
 from hfd_edge.plan import PlanRequest, SceneShape, costly, plan_tiles
-from hfd_edge.plan_blend import check_stitch
+from hfd_edge.plan_blend import check_stitch, no_gain
 from hfd_edge.radiometry import SourceRadiometry, check_declared, check_model, check_values, differences, make_gather
 from hfd_edge.results import Result, RunReport
 from hfd_edge.run import Run, Scores, Window, equal_shapes, has_valid_pixel
@@ -215,7 +215,7 @@ class Segmenter:
         shape = SceneShape(source.rows, source.cols, source.count * source.dtype.itemsize, windows_held,
                            min(getattr(source, "block_rows", 1), source.rows) - 1)
         plan = plan_tiles(self.spec, shape, request or self._request)
-        notes = (*differences(radiometry, self.spec.input), *costly(plan))
+        notes = (*differences(radiometry, self.spec.input), *costly(plan), *no_gain(self.spec, plan.grid.halo_px, plan.blend))
         run = Run(source, make_gather(radiometry, self.spec.input), plan, confidence, notes)
         if self.spec.scene_percentiles is not None:
             with run.watch("scene"):

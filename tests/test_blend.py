@@ -174,6 +174,10 @@ def test_precision_with_the_exact_halo_is_crop_to_the_bit_and_hann_is_not(engine
         crop, precision, hann = (stitched_logits(segmenter, np.nan_to_num(scene), request) for request in requests)
     np.testing.assert_array_equal(precision, crop)
     assert (hann != crop).any()
+    for halo, noted in (("exact", True), (16, False)):
+        with Segmenter(engine_path, tile=160, halo=halo, stitch="precision") as segmenter:
+            report = segmenter.run(scene).report
+        assert any("precision is crop" in note for note in report.notes) is noted and (report.halo == "exact") is noted
 
 
 @pytest.mark.parametrize("mode", BLENDED)

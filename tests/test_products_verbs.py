@@ -1,4 +1,4 @@
-"""Every verb that takes a scene takes a SAFE: scene, despeckle, predict with truth, picture and window."""
+"""Every verb that takes a scene takes a SAFE: scene, despeckle, seams, predict with truth, picture and window."""
 
 import json
 import subprocess
@@ -56,3 +56,8 @@ def test_predict_with_truth_picture_and_window(product, tmp_path):
     with RasterSource(tmp_path / "map.tif") as a, RasterSource(tmp_path / "part.tif") as b:
         np.testing.assert_array_equal(b.read(0, 40)[0][0], a.read(8, 40)[0][0][:, 16:46])
         assert [(p.row, p.col) for p in b.geo.gcps] == [(r - 8, c - 16) for r, c in made.grid()]
+
+
+def test_seams_measures_tiles_of_the_calibrated_scene(product):
+    measured, = verb("seams", product[1], product[2], "--side", "64", "--json")["measures"]
+    assert measured["halo"] == "exact" and measured["grid_disagreement"] == 0 and measured["whole"]["flips"] == 0

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hfd_edge.radiometry import SourceRadiometry
     from hfd_edge.raster import RasterSource
     from hfd_edge.raster_run import RasterOptions
+    from hfd_edge.spec import ModelSpec
 
 
 def seams(  # an option of the command line is an argument here: more than six are meant
@@ -68,7 +69,7 @@ def seams(  # an option of the command line is an argument here: more than six a
     options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands))
     _check_outputs(plot, profile, [*rasters, *([truth] if truth else [])], overwrite)
     with Segmenter(engine) as segmenter:
-        crop = _read(tuple(paths), segmenter.spec.bands, options, side, truth)
+        crop = _read(paths, segmenter.spec, options, side, truth)
         if profile:
             return _write_profile(engine, crop, profile, overwrite, as_json)
         requests = _requests(segmenter.spec, _Wish(tile, halo, stitch, overlap, wanted))
@@ -105,7 +106,7 @@ class _Crop:
     truth: np.ndarray | None
 
 
-def _requests(spec, wish: _Wish) -> list[PlanRequest]:
+def _requests(spec: ModelSpec, wish: _Wish) -> list[PlanRequest]:
     """One per way to stitch and halo; halos from the largest down."""
     from hfd_edge.plan import PlanRequest
     from hfd_edge.tiles_shares import MODES
@@ -124,13 +125,15 @@ def _requests(spec, wish: _Wish) -> list[PlanRequest]:
             for mode in modes for word in words if mode == "crop" or word != "0" or len(words) == 1]
 
 
-def _read(paths: tuple[Path, ...], names: tuple[str, ...], options: RasterOptions, side: int, truth: Path | None) -> _Crop:
+def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, side: int, truth: Path | None) -> _Crop:
     from hfd_edge.errors import RasterError
+    from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.radiometry import check_declared
     from hfd_edge.raster import RasterSource
     from hfd_edge.raster_run import declared_radiometry
 
-    with RasterSource(paths, options.bands, names) as source:
+    request = SceneRequest(options.bands, spec.bands, options.limits, spec.input.quantity, options.unit)
+    with open_scene(paths[0] if len(paths) == 1 else tuple(paths), request) as source:
         radiometry = check_declared(declared_radiometry(source, options), source.dtype)
         array, size = _middle(source, side), (source.rows, source.cols)
     if truth is None:
