@@ -25,6 +25,7 @@ def test_it_is_small_and_its_exact_halo_can_be_afforded():
     with Package.open(ENGINE) as package:
         assert package.spec.halo_px <= 160 and package.spec.stride_px <= 16
         assert package.spec.halo_px >= package.spec.reach_px > 0
+        assert package.spec.edge_error[0] > 100 * package.spec.edge_error[-1] > 0, "--stitch precision runs out of the box"
         assert "simulated" in str(package.manifest["provenance"]), "the file itself says what it was trained on"
 
 

@@ -10,7 +10,7 @@ import argparse
 import json
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from training.teacher import Teacher
 
 ENGINE = Path("hfd_edge/data/demo.engine")
 TARGET_SHARE = 0.8              # of the way from the per-pixel classifier to perfect
+EDGE_SIDE_PX = 2048             # of the scene on which the error at the end of a tile is measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,22 @@ def export(work: Path, output: Path, log: Log = print) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     options = ExportOptions(overwrite=True, golden_pixels=normalise(to_network_unit(window.sar, Unit.INTENSITY), spec))
     log(str(export_package(work / "demo", output, options)))
+    measure_edge(output)
+
+
+def measure_edge(engine: Path) -> None:
+    """Write the package again with its error at the end of a tile, on one unseen scene, for --stitch precision."""
+    from hfd_edge.measure.edge_error import edge_error_of_scene
+    from hfd_edge.package import Package
+    from hfd_edge.package_again import write_again
+    from hfd_edge.radiometry import SourceRadiometry
+    from hfd_edge.source import ArraySource
+    from hfd_edge.spec import Unit
+    window = Scene(SceneConfig(EDGE_SIDE_PX, EDGE_SIDE_PX, seed=FIRST_SEED["test"] - 2)).window(
+        0, 0, EDGE_SIDE_PX, EDGE_SIDE_PX, eo=False)
+    found = edge_error_of_scene(engine, ArraySource(window.sar, len(window.sar)), SourceRadiometry(Unit.INTENSITY))
+    with Package.open(engine) as package:
+        write_again(package, engine, replace(package.spec, edge_error=found.values), {"edge_error": found.to_dict()}, overwrite=True)
 
 
 def table(report: dict[str, Any]) -> str:
