@@ -161,6 +161,9 @@ def test_the_command_measures_a_crop_and_tells(db_engine, power, tmp_path):
     measured, = told["measures"]
     assert measured["halo"] == "custom" and measured["grid_disagreement"] > 0 and measured["whole"]["rate"] > 0
     assert "grid" in command.run("seams", path, db_engine, "--unit", "intensity").stdout
+    told = json.loads(command.run("seams", path, db_engine, "--unit", "intensity", "--window", "5,7,60,40", "--json").stdout)
+    assert (told["rows"], told["cols"]) == (60, 40)
+    command.failed(command.run("seams", path, db_engine, "--unit", "intensity", "--window", "5,7,700,40"), "inside the scene")
     command.failed(command.run("seams", path, db_engine), "--unit")
 
 

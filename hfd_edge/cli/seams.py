@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hfd_edge.cli.predict import parse_bands, parse_size
+from hfd_edge.cli.predict import parse_bands, parse_size, parse_window
 from hfd_edge.cli.report import print_json, print_lines, progress_bar
 from hfd_edge.spec import Unit
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from hfd_edge.measure.seams import SeamReport, SeamStudy
     from hfd_edge.plan import PlanRequest
+    from hfd_edge.products import Sentinel1Source
     from hfd_edge.radiometry import SourceRadiometry
     from hfd_edge.raster import RasterSource
     from hfd_edge.raster_run import RasterOptions
@@ -34,6 +35,8 @@ def seams(  # an option of the command line is an argument here: more than six a
     wanted: Annotated[float | None, typer.Option(help="Share of labels that may differ from the untiled map, such as 1e-4: every "
                                                  "halo is measured and the smallest that keeps to it is named.")] = None,
     side: Annotated[int, typer.Option(help="Side of the crop from the scene's middle; it must fit as one tile.")] = 1024,
+    window: Annotated[str | None, typer.Option(
+        metavar="ROW,COL,ROWS,COLS", help="Measure on these pixels instead of the middle, from 0,0 on.")] = None,
     truth: Annotated[Path | None, typer.Option(
         help="A map of the same grid in the engine's class numbers, 255 = not known: mIoU and border drop.")] = None,
     plot: Annotated[Path | None, typer.Option(
@@ -69,7 +72,7 @@ def seams(  # an option of the command line is an argument here: more than six a
     options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands))
     _check_outputs(plot, profile, [*rasters, *([truth] if truth else [])], overwrite)
     with Segmenter(engine) as segmenter:
-        crop = _read(paths, segmenter.spec, options, side, truth)
+        crop = _read(paths, segmenter.spec, options, _Place(side, parse_window(window)), truth)
         if profile:
             return _write_profile(engine, crop, profile, overwrite, as_json)
         requests = _requests(segmenter.spec, _Wish(tile, halo, stitch, overlap, wanted))
@@ -97,9 +100,33 @@ class _Wish:
     wanted: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Which part of a scene is measured."""
+
+    side: int                                           # of the middle, at most
+    window: tuple[int, int, int, int] | None            # or this: row, column, rows, columns
+
+    def cut(self, source: RasterSource | Sentinel1Source) -> np.ndarray:
+        """A masked array of the part, bands first. Raises GridError where the window is not in the scene."""
+        import numpy as np
+
+        from hfd_edge.tiles import TileGrid
+
+        rows, cols = min(self.side, source.rows), min(self.side, source.cols)
+        top, left = (source.rows - rows) // 2, (source.cols - cols) // 2
+        if self.window is not None:
+            top, left, rows, cols = TileGrid(source.rows, source.cols, 1, 1, 0, 1, window=self.window).kept
+        values, valid = source.read(top, rows)
+        part = np.ascontiguousarray(values[:, :, left:left + cols])
+        if valid is None:
+            return part
+        return np.ma.MaskedArray(part, np.broadcast_to(~valid[:, left:left + cols], part.shape))
+
+
 @dataclass(frozen=True)
 class _Crop:
-    """The middle of a scene, with what is declared of it."""
+    """A part of a scene, with what is declared of it."""
 
     array: np.ndarray
     radiometry: SourceRadiometry
@@ -125,7 +152,7 @@ def _requests(spec: ModelSpec, wish: _Wish) -> list[PlanRequest]:
             for mode in modes for word in words if mode == "crop" or word != "0" or len(words) == 1]
 
 
-def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, side: int, truth: Path | None) -> _Crop:
+def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, place: _Place, truth: Path | None) -> _Crop:
     from hfd_edge.errors import RasterError
     from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.radiometry import check_declared
@@ -135,7 +162,7 @@ def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, side: int,
     request = SceneRequest(options.bands, spec.bands, options.limits, spec.input.quantity, options.unit)
     with open_scene(paths[0] if len(paths) == 1 else tuple(paths), request) as source:
         radiometry = check_declared(declared_radiometry(source, options), source.dtype)
-        array, size = _middle(source, side), (source.rows, source.cols)
+        array, size = place.cut(source), (source.rows, source.cols)
     if truth is None:
         return _Crop(array, radiometry, None)
     with RasterSource(truth) as known:
@@ -143,20 +170,7 @@ def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, side: int,
             raise RasterError(f"{truth} has {known.count} bands of {known.dtype}, {known.rows} x {known.cols}: the truth is one "
                               f"band of uint8 class numbers on the scene's grid of {size[0]} x {size[1]}, 255 = not known")
         import numpy as np
-        return _Crop(array, radiometry, np.ma.filled(_middle(known, side)[0], 255))
-
-
-def _middle(source: RasterSource, side: int) -> np.ndarray:
-    """A masked array of the middle of a scene, bands first."""
-    import numpy as np
-
-    rows, cols = min(side, source.rows), min(side, source.cols)
-    top, left = (source.rows - rows) // 2, (source.cols - cols) // 2
-    values, valid = source.read(top, rows)
-    window = np.ascontiguousarray(values[:, :, left:left + cols])
-    if valid is None:
-        return window
-    return np.ma.MaskedArray(window, np.broadcast_to(~valid[:, left:left + cols], window.shape))
+        return _Crop(array, radiometry, np.ma.filled(place.cut(known)[0], 255))
 
 
 def _write_profile(engine: Path, crop: _Crop, to: Path, overwrite: bool, as_json: bool) -> None:
