@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from recorded_blend import blend_bytes, run_blend
 from recorded_speckle import run_speckle, speckle_bytes
 
 POISON = 0xA5
-GATHER, FINISH, SPECKLE = 1, 2, 3
+GATHER, FINISH, SPECKLE, BLEND = 1, 2, 3, 4
 ELEMENTS = ["u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8", "c8", "c16"]
 UNITS = ["intensity", "amplitude", "db", "complex", "dn"]
 # How the values lie in memory: bytes before the first, then strides of band, row and column in units of an element.
@@ -128,13 +129,15 @@ def finish_case(rng: np.random.Generator) -> tuple[tuple[int, ...], np.ndarray, 
 
 
 def make(path: Path, calls: int, seed: int = 0) -> None:
-    """Write `calls` random calls, in turns gather, finish and speckle."""
+    """Write `calls` random calls, in turns gather, finish, speckle and blend."""
     rng = np.random.default_rng(seed)
     with path.open("wb") as file:
         for i in range(calls):
-            if i % 3 == 2:
+            if i % 4 == 3:
+                file.write(struct.pack("<q", BLEND) + blend_bytes(rng, wild_floats(rng, int(rng.integers(1, 3000)))))
+            elif i % 4 == 2:
                 file.write(struct.pack("<q", SPECKLE) + speckle_bytes(rng, wild_floats(rng, int(rng.integers(1, 3000)))))
-            elif i % 3 == 0:
+            elif i % 4 == 0:
                 file.write(gather_bytes(gather_case(rng)))
             else:
                 numbers, logits, status = finish_case(rng)
@@ -192,7 +195,7 @@ def run(path: Path) -> bytes:
     reader, outputs = Reader(path.read_bytes()), []
     while not reader.empty:
         kind = int(reader.take("<i8", 1)[0])
-        outputs.append({GATHER: run_gather, FINISH: run_finish, SPECKLE: run_speckle}[kind](reader))
+        outputs.append({GATHER: run_gather, FINISH: run_finish, SPECKLE: run_speckle, BLEND: run_blend}[kind](reader))
     return b"".join(outputs)
 
 

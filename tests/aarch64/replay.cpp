@@ -10,6 +10,7 @@
 #include "ops/finish.h"
 #include "ops/gather.h"
 #include "ops/row_loops.h"
+#include "replay_blend.h"
 #include "replay_speckle.h"
 
 namespace {
@@ -94,7 +95,8 @@ int main(int count, char** arguments) {
   for (; !in.empty(); ++calls) switch (in.take<int64_t>(1)[0]) {
       case 1: replay_gather(in, out); break;
       case 2: replay_finish(in, out); break;
-      default: replay_speckle(in, [&](const std::vector<float>& made) { write(out, made); });
+      case 3: replay_speckle(in, [&](const std::vector<float>& made) { write(out, made); }); break;
+      default: replay_blend(in, [&](const std::vector<float>& made) { write(out, made); });
     }
   std::printf("%lld calls, loops: %s\n", static_cast<long long>(calls), hfd::row_loops().name);
   return out.flush() ? 0 : 1;
