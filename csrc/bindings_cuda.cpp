@@ -5,6 +5,7 @@
 #include <string>
 
 #include "bindings_cuda_memory.h"
+#include "bindings_cuda_ops.h"
 #include "common/devices.h"
 
 namespace py = pybind11;
@@ -48,4 +49,6 @@ PYBIND11_MODULE(_cuda, module) {
   module.def("device_count", [] { return query()->count; }, "Usable CUDA devices; 0 without a driver.");
   module.def("devices", &devices, "Devices, driver and run-time version (0 = no driver), and what left the list empty.");
   bind_cuda_memory(module);
+  bind_cuda_ops(module);
+  bind_cuda_speckle(module);
 }

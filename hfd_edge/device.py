@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hfd_edge.device_memory import check_device
 from hfd_edge.errors import DeviceError
 
 _CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
@@ -18,16 +19,17 @@ _MEMINFO = Path("/proc/meminfo")
 
 
 def resolve_device(device: str) -> str:
-    """The device that will run: "cpu" is the only one this version has an engine for.
+    """The device that will run: "cpu", or "cuda:0" and so on. "auto" is the CPU: a GPU is used where it is asked for.
 
     Raises:
-        DeviceError: a CUDA device was asked for; nothing falls back in silence.
+        DeviceError: a CUDA device was asked for that cannot be used here; nothing falls back in silence.
     """
     if isinstance(device, str) and device in ("auto", "cpu"):
         return "cpu"
     if isinstance(device, str) and re.fullmatch(r"cuda(:\d+)?", device):
-        raise DeviceError(f"device={device!r}: this version has no engine for CUDA yet, and does not fall back in silence; use "
-                          f"device='cpu' or 'auto'")
+        index = int(device.partition(":")[2] or 0)
+        check_device(index)
+        return f"cuda:{index}"
     raise DeviceError(f"device={device!r} is not known: use 'auto', 'cpu' or 'cuda:0'")
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from hfd_edge.errors import DeviceError
 
-WAYS_OUT = "use a machine where `hfd-edge doctor` lists a CUDA device, or device='cpu' (--device cpu)"
+WAYS_OUT = "hfd_edge does not fall back in silence; use a machine where `hfd-edge doctor` lists a CUDA device, or device='cpu' (--device cpu)"
 
 
 def cuda_module() -> ModuleType:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 
@@ -69,8 +70,11 @@ def _numbers(name: str, given: object) -> float | tuple[float, ...]:
         raise RadiometryError(f"{name}={given!r}: it must be {rule}; leave it out if the product has none") from error
 
 
-def make_gather(source: SourceRadiometry, model: ModelInput) -> _native.Gather:
+def make_gather(source: SourceRadiometry, model: ModelInput, native: ModuleType = _native) -> _native.Gather:
     """The native operation that turns stored pixels of `source` into network input of `model`, tile by tile.
+
+    Args:
+        native: whose operation: hfd_edge._native, or hfd_edge._cuda for pixels on a GPU.
 
     Raises:
         RadiometryError: the two units have no conversion (digital numbers have no physical meaning).
@@ -80,7 +84,7 @@ def make_gather(source: SourceRadiometry, model: ModelInput) -> _native.Gather:
         raise RadiometryError(f"the scene is unit={source.unit} and the model was trained on unit={model.unit}: digital numbers "
                               "convert to nothing; calibrate the scene first, or declare its unit with a scale (--unit, --scale)")
     low, high = zip(*model.clip) if model.clip else ((), ())
-    return _native.Gather(
+    return native.Gather(
         unit=source.unit.value, model_unit=model.unit.value, scale=source.scale, offset=source.offset,
         nodata=list(source.nodata), floor=math.nan if model.floor is None else model.floor,
         clip_low=list(low), clip_high=list(high), mean=list(model.mean), gain=[1.0 / s for s in model.std])

@@ -29,15 +29,6 @@ class Window:
     col: int                        # scene column of the first one read
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """The engine's answer to one batch of tiles; `logits` is None for tiles without a valid pixel in their core."""
-
-    tiles: list[Tile]
-    logits: np.ndarray | None       # (tiles, classes, rows / s, cols / s) float32
-    statuses: np.ndarray            # (tiles, rows, cols) uint8
-
-
 @dataclass(slots=True)
 class Run:
     """One scene on its way through the stages."""

@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from hfd_edge.device import ThreadOwner, resolve_device, thread_budget
-from hfd_edge.engine.base import Engine
+from hfd_edge.engine.base import DeviceEngine, Engine
 from hfd_edge.engine.choose import open_engine
 from hfd_edge.errors import ArrayError, EngineError, HfdError, RadiometryError
 from hfd_edge.package import Package
 from hfd_edge.pipeline import WriteBehind, prefetch
-from hfd_edge.plan import PlanRequest, SceneShape, costly, plan_tiles
+from hfd_edge.plan import PlanRequest, SceneShape, TilePlan, costly, plan_tiles
 from hfd_edge.plan_blend import check_stitch, no_gain
+from hfd_edge.plan_device import plan_on_device
 from hfd_edge.radiometry import SourceRadiometry, check_declared, check_model, check_values, differences, make_gather
 from hfd_edge.results import Result, RunReport
-from hfd_edge.run import Run, Scores, Window, equal_shapes, has_valid_pixel
+from hfd_edge.run import Run, Window
+from hfd_edge.run_device import GpuRuns
+from hfd_edge.run_host import HostStages
+from hfd_edge.run_stages import FinishedStrip, Stages, finished_strips
 from hfd_edge.source import ArraySource, Source, sample, window_reader
 from hfd_edge.source_vector import scene_vector
 from hfd_edge.spec import ModelSpec, Unit
-from hfd_edge.stitch import StripStitcher
-from hfd_edge.stitch_blend import BlendStrip
-from hfd_edge.tiles import Strip, Tile
+from hfd_edge.tiles import Strip
 
 if TYPE_CHECKING:
     from hfd_edge.raster_run import RasterOptions
@@ -73,6 +75,7 @@ class Segmenter:
             check_model(self.spec.input)
             check_stitch(stitch, self.spec)
             self._engine: Engine = self._open_engine(precision)
+            self._gpu = GpuRuns(self.device, self._engine, self.spec) if isinstance(self._engine, DeviceEngine) else None
         except BaseException:
             self._package.close()
             raise
@@ -92,6 +95,8 @@ class Segmenter:
 
     def close(self) -> None:
         """Free the engine and the file; a run that is still going fails. Closing twice does nothing."""
+        if self._gpu is not None:
+            self._gpu.close()
         self._engine.close()
         self._package.close()
 
@@ -214,13 +219,19 @@ class Segmenter:
         check_values(*sample(source), radiometry)
         shape = SceneShape(source.rows, source.cols, source.count * source.dtype.itemsize, windows_held,
                            min(getattr(source, "block_rows", 1), source.rows) - 1)
-        plan = plan_tiles(self.spec, shape, request or self._request)
+        plan = self._plan(shape, request or self._request)
         notes = (*differences(radiometry, self.spec.input), *costly(plan), *no_gain(self.spec, plan.grid.halo_px, plan.blend))
-        run = Run(source, make_gather(radiometry, self.spec.input), plan, confidence, notes)
+        run = Run(source, self._gather(radiometry), plan, confidence, notes)
         if self.spec.scene_percentiles is not None:
             with run.watch("scene"):
                 run.vector = scene_vector(source, radiometry, self.spec, self.threads)
         return run
+
+    def _plan(self, shape: SceneShape, request: PlanRequest) -> TilePlan:
+        return plan_tiles(self.spec, shape, request) if self._gpu is None else plan_on_device(self.spec, shape, request, self._engine)
+
+    def _gather(self, radiometry: SourceRadiometry) -> Any:
+        return make_gather(radiometry, self.spec.input, *(() if self._gpu is None else (self._gpu.native,)))
 
     def windows(self, run: Run) -> Iterator[Window]:
         """Stored pixels, strip by strip."""
@@ -230,57 +241,13 @@ class Segmenter:
                 values, valid = reader.read(strip.read_row, strip.read_rows)
             yield Window(strip, values, valid, first_col)
 
-    def scores(self, run: Run, window: Window) -> Iterator[Scores]:
-        """The engine's answer to every tile of a window, batch by batch."""
-        for tiles, batch, statuses in self._batches(run, window):
-            if batch is None:
-                yield Scores(tiles, None, statuses)
-                continue
-            try:
-                with run.watch("engine"):
-                    logits = run.answer(self._engine, batch)
-            except EngineError as error:
-                first = tiles[0]
-                raise EngineError(f"tile at row {first.row}, column {first.col} ({first.in_rows} x {first.in_cols} with halo): "
-                                  f"{error}") from error
-            yield Scores(tiles, logits, statuses)
+    def finished_strips(self, run: Run, windows: Iterable[Window]) -> Iterator[tuple[Strip, FinishedStrip]]:
+        """Strips with every pixel labelled; holds a few strips, never the scene."""
+        for each in finished_strips(self._stages(run), windows, run.plan.batch):
+            yield each.strip, each
 
-    def _batches(self, run: Run, window: Window) -> Iterator[tuple[list[Tile], np.ndarray | None, np.ndarray]]:
-        """(tiles, network input, status); the input is None for tiles without a valid pixel in their core."""
-        scene = (run.source.rows, run.source.cols)
-        for group in equal_shapes(window.strip.tiles, run.plan.batch):
-            batch, statuses = run.buffers(len(group), group[0].in_rows, group[0].in_cols)
-            kept, empty = [], []
-            with run.watch("gather"):
-                for tile in group:
-                    slot = len(kept)
-                    run.gather.run(window.values, (window.strip.read_row, window.col), scene, (tile.in_row, tile.in_col),
-                                   batch[slot], statuses[slot], window.valid, self.threads)
-                    (kept if has_valid_pixel(tile, statuses[slot]) else empty).append(tile)
-            if kept:
-                yield kept, batch[:len(kept)], statuses[:len(kept)]
-            if empty:
-                yield empty, None, statuses[:0]
-
-    def finished_strips(self, run: Run, windows: Iterable[Window]) -> Iterator[tuple[Strip, StripStitcher | BlendStrip]]:
-        """Strips with every pixel labelled; holds one strip, or two where tiles are blended, never the scene."""
-        stitch = run.stitch(self.spec, self.threads)
-        for window in windows:
-            part = stitch.open(window.strip)
-            for answer in self.scores(run, window):
-                with run.watch("finish"):
-                    if answer.logits is None:
-                        for tile in answer.tiles:
-                            part.put_empty(tile)
-                    else:
-                        for tile, logits, status in zip(answer.tiles, answer.logits, answer.statuses):
-                            part.put(tile, logits, status)
-            with run.watch("finish"):
-                done = stitch.close(part)
-            yield from ((each.strip, each) for each in done)
-        with run.watch("finish"):
-            done = stitch.end()
-        yield from ((each.strip, each) for each in done)
+    def _stages(self, run: Run) -> Stages:
+        return HostStages(run, self._engine, self.spec, self.threads) if self._gpu is None else self._gpu.stages(run)
 
     def _report(self, run: Run, total_s: float) -> RunReport:
         grid, counts = run.plan.grid, run.counts

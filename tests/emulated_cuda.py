@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 STAND_IN = ROOT / "tests" / "emulated_cuda"
 FLAGS = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Wno-psabi"]
 SANITIZE = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-PLAIN = ["-O1"]
+# "contracted" is a control: it multiplies and adds in one step, as nvcc would without -fmad=false.
+KINDS = {"plain": ["-O1"], "sanitized": SANITIZE, "contracted": ["-O2", "-mfma", "-ffp-contract=fast"]}
 COUNTS = ("allocations", "kernels", "used", "peak", "waiting", "synchronisations")
 
 
@@ -38,13 +39,13 @@ def sources() -> list[Path]:
     return [*(ROOT / "csrc" / name for name in listed), STAND_IN / "runtime.cpp"]
 
 
-def build(sanitize: bool = False) -> Path:
-    """The module's file, compiled where its text or a header changed."""
+def build(kind: str = "plain") -> Path:
+    """The module's file, compiled where its text or a header changed; `kind` is one of KINDS."""
     import pybind11
 
-    flags = FLAGS + (SANITIZE if sanitize else PLAIN)
+    flags = FLAGS + KINDS[kind]
     includes = [STAND_IN, ROOT / "csrc", sysconfig.get_path("include"), pybind11.get_include()]
-    folder = ROOT / "build" / f"emulated-{sysconfig.get_config_var('SOABI')}{'-sanitized' if sanitize else ''}"
+    folder = ROOT / "build" / f"emulated-{sysconfig.get_config_var('SOABI')}-{kind}"
     folder.mkdir(parents=True, exist_ok=True)
     headers = sorted([*STAND_IN.glob("*"), *(ROOT / "csrc").rglob("*.h")])
     seen = b"".join(path.read_bytes() for path in headers) + " ".join(flags).encode()
@@ -76,8 +77,9 @@ class Emulated:
     """The module, and what tests ask of its device."""
 
     def __init__(self, path: Path) -> None:
-        loader = importlib.machinery.ExtensionFileLoader("_cuda", str(path))
-        spec = importlib.util.spec_from_file_location("_cuda", path, loader=loader)
+        name = f"{path.parent.name}._cuda"              # of its own: Python keeps one module a name
+        loader = importlib.machinery.ExtensionFileLoader(name, str(path))
+        spec = importlib.util.spec_from_file_location(name, path, loader=loader)
         self.module: ModuleType = importlib.util.module_from_spec(spec)
         loader.exec_module(self.module)
         self._library = ctypes.CDLL(str(path))
@@ -122,3 +124,11 @@ class Emulated:
                 sys.modules["hfd_edge._cuda"] = before[0]
             if before[1] is not None:
                 hfd_edge._cuda = before[1]
+
+
+def sanitized_environment() -> dict[str, str]:
+    """What a Python needs to load the module built with sanitizers."""
+    libraries = [subprocess.run(["g++", f"-print-file-name={name}.so"], check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
+                 for name in ("libasan", "libstdc++")]
+    return {**os.environ, "LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), *filter(None, sys.path)])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,29 @@ FILTERS = ["boxcar", "lee", "kuan", "enhanced_lee", "gamma_map", "frost", "refin
 BORDERS = ["mask", "nearest"]
 
 
-def speckle_bytes(rng: np.random.Generator, values: np.ndarray) -> bytes:
+@dataclass(frozen=True)
+class SpeckleCase:
+    """Arguments of one filter call."""
+
+    name: int
+    border: int
+    radius: int
+    image: np.ndarray
+    mask: np.ndarray | None
+    first: int
+    count: int
+    numbers: np.ndarray         # float64: looks, damping, low, high, noise2, bright of two bands
+
+    @property
+    def config(self) -> tuple:
+        return FILTERS[self.name], BORDERS[self.border], self.radius, *self.numbers[:5].tolist()
+
+    @property
+    def bright(self) -> list[float]:
+        return self.numbers[5:5 + len(self.image)].tolist()
+
+
+def speckle_case(rng: np.random.Generator, values: np.ndarray) -> SpeckleCase:
     """One call; `values` are as wild as those of the other operations."""
     name, border, bands = int(rng.integers(0, 9)), int(rng.integers(0, 2)), int(rng.integers(1, 3))
     radius = 3 if FILTERS[name] == "refined_lee" else int(rng.integers(1, 8))
@@ -20,10 +43,15 @@ def speckle_bytes(rng: np.random.Generator, values: np.ndarray) -> bytes:
     image = np.abs(np.resize(values, (bands, rows, cols)))
     first = int(rng.integers(0, rows))
     count, masked = int(rng.integers(1, rows - first + 1)), int(rng.integers(0, 2))
-    mask = (rng.random((rows, cols)) < 0.9).astype(np.uint8) if masked else np.empty(0, np.uint8)
+    mask = (rng.random((rows, cols)) < 0.9).astype(np.uint8) if masked else None
     numbers = np.float64([rng.choice([0.8, 1.0, 4.4, 16.0]), 2.0, 0.3, 2.2, 0.13, 0.9, 0.2])    # looks, damping, range, bright
-    head = struct.pack("<9q", name, border, radius, bands, rows, cols, first, count, masked)
-    return head + numbers.tobytes() + image.tobytes() + mask.tobytes()
+    return SpeckleCase(name, border, radius, image, mask, first, count, numbers)
+
+
+def speckle_bytes(rng: np.random.Generator, values: np.ndarray) -> bytes:
+    case = speckle_case(rng, values)
+    head = struct.pack("<9q", case.name, case.border, case.radius, *case.image.shape, case.first, case.count, case.mask is not None)
+    return head + case.numbers.tobytes() + case.image.tobytes() + (b"" if case.mask is None else case.mask.tobytes())
 
 
 def run_speckle(reader: Any) -> bytes:

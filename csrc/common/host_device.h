@@ -12,6 +12,11 @@
 #define HFD_HD_ONLY inline __attribute__((always_inline))
 #endif
 #define HFD_HD static HFD_HD_ONLY
+#ifdef __CUDA_ARCH__
+#define HFD_UNROLL _Pragma("unroll")
+#else
+#define HFD_UNROLL  // a host's compiler knows the word otherwise, and warns
+#endif
 
 namespace hfd {
 

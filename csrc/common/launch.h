@@ -4,9 +4,9 @@
 // what the next one needs is in `Shared`.
 //
 //   struct Body {
-//     static constexpr int kThreads = 256, kPhases = 1;
+//     static constexpr int kThreads = 256, kPhases = 1, kBlocksPerProcessor = 5;  // the last one bounds the registers
 //     using Shared = NoShared;
-//     template <int kPhase> HFD_HD_ONLY void run(const ThreadPlace& at, Shared& shared) const;
+//     template <int kPhase> HFD_DEVICE void run(const ThreadPlace& at, Shared& shared) const;
 //   };
 //   launch(Body{...}, {blocks, 1, 1}, {device, stream}, "gather");
 #pragma once
@@ -18,6 +18,7 @@
 #include <string>
 
 #include "common/cuda_memory.h"
+#include "common/cuda_queue.h"
 #include "common/host_device.h"
 
 #ifndef __CUDACC__
@@ -38,12 +39,6 @@ struct Blocks {
   int64_t x, y = 1, z = 1;
 };
 
-// Where work is enqueued.
-struct CudaQueue {
-  int device;
-  cudaStream_t stream;
-};
-
 struct NoShared {};
 
 constexpr int64_t kMostBlocksX = 0x7fffffff, kMostBlocksYz = 65535;
@@ -51,9 +46,10 @@ constexpr int64_t kMostBlocksX = 0x7fffffff, kMostBlocksYz = 65535;
 HFD_HD int64_t pieces_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 #ifdef __CUDACC__
+#define HFD_DEVICE __device__ inline  // what kernels alone call
 
 template <class T>
-__device__ inline void add_atomically(T* to, T value) {
+HFD_DEVICE void add_atomically(T* to, T value) {
   atomicAdd(to, value);
 }
 
@@ -72,14 +68,14 @@ template <>
 struct WordOf<16> { using Type = uint4; };
 
 template <class T>
-__device__ inline void load_wide(const void* from, T& to) {
+HFD_DEVICE void load_wide(const void* from, T& to) {
   using Word = typename WordOf<sizeof(T)>::Type;
   const Word word = *static_cast<const Word*>(from);
   memcpy(&to, &word, sizeof to);
 }
 
 template <class T>
-__device__ inline void store_wide(const T& from, void* to) {
+HFD_DEVICE void store_wide(const T& from, void* to) {
   using Word = typename WordOf<sizeof(T)>::Type;
   Word word;
   memcpy(&word, &from, sizeof word);
@@ -87,7 +83,7 @@ __device__ inline void store_wide(const T& from, void* to) {
 }
 
 template <class Body, int kPhase>
-__device__ inline void run_phases(const Body& body, const ThreadPlace& at, typename Body::Shared& shared) {
+HFD_DEVICE void run_phases(const Body& body, const ThreadPlace& at, typename Body::Shared& shared) {
   body.template run<kPhase>(at, shared);
   if constexpr (kPhase + 1 < Body::kPhases) {
     __syncthreads();
@@ -96,7 +92,7 @@ __device__ inline void run_phases(const Body& body, const ThreadPlace& at, typen
 }
 
 template <class Body>
-__global__ void __launch_bounds__(Body::kThreads) kernel(const __grid_constant__ Body body) {
+__global__ void __launch_bounds__(Body::kThreads, Body::kBlocksPerProcessor) kernel(const __grid_constant__ Body body) {
   __shared__ typename Body::Shared shared;
   run_phases<Body, 0>(body, {blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x}, shared);
 }
@@ -108,6 +104,7 @@ void enqueue_kernel(const Body& body, const Blocks& blocks, cudaStream_t stream)
 }
 
 #else
+#define HFD_DEVICE inline __attribute__((always_inline))
 #include "emulated_launch.h"  // tests/emulated_cuda
 #endif
 

@@ -20,10 +20,11 @@ struct Between {
 };
 
 // u = (2 x + 1 - stride) / (2 stride), clamped to the first and last logit; whole numbers until the one division.
-HFD_HD Between between(int64_t x, int64_t stride, int64_t count) {
-  const int64_t numerator = 2 * x + 1 - stride, denominator = 2 * stride;
+template <class Int>
+HFD_HD Between between(Int x, Int stride, Int count) {
+  const Int numerator = 2 * x + 1 - stride, denominator = 2 * stride;
   if (numerator <= 0) return {0, 0, 0.0f};
-  const int64_t low = numerator / denominator;
+  const Int low = numerator / denominator;
   if (low >= count - 1) return {count - 1, count - 1, 0.0f};
   const float fraction = static_cast<float>(numerator % denominator) / static_cast<float>(denominator);
   return {low, fraction > 0.0f ? low + 1 : low, fraction};

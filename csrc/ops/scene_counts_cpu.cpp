@@ -1,9 +1,7 @@
 // Counting, one number after the other: a histogram's next address depends on the number, so there is nothing for a vector.
-#include "ops/scene_counts.h"
+#include "ops/scene_counts_pixel.h"
 
 #include "common/float_env.h"
-#include "common/host_device.h"
-#include "ops/speckle_pixel.h"
 
 namespace hfd {
 
@@ -12,10 +10,10 @@ void count_power_cpu(const float* values, const uint8_t* mask, int64_t count, in
   for (int64_t i = 0; i < count; ++i) {
     const float value = values[i];
     if (mask != nullptr && mask[i] == 0) continue;
-    if (!(value >= -kLargestIntensity && value <= kLargestIntensity)) continue;
+    if (!counts_as_power(value)) continue;
     ++valid;
     if (value > 0.0f)
-      ++histogram[bits_of(value) >> 16];
+      ++histogram[power_bin(value)];
     else
       ++dark;
   }
@@ -29,8 +27,7 @@ void count_between_cpu(const float* values, int64_t count, float low, float high
   for (int64_t i = 0; i < count; ++i) {
     const float value = values[i];
     if (!(value >= low && value < high)) continue;
-    const int64_t bin = static_cast<int64_t>((value - low) * scale);
-    ++counts[bin < bins ? bin : bins - 1];
+    ++counts[bin_between(value, low, scale, bins)];
   }
 }
 

@@ -1,5 +1,5 @@
 // What the speckle filters accept; the loops are in speckle_cpu.cpp and speckle_cuda.cu.
-#include "ops/speckle.h"
+#include "ops/speckle_plan.h"
 
 #include <algorithm>
 #include <cmath>
@@ -50,6 +50,24 @@ void check_speckle(const SpeckleConfig& config, const SpeckleCall& call) {
     refuse("rows ", call.first_row, " to ", call.first_row + call.rows - 1, " of ", call.size.rows, ": they must lie inside");
   if (config.filter == SpeckleFilter::lee_sigma && static_cast<int64_t>(call.bright.size()) != call.bands)
     refuse("bright has ", call.bright.size(), " values for ", call.bands, " bands: give the scene's 98th percentile of each");
+}
+
+SpeckleRings::SpeckleRings(int radius) {
+  for (int squared = 1; squared <= 2 * radius * radius; ++squared) {
+    const int32_t begin = static_cast<int32_t>(taps.size());
+    for (int y = -radius; y <= radius; ++y)
+      for (int x = -radius; x <= radius; ++x)
+        if (y * y + x * x == squared) taps.push_back({y + radius, x + radius});
+    const int32_t end = static_cast<int32_t>(taps.size());
+    if (end > begin) rings.push_back({static_cast<float>(std::sqrt(static_cast<double>(squared))), begin, end});
+  }
+}
+
+SpecklePlan speckle_plan(const SpeckleConfig& config, const SpeckleRings& rings) {
+  const bool looks_closer = config.filter == SpeckleFilter::refined_lee || config.filter == SpeckleFilter::lee_sigma;
+  return {config.filter, config.border, speckle_halo(config.filter, config.radius), looks_closer ? 1 : config.radius,
+          config.radius, config.looks, config.damping, config.low, config.high, config.noise2,
+          rings.taps.data(), rings.rings.data(), static_cast<int64_t>(rings.rings.size())};
 }
 
 }  // namespace hfd

@@ -1,11 +1,10 @@
 // Cuts the image into blocks and gives each worker its memory; the loops are in speckle_loops.h.
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "common/parallel.h"
 #include "ops/row_loops.h"
-#include "ops/speckle.h"
+#include "ops/speckle_plan.h"
 
 namespace hfd {
 namespace {
@@ -45,35 +44,12 @@ struct Memory {
   SpeckleScratch scratch{};
 };
 
-// All pixels of the window but its centre, by distance.
-struct Rings {
-  explicit Rings(int radius) {
-    for (int squared = 1; squared <= 2 * radius * radius; ++squared) {
-      const int32_t begin = static_cast<int32_t>(taps.size());
-      for (int y = -radius; y <= radius; ++y)
-        for (int x = -radius; x <= radius; ++x)
-          if (y * y + x * x == squared) taps.push_back({y + radius, x + radius});
-      const int32_t end = static_cast<int32_t>(taps.size());
-      if (end > begin) rings.push_back({static_cast<float>(std::sqrt(static_cast<double>(squared))), begin, end});
-    }
-  }
-  std::vector<SpeckleTap> taps;
-  std::vector<SpeckleRing> rings;
-};
-
-int64_t sum_radius(const SpeckleConfig& config) {
-  const bool looks_closer = config.filter == SpeckleFilter::refined_lee || config.filter == SpeckleFilter::lee_sigma;
-  return looks_closer ? 1 : config.radius;
-}
-
 }  // namespace
 
 void speckle_cpu(const SpeckleConfig& config, const SpeckleCall& call) {
   const SpeckleBlockLoop loop = row_loops().speckle_block;
-  const Rings rings(config.radius);
-  const SpecklePlan plan{config.filter, config.border, speckle_halo(config.filter, config.radius), sum_radius(config),
-                         config.radius, config.looks, config.damping, config.low, config.high, config.noise2,
-                         rings.taps.data(), rings.rings.data(), static_cast<int64_t>(rings.rings.size())};
+  const SpeckleRings rings(config.radius);
+  const SpecklePlan plan = speckle_plan(config, rings);
   const int64_t cols = call.size.cols, plane = call.size.rows * cols;
   const int64_t across = (cols + kBlockCols - 1) / kBlockCols, down = (call.rows + kBlockRows - 1) / kBlockRows;
   const int64_t count = call.bands * down * across;

@@ -2,8 +2,8 @@
 // instruction set: no inline function of another header, nothing with a name outside.
 #pragma once
 
-#include "ops/speckle_edges.h"
 #include "ops/speckle_sums.h"
+#include "ops/speckle_window.h"
 
 namespace hfd {
 namespace {
@@ -13,6 +13,18 @@ struct Here {
   const SpeckleRow* rows[kMostRows];
   int64_t cols;
   bool clean;  // every pixel that is seen lies inside and is valid
+};
+
+// The pixels around a vector of them, x columns from the left of the ring: what speckle_window.h takes.
+struct RingWindow {
+  const SpeckleRow* const* rows;
+  int64_t x;
+  HFD_HD_ONLY Floats value(int row, int col) const { return load_lanes<Floats>(rows[row]->value + x + col); }
+  HFD_HD_ONLY Floats valid(int row, int col) const { return load_lanes<Floats>(rows[row]->valid + x + col); }
+  HFD_HD_ONLY RowSums<Floats> three(int row, int col) const {
+    const SpeckleRow& from = *rows[row];
+    return {load_lanes<Floats>(from.count + x + col), load_lanes<Floats>(from.sum + x + col), load_lanes<Floats>(from.square + x + col)};
+  }
 };
 
 WindowSums<Floats> sums_at(const SpeckleScratch& scratch, int64_t x) {
@@ -27,11 +39,8 @@ inline Floats value_of(const WindowSums<Floats>& sums, const Floats& centre, con
   if (kFilter == SpeckleFilter::kuan) return kuan_value(sums, centre, cu2);
   if (kFilter == SpeckleFilter::enhanced_lee) return enhanced_lee_value(sums, centre, plan.looks);
   if (kFilter == SpeckleFilter::gamma_map) return gamma_map_value(sums, centre, plan.looks);
-  if (kFilter == SpeckleFilter::local_enl) {
-    const float whole = static_cast<float>((2 * plan.radius + 1) * (2 * plan.radius + 1));
-    const auto known = (sums.count == whole) & (sums.sum > 0.0f) & (sums.spread > 0.0f);
-    return known ? log2_looks(sums) : bits_as<Floats>(Unsigneds{} + 0x7fc00000u);
-  }
+  if (kFilter == SpeckleFilter::local_enl)
+    return local_enl_value(sums, static_cast<float>((2 * plan.radius + 1) * (2 * plan.radius + 1)));
   return mean_of(sums);
 }
 
@@ -43,58 +52,18 @@ void by_sums(const SpecklePlan& plan, const Here& here, const SpeckleScratch& sc
 }
 
 void frost(const SpecklePlan& plan, const Here& here, const SpeckleScratch& scratch) {
-  const float* centre = here.rows[plan.halo]->value + plan.halo;
-  for (int64_t x = 0; x < here.cols; x += kLanes) {
-    const Floats variation = variation2(sums_at(scratch, x));
-    Floats total = load_lanes<Floats>(centre + x), weights = every<Floats>(1.0f);
-    for (int64_t r = 0; r < plan.ring_count; ++r) {
-      const SpeckleRing ring = plan.rings[r];
-      Floats sum{}, count{};
-      for (int32_t t = ring.begin; t < ring.end; ++t) {
-        const SpeckleTap tap = plan.taps[t];
-        sum += load_lanes<Floats>(here.rows[tap.row]->value + x + tap.col);
-        if (!here.clean) count += load_lanes<Floats>(here.rows[tap.row]->valid + x + tap.col);
-      }
-      if (here.clean) count += static_cast<float>(ring.end - ring.begin);
-      const Floats weight = frost_weight(variation, plan.damping, ring.distance);
-      total += weight * sum;
-      weights += weight * count;
-    }
-    store_lanes(total / weights, scratch.made + x);
-  }
+  for (int64_t x = 0; x < here.cols; x += kLanes)
+    store_lanes(frost_value(RingWindow{here.rows, x}, plan, sums_at(scratch, x), here.clean), scratch.made + x);
 }
 
 void refined_lee(const SpecklePlan& plan, const Here& here, const SpeckleScratch& scratch) {
-  const float cu2 = 1.0f / plan.looks;
-  for (int64_t x = 0; x < here.cols; x += kLanes) {
-    const WindowSums<Floats> sums = half_window(here.rows, x, chosen_half(here.rows, x));
-    store_lanes(kuan_value(sums, load_lanes<Floats>(here.rows[3]->value + 3 + x), cu2), scratch.made + x);
-  }
-}
-
-// The window's pixels inside [low, high] times the prior.
-inline WindowSums<Floats> sums_in_range(const SpecklePlan& plan, const Here& here, int64_t x, const Floats& prior) {
-  const Floats low = plan.low * prior, high = plan.high * prior;
-  const int first = static_cast<int>(plan.halo - plan.radius), last = static_cast<int>(plan.halo + plan.radius);
-  if (here.clean)
-    return picked_sums(here.rows, x, first, last,
-                       [&](int, int, const Floats& value) { return (value >= low) & (value <= high); });
-  return picked_sums(here.rows, x, first, last, [&](int i, int j, const Floats& value) {
-    return (value >= low) & (value <= high) & (load_lanes<Floats>(here.rows[i]->valid + x + j) > 0.0f);
-  });
+  for (int64_t x = 0; x < here.cols; x += kLanes)
+    store_lanes(refined_lee_value<Floats>(RingWindow{here.rows, x}, plan.looks), scratch.made + x);
 }
 
 void lee_sigma(const SpecklePlan& plan, const SpeckleBlock& block, const Here& here, const SpeckleScratch& scratch) {
-  const float cu2 = 1.0f / plan.looks;
-  const SpeckleRow* const* near = here.rows + plan.halo - 1;
-  for (int64_t x = 0; x < here.cols; x += kLanes) {
-    const Floats centre = load_lanes<Floats>(near[1]->value + plan.halo + x);
-    const Floats prior = kuan_value(sums_3x3(near, plan.halo - 1 + x), centre, cu2);
-    const WindowSums<Floats> sums = sums_in_range(plan, here, x, prior);
-    const Floats value = sums.count > 0.0f ? kuan_value(sums, centre, plan.noise2) : prior;
-    const Ints target = bright_targets(here.rows + plan.halo - 2, plan.halo - 2 + x, block.bright);
-    store_lanes(target ? centre : value, scratch.made + x);
-  }
+  for (int64_t x = 0; x < here.cols; x += kLanes)
+    store_lanes(lee_sigma_value<Floats>(RingWindow{here.rows, x}, plan, block.bright, here.clean), scratch.made + x);
 }
 
 void make_row(const SpecklePlan& plan, const SpeckleBlock& block, const Here& here, SpeckleScratch& scratch) {

@@ -98,4 +98,11 @@ HFD_HD T log2_looks(const WindowSums<T>& sums) {
   return log2_poly(((sums.sum * sums.sum) * (sums.count - 1.0f)) / (sums.spread * sums.count));
 }
 
+// log2 of the looks of a window of `whole` pixels all of which are valid and not flat; else NaN.
+template <class T>
+HFD_HD T local_enl_value(const WindowSums<T>& sums, float whole) {
+  const auto known = (sums.count == whole) & (sums.sum > 0.0f) & (sums.spread > 0.0f);
+  return known ? log2_looks(sums) : bits_as<T>(typename Of<T>::Unsigned{} + 0x7fc00000u);
+}
+
 }  // namespace hfd

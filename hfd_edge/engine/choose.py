@@ -24,6 +24,8 @@ def open_engine(package: Package, device: str, threads: int, precision: str = "a
     """
     if precision not in PRECISIONS:
         raise EngineError(f"precision={precision!r}: it must be one of {', '.join(PRECISIONS)}")
+    if device != "cpu":
+        raise EngineError(f"device={device!r}: this version has no engine for GPUs and does not fall back in silence; use device='cpu' or 'auto'")
     wanted = PRECISIONS[precision]
     graph = next((name for name in wanted if name in package.graph_names), None)
     if graph is None:

@@ -1,0 +1,6 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+void bind_cuda_ops(pybind11::module_& module);      // gather, finish
+void bind_cuda_speckle(pybind11::module_& module);  // speckle filters, scene counts

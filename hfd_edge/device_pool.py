@@ -1,0 +1,153 @@
+"""What a run holds on a CUDA device: slots for batches and memory for strips, kept for the next run.
+
+After the first strips of the first run nothing is allocated any more, on the device or in pinned memory.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from hfd_edge.device_memory import CudaDevice
+from hfd_edge.errors import EngineError
+
+SLOTS = 3                   # batches on the device at once: one in the engine, one gathered, one being finished
+
+
+@dataclass(frozen=True, slots=True)
+class StripShape:
+    """What a strip's memory must hold."""
+
+    values: tuple[int, int, int]        # (bands, rows, cols) of stored pixels
+    dtype: np.dtype
+    masked: bool
+    labels: tuple[int, int]             # kept rows and columns
+    tiles: int
+
+
+class StripMemory:
+    """Stored pixels and labels of one strip, on the device and pinned; made for the largest strip, used for smaller ones."""
+
+    def __init__(self, gpu: CudaDevice, largest: StripShape) -> None:
+        self.largest = self.shape = largest
+        pixels, kept = math.prod(largest.values), math.prod(largest.labels)
+        self.values, self._values_host = gpu.allocate(pixels * largest.dtype.itemsize), gpu.pinned((pixels,), largest.dtype)
+        read = math.prod(largest.values[1:]) if largest.masked else 0
+        self.valid, self._valid_host = gpu.allocate(read), gpu.pinned((read,), np.uint8)
+        self.labels, self.confidence, self._maps_host = gpu.allocate(kept), gpu.allocate(kept), gpu.pinned((2, kept), np.uint8)
+        self.counts, self._counts_host = gpu.allocate(16 * largest.tiles), gpu.pinned((largest.tiles, 2), np.int64)
+        self.arrived, self.done = gpu.event(), gpu.event()
+
+    def fits(self, shape: StripShape) -> bool:
+        mine = self.largest
+        return (shape.dtype == mine.dtype and math.prod(shape.values) <= math.prod(mine.values)
+                and math.prod(shape.labels) <= math.prod(mine.labels) and shape.tiles <= mine.tiles
+                and (not shape.masked or (mine.masked and math.prod(shape.values[1:]) <= math.prod(mine.values[1:]))))
+
+    def take(self, shape: StripShape) -> StripMemory:
+        """The same memory, for a strip of this shape."""
+        self.shape = shape
+        return self
+
+    @property
+    def values_host(self) -> np.ndarray:
+        return self._values_host[:math.prod(self.shape.values)].reshape(self.shape.values)
+
+    @property
+    def valid_host(self) -> np.ndarray:
+        return self._valid_host[:math.prod(self.shape.values[1:])].reshape(self.shape.values[1:])
+
+    @property
+    def labels_host(self) -> np.ndarray:
+        return self._maps_host[0, :math.prod(self.shape.labels)].reshape(self.shape.labels)
+
+    @property
+    def confidence_host(self) -> np.ndarray:
+        return self._maps_host[1, :math.prod(self.shape.labels)].reshape(self.shape.labels)
+
+    @property
+    def counts_host(self) -> np.ndarray:
+        return self._counts_host[:self.shape.tiles]
+
+    def scene(self, native: ModuleType, window: tuple[int, int], scene: tuple[int, int]) -> Any:
+        """What gather reads of the stored pixels."""
+        shape, dtype = self.shape, self.shape.dtype
+        bands, rows, cols = shape.values
+        strides = (rows * cols * dtype.itemsize, cols * dtype.itemsize, dtype.itemsize)
+        valid = (self.valid.ptr, cols, 1) if shape.masked else None
+        return native.Scene(self.values.ptr, f"{dtype.kind}{dtype.itemsize}", shape.values, strides, valid, window, scene)
+
+
+class DeviceSlotMemory:
+    """A stream with its memory and its engine context."""
+
+    def __init__(self, gpu: CudaDevice, engine_slot: Any, expected: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+        """Raises EngineError where the engine's shapes are not the spec's."""
+        if (tuple(engine_slot.input_shape), tuple(engine_slot.output_shape)) != expected:
+            raise EngineError(f"the engine takes {tuple(engine_slot.input_shape)} and gives {tuple(engine_slot.output_shape)}: the "
+                              f"spec says {expected[0]} and {expected[1]}; graph and spec differ, export the package again")
+        self.engine = engine_slot
+        tiles, _, rows, cols = engine_slot.input_shape
+        self.tile, self.logits = gpu.allocate(4 * math.prod(engine_slot.input_shape)), gpu.allocate(4 * math.prod(expected[1]))
+        self.status, self.seen = gpu.allocate(tiles * rows * cols), gpu.allocate(4 * tiles)
+        self.seen_host = gpu.pinned((tiles,), np.uint32)
+        self._stream = gpu.stream()
+        self.stream: int = self._stream.handle
+        self.gathered, self.finished = gpu.event(), gpu.event()
+        gpu.fill(self.tile.ptr, 0, self.tile.nbytes, self.stream)       # tiles that a small batch leaves out are numbers at least
+        self.tile_memory = (self.tile.ptr, self.tile.nbytes)
+        self.status_memory = (self.status.ptr, self.status.nbytes)
+        self.seen_memory = (self.seen.ptr, self.seen.nbytes)
+        self.logits_memory = (self.logits.ptr, self.logits.nbytes)
+
+
+class DevicePool:
+    """Slots, streams and strips of one run at a time."""
+
+    def __init__(self, gpu: CudaDevice, engine: Any, bands: int, classes: int, logit_stride: int) -> None:
+        self.gpu, self.broken = gpu, False
+        self._engine, self._bands, self._classes, self._stride = engine, bands, classes, logit_stride
+        self._up, self._down = gpu.stream(), gpu.stream()
+        self.up: int = self._up.handle
+        self.down: int = self._down.handle
+        self._slots: dict[tuple[int, int, int], list[DeviceSlotMemory]] = {}
+        self._spare: list[StripMemory] = []
+
+    def slots(self, tiles: int, rows: int, cols: int) -> list[DeviceSlotMemory]:
+        """The slots for batches of this shape; those for other shapes are freed."""
+        key = (tiles, rows, cols)
+        if key not in self._slots:
+            self._free_slots()
+            s = self._stride
+            expected = (tiles, self._bands, rows, cols), (tiles, self._classes, rows // s, cols // s)
+            self._slots[key] = made = []
+            for _ in range(SLOTS):
+                made.append(DeviceSlotMemory(self.gpu, self._engine.slot(*key), expected))
+        return self._slots[key]
+
+    def strip(self, largest: StripShape, shape: StripShape) -> StripMemory:
+        """Memory for a strip, large enough for all strips of its run: a spare one, else new."""
+        for memory in self._spare:
+            if memory.fits(largest):
+                self._spare.remove(memory)
+                return memory.take(shape)
+        return StripMemory(self.gpu, largest).take(shape)
+
+    def give_back(self, memory: StripMemory) -> None:
+        """For a later strip; the device has done with it."""
+        self._spare.append(memory)
+
+    def close(self) -> None:
+        """Free everything; the device has done with it."""
+        self._free_slots()
+        self._spare.clear()
+
+    def _free_slots(self) -> None:
+        for slots in self._slots.values():
+            for slot in slots:
+                slot.engine.close()
+        self._slots.clear()

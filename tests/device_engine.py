@@ -1,0 +1,65 @@
+"""An engine for the emulated device: the CPU's own engine, enqueued on its streams, reading and writing its memory."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+
+import numpy as np
+
+from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
+from hfd_edge.errors import EngineError
+from hfd_edge.segmenter import Segmenter
+from tests.emulated_cuda import Emulated
+
+
+def floats_at(address: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Device memory, which here is main memory, as an array."""
+    return np.frombuffer((ctypes.c_float * math.prod(shape)).from_address(address), np.float32).reshape(shape)
+
+
+class Slot:
+    def __init__(self, engine: EmulatedEngine, tiles: int, rows: int, cols: int) -> None:
+        spec = engine.package.spec
+        self.tiles, self._engine, self.closed = tiles, engine, False
+        self.input_shape = (tiles, len(spec.bands), rows, cols)
+        self.output_shape = (tiles, len(spec.classes), rows // spec.logit_stride_px, cols // spec.logit_stride_px)
+
+    def enqueue(self, input_ptr: int, output_ptr: int, stream: int) -> None:
+        if self.closed:
+            raise EngineError("the slot is closed")
+        if self._engine.refuses:
+            raise EngineError("this batch is refused")
+        self._engine.enqueued += 1
+
+        def run() -> None:
+            floats_at(output_ptr, self.output_shape)[...] = self._engine.infer(floats_at(input_ptr, self.input_shape))
+
+        self._engine.device_module.call(stream, run)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class EmulatedEngine(OnnxRuntimeEngine):
+    """graph-fp32.onnx on the emulated device."""
+
+    name, device, refuses, enqueued = "emulated", "cuda:0", False, 0
+
+    def __init__(self, package, threads: int, device_module: Emulated) -> None:
+        super().__init__(package, "graph-fp32.onnx", threads)
+        self.package, self.device_module, self.slots = package, device_module, []
+
+    def slot(self, tiles: int, rows: int, cols: int) -> Slot:
+        self.slots.append(Slot(self, tiles, rows, cols))
+        return self.slots[-1]
+
+
+def emulated_segmenter(path, device_module: Emulated, **options) -> Segmenter:
+    """A Segmenter on the emulated device, which must be installed."""
+
+    class OnEmulated(Segmenter):
+        def _open_engine(self, precision):
+            return EmulatedEngine(self._package, self.threads, device_module)
+
+    return OnEmulated(path, device="cuda:0", **options)
