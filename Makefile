@@ -4,6 +4,7 @@
 # make sanitize      native tests under address and undefined-behaviour sanitizers
 # make aarch64       native operations cross-compiled and emulated, at 0 ulp (g++-aarch64-linux-gnu, qemu-user)
 # make vectors       what the compiler made vectors of, for docs/vectorisation.md
+# make certify       everything that needs a GPU, proved on the one at hand (docs/cuda.md); needs no network
 # make demo-engine   train and export the shipped demo engine anew (.venv-train)
 # make clean         remove what these made
 
@@ -17,7 +18,7 @@ NATIVE_SOURCES = setup.py pyproject.toml CMakeLists.txt $(wildcard cmake/* csrc/
 NATIVE_TESTS = tests/test_thread_pool.py tests/test_gather.py tests/test_gather_refusals.py tests/test_finish.py tests/test_blend.py tests/test_simd.py \
   tests/test_speckle.py tests/test_speckle_tiles.py
 
-.PHONY: demo test test-run test-torch test-quick sanitize aarch64 vectors demo-engine clean
+.PHONY: certify demo test test-run test-torch test-quick sanitize aarch64 vectors demo-engine clean
 
 demo: $(RUN)
 	@echo "== installing hfd-edge into .venv"
@@ -61,6 +62,15 @@ vectors:
 	  $${CXX:-c++} -std=c++17 -O3 -fPIC -ffp-contract=off -fno-math-errno -fno-trapping-math $$flags -Icsrc -fopt-info-vec \
 	    -c csrc/ops/row_loops_base.cpp -o /dev/null 2>&1 | grep -oE "csrc/ops/(gather|finish|speckle)_[a-z]*.h:[0-9]+:.*vectorized.*" | \
 	    sed -E "s/:[0-9]+: optimized: +/: /" | sort | uniq -c; done
+
+# Built for the GPU at hand alone, by whatever Python is there: .venv-train's torch drives the pipeline, else that of python3.
+CERTIFY ?= $(firstword $(wildcard .venv-train/bin/python .venv/bin/python) $(PYTHON))
+certify:
+	@echo "== building the CUDA module for this GPU"
+	@HFD_CUDA=ON HFD_BUILD_DIR=build/certify CMAKE_ARGS="-DCMAKE_CUDA_ARCHITECTURES=native $$CMAKE_ARGS" \
+	  $(CERTIFY) setup.py --quiet build_ext --inplace
+	@echo "== certifying"
+	@$(CERTIFY) benchmarks/certify_gpu.py
 
 demo-engine: .venv-train/dev-installed
 	@echo "== training and exporting the demo engine"

@@ -27,6 +27,7 @@ class StripShape:
     masked: bool
     labels: tuple[int, int]             # kept rows and columns
     tiles: int
+    in_place: bool = False              # the scene lies on the device already, and its map stays there
 
 
 class StripMemory:
@@ -34,7 +35,7 @@ class StripMemory:
 
     def __init__(self, gpu: CudaDevice, largest: StripShape) -> None:
         self.largest = self.shape = largest
-        pixels, kept = math.prod(largest.values), math.prod(largest.labels)
+        pixels, kept = math.prod(largest.values), 0 if largest.in_place else math.prod(largest.labels)
         self.values, self._values_host = gpu.allocate(pixels * largest.dtype.itemsize), gpu.pinned((pixels,), largest.dtype)
         read = math.prod(largest.values[1:]) if largest.masked else 0
         self.valid, self._valid_host = gpu.allocate(read), gpu.pinned((read,), np.uint8)
@@ -44,7 +45,7 @@ class StripMemory:
 
     def fits(self, shape: StripShape) -> bool:
         mine = self.largest
-        return (shape.dtype == mine.dtype and math.prod(shape.values) <= math.prod(mine.values)
+        return (shape.dtype == mine.dtype and shape.in_place == mine.in_place and math.prod(shape.values) <= math.prod(mine.values)
                 and math.prod(shape.labels) <= math.prod(mine.labels) and shape.tiles <= mine.tiles
                 and (not shape.masked or (mine.masked and math.prod(shape.values[1:]) <= math.prod(mine.values[1:]))))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -24,9 +25,17 @@ class Window:
     """Stored pixels of one strip with all its halos, as read."""
 
     strip: Strip
-    values: np.ndarray              # (bands, strip.read_rows, columns read)
+    values: np.ndarray | None       # (bands, strip.read_rows, columns read); None = they lie on a GPU
     valid: np.ndarray | None        # (strip.read_rows, columns read)
     col: int                        # scene column of the first one read
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMaps:
+    """The map of a scene whose pixels lie on a GPU: device_array.DeviceArray of (rows, cols) uint8."""
+
+    labels: Any
+    confidence: Any                         # or None
 
 
 @dataclass(slots=True)
@@ -38,6 +47,7 @@ class Run:
     plan: TilePlan
     confidence: bool
     notes: tuple[str, ...] = ()
+    maps: DeviceMaps | None = None          # of a scene on a GPU: where its map is made; None = strips come to the host
     vector: np.ndarray | None = None        # what the network is told of the whole scene, (1, n) float32; None = nothing
     watch: Stopwatch = field(default_factory=Stopwatch)
     counts: PixelCounts = field(default_factory=PixelCounts)

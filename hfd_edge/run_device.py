@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from hfd_edge.device import own_pages
+from hfd_edge.device_array import DeviceArray
 from hfd_edge.device_memory import CudaDevice
 from hfd_edge.device_pool import DevicePool, DeviceSlotMemory, StripMemory, StripShape
 from hfd_edge.errors import DeviceError, EngineError, GridError
-from hfd_edge.run import Run, Window
+from hfd_edge.run import DeviceMaps, Run, Window
+from hfd_edge.source_device import DeviceArraySource
 from hfd_edge.spec import ModelSpec
 from hfd_edge.tiles import Strip, Tile
 
@@ -49,10 +51,10 @@ class _Begun:
 
 @dataclass(frozen=True, slots=True)
 class DeviceStrip:
-    """A finished strip in main memory."""
+    """A finished strip in main memory; of a scene on the device its map is in run.maps alone."""
 
     strip: Strip
-    labels: np.ndarray
+    labels: np.ndarray | None
     confidence: np.ndarray | None
 
 
@@ -77,29 +79,48 @@ class DeviceStages:
         self._turn = 0
         self._closed: deque[_Part] = deque()
         self._open: list[StripMemory] = []
+        self._scene: Any = None
 
     def open(self, window: Window) -> _Part:
-        run, gpu, strip = self._run, self._gpu, window.strip
-        shape = StripShape(window.values.shape, window.values.dtype, window.valid is not None,
-                           (strip.rows, run.plan.grid.kept[3]), len(strip.tiles))
+        run, gpu, strip, up = self._run, self._gpu, window.strip, self._pool.up
+        shape = self._shape_of(window)
         with run.watch("upload"):
             memory = self._pool.strip(self._largest(shape), shape)
             self._open.append(memory)
-            np.copyto(memory.values_host, window.values)
-            gpu.copy_in(memory.values.ptr, memory.values_host, self._pool.up)
-            if window.valid is not None:
-                np.copyto(memory.valid_host, window.valid, casting="unsafe")
-                gpu.copy_in(memory.valid.ptr, memory.valid_host, self._pool.up)
-            gpu.fill(memory.counts.ptr, 0, memory.counts.nbytes, self._pool.up)
-            memory.arrived.record(self._pool.up)
-        part = _Part(strip, memory, memory.scene(gpu.native, (strip.read_row, window.col), (run.source.rows, run.source.cols)))
+            gpu.fill(memory.counts.ptr, 0, memory.counts.nbytes, up)
+            scene = self._foreign_scene() if run.maps is not None else self._upload(window, memory)
+            memory.arrived.record(up)
+        part = _Part(strip, memory, scene)
         part.numbers.update((tile.in_col, number) for number, tile in enumerate(strip.tiles))
         return part
+
+    def _shape_of(self, window: Window) -> StripShape:
+        """What the strip's memory must hold; of a scene on the device nothing but counts."""
+        cols, tiles = self._run.plan.grid.kept[3], len(window.strip.tiles)
+        if self._run.maps is not None:
+            return StripShape((self._run.source.count, 0, 0), np.dtype(np.uint8), False, (window.strip.rows, cols), tiles, in_place=True)
+        return StripShape(window.values.shape, window.values.dtype, window.valid is not None, (window.strip.rows, cols), tiles)
+
+    def _upload(self, window: Window, memory: StripMemory) -> Any:
+        gpu, up, source = self._gpu, self._pool.up, self._run.source
+        np.copyto(memory.values_host, window.values)
+        gpu.copy_in(memory.values.ptr, memory.values_host, up)
+        if window.valid is not None:
+            np.copyto(memory.valid_host, window.valid, casting="unsafe")
+            gpu.copy_in(memory.valid.ptr, memory.valid_host, up)
+        return memory.scene(gpu.native, (window.strip.read_row, window.col), (source.rows, source.cols))
+
+    def _foreign_scene(self) -> Any:
+        if self._scene is None:
+            self._run.source.order_after_caller(self._pool.up)
+            self._scene = self._run.source.scene()
+        return self._scene
 
     def _largest(self, shape: StripShape) -> StripShape:
         """The shape of the run's largest strip, of which this is one."""
         bands, rows, cols = shape.values
-        return replace(shape, values=(bands, max(rows, self._most_read), cols), labels=(self._most_kept, shape.labels[1]))
+        rows = 0 if shape.in_place else max(rows, self._most_read)
+        return replace(shape, values=(bands, rows, cols), labels=(self._most_kept, shape.labels[1]))
 
     def begin(self, part: _Part, tiles: list[Tile]) -> _Begun:
         slot, gpu = self._slots[self._turn % len(self._slots)], self._gpu
@@ -139,11 +160,11 @@ class DeviceStages:
                               f"{error}") from error
 
     def _finish(self, slot: DeviceSlotMemory, part: _Part, tiles: list[Tile]) -> None:
-        gpu, memory, first_col = self._gpu, part.memory, self._run.plan.grid.kept[1]
-        kept = [(*t.crop, t.rows, t.cols, t.col - first_col) for t in tiles]
-        cols = memory.shape.labels[1]
-        labels = (memory.labels.ptr, memory.labels.nbytes, cols)
-        confidence = (memory.confidence.ptr, memory.confidence.nbytes, cols) if self._run.confidence else None
+        gpu, memory, (first_row, first_col, _, cols) = self._gpu, part.memory, self._run.plan.grid.kept
+        maps, row = (memory, 0) if self._run.maps is None else (self._run.maps, part.strip.row - first_row)
+        kept = [(*t.crop, t.rows, t.cols, row * cols + t.col - first_col) for t in tiles]
+        labels = (maps.labels.ptr, maps.labels.nbytes, cols)
+        confidence = (maps.confidence.ptr, maps.confidence.nbytes, cols) if self._run.confidence else None
         number = part.numbers[tiles[0].in_col]
         gpu.native.finish(slot.logits_memory, slot.engine.output_shape[1:], self._spec.logit_stride_px, slot.status_memory, kept,
                           labels, confidence, (memory.counts.ptr + 16 * number, 16 * len(tiles)), (gpu.index, slot.stream))
@@ -155,8 +176,9 @@ class DeviceStages:
         if part.answered != part.strip.rows * memory.shape.labels[1]:
             raise GridError(f"strip at row {part.strip.row}: {part.answered} of {part.strip.rows * memory.shape.labels[1]} pixels were "
                             "labelled: every pixel belongs to exactly one tile; please report it with the scene's size and tile")
-        self._gpu.copy_out(memory.labels_host, memory.labels.ptr, down)
-        if self._run.confidence:
+        if self._run.maps is None:
+            self._gpu.copy_out(memory.labels_host, memory.labels.ptr, down)
+        if self._run.maps is None and self._run.confidence:
             self._gpu.copy_out(memory.confidence_host, memory.confidence.ptr, down)
         self._gpu.copy_out(memory.counts_host, memory.counts.ptr, down)
         memory.done.record(down)
@@ -177,15 +199,16 @@ class DeviceStages:
 
     def _taken(self, part: _Part) -> DeviceStrip:
         memory, counts = part.memory, self._run.counts
+        labels = confidence = None
         with self._run.watch("download"):
-            labels = own_pages(memory.shape.labels, np.uint8)
-            np.copyto(labels, memory.labels_host)
-            confidence = None
-            if self._run.confidence:
+            if self._run.maps is None:
+                labels = own_pages(memory.shape.labels, np.uint8)
+                np.copyto(labels, memory.labels_host)
+            if self._run.maps is None and self._run.confidence:
                 confidence = own_pages(memory.shape.labels, np.uint8)
                 np.copyto(confidence, memory.confidence_host)
         nodata, nan = memory.counts_host.sum(axis=0)
-        counts.written += labels.size
+        counts.written += part.answered
         counts.nodata += int(nodata)
         counts.nan += int(nan)
         counts.tiles_run += part.run
@@ -229,6 +252,15 @@ class GpuRuns:
             spec = self._spec
             pool = DevicePool(self.gpu, self._engine, len(spec.bands), len(spec.classes), spec.logit_stride_px)
         return DeviceStages(run, pool, self._spec, self._take_back)
+
+    def source(self, array: object, valid: object | None, stream: object) -> DeviceArraySource:
+        """A scene that lies on this device."""
+        return DeviceArraySource(array, len(self._spec.bands), valid, self.gpu, stream)
+
+    def maps(self, source: DeviceArraySource, confidence: bool) -> DeviceMaps:
+        """Where the map of such a scene is made."""
+        shape = (source.rows, source.cols)
+        return DeviceMaps(DeviceArray(self.gpu, shape, np.uint8), DeviceArray(self.gpu, shape, np.uint8) if confidence else None)
 
     def _take_back(self, pool: DevicePool) -> None:
         if pool.broken:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from hfd_edge.device import ThreadOwner, resolve_device, thread_budget
+from hfd_edge.device_array import is_on_device
 from hfd_edge.engine.base import DeviceEngine, Engine
 from hfd_edge.engine.choose import open_engine
 from hfd_edge.errors import ArrayError, EngineError, HfdError, RadiometryError
@@ -116,8 +117,8 @@ class Segmenter:
         return self._package.engine_hash
 
     def run(self, array: object, unit: Unit | str | SourceRadiometry | None = None, valid: object | None = None, *,
-            confidence: bool = True) -> Result:
-        """Segment a scene in memory.
+            confidence: bool = True, stream: object = None) -> Result:
+        """Segment a scene in memory. A scene on the engine's own GPU is read where it lies, and its map stays there.
 
         Args:
             array: (bands, rows, cols), or (rows, cols) for one band; numpy, or anything on the CPU with DLPack or the
@@ -127,14 +128,18 @@ class Segmenter:
                 (spec.unit). A SourceRadiometry also declares scale, offset and nodata values.
             valid: (rows, cols) bool or uint8, nonzero = valid.
             confidence: whether to make the confidence plane (one softmax per pixel).
+            stream: of a scene on a GPU, what the caller's work on it was enqueued on: a handle, or a stream of torch, CuPy, PyCUDA or
+                cuda.core; None = what the array says, else the legacy default stream.
         Returns:
-            Result with labels (rows, cols) uint8, 255 = nodata.
+            Result with labels (rows, cols) uint8, 255 = nodata; a DeviceArray, complete, where the scene is on the GPU.
         Raises:
             ArrayError: wrong shape, dtype or mask.
             RadiometryError: the values contradict the unit, or the unit cannot be converted.
             DeviceError: the array is on another device, or the memory budget is too small.
         """
         start = time.perf_counter()
+        if self._gpu is not None and is_on_device(array):
+            return self._run_on_device(self._gpu.source(array, valid, stream), unit, confidence)
         source = ArraySource(array, len(self.spec.bands), valid)
         run = self.prepare(source, self.declared(unit, source.dtype), confidence, windows_held=0)
         labels = np.empty((source.rows, source.cols), np.uint8)
@@ -147,6 +152,15 @@ class Segmenter:
         return Result(labels, scores, self.spec.classes, self.spec.colors, report)
 
     __call__ = run
+
+    def _run_on_device(self, source: Source, unit: Unit | str | SourceRadiometry | None, confidence: bool) -> Result:
+        start = time.perf_counter()
+        run = self.prepare(source, self.declared(unit, source.dtype), confidence, windows_held=0)
+        run.maps = self._gpu.maps(source, confidence)
+        for _ in self.finished_strips(run, self.windows(run)):
+            continue
+        return Result(run.maps.labels, run.maps.confidence, self.spec.classes, self.spec.colors,
+                      self._report(run, time.perf_counter() - start))
 
     def run_source(self, source: Source, radiometry: SourceRadiometry | None, write: Callable[..., None], *,
                    confidence: bool = False, progress: Progress | None = None,
@@ -234,7 +248,10 @@ class Segmenter:
         return make_gather(radiometry, self.spec.input, *(() if self._gpu is None else (self._gpu.native,)))
 
     def windows(self, run: Run) -> Iterator[Window]:
-        """Stored pixels, strip by strip."""
+        """Stored pixels, strip by strip; of a scene on a GPU they are read where they lie."""
+        if run.maps is not None:
+            yield from (Window(strip, None, None, 0) for strip in run.plan.grid.strips())
+            return
         reader, first_col = window_reader(run.source, *run.plan.grid.read_cols, run.plan.rows_below > 0)
         for strip in run.plan.grid.strips():
             with run.watch("read"):

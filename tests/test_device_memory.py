@@ -21,6 +21,12 @@ def gpu(request):
         yield CudaDevice(0)
 
 
+def copied_up(gpu) -> None:
+    there, stream, host = gpu.allocate(4), gpu.stream(), np.zeros(1, np.float32)
+    gpu.copy_in(there.ptr, host, stream.handle)
+    gpu.synchronize(stream.handle)
+
+
 def staged(gpu, values: np.ndarray) -> np.ndarray:
     pinned = gpu.pinned(values.shape, values.dtype)
     pinned[...] = values
@@ -120,7 +126,7 @@ def test_host_memory_out_of_order_is_refused(gpu):
 
 @EMULATED
 @pytest.mark.parametrize(("call", "code", "work"), [
-    ("cudaMemcpyAsync", 700, lambda gpu: gpu.copy_in(gpu.allocate(4).ptr, np.zeros(1, np.float32), gpu.stream().handle)),
+    ("cudaMemcpyAsync", 700, lambda gpu: copied_up(gpu)),
     ("cudaStreamSynchronize", 700, lambda gpu: gpu.synchronize(gpu.stream().handle)),
     ("cudaMalloc", 2, lambda gpu: gpu.allocate(4)),
     ("cudaHostAlloc", 2, lambda gpu: gpu.pinned((4,), np.uint8))])

@@ -1,117 +1,5 @@
 // The emulated device. One lock guards everything; work runs in whichever thread waits for it.
-#include "cuda_runtime_api.h"
-
-#include <algorithm>
-#include <chrono>
-#include <cstdlib>
-#include <cstring>
-#include <deque>
-#include <map>
-#include <mutex>
-#include <random>
-#include <set>
-#include <string>
-#include <vector>
-
-struct Work {
-  std::string what;
-  std::function<void()> run;
-  EmulatedEvent* event = nullptr;  // to wait for, at this generation, before going on
-  uint64_t generation = 0;
-};
-
-struct EmulatedStream {
-  std::deque<Work> queue;
-  EmulatedGraph* capture = nullptr;
-};
-
-struct EmulatedEvent {
-  EmulatedStream* stream = nullptr;
-  uint64_t recorded = 0, done = 0;
-  std::chrono::steady_clock::time_point when;
-};
-
-struct EmulatedGraph {
-  std::vector<Work> work;
-};
-
-namespace {
-
-constexpr int kPoison = 0xA5;
-constexpr size_t kTotal = size_t{1} << 33;
-
-enum class Policy { lazy, eager, random };
-
-struct State {
-  std::recursive_mutex lock;
-  std::set<EmulatedStream*> streams;
-  std::map<void*, size_t> device, pinned;
-  std::deque<void*> freed;  // pinned memory, kept for a while
-  Policy policy = Policy::lazy;
-  std::mt19937 random{0};
-  cudaError_t last = cudaSuccess;
-  std::map<std::string, std::pair<long, cudaError_t>> failing;  // call -> (how many calls from now, what it answers)
-  long allocations = 0, kernels = 0, synchronisations = 0;
-  size_t used = 0, peak = 0, limit = kTotal;
-};
-
-State& state() {
-  static State* const only = new State;  // outlives every static destructor
-  return *only;
-}
-
-using Lock = std::lock_guard<std::recursive_mutex>;
-
-cudaError_t answer(cudaError_t code) {
-  if (code != cudaSuccess) state().last = code;
-  return code;
-}
-
-// What a test asked this call to answer, once.
-cudaError_t injected(const char* call) {
-  const auto found = state().failing.find(call);
-  if (found == state().failing.end() || found->second.first-- > 0) return cudaSuccess;
-  const cudaError_t code = found->second.second;
-  state().failing.erase(found);
-  return answer(code);
-}
-
-void run_one(EmulatedStream* stream);
-
-void run_until(EmulatedEvent* event, uint64_t generation) {
-  while (event->done < generation && !event->stream->queue.empty()) run_one(event->stream);
-}
-
-void run_one(EmulatedStream* stream) {
-  Work work = std::move(stream->queue.front());
-  stream->queue.pop_front();
-  if (work.event != nullptr) run_until(work.event, work.generation);
-  if (work.run) work.run();
-}
-
-void run_all(EmulatedStream* stream) {
-  while (!stream->queue.empty()) run_one(stream);
-}
-
-void run_everything() {
-  for (EmulatedStream* stream : state().streams) run_all(stream);
-}
-
-void drift() {
-  State& now = state();
-  if (now.policy == Policy::eager) return run_everything();
-  if (now.policy == Policy::lazy) return;
-  for (EmulatedStream* stream : now.streams)
-    while (!stream->queue.empty() && now.random() % 3 == 0) run_one(stream);
-}
-
-void append(EmulatedStream* stream, Work work) {
-  if (stream->capture != nullptr) return stream->capture->work.push_back(std::move(work));
-  stream->queue.push_back(std::move(work));
-  drift();
-}
-
-}  // namespace
+#include "state.h"
 
 void emulated_enqueue(cudaStream_t stream, const char* what, std::function<void()> work) {
   const Lock lock(state().lock);
@@ -236,16 +124,12 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  const Lock lock(state().lock);
-  run_all(stream);
-  state().streams.erase(stream);  // events may still name it: it is not freed
-  return cudaSuccess;
-}
+cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }  // as above: what it was given is still done
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const Lock lock(state().lock);
   ++state().synchronisations;
+  stream = stream_of(stream);
   if (const cudaError_t code = injected("cudaStreamSynchronize")) return code;
   if (stream->capture != nullptr) return answer(cudaErrorStreamCaptureUnsupported);
   run_all(stream);
@@ -260,16 +144,11 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return *event = new EmulatedEvent, cudaSuccess; }
 
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  const Lock lock(state().lock);
-  run_everything();
-  delete event;
-  return cudaSuccess;
-}
+cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }  // waits for nothing, and work that waits may name it: it is kept
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const Lock lock(state().lock);
-  event->stream = stream;
+  event->stream = stream_of(stream);
   const uint64_t generation = ++event->recorded;
   append(stream, {"record", [=] {
     event->done = std::max(event->done, generation);

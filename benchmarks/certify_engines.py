@@ -1,0 +1,172 @@
+"""The parts of certify_gpu.py about whole runs: a network behind the DeviceEngine protocol, and TensorRT where it runs."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from certify_gpu import ROOT, Context, NotHere, require
+
+ENGINE = ROOT / "hfd_edge" / "data" / "demo.engine"
+SAME_LABELS = {"float32": 0.9999, "float16": 0.995}         # of a random network, whose classes lie close together
+END_TO_END = 0.95                                           # of the throughput of the engine alone
+FINISH_SHARE = 0.05                                         # of the engine's time
+
+
+def scene(rows: int, cols: int, seed: int = 0) -> np.ndarray:
+    """uint16 amplitude of two bands, speckled, with a hole."""
+    rng = np.random.default_rng(seed)
+    rough = np.kron(rng.uniform(0.3, 3, (2, -(-rows // 64), -(-cols // 64))), np.ones((1, 64, 64)))[:, :rows, :cols]
+    stored = np.sqrt(rough * rng.gamma(4.4, 0.05 / 4.4, (2, rows, cols))) * 1e4
+    stored = np.clip(stored, 1, 65535).astype(np.uint16)
+    stored[:, rows // 3:rows // 2, cols // 3:cols // 2] = 0
+    return stored
+
+
+def declared() -> Any:
+    from hfd_edge.radiometry import SourceRadiometry
+
+    return SourceRadiometry("amplitude", scale=1e-4, nodata=(0.0,))
+
+
+def segmenter(make: Callable[[Any], Any], device: str, path: Path = ENGINE, **options: Any) -> Any:
+    """A Segmenter whose engine is made from the package's spec."""
+    from hfd_edge.segmenter import Segmenter
+
+    class WithEngine(Segmenter):
+        def _open_engine(self, precision: str) -> Any:
+            return make(self._package)
+
+    return WithEngine(path, device=device, **options)
+
+
+def whole_run(context: Context, make: Callable[[Any], Any], reference: Callable[[Any], Any], precision: str, **options: Any) -> dict[str, Any]:
+    """One engine, end to end and alone; its labels beside those of the CPU; memory; latency.
+
+    Args:
+        make, reference: give the engine on the device and the one in main memory for a package.
+        precision: of the engine on the device, which says how many labels must be the same.
+    """
+    small, found = scene(640, 700), {}
+    gc.collect()
+    free = context.gpu.memory_info()[0]
+    with segmenter(reference, "cpu", **options) as cpu, segmenter(make, "cuda:0", **options) as seg:
+        wanted, got = cpu.run(small, declared()), seg.run(small, declared())
+        found["labels as on the CPU"] = float((wanted.labels == got.labels).mean())
+        found["nodata as on the CPU"] = float(((wanted.labels == 255) == (got.labels == 255)).mean())
+        found |= speeds(context, seg, free)
+        found |= latency(context, seg)
+        found["engine"] = seg.engine
+    require(found["nodata as on the CPU"] == 1.0, f"nodata differs from the CPU: {found}")
+    require(found["labels as on the CPU"] >= SAME_LABELS[precision], f"labels differ from the CPU: {found}")
+    require(not found["bytes allocated after warm-up"], f"device memory grows after the first run: {found}")
+    return found
+
+
+def speeds(context: Context, seg: Any, free_before: int) -> dict[str, float]:
+    """End to end over a scene in memory against the engine alone over as many batches, and device memory."""
+    gpu, side = context.gpu, context.side
+    pixels = scene(min(side, 4096), min(side, 4096))
+    seg.run(pixels, declared(), confidence=False)
+    free_warm = gpu.memory_info()[0]
+    seconds, reports = [], []
+    for _ in range(max(3, context.repeats // 4)):
+        start = time.perf_counter()
+        reports.append(seg.run(pixels, declared(), confidence=False).report)
+        seconds.append(time.perf_counter() - start)
+    free_after = gpu.memory_info()[0]
+    run = prepared(seg, pixels)
+    batches = sum(-(-len(strip.tiles) // run.plan.batch) for strip in run.plan.grid.strips())
+    alone, finishing = engine_alone(context, seg, run)
+    end_to_end = statistics.median(seconds)
+    return {"end to end Mpx/s": pixels[0].size / end_to_end / 1e6, "engine alone Mpx/s": pixels[0].size / (alone * batches) / 1e6,
+            "end to end over engine alone": alone * batches / end_to_end, "finish over engine": finishing / alone,
+            "peak device MiB": (free_before - min(free_warm, free_after)) / 2**20,
+            "bytes allocated after warm-up": max(0, free_warm - free_after), "stages s": reports[-1].timings,
+            "tile px": list(reports[-1].tile_px), "tiles a batch": run.plan.batch,
+            "meets 95 % of the engine": alone * batches / end_to_end >= END_TO_END, "meets finish 5 %": finishing / alone <= FINISH_SHARE}
+
+
+def prepared(seg: Any, pixels: np.ndarray) -> Any:
+    from hfd_edge.source import ArraySource
+
+    return seg.prepare(ArraySource(pixels, len(seg.spec.bands)), declared())
+
+
+def engine_alone(context: Context, seg: Any, run: Any) -> tuple[float, float]:
+    """Seconds of a batch in the engine, and of its finish."""
+    from certify_operations import timed
+    from hfd_edge.device_pool import DevicePool
+
+    gpu, spec, grid = context.gpu, seg.spec, run.plan.grid
+    pool = DevicePool(gpu, seg._engine, len(spec.bands), len(spec.classes), spec.logit_stride_px)
+    rows, cols = (core + 2 * grid.halo_px for core in (grid.core_rows, grid.core_cols))
+    slot = pool.slots(run.plan.batch, rows, cols)[0]
+    gpu.synchronize(slot.stream)
+    labels, counts = gpu.allocate(grid.core_rows * grid.core_cols * run.plan.batch), gpu.allocate(16 * run.plan.batch)
+    kept = [(grid.halo_px, grid.halo_px, grid.core_rows, grid.core_cols, i * grid.core_rows * grid.core_cols) for i in range(run.plan.batch)]
+    alone = timed(context, [lambda stream: slot.engine.enqueue(slot.tile.ptr, slot.logits.ptr, stream)] * 4)
+    finishing = timed(context, [lambda stream: gpu.native.finish(
+        slot.logits_memory, slot.engine.output_shape[1:], spec.logit_stride_px, slot.status_memory, kept,
+        (labels.ptr, labels.nbytes, grid.core_cols), None, (counts.ptr, counts.nbytes), (gpu.index, stream))] * 4)
+    pool.close()
+    return alone, finishing
+
+
+def latency(context: Context, seg: Any) -> dict[str, float]:
+    """Milliseconds of one tile from the host's array to its labels in main memory."""
+    halo = seg.spec.halo_px
+    side = max(64, seg.spec.tile_px - 2 * halo)
+    pixels, seconds = scene(side, side), []
+    for i in range(10 * context.repeats + 5):
+        start = time.perf_counter()
+        seg.run(pixels, declared(), confidence=False)
+        if i >= 5:
+            seconds.append((time.perf_counter() - start) * 1e3)
+    return {f"one tile p{share} ms": float(np.percentile(seconds, share)) for share in (50, 95, 99)}
+
+
+def torch_part(precision: str, **options: bool) -> Callable[[Context], dict[str, Any]]:
+    def part(context: Context) -> dict[str, Any]:
+        try:
+            import torch
+        except ImportError as error:
+            raise NotHere(f"torch is not installed ({error})") from error
+        if not torch.cuda.is_available():
+            raise NotHere("torch sees no CUDA device")
+        from certify_torch import TorchEngine, TorchOnHost
+
+        if options.get("compiled") and context.left_s < 150:
+            raise NotHere(f"{context.left_s:.0f} s are left: too few to compile a network")
+        return whole_run(context, lambda package: TorchEngine(package.spec, precision == "float16", **options),
+                         lambda package: TorchOnHost(package.spec), precision)
+    return part
+
+
+def tensorrt_part(context: Context) -> dict[str, Any]:
+    """The shipped engine through TensorRT or TensorRT-RTX, built here, against ONNX Runtime on the CPU."""
+    from hfd_edge.errors import EngineError
+    from hfd_edge.segmenter import Segmenter
+
+    free = context.gpu.memory_info()[0]
+    try:
+        seg = Segmenter(ENGINE, device="cuda:0")
+    except EngineError as error:
+        raise NotHere(str(error)) from error
+    with seg, Segmenter(ENGINE, device="cpu", halo="exact") as cpu:
+        small = scene(640, 700)
+        got, wanted = seg.run(small, declared()), cpu.run(small, declared())
+        found = {"engine": seg.engine, "labels as on the CPU": float((got.labels == wanted.labels).mean()),
+                 **speeds(context, seg, free), **latency(context, seg)}
+    require(found["labels as on the CPU"] >= 0.999, f"labels differ from ONNX Runtime's: {found}")
+    return found
+
+
+PARTS = {"run, torch float32": torch_part("float32"), "run, torch float16": torch_part("float16"),
+         "run, torch float16, CUDA graph": torch_part("float16", cuda_graph=True), "run, TensorRT": tensorrt_part,
+         "run, torch float16, compiled": torch_part("float16", compiled=True)}

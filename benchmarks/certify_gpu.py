@@ -1,0 +1,169 @@
+"""Proves everything of hfd_edge that needs a GPU, on the GPU at hand, in under eight minutes:  make certify
+
+Parts run one after the other; one that fails is told and the rest goes on. What cannot run here (no torch, no TensorRT, no
+compute-sanitizer) is told as not run, never as passed. Writes certify-<GPU>.json and .md; ends with 1 if anything failed.
+Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
+
+BUDGET_S = 8 * 60
+
+
+class NotHere(Exception):
+    """A part cannot run on this machine; the text says what it lacks."""
+
+
+@dataclass
+class Outcome:
+    """What became of one part."""
+
+    name: str
+    state: str                                  # "passed", "failed" or "not run"
+    seconds: float
+    found: dict[str, Any] = field(default_factory=dict)     # figures, JSON-ready
+    said: str = ""                              # why it failed or did not run
+
+
+@dataclass
+class Context:
+    """What the parts share: the device, how much to do, and where the clock stands."""
+
+    gpu: Any
+    calls: int                                  # random calls of each operation
+    side: int                                   # of the images that are timed, in pixels
+    repeats: int
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def left_s(self) -> float:
+        return BUDGET_S - (time.monotonic() - self.started)
+
+
+Part = Callable[[Context], dict[str, Any]]
+
+
+def require(condition: bool, said: str) -> None:
+    """Fail the part, with figures in the text."""
+    if not condition:
+        raise AssertionError(said)
+
+
+def run_part(name: str, part: Part, context: Context) -> Outcome:
+    """One part; whatever it raises is its outcome."""
+    start = time.monotonic()
+    if context.left_s <= 0:
+        return Outcome(name, "not run", 0.0, said=f"the {BUDGET_S} s were used up by the parts before")
+    try:
+        found, state, said = part(context), "passed", ""
+    except NotHere as reason:
+        found, state, said = {}, "not run", str(reason)
+    except AssertionError as wrong:
+        found, state, said = getattr(wrong, "found", {}), "failed", str(wrong)
+    except Exception as error:  # noqa: BLE001 - a broken part must not hide the others
+        found, state, said = {}, "failed", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=4)}"
+    return Outcome(name, state, time.monotonic() - start, found, said)
+
+
+def machine() -> dict[str, Any]:
+    """The GPU, its driver, and what was built."""
+    from hfd_edge.build import build_info
+
+    info = build_info()
+    module = info["cuda_module"]
+    versions = {}
+    for name in ("torch", "tensorrt", "tensorrt_rtx", "onnxruntime", "numpy"):
+        try:
+            versions[name] = __import__(name).__version__
+        except Exception as error:  # noqa: BLE001 - a library may be broken in any way
+            versions[name] = f"not usable: {type(error).__name__}"
+    return {"devices": module["devices"], "driver": module["driver_version"], "runtime": module["runtime_version"],
+            "built": info["cuda"], "hfd_edge": info["version"], "simd": info["simd"], "python": platform.python_version(),
+            "machine": platform.machine(), "libraries": versions}
+
+
+def write_report(folder: Path, about: dict[str, Any], outcomes: list[Outcome]) -> Path:
+    """JSON and Markdown side by side; gives the Markdown."""
+    name = about["devices"][0]["name"] if about["devices"] else "no GPU"
+    stem = "certify-" + re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"machine": about, "parts": [vars(outcome) for outcome in outcomes]}
+    (folder / f"{stem}.json").write_text(json.dumps(record, indent=1, default=str) + "\n")
+    page = folder / f"{stem}.md"
+    page.write_text(markdown(name, about, outcomes))
+    return page
+
+
+def markdown(name: str, about: dict[str, Any], outcomes: list[Outcome]) -> str:
+    """The page that people read: one line a part, then its figures."""
+    lines = [f"# hfd_edge {about['hfd_edge']} on {name}", "", f"{about['built']}; driver {about['driver']}; " +
+             ", ".join(f"{library} {version}" for library, version in about["libraries"].items()), "",
+             "| part | outcome | s |", "|---|---|---|"]
+    lines += [f"| {o.name} | {o.state}{': ' + o.said.splitlines()[0] if o.said else ''} | {o.seconds:.1f} |" for o in outcomes]
+    for outcome in outcomes:
+        if outcome.found:
+            lines += ["", f"## {outcome.name}", "", "| figure | value |", "|---|---|"]
+            lines += [f"| {key} | {_shown(value)} |" for key, value in outcome.found.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_shown(each)}" for key, each in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def parts() -> dict[str, Part]:
+    """Every part by name, in order."""
+    import certify_engines
+    import certify_operations
+
+    return {**certify_operations.PARTS, **certify_engines.PARTS}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the reports")
+    parser.add_argument("--only", nargs="*", help="names of parts; the others are left out")
+    parser.add_argument("--calls", type=int, default=400, help="random calls of each operation")
+    parser.add_argument("--side", type=int, default=8192, help="side of the timed images in pixels")
+    parser.add_argument("--repeats", type=int, default=20)
+    given = parser.parse_args(arguments)
+    from hfd_edge.device_memory import CudaDevice
+    from hfd_edge.errors import DeviceError
+
+    try:
+        gpu = CudaDevice(0)
+    except DeviceError as error:
+        print(f"nothing can be certified here: {error}", file=sys.stderr)
+        return 2
+    context = Context(gpu, given.calls, given.side, given.repeats)
+    outcomes = []
+    for name, part in parts().items():
+        if given.only and name not in given.only:
+            continue
+        outcomes.append(run_part(name, part, context))
+        print(f"{outcomes[-1].state:8} {name:28} {outcomes[-1].seconds:6.1f} s  {outcomes[-1].said.splitlines()[0] if outcomes[-1].said else ''}",
+              flush=True)
+    page = write_report(given.out, machine(), outcomes)
+    print(f"\n{page.read_text()}\nwritten: {page}")
+    return int(any(outcome.state == "failed" for outcome in outcomes) or not outcomes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

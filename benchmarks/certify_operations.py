@@ -1,0 +1,151 @@
+"""The parts of certify_gpu.py about single operations: their bits, their memory, their speed."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from certify_gpu import Context, NotHere, require
+
+WANTED_SHARE = 0.8              # of a device copy's bandwidth, for gather, boxcar and Lee
+CACHE_SETS = 4                  # sets of buffers in turn, so that none is found in the cache
+
+
+def twins(operation: str) -> Callable[[Context], dict[str, Any]]:
+    def part(context: Context) -> dict[str, Any]:
+        from tests.cuda_twins import Twins
+
+        run = Twins(context.gpu, seed=context.calls)
+        wrong = [said for said in (getattr(run, operation)() for _ in range(context.calls)) if said]
+        require(not wrong, f"{len(wrong)} of {context.calls} calls differ from the CPU: {wrong[:1]}")
+        return {"calls at 0 ulp": context.calls}
+    return part
+
+
+def sanitized(tool: str) -> Callable[[Context], dict[str, Any]]:
+    def part(context: Context) -> dict[str, Any]:
+        found = shutil.which("compute-sanitizer") or next(map(str, Path("/usr/local").glob("cuda*/bin/compute-sanitizer")), None)
+        if found is None:
+            raise NotHere("compute-sanitizer is not installed")
+        script = Path(__file__).with_name("certify_gpu.py")
+        command = [found, "--tool", tool, "--error-exitcode", "9", "--target-processes", "all", sys.executable, str(script), "--calls", "12",
+                   "--out", "build/certify-sanitizer", "--only", *(f"{name} bits" for name in ("gather", "finish", "speckle", "counts"))]
+        done = subprocess.run(command, text=True, capture_output=True, timeout=max(20, min(90, context.left_s)), check=False)
+        require(done.returncode == 0, f"{tool} ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}")
+        return {"tool": tool}
+    return part
+
+
+def timed(context: Context, jobs: list[Callable[[int], None]]) -> float:
+    """Median seconds of a job on the device; the jobs do the same to memory of their own, in turn."""
+    gpu, stream = context.gpu, context.gpu.stream()
+    for job in jobs:
+        job(stream.handle)
+    gpu.synchronize(stream.handle)
+    seconds = []
+    for i in range(context.repeats):
+        first, last = gpu.event(timing=True), gpu.event(timing=True)
+        first.record(stream.handle)
+        for job in jobs:
+            job(stream.handle)
+        last.record(stream.handle)
+        last.synchronize()
+        seconds.append(last.milliseconds_since(first) / 1e3 / len(jobs))
+    return statistics.median(seconds)
+
+
+def uploaded(context: Context, host: np.ndarray) -> Any:
+    stream, there = context.gpu.stream(), context.gpu.allocate(host.nbytes)
+    context.gpu.copy_in(there.ptr, host, stream.handle)
+    context.gpu.synchronize(stream.handle)
+    return there
+
+
+def copy_rate(context: Context) -> float:
+    """Bytes a second of a device-to-device copy, reading and writing counted."""
+    nbytes = 4 * context.side**2
+    pairs = [(context.gpu.allocate(nbytes), context.gpu.allocate(nbytes)) for _ in range(CACHE_SETS)]
+    return 2 * nbytes / timed(context, [lambda stream, a=a, b=b: context.gpu.native.copy_on_device(b.ptr, a.ptr, nbytes, stream)
+                                        for a, b in pairs])
+
+
+def rate(context: Context, jobs: list[Callable[[int], None]], nbytes: int, pixels: int) -> dict[str, float]:
+    seconds = timed(context, jobs)
+    share = nbytes / seconds / copy_rate(context)
+    return {"ms": seconds * 1e3, "GB/s": nbytes / seconds / 1e9, "share of a copy": share, "Gpx/s": pixels / seconds / 1e9}
+
+
+def copy_part(context: Context) -> dict[str, Any]:
+    return {"GB/s": copy_rate(context) / 1e9}
+
+
+def gather_part(context: Context) -> dict[str, Any]:
+    """uint16 amplitude of two bands to clipped, normalised decibels: the default of a Sentinel-1 scene."""
+    gpu, side = context.gpu, context.side // 2
+    rng, found = np.random.default_rng(0), {}
+    options = {"unit": "amplitude", "model_unit": "db", "scale": 0.001, "offset": 0.0, "nodata": [0.0], "floor": -35.0, "clip_low": [-35.0] * 2,
+               "clip_high": [5.0] * 2, "mean": [-12.0, -18.0], "gain": [0.2, 0.18]}
+    for name, unit, dtype in (("uint16 amplitude to dB", "amplitude", "u2"), ("float32 intensity to dB", "intensity", "f4"),
+                              ("float32 dB to dB", "db", "f4")):
+        op = gpu.native.Gather(**{**options, "unit": unit})
+        jobs, held, size = [], [], np.dtype(dtype).itemsize
+        for _ in range(CACHE_SETS):
+            values = uploaded(context, (rng.gamma(4, 60, (2, side, side)) + 1).astype(dtype))
+            tile, status = gpu.allocate(8 * side * side), gpu.allocate(side * side)
+            scene = gpu.native.Scene(values.ptr, dtype, (2, side, side), (side * side * size, side * size, size), None, (0, 0), (side, side))
+            held += [values, tile, status]
+            jobs.append(lambda stream, s=scene, t=tile, v=status: op.run(
+                s, [(0, 0, 0, 0, side, side)], (side, side), (t.ptr, t.nbytes), (v.ptr, v.nbytes), None, (gpu.index, stream)))
+        found[name] = rate(context, jobs, side * side * (2 * size + 9), side * side)
+    return judged(found, ("uint16 amplitude to dB", "float32 intensity to dB"))
+
+
+def filters_part(context: Context) -> dict[str, Any]:
+    gpu, side, found = context.gpu, context.side, {}
+    rng = np.random.default_rng(0)
+    memory = [(uploaded(context, rng.gamma(4, 0.01, (side, side)).astype(np.float32)), gpu.allocate(4 * side * side))
+              for _ in range(CACHE_SETS)]
+    for name in ("boxcar", "lee", "kuan", "enhanced_lee", "gamma_map", "frost", "refined_lee", "lee_sigma"):
+        op = gpu.native.Speckle(name, "mask", 3, 4.4, 2.0, 0.4, 1.8, 0.1)
+        jobs = [lambda stream, a=a, b=b: op.run((a.ptr, a.nbytes), (1, side, side), None, [0.1], (0, side), (b.ptr, b.nbytes),
+                                                (gpu.index, stream)) for a, b in memory]
+        found[f"{name} 7 x 7"] = rate(context, jobs, 8 * side * side, side * side)
+    return judged(found, ("boxcar 7 x 7", "lee 7 x 7"))
+
+
+def finish_part(context: Context) -> dict[str, Any]:
+    gpu, side, classes, found = context.gpu, context.side // 2, 7, {}
+    for stride in (1, 2, 4, 8):
+        cells = side // stride
+        jobs, held = [], []
+        for i in range(CACHE_SETS):
+            logits = uploaded(context, np.random.default_rng(i).normal(0, 4, (classes, cells, cells)).astype(np.float32))
+            status, maps, counts = uploaded(context, np.zeros((side, side), np.uint8)), gpu.allocate(2 * side * side), gpu.allocate(16)
+            held += [logits, status, maps, counts]
+            jobs.append(lambda stream, lo=logits, st=status, m=maps, c=counts: gpu.native.finish(
+                (lo.ptr, lo.nbytes), (classes, cells, cells), stride, (st.ptr, st.nbytes), [(0, 0, side, side, 0)], (m.ptr, side * side, side),
+                (m.ptr + side * side, side * side, side), (c.ptr, 16), (gpu.index, stream)))
+        found[f"{classes} classes, stride {stride}"] = rate(context, jobs, side * side * 3 + 4 * classes * cells * cells, side * side)
+    return found
+
+
+def judged(found: dict[str, dict[str, float]], names: tuple[str, ...]) -> dict[str, Any]:
+    """Fail where one of `names` stays under the wanted share of a copy; the figures are told either way."""
+    slow = {name: found[name]["share of a copy"] for name in names if found[name]["share of a copy"] < WANTED_SHARE}
+    if slow:
+        wrong = AssertionError(f"under {WANTED_SHARE:.0%} of a device copy: " + ", ".join(f"{name} {share:.0%}" for name, share in slow.items()) +
+                               "; see docs/cuda.md for the arithmetic bound of each")
+        wrong.found = found
+        raise wrong
+    return found
+
+
+PARTS = {**{f"{name} bits": twins(name) for name in ("gather", "finish", "speckle", "counts")},
+         "memcheck": sanitized("memcheck"), "racecheck": sanitized("racecheck"), "device copy": copy_part,
+         "gather speed": gather_part, "filter speed": filters_part, "finish speed": finish_part}

@@ -1,0 +1,120 @@
+"""A torch network behind the DeviceEngine protocol: what certify_gpu.py drives the pipeline with where there is no TensorRT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hfd_edge.spec import ModelSpec
+
+
+class DeviceFloats:
+    """Device memory for torch.as_tensor: float32, C order."""
+
+    def __init__(self, address: int, shape: tuple[int, ...]) -> None:
+        self.__cuda_array_interface__ = {"version": 2, "shape": shape, "typestr": "<f4", "data": (address, False)}
+
+
+def network(spec: ModelSpec, width: int = 64) -> Any:
+    """A network with a student's strides and random weights, the same at every call: convolutions at the logits' stride and below."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    layers, channels, stride = [], len(spec.bands), 1
+    while stride < spec.logit_stride_px:
+        layers += [nn.Conv2d(channels, width, 3, 2, 1), nn.ReLU()]
+        channels, stride = width, 2 * stride
+    for _ in range(8):
+        layers += [nn.Conv2d(channels, width, 3, 1, 1), nn.ReLU()]
+        channels = width
+    return nn.Sequential(*layers, nn.Conv2d(channels, len(spec.classes), 1)).eval()
+
+
+class TorchOnHost:
+    """The same network in float32 on the CPU: what the GPU's labels are compared with."""
+
+    name, device, graph = "torch", "cpu", "float32"
+
+    def __init__(self, spec: ModelSpec) -> None:
+        import torch
+
+        self._torch, self._network, self.version = torch, network(spec), torch.__version__
+
+    def infer(self, batch: np.ndarray, scene: np.ndarray | None = None) -> np.ndarray:
+        with self._torch.inference_mode():
+            return self._network(self._torch.from_numpy(np.array(batch))).numpy()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class TorchEngine:
+    """On the GPU, in half or single precision, plain, compiled, or replayed as a CUDA graph."""
+
+    name, device = "torch", "cuda:0"
+
+    def __init__(self, spec: ModelSpec, half: bool, cuda_graph: bool = False, compiled: bool = False) -> None:
+        import torch
+
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = half
+        self.torch, self.spec, self.cuda_graph, self.version = torch, spec, cuda_graph, torch.__version__
+        self.graph = ("float16" if half else "float32") + (", CUDA graph" if cuda_graph else "") + (", compiled" if compiled else "")
+        self.dtype = torch.float16 if half else torch.float32
+        self.network = network(spec).to("cuda", self.dtype, memory_format=torch.channels_last)
+        if compiled:
+            self.network = torch.compile(self.network)
+
+    def infer(self, batch: np.ndarray, scene: np.ndarray | None = None) -> np.ndarray:
+        with self.torch.inference_mode():
+            return self.network(self.torch.from_numpy(np.array(batch)).to("cuda", self.dtype)).float().cpu().numpy()
+
+    def slot(self, tiles: int, rows: int, cols: int) -> TorchSlot:
+        return TorchSlot(self, tiles, rows, cols)
+
+    def close(self) -> None:
+        self.network = None
+
+
+class TorchSlot:
+    """One context; the first call captures the graph, where there is one."""
+
+    def __init__(self, engine: TorchEngine, tiles: int, rows: int, cols: int) -> None:
+        spec = engine.spec
+        self.tiles, self._engine, self._captured, self._at = tiles, engine, None, None
+        self._source = self._target = None
+        self.input_shape = (tiles, len(spec.bands), rows, cols)
+        self.output_shape = (tiles, len(spec.classes), rows // spec.logit_stride_px, cols // spec.logit_stride_px)
+
+    def enqueue(self, input_ptr: int, output_ptr: int, stream: int) -> None:
+        torch = self._engine.torch
+        outer = torch.cuda.ExternalStream(stream)
+        if self._at != (input_ptr, output_ptr):
+            self._look_at(torch, input_ptr, output_ptr, outer)
+        with torch.cuda.stream(outer):
+            if self._captured is not None:
+                self._captured.replay()
+            else:
+                self._run(torch)
+
+    def _look_at(self, torch: Any, input_ptr: int, output_ptr: int, outer: Any) -> None:
+        """The first call for these addresses: views of them, kernels chosen, the graph captured."""
+        with torch.cuda.stream(outer):
+            self._source = torch.as_tensor(DeviceFloats(input_ptr, self.input_shape), device="cuda")
+            self._target = torch.as_tensor(DeviceFloats(output_ptr, self.output_shape), device="cuda")
+            for _ in range(3):
+                self._run(torch)
+        outer.synchronize()
+        if self._engine.cuda_graph:
+            self._captured = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._captured, stream=outer):
+                self._run(torch)
+        self._at = (input_ptr, output_ptr)
+
+    def _run(self, torch: Any) -> None:
+        with torch.inference_mode():
+            self._target.copy_(self._engine.network(self._source.to(self._engine.dtype, memory_format=torch.channels_last)))
+
+    def close(self) -> None:
+        self._captured = self._source = self._target = None

@@ -1,0 +1,114 @@
+"""benchmarks/certify_gpu.py goes through all its parts, carries on past failures and never calls what did not run passed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import emulated_cuda
+from tests.device_engine import EmulatedEngine
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "benchmarks"))
+EMULATED = pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
+FEW = ["--calls", "2", "--side", "512", "--repeats", "2"]
+
+
+@pytest.fixture
+def certify(emulated_device):
+    import certify_gpu
+    emulated_device.policy("eager")
+    with emulated_device.installed():
+        yield certify_gpu
+
+
+def outcomes(folder: Path) -> dict:
+    return {part["name"]: part for part in json.loads(next(folder.glob("certify-*.json")).read_text())["parts"]}
+
+
+@EMULATED
+def test_every_part_about_bits_passes_and_is_written_down(certify, tmp_path, capsys):
+    names = [name for name in certify.parts() if name.endswith("bits")]
+    assert certify.main([*FEW, "--out", str(tmp_path), "--only", *names]) == 0
+    assert {name: part["state"] for name, part in outcomes(tmp_path).items()} == dict.fromkeys(names, "passed")
+    page = next(tmp_path.glob("certify-emulated-device.md")).read_text()
+    assert "emulated device" in page and "| gather bits | passed |" in page and page in capsys.readouterr().out
+
+
+@EMULATED
+def test_the_parts_about_speed_measure_what_they_say(certify, tmp_path):
+    names = ["device copy", "gather speed", "finish speed"]
+    certify.main([*FEW, "--out", str(tmp_path), "--only", *names])
+    found = outcomes(tmp_path)
+    assert found["device copy"]["found"]["GB/s"] > 0
+    assert 0 < found["finish speed"]["found"]["7 classes, stride 4"]["share of a copy"]
+    gather = found["gather speed"]
+    assert gather["found"]["uint16 amplitude to dB"]["ms"] > 0                              # told, though a host is too slow
+    assert gather["state"] == ("failed" if gather["said"] else "passed")
+
+
+@EMULATED
+def test_a_failing_part_is_told_and_the_rest_goes_on(certify, tmp_path, monkeypatch):
+    def not_here(context):
+        raise certify.NotHere("no torch")
+
+    parts = {"breaks": lambda context: 1 / 0, "is wrong": lambda context: certify.require(False, "3 of 7 differ"), "cannot": not_here,
+             "works": lambda context: {"figure": 1.5}}
+    monkeypatch.setattr(certify, "parts", lambda: parts)
+    assert certify.main([*FEW, "--out", str(tmp_path)]) == 1
+    found = outcomes(tmp_path)
+    assert [found[name]["state"] for name in parts] == ["failed", "failed", "not run", "passed"]
+    assert "ZeroDivisionError" in found["breaks"]["said"] and found["is wrong"]["said"] == "3 of 7 differ" and found["cannot"]["said"] == "no torch"
+    assert "| cannot | not run: no torch |" in next(tmp_path.glob("*.md")).read_text()
+
+
+@EMULATED
+def test_wrong_bits_fail(certify, tmp_path, monkeypatch):
+    from tests.cuda_twins import Twins
+    monkeypatch.setattr(Twins, "gather", lambda self: "1 of 9 bytes differ")
+    assert certify.main([*FEW, "--out", str(tmp_path), "--only", "gather bits", "counts bits"]) == 1
+    assert {name: part["state"] for name, part in outcomes(tmp_path).items()} == {"gather bits": "failed", "counts bits": "passed"}
+
+
+@EMULATED
+def test_no_part_begins_when_the_time_is_up(certify):
+    context = certify.Context(None, 1, 1, 1, started=-1e9)
+    outcome = certify.run_part("late", lambda _: {}, context)
+    assert outcome.state == "not run" and "used up" in outcome.said
+
+
+@EMULATED
+def test_a_whole_run_is_measured_and_compared_with_the_cpu(certify, emulated_device, db_engine, monkeypatch):
+    import certify_engines
+
+    from hfd_edge.device_memory import CudaDevice
+    from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
+    monkeypatch.setattr(certify_engines, "ENGINE", db_engine)
+    context = certify.Context(CudaDevice(0), 1, 300, 1)
+    made = {"path": db_engine, "tile": 64, "halo": 16}
+    found = certify_engines.whole_run(context, lambda package: EmulatedEngine(package, 1, emulated_device),
+                                      lambda package: OnnxRuntimeEngine(package, "graph-fp32.onnx", 1), "float32", **made)
+    assert found["labels as on the CPU"] == 1 and found["bytes allocated after warm-up"] == 0 and found["peak device MiB"] > 0
+    assert found["engine alone Mpx/s"] > 0 and found["one tile p50 ms"] <= found["one tile p99 ms"]
+
+    class Wrong(EmulatedEngine):
+        def infer(self, batch, scene=None):
+            return -super().infer(batch)
+
+    with pytest.raises(AssertionError, match="labels differ from the CPU"):
+        certify_engines.whole_run(context, lambda package: Wrong(package, 1, emulated_device),
+                                  lambda package: OnnxRuntimeEngine(package, "graph-fp32.onnx", 1), "float32", **made)
+
+
+def test_without_a_gpu_it_says_so_and_certifies_nothing(tmp_path):
+    from hfd_edge.build import build_info
+    if build_info()["cuda_module"]["devices"]:
+        pytest.skip("there is a GPU")
+    done = subprocess.run([sys.executable, str(ROOT / "benchmarks" / "certify_gpu.py"), "--out", str(tmp_path)], text=True, capture_output=True,
+                          check=False)
+    assert done.returncode == 2 and "nothing can be certified here" in done.stderr and "device='cpu'" in done.stderr
+    assert not list(tmp_path.iterdir())
