@@ -9,6 +9,7 @@ import pytest
 
 from hfd_edge.errors import GridError, PackageError, SpecError
 from hfd_edge.measure.edge_error import edge_error, edge_error_of_scene
+from hfd_edge.measure.seams import SeamStudy
 from hfd_edge.measure.tiling import stitched_logits, whole_request
 from hfd_edge.package import Package
 from hfd_edge.package_again import write_again
@@ -70,7 +71,10 @@ def test_the_profile_falls_from_the_end_inwards_and_precision_uses_it(tmp_path):
         whole = stitched_logits(segmenter, scene, whole_request(segmenter, 400, 420))
         errors = {mode: float(np.mean((stitched_logits(segmenter, scene, PlanRequest(tile=96, halo=16, stitch=mode)) - whole) ** 2))
                   for mode in ("crop", "precision", "hann", "gaussian", "constant")}
+        study = SeamStudy.of(segmenter, scene, "dn")
+        crop, precision = (study.measure(PlanRequest(tile=96, halo=24, stitch=mode)).whole.flips for mode in ("crop", "precision"))
     assert min(errors, key=errors.get) == "precision", errors
+    assert crop > 20 and precision < crop / 4, "crop's up-sampling reads a logit of the halo, precision the neighbour's"
 
 
 def test_a_graph_of_one_size_is_measured_with_two_tiles_of_it(tmp_path):

@@ -66,8 +66,8 @@ class SeamStudy:
     def of(cls, segmenter: Segmenter, array: np.ndarray, unit: Unit | str | SourceRadiometry | None = None,
            truth: np.ndarray | None = None) -> SeamStudy:
         """Segment a scene as one tile, which must fit the memory."""
-        rows, cols = ArraySource(array, len(segmenter.spec.bands)).read(0, array.shape[-2])[0].shape[1:]
-        whole, _ = stitched_labels(segmenter, array, whole_request(segmenter, rows, cols), unit)
+        source = ArraySource(array, len(segmenter.spec.bands))
+        whole, _ = stitched_labels(segmenter, array, whole_request(segmenter, source.rows, source.cols), unit)
         return cls(segmenter, array, unit, whole, truth)
 
     def labels(self, request: PlanRequest) -> tuple[np.ndarray, TilePlan]:
