@@ -37,12 +37,18 @@ class Broken(Segmenter):
 
     how = "zscore"
 
-    def _batches(self, run, window):
-        for tiles, batch, statuses in super()._batches(run, window):
-            if batch is not None:
-                for tile in batch:
-                    tile[:] = self._changed(tile)
-            yield tiles, batch, statuses
+    def stages(self, run):
+        stages = super().stages(run)
+        begin = stages.begin
+
+        def begin_changed(part, tiles):
+            begun = begin(part, tiles)
+            for tile in begun.batch:
+                tile[:] = self._changed(tile)
+            return begun
+
+        stages.begin = begin_changed
+        return stages
 
     def _changed(self, tile: np.ndarray) -> np.ndarray:
         """(bands, rows, cols) network input; the spec's normalisation undone, filtered as if the tile were the scene, done again."""

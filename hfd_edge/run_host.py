@@ -53,14 +53,15 @@ class HostStages:
 
     def answer(self, begun: _Begun) -> None:
         run = self._run
-        logits = self._infer(begun) if begun.kept else ()
+        logits = self.infer(begun) if begun.kept else ()
         with run.watch("finish"):
             for tile, scores, status in zip(begun.kept, logits, begun.statuses):
                 begun.part.put(tile, scores, status)
             for tile in begun.empty:
                 begun.part.put_empty(tile)
 
-    def _infer(self, begun: _Begun) -> np.ndarray:
+    def infer(self, begun: _Begun) -> np.ndarray:
+        """Logits (kept, classes, rows / s, cols / s) of the tiles that the engine is asked for."""
         try:
             with self._run.watch("engine"):
                 return self._run.answer(self._engine, begun.batch)

@@ -260,10 +260,11 @@ class Segmenter:
 
     def finished_strips(self, run: Run, windows: Iterable[Window]) -> Iterator[tuple[Strip, FinishedStrip]]:
         """Strips with every pixel labelled; holds a few strips, never the scene."""
-        for each in finished_strips(self._stages(run), windows, run.plan.batch):
+        for each in finished_strips(self.stages(run), windows, run.plan.batch):
             yield each.strip, each
 
-    def _stages(self, run: Run) -> Stages:
+    def stages(self, run: Run) -> Stages:
+        """What this device does with each strip of a run."""
         return HostStages(run, self._engine, self.spec, self.threads) if self._gpu is None else self._gpu.stages(run)
 
     def _report(self, run: Run, total_s: float) -> RunReport:

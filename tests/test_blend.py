@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hfd_edge import _native
 from hfd_edge.errors import ArrayError, GridError
-from hfd_edge.measure.tiling import stitched_logits, whole_request
+from hfd_edge.measure.tiling import stitched_logits, tile_logits, whole_request
 from hfd_edge.plan import PlanRequest
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
@@ -99,13 +99,10 @@ def logits_and_places(segmenter, scene, request):
     """Every tile's own logits, where they lie, and the run's grid and blend."""
     source, s = ArraySource(scene, 2), segmenter.spec.logit_stride_px
     run = segmenter.prepare(source, segmenter.declared(None, source.dtype), request=request)
-    logits, origin = {}, {}
-    for i, window in enumerate(segmenter.windows(run)):
-        columns = {tile.col: j for j, tile in enumerate(window.strip.tiles)}
-        for answer in segmenter.scores(run, window):
-            for n, tile in enumerate(answer.tiles if answer.logits is not None else ()):
-                place = i, columns[tile.col]
-                logits[place], origin[place] = answer.logits[n].copy(), (tile.in_row // s, tile.in_col // s)
+    logits, origin, strips = {}, {}, list(run.plan.grid.strips())
+    places = {tile: (i, j) for i, strip in enumerate(strips) for j, tile in enumerate(strip.tiles)}
+    for tile, made in tile_logits(segmenter, run):
+        logits[places[tile]], origin[places[tile]] = made.copy(), (tile.in_row // s, tile.in_col // s)
     return logits, origin, run.plan
 
 

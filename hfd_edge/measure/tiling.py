@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from hfd_edge.errors import DeviceError
 from hfd_edge.plan import PlanRequest
-from hfd_edge.run import Run
+from hfd_edge.run import Run, equal_shapes
+from hfd_edge.run_host import HostStages
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
 from hfd_edge.spec import Unit
-from hfd_edge.tiles import round_up
+from hfd_edge.tiles import Tile, round_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +44,30 @@ def stitched_logits(segmenter: Segmenter, array: np.ndarray, request: PlanReques
     if run.plan.blend is not None:
         _put_fused(whole, segmenter, run)
         return whole
-    for window in segmenter.windows(run):
-        for answer in segmenter.scores(run, window):
-            if answer.logits is None:
-                continue
-            for tile, logits in zip(answer.tiles, answer.logits):
-                top, left = (c // s for c in tile.crop)
-                rows, cols = -(-tile.rows // s), -(-tile.cols // s)
-                row, col = tile.row // s, tile.col // s
-                whole[:, row:row + rows, col:col + cols] = logits[:, top:top + rows, left:left + cols]
+    for tile, logits in tile_logits(segmenter, run):
+        top, left = (c // s for c in tile.crop)
+        rows, cols = -(-tile.rows // s), -(-tile.cols // s)
+        row, col = tile.row // s, tile.col // s
+        whole[:, row:row + rows, col:col + cols] = logits[:, top:top + rows, left:left + cols]
     return whole
+
+
+def tile_logits(segmenter: Segmenter, run: Run) -> Iterator[tuple[Tile, np.ndarray]]:
+    """Every tile that has a valid pixel with the engine's logits (classes, rows / s, cols / s) for its input.
+
+    Raises:
+        DeviceError: the segmenter runs on a device from which logits do not come down.
+    """
+    stages = segmenter.stages(run)
+    if not isinstance(stages, HostStages):
+        raise DeviceError(f"logits of single tiles are measured in main memory, and this Segmenter runs on {segmenter.device}: open "
+                          "one with device='cpu'")
+    for window in segmenter.windows(run):
+        part = stages.open(window)
+        for tiles in equal_shapes(window.strip.tiles, run.plan.batch):
+            begun = stages.begin(part, tiles)
+            if begun.kept:
+                yield from zip(begun.kept, stages.infer(begun))
 
 
 def _put_fused(whole: np.ndarray, segmenter: Segmenter, run: Run) -> None:
