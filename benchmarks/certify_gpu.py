@@ -152,7 +152,8 @@ def main(arguments: list[str] | None = None) -> int:
     except DeviceError as error:
         print(f"nothing can be certified here: {error}", file=sys.stderr)
         return 2
-    context = Context(gpu, given.calls, given.side, given.repeats)
+    fits = int((gpu.memory_info()[0] / 100) ** 0.5) // 64 * 64          # images in four sets, and copies of them, in free memory
+    context = Context(gpu, given.calls, max(64, min(given.side, fits)), given.repeats)
     outcomes = []
     for name, part in parts().items():
         if given.only and name not in given.only:

@@ -26,6 +26,7 @@ py::dict device_dict(int index, const hfd::Device& device) {
   record["capability"] = py::make_tuple(device.major, device.minor);
   record["memory_bytes"] = device.memory_bytes;
   record["multiprocessors"] = device.multiprocessors;
+  record["clock_khz"] = device.clock_khz;
   return record;
 }
 

@@ -15,7 +15,7 @@ cudaError_t describe(int index, Device& device) {
   device.minor = properties.minor;
   device.memory_bytes = properties.totalGlobalMem;
   device.multiprocessors = properties.multiProcessorCount;
-  return cudaSuccess;
+  return cudaDeviceGetAttribute(&device.clock_khz, cudaDevAttrClockRate, index);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@ struct Device {
   int major, minor;  // compute capability
   unsigned long long memory_bytes;
   int multiprocessors;
+  int clock_khz;  // highest of the multiprocessors
 };
 
 struct Devices {

@@ -1,10 +1,9 @@
 // A block makes kTileRows x kTileCols pixels of one band in three steps: what it sees goes to shared memory, then the sums along its
 // rows, then every thread adds those down the rows for four pixels of one column. The order of every sum is the CPU's.
-#include "common/launch.h"
 #include "common/refuse.h"
 #include "ops/speckle_cuda.h"
+#include "ops/speckle_cuda_window.h"
 #include "ops/speckle_plan.h"
-#include "ops/speckle_window.h"
 
 namespace hfd {
 namespace {
@@ -16,20 +15,7 @@ struct SmallTap {
   int8_t row, col;
 };
 
-// A pixel's surroundings in shared memory: value and validity `pitch` apart, and sums of three along the rows `sum_pitch` apart.
-struct SharedWindow {
-  const float *values, *valids;
-  const float *counts, *sums, *squares;
-  int pitch, sum_pitch;
-  HFD_DEVICE float value(int row, int col) const { return values[row * pitch + col]; }
-  HFD_DEVICE float valid(int row, int col) const { return valids[row * pitch + col]; }
-  HFD_DEVICE RowSums<float> three(int row, int col) const {
-    const int at = row * sum_pitch + col;
-    return {counts[at], sums[at], squares[at]};
-  }
-};
-
-constexpr int rounded(int count, int multiple) { return (count + multiple - 1) / multiple * multiple; }
+HFD_HD constexpr int rounded(int count, int multiple) { return (count + multiple - 1) / multiple * multiple; }
 
 // kSees: how the filter looks at its window: by its sums, by Frost's rings too, or by its pixels.
 enum class Sees { sums, rings, halves, range };
@@ -41,11 +27,12 @@ struct SpeckleBody {
   static constexpr int kThreads = 256, kPhases = 4, kBlocksPerProcessor = 2;
   static constexpr int kRows = kTileRows + 2 * kHalo, kCols = kTileCols + 2 * kHalo, kSumCols = kCols - 2 * kSumRadius;
   static constexpr int kGroups = rounded(kSumCols, kEach) / kEach;  // a thread sums for four columns along a row
-  static constexpr int kSumPitch = kGroups * kEach, kPitch = kSumPitch + 2 * kSumRadius;
+  static constexpr int kSumPitch = kGroups * kEach, kPitch = rounded(kSumPitch + 2 * kSumRadius, kEach);
+  static constexpr int kLoadRows = kThreads / kPitch;  // rows that the block loads at a time
   static_assert(kThreads == kTileCols * kTileRows / kEach, "a thread makes four pixels of one column");
 
-  struct Shared {
-    float value[kRows * kPitch], valid[kRows * kPitch];
+  struct alignas(16) Shared {
+    float value[kRows * kPitch];
     float sum[kRows * kSumPitch], square[kRows * kSumPitch], count[kRows * kSumPitch];
     uint32_t dirty;  // whether a pixel that the block sees is not valid
   };
@@ -70,66 +57,84 @@ struct SpeckleBody {
     if (kPhase == 3) make(at, shared);
   }
 
+  // A thread keeps to one column and goes down, so that nothing is divided on the way.
   HFD_DEVICE void load(const ThreadPlace& at, Shared& shared) const {
-    const float* band = values + static_cast<int64_t>(at.block_z) * rows * cols;
+    const int first = at.thread / kPitch, x = at.thread % kPitch;
+    if (first >= kLoadRows) return;
     const int64_t top = first_row + static_cast<int64_t>(at.block_y) * kTileRows - kHalo;
     const int64_t left = static_cast<int64_t>(at.block_x) * kTileCols - kHalo;
+    const float* band = values + static_cast<int64_t>(at.block_z) * rows * cols;
+    const bool inside = top >= 0 && top + kRows <= rows && left >= 0 && left + kCols <= cols && mask == nullptr;
     bool dirty = false;
+    const float* from = band + (top + first) * cols + left + x;
     HFD_UNROLL
-    for (int i = at.thread; i < kRows * kPitch; i += kThreads) {
-      int64_t row = top + i / kPitch, col = left + i % kPitch;
-      bool valid = i % kPitch < kCols;  // columns that round a row up are not
-      const bool seen = valid;
-      if (nearest) {
-        row = row < 0 ? 0 : row < rows ? row : rows - 1;
-        col = col < 0 ? 0 : col < cols ? col : cols - 1;
-      }
-      valid = valid && row >= 0 && row < rows && col >= 0 && col < cols;
-      float value = 0.0f;
-      if (valid) {
-        const int64_t pixel = row * cols + col;
-        value = band[pixel];
-        valid = value >= -kLargestIntensity && value <= kLargestIntensity && (mask == nullptr || mask[pixel] != 0);
-        value = valid ? value : 0.0f;
-      }
-      dirty = dirty || (seen && !valid);
-      shared.value[i] = value;
-      shared.valid[i] = valid ? 1.0f : 0.0f;
+    for (int y = first; y < kRows; y += kLoadRows, from += kLoadRows * cols) {
+      float value = bits_as<float>(0x7fc00000u);
+      if (x < kCols) value = inside ? *from : pixel_at(band, top + y, left + x);
+      value = magnitude(value) <= kLargestIntensity ? value : bits_as<float>(0x7fc00000u);
+      dirty = dirty || (x < kCols && !is_number(value));
+      shared.value[y * kPitch + x] = value;
     }
     if (dirty) shared.dirty = 1;
   }
 
+  // A pixel that may lie outside the image or be masked.
+  HFD_DEVICE float pixel_at(const float* band, int64_t row, int64_t col) const {
+    if (nearest) {
+      row = row < 0 ? 0 : row < rows ? row : rows - 1;
+      col = col < 0 ? 0 : col < cols ? col : cols - 1;
+    }
+    const bool there = row >= 0 && row < rows && col >= 0 && col < cols;
+    return there && (mask == nullptr || mask[row * cols + col] != 0) ? band[row * cols + col] : bits_as<float>(0x7fc00000u);
+  }
+
   // sum[x] = value[x] + ... + value[x + 2 R], and of the squares, from left to right.
   HFD_DEVICE void sum_along(const ThreadPlace& at, Shared& shared) const {
+    constexpr int kNear = rounded(kEach + 2 * kSumRadius, kEach);
+    const bool dirty = shared.dirty != 0;
     for (int i = at.thread; i < kRows * kGroups; i += kThreads) {
       const int row = i / kGroups, col = i % kGroups * kEach;
-      float near[kEach + 2 * kSumRadius], sum[kEach], square[kEach];
+      float near[kNear];
       HFD_UNROLL
-      for (int k = 0; k < kEach + 2 * kSumRadius; ++k) near[k] = shared.value[row * kPitch + col + k];
-      HFD_UNROLL
-      for (int k = 0; k < kEach; ++k) {
-        sum[k] = near[k];
-        square[k] = near[k] * near[k];
+      for (int k = 0; k < kNear; k += kEach) {
+        Four four;
+        load_wide(shared.value + row * kPitch + col + k, four);
         HFD_UNROLL
-        for (int d = 1; d <= 2 * kSumRadius; ++d) {
-          sum[k] += near[k + d];
-          square[k] += near[k + d] * near[k + d];
-        }
-        shared.sum[row * kSumPitch + col + k] = sum[k];
-        shared.square[row * kSumPitch + col + k] = square[k];
+        for (int j = 0; j < kEach; ++j) near[k + j] = four.x[j];
       }
-      if (shared.dirty != 0 || kSees == Sees::halves || kSees == Sees::range) count_along(row, col, shared);
+      if (dirty || kSees == Sees::halves || kSees == Sees::range) count_along(near, shared.count + row * kSumPitch + col);
+      sum_four(near, dirty, shared.sum + row * kSumPitch + col, shared.square + row * kSumPitch + col);
     }
   }
 
-  HFD_DEVICE static void count_along(int row, int col, Shared& shared) {
+  HFD_DEVICE static void sum_four(float* near, bool dirty, float* to_sum, float* to_square) {
+    Four sum, square;
+    if (dirty)
+      HFD_UNROLL
+      for (int k = 0; k < kEach + 2 * kSumRadius; ++k) near[k] = or_zero(near[k]);
     HFD_UNROLL
     for (int k = 0; k < kEach; ++k) {
-      float count = shared.valid[row * kPitch + col + k];
+      sum.x[k] = near[k];
+      square.x[k] = near[k] * near[k];
       HFD_UNROLL
-      for (int d = 1; d <= 2 * kSumRadius; ++d) count += shared.valid[row * kPitch + col + k + d];
-      shared.count[row * kSumPitch + col + k] = count;
+      for (int d = 1; d <= 2 * kSumRadius; ++d) {
+        sum.x[k] += near[k + d];
+        square.x[k] += near[k + d] * near[k + d];
+      }
     }
+    store_wide(sum, to_sum);
+    store_wide(square, to_square);
+  }
+
+  HFD_DEVICE static void count_along(const float* near, float* to) {
+    Four count;
+    HFD_UNROLL
+    for (int k = 0; k < kEach; ++k) {
+      count.x[k] = 0.0f;
+      HFD_UNROLL
+      for (int d = 0; d <= 2 * kSumRadius; ++d) count.x[k] += is_number(near[k + d]) ? 1.0f : 0.0f;
+    }
+    store_wide(count, to);
   }
 
   HFD_DEVICE void make(const ThreadPlace& at, Shared& shared) const {
@@ -140,7 +145,10 @@ struct SpeckleBody {
     const bool clean = shared.dirty == 0;
     float made[kEach];
     if (kSees == Sees::sums || kSees == Sees::rings) {
-      make_by_sums(x, y, clean, shared, made);
+      if (clean)
+        make_by_sums<true>(x, y, shared, made);
+      else
+        make_by_sums<false>(x, y, shared, made);
     } else {
       HFD_UNROLL
       for (int k = 0; k < kEach; ++k) made[k] = by_pixels(window_at(x, y + k, shared), clean, bright[at.block_z]);
@@ -149,14 +157,14 @@ struct SpeckleBody {
     HFD_UNROLL
     for (int k = 0; k < kEach; ++k) {
       if (row + k >= made_rows) return;
-      const bool valid = shared.valid[(y + k + kHalo) * kPitch + x + kHalo] > 0.0f;
+      const bool valid = clean || is_number(shared.value[(y + k + kHalo) * kPitch + x + kHalo]);
       to[k * cols] = valid ? made[k] : bits_as<float>(0x7fc00000u);
     }
   }
 
   HFD_DEVICE static SharedWindow window_at(int x, int y, const Shared& shared) {
     const int at = y * kPitch + x, sums = y * kSumPitch + x;
-    return {shared.value + at, shared.valid + at, shared.count + sums, shared.sum + sums, shared.square + sums, kPitch, kSumPitch};
+    return {shared.value + at, shared.count + sums, shared.sum + sums, shared.square + sums, kPitch, kSumPitch};
   }
 
   // Sums of kEach windows of one column, each from top to bottom.
@@ -172,19 +180,22 @@ struct SpeckleBody {
     }
   }
 
-  HFD_DEVICE void make_by_sums(int x, int y, bool clean, const Shared& shared, float* made) const {
+  // kClean: all windows are whole, and what depends on their counts folds to constants.
+  template <bool kClean>
+  HFD_DEVICE void make_by_sums(int x, int y, const Shared& shared, float* made) const {
     constexpr float kWhole = static_cast<float>((2 * kSumRadius + 1) * (2 * kSumRadius + 1));
-    float sum[kEach], square[kEach], count[kEach] = {kWhole, kWhole, kWhole, kWhole};
+    float sum[kEach], square[kEach], counted[kEach];
     sum_down(shared.sum + y * kSumPitch + x, sum);
     sum_down(shared.square + y * kSumPitch + x, square);
-    if (!clean) sum_down(shared.count + y * kSumPitch + x, count);
+    if (!kClean) sum_down(shared.count + y * kSumPitch + x, counted);
     HFD_UNROLL
     for (int k = 0; k < kEach; ++k) {
-      const WindowSums<float> sums{count[k], 1.0f / count[k], sum[k], spread_of(count[k], sum[k], square[k])};
+      const float count = kClean ? kWhole : counted[k];
+      const WindowSums<float> sums{count, 1.0f / count, sum[k], spread_of(count, sum[k], square[k])};
       if (kSees == Sees::rings)
-        made[k] = frost(window_at(x, y + k, shared), sums, clean);
+        made[k] = frost(window_at(x, y + k, shared), sums, kClean);
       else
-        made[k] = value_of(sums, shared.value[(y + k + kHalo) * kPitch + x + kHalo], kWhole);
+        made[k] = value_of(sums, or_zero(shared.value[(y + k + kHalo) * kPitch + x + kHalo]), kWhole);
     }
   }
 

@@ -69,7 +69,11 @@ class DeviceSlot(Protocol):
 
 @runtime_checkable
 class DeviceEngine(Engine, Protocol):
-    """An engine on a CUDA device. `infer` stays, host in and host out, for golden tile and gate."""
+    """An engine on a CUDA device. `infer` stays, host in and host out, for golden tile and gate.
+
+    One that takes a single input size has `tile = (rows, cols)`, and one that takes a single number of tiles `batch`: the plan keeps to
+    them (plan_device.py).
+    """
 
     def slot(self, tiles: int, rows: int, cols: int) -> DeviceSlot:
         """A new execution context for batches of `tiles` tiles of rows x cols; after this, `enqueue` allocates nothing.
