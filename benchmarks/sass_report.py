@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("gather", "finish", "speckle", "scene_counts")
+SOURCES = ("gather", "finish", "speckle", "scene_counts", "blend")
 FLAGS = ["-std=c++17", "-fmad=false", f"-I{ROOT / 'csrc'}"]
 INEXACT = re.compile(r"\b(?:fma\.(?:rn|rz)(?:\.ftz)?\.f32|(?:mul|add|sub)\.f32|\w+\.approx\S*|\w+(?:\.\w+)*\.ftz\S*)")
 COUNTED = {"LDG.128": r"LDG\.E\.128", "LDG.64": r"LDG\.E\.64", "STG.128": r"STG\.E\.128", "LDL/STL": r"\b(?:LDL|STL)\b", "FFMA": r"\bFFMA\b"}

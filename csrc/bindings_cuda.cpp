@@ -52,4 +52,5 @@ PYBIND11_MODULE(_cuda, module) {
   bind_cuda_memory(module);
   bind_cuda_ops(module);
   bind_cuda_speckle(module);
+  bind_cuda_blend(module);
 }

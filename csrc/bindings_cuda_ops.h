@@ -4,3 +4,4 @@
 
 void bind_cuda_ops(pybind11::module_& module);      // gather, finish
 void bind_cuda_speckle(pybind11::module_& module);  // speckle filters, scene counts
+void bind_cuda_blend(pybind11::module_& module);    // blending of overlapping tiles

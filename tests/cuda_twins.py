@@ -15,7 +15,7 @@ import recorded_speckle
 from hfd_edge import _native
 from hfd_edge.device_memory import CudaDevice
 
-OPERATIONS = ("gather", "finish", "speckle", "counts")
+OPERATIONS = ("gather", "finish", "speckle", "counts", "blend")
 POISON = 0xA5
 GUARD = 64                  # bytes beside every output that nobody may touch
 
@@ -170,6 +170,36 @@ class Twins:
         self.done()
         wrong = [name for name, a, b in zip(("histogram", "totals", "between"), got, wanted) if (a != b).any()]
         return f"counts of {values.shape}, {bins} bins: {', '.join(wrong)} differ" if wrong else None
+
+    def blend(self) -> str | None:
+        rng, native = self.rng, self.gpu.native
+        classes, rows, cols, used = (int(n) for n in rng.integers(1, (6, 9, 200, 200)))
+        used, first = min(used, cols), (int(rng.integers(0, 3)), int(rng.integers(0, 3)))
+        tile = recorded.wild_floats(rng, classes * (rows + 3) * (used + 3)).reshape(classes, rows + 3, used + 3)
+        field, below = (recorded.wild_floats(rng, classes * rows * cols).reshape(classes, rows, cols) for _ in range(2))
+        col, shared = int(rng.integers(0, cols - used + 1)), int(rng.integers(1, rows + 1))
+        share, state = rng.integers(0, (1 << 15) + 1, used).astype(np.int32), rng.integers(0, 3, used).astype(np.uint8)
+        share[rng.random(used) < 0.2] = rng.choice([0, 1 << 15])
+        down = rng.integers(0, (1 << 15) + 1, shared).astype(np.int32)
+        holds = [(rng.random(cols) < 0.9).astype(np.uint8) for _ in range(2)]
+        there = [((self.upload(a, 4 * int(rng.integers(0, 4))), a.nbytes), a.shape) for a in (tile, field, below)]
+        flat = [(self.upload(a), a.nbytes) for a in (share, state, down, *holds)]
+        native.blend_tile(there[0], first, there[1], col, flat[0], (flat[1], used), self.queue)
+        native.blend_strips(there[1], there[2], (flat[2], shared), flat[3], flat[4], self.queue)
+        _native.blend_tile(tile, first, field, col, share, state, 2)
+        _native.blend_strips(field, below, down, *holds, 2)
+        got = [np.empty_like(field), np.empty_like(below)]
+        for host, ((address, _), _) in zip(got, there[1:]):
+            self.gpu.copy_out(host, address, self.stream)
+        self.done()
+        wrong = [name for name, a, b in zip(("field", "below"), got, (field, below)) if same_numbers(a, b) is False]
+        return f"blend of {classes} x {rows} x {cols}, {used} used from {first}, {shared} rows: {wrong} differ" if wrong else None
+
+
+def same_numbers(one: np.ndarray, other: np.ndarray) -> bool:
+    """The same bits, but for which NaN: processors make them with payloads and signs of their own."""
+    bits = one.view(np.uint32) == other.view(np.uint32)
+    return bool((bits | (np.isnan(one) & np.isnan(other))).all())
 
 
 def gather_options(case: recorded.GatherCase) -> dict:

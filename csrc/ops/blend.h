@@ -23,7 +23,8 @@ struct BlendTileCall {
   int threads;
 };
 
-void blend_tile(const BlendTileCall& call);  // throws std::invalid_argument
+void check_blend_place(const BlendTileCall& call);  // that the cells lie in tile and field; throws std::invalid_argument
+void blend_tile(const BlendTileCall& call);         // all checks, and the loops of the CPU
 void blend_tile_cpu(const BlendTileCall& call);
 
 // The last rows of the upper strip's field with the first rows of the lower one's; both get the result.
@@ -37,7 +38,8 @@ struct BlendStripsCall {
   int threads;
 };
 
-void blend_strips(const BlendStripsCall& call);  // throws std::invalid_argument
+void check_blend_rows(const BlendStripsCall& call);  // throws std::invalid_argument
+void blend_strips(const BlendStripsCall& call);      // all checks, and the loops of the CPU
 void blend_strips_cpu(const BlendStripsCall& call);
 
 }  // namespace hfd

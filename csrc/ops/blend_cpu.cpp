@@ -1,5 +1,6 @@
 // The loops of blend: a row of one class is one work item. They are bound by memory, at the logits' stride, so they are compiled once.
 #include "common/parallel.h"
+#include "common/refuse.h"
 #include "ops/blend.h"
 #include "ops/blend_pixel.h"
 
@@ -25,6 +26,12 @@ void fuse_rows(float* __restrict upper, float* __restrict lower, const BlendStri
   }
 }
 
+void check_shares(const int32_t* share, int64_t count) {
+  for (int64_t i = 0; i < count; ++i)
+    if (share[i] < 0 || share[i] > kShareOne)
+      refuse("share[", i, "]=", share[i], ": it must be 0 to ", kShareOne, "; make it with hfd_edge.tiles_shares");
+}
+
 }  // namespace
 
 void blend_tile_cpu(const BlendTileCall& call) {
@@ -48,6 +55,18 @@ void blend_strips_cpu(const BlendStripsCall& call) {
     float* lower = call.lower + (c * call.lower_rows + row) * call.cols;
     fuse_rows(upper, lower, call, call.share[row]);
   });
+}
+
+void blend_tile(const BlendTileCall& call) {
+  check_blend_place(call);
+  check_shares(call.share, call.used_cols);
+  blend_tile_cpu(call);
+}
+
+void blend_strips(const BlendStripsCall& call) {
+  check_blend_rows(call);
+  check_shares(call.share, call.rows);
+  blend_strips_cpu(call);
 }
 
 }  // namespace hfd
