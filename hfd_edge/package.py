@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from hfd_edge import package_golden, package_manifest
+from hfd_edge import package_golden, package_manifest, package_plans
 from hfd_edge.errors import PackageError
 from hfd_edge.package_golden import Golden
 from hfd_edge.package_manifest import GRAPHS, MANIFEST
@@ -48,7 +48,7 @@ def write_package(path: str | os.PathLike[str], spec: ModelSpec, graphs: Mapping
     package_golden.check(golden, [*graphs], spec)
     data = {name: memoryview(content).cast("B") for name, content in sorted({**graphs, **package_golden.encode(golden)}.items())}
     manifest = package_manifest.encode(spec, data, provenance)
-    _write_beside(path, [(MANIFEST, memoryview(manifest)), *data.items()], overwrite)
+    write_beside(path, [(MANIFEST, memoryview(manifest)), *data.items()], overwrite)
 
 
 class Package:
@@ -61,6 +61,7 @@ class Package:
         names: all members, in file order, the manifest first.
         graph_names: the graph members, in file order.
         engine_hash: SHA-256 of the manifest member; as it lists the hash of every other member, it stands for the content.
+        plans: what each TensorRT plan was built for, by member name; one without a record is never loaded.
         golden: one input tile and the labels of every graph; read-only views of the file.
     """
 
@@ -79,6 +80,7 @@ class Package:
         if not self.graph_names:
             raise PackageError(f"no graph among its members {self.names}: a package holds at least one of {', '.join(GRAPHS)}; "
                                f"{AGAIN}")
+        self.plans = package_plans.plan_records(self.manifest, self.names)
         self.golden = package_golden.decode(self.read, self.names, self.graph_names, self.spec)
 
     @classmethod
@@ -161,14 +163,19 @@ def _map(path: Path) -> memoryview:
     return data
 
 
+_FROM_ONNX = "or make a package from the network's ONNX file with hfd-edge package, then hfd-edge build"
+
+
 def _refuse_foreign(head: bytes) -> None:
     """Say what a file is that is given instead of a package, and what to do with it."""
     if head.startswith(b"PK\x03\x04"):
         if len(head) < 64 or head[30:43] == MANIFEST.encode("ascii"):
             return
         what, way = f"a zip that does not begin with {MANIFEST} (a PyTorch checkpoint?)", "export it with hfd-edge export"
-    elif head[1:4] == b"trt" or head[2:5] == b"\0\0{":   # ftrt, vtrt (RTX); length and JSON in front: Ultralytics
-        what, way = "a bare TensorRT plan, without spec, hashes or graph", "give the package that it was built from"
+    elif head[1:4] == b"trt":                           # ftrt, vtrt (RTX)
+        what, way = "a bare TensorRT plan, without spec, hashes or graph", f"give the package that it was built from; {_FROM_ONNX}"
+    elif head[2:5] == b"\0\0{":                         # length and JSON in front
+        what, way = "a TensorRT plan with Ultralytics' metadata in front", f"only Ultralytics reads it; {_FROM_ONNX}"
     elif len(head) > 2 and head[0] == 8 and 1 <= head[1] <= 64 and head[2] in b"\x12\x1a\x22\x2a\x32\x3a\x42":
         what, way = "a bare ONNX graph, without spec or hashes", "export the checkpoint with hfd-edge export"
     elif head[:2] in (b"II", b"MM") and head[2:4] in (b"*\0", b"\0*", b"+\0", b"\0+"):
@@ -183,7 +190,8 @@ def _refuse_foreign(head: bytes) -> None:
     raise PackageError(f"the file is {what}: an .engine file of hfd_edge is a zip with {MANIFEST} in front; {way}")
 
 
-def _write_beside(path: Path, members: list[tuple[str, memoryview]], overwrite: bool) -> None:
+def write_beside(path: Path, members: list[tuple[str, memoryview]], overwrite: bool) -> None:
+    """Write members under a temporary name, open that once as a reader would, and rename it. Raises PackageError."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
         try:

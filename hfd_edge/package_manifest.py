@@ -18,6 +18,7 @@ from hfd_edge.spec import ModelSpec
 
 FORMAT = "hfd_edge.engine"
 VERSION = (1, 0)                        # (major, minor): a reader refuses a newer major and reads any newer minor
+VERSION_WITH_PLANS = (1, 1)             # the manifest says what each plan was built for
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 4 * 2**20
 GRAPHS = ("graph-fp32.onnx", "graph-int8-cpu.onnx", "graph-fp16-trt.onnx", "graph-int8-trt.onnx")
@@ -31,18 +32,21 @@ def allowed(name: str) -> bool:
     return name == MANIFEST or name in GRAPHS or (len(name) <= MAX_NAME_BYTES and _OTHERS.fullmatch(name) is not None)
 
 
-def encode(spec: ModelSpec, members: Mapping[str, memoryview], provenance: Mapping[str, Any]) -> bytes:
+def encode(spec: ModelSpec, members: Mapping[str, memoryview], provenance: Mapping[str, Any],
+           plans: Mapping[str, Any] | None = None) -> bytes:
     """The manifest's bytes: JSON in ASCII with sorted keys, the same for the same content.
 
     Args:
         spec: of the network.
         members: every other member's data, by name.
         provenance: JSON-ready numbers, strings, lists and objects: where the network came from, and the parity report.
+        plans: by member name, what each plan was built for (package_plans.PlanKey as a dict).
     Raises:
         PackageError: `provenance` is no JSON object or holds NaN or infinity, or the manifest grows above its limit.
     """
-    record = {"format": FORMAT, "format_version": list(VERSION), "spec": spec.to_dict(), "provenance": provenance,
-              "members": {name: {"size": data.nbytes, "sha256": sha256(data)} for name, data in members.items()}}
+    version = VERSION_WITH_PLANS if plans else VERSION
+    record = {"format": FORMAT, "format_version": list(version), "spec": spec.to_dict(), "provenance": provenance,
+              "members": {name: {"size": data.nbytes, "sha256": sha256(data)} for name, data in members.items()}, **({"plans": plans} if plans else {})}
     try:
         text = json.dumps(record, allow_nan=False, ensure_ascii=True, indent=1, sort_keys=True)
     except (TypeError, ValueError, RecursionError) as error:

@@ -238,7 +238,7 @@ def test_debug_shows_the_traceback(engine, tmp_path):
 
 
 def test_help_of_every_verb_has_an_example():
-    verbs = ("predict", "scene", "despeckle", "seams", "inspect", "export", "package", "verify", "compare", "doctor", "simulate", "demo")
+    verbs = ("predict", "scene", "despeckle", "seams", "inspect", "build", "plan", "export", "package", "verify", "compare", "doctor", "simulate", "demo")
     assert all(f"  {verb} " in run("--help").stdout for verb in verbs)
     for verb in verbs:
         done = run(verb, "--help")

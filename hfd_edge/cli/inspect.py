@@ -43,8 +43,26 @@ def inspect(
         for name, size in members.items():
             digest = package.manifest["members"].get(name, {}).get("sha256", package.engine_hash)
             typer.echo(f"  {size:>10}  {digest}  {name}")
+        _print_plans(package)
         typer.echo("provenance")
         _print_tree(package.manifest["provenance"], 2)
+
+
+def _print_plans(package: Package) -> None:
+    """Plans inside the package, and those of its graphs that this user has built."""
+    from hfd_edge.engine.tensorrt_cache import PlanCache
+
+    hashes = {package.manifest["members"][graph]["sha256"] for graph in package.graph_names}
+    kept = [cached for cached in PlanCache().plans() if cached.key.graph_sha256 in hashes]
+    rows = [*((name, package.plans.get(name)) for name in package.names if name.startswith("plans/")),
+            *((str(cached.path), cached.key) for cached in kept)]
+    if rows:
+        typer.echo("plans (native code: those in the file run only with --trust-plans)")
+    for name, key in rows:
+        what = "no record of what it was built for: never loaded" if key is None else (
+            f"{key.precision}, tiles {key.shape}, {key.gpu}, compute capability {key.capability}, {key.library} {key.version}, driver "
+            f"{key.driver}")
+        typer.echo(printable(f"  {name}: {what}"))
 
 
 def _spec_lines(package: Package) -> dict[str, str]:

@@ -123,13 +123,13 @@ def parse_size(text: str) -> int | str:
     return int(text) if re.fullmatch(_INTEGER, text) else text
 
 
-def parse_memory(text: str | None) -> int | None:
+def parse_memory(text: str | None, option: str = "--memory") -> int | None:
     """"512M" as bytes."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,18})([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if not match:
-        raise typer.BadParameter(f"--memory {text[:40]!r}: give bytes, or a whole number with K, M, G or T, such as 512M")
+        raise typer.BadParameter(f"{option} {text[:40]!r}: give bytes, or a whole number with K, M, G or T, such as 512M")
     return int(match[1]) * _FACTORS[match[2].upper()]
 
 

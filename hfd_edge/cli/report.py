@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress_bar(what: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+def progress_bar(what: str, quiet: bool, unit: str = "rows") -> Iterator[Callable[[int, int], None] | None]:
     """A function (done, total) that draws a bar on the standard error, or None where nobody watches."""
     if quiet or not sys.stderr.isatty():
         yield None
@@ -25,7 +25,7 @@ def progress_bar(what: str, quiet: bool) -> Iterator[Callable[[int, int], None] 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("rows"), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

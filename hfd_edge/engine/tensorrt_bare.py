@@ -1,0 +1,101 @@
+"""A bare plan for tools of others (trtexec, Triton, DeepStream), with a record beside it and, if wanted, Triton's configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from pathlib import Path
+
+from hfd_edge.engine.graph_scan import scan
+from hfd_edge.engine.tensorrt_build import PlanShapes
+from hfd_edge.errors import EngineError
+from hfd_edge.package import Package
+from hfd_edge.package_plans import PlanKey
+
+
+def write_bare(path: Path, package: Package, key: PlanKey, plan: bytes | memoryview, overwrite: bool = False) -> list[Path]:
+    """Write PATH and PATH.json: the plan as TensorRT made it, and what must be known to use it.
+
+    Returns:
+        the two files.
+    Raises:
+        EngineError: one exists and overwrite is off, or cannot be written.
+    """
+    record = path.with_name(path.name + ".json")
+    text = json.dumps({"format": "hfd_edge.plan", "key": key.to_dict(), "sha256": hashlib.sha256(plan).hexdigest(),
+                       "engine_hash": package.engine_hash, "profiles": _profiles(package, key), "spec": package.spec.to_dict()}, indent=1)
+    return _write({path: bytes(plan), record: text.encode() + b"\n"}, overwrite)
+
+
+def check_free(path: Path, triton: Path | None, overwrite: bool) -> None:
+    """Refuse before anything is built what could not be written afterwards.
+
+    Raises:
+        EngineError: an output exists and overwrite is off.
+    """
+    wanted = [path, path.with_name(path.name + ".json"), *([triton / "config.pbtxt", triton / "1" / "model.plan"] if triton else [])]
+    _refuse_taken(wanted, overwrite)
+
+
+def write_triton(folder: Path, package: Package, key: PlanKey, plan: bytes | memoryview, overwrite: bool = False) -> list[Path]:
+    """Write a model of a Triton repository: FOLDER/config.pbtxt and FOLDER/1/model.plan.
+
+    It takes whole batches of key.batch tiles of network input and gives logits; cutting, normalising and stitching are the client's.
+
+    Raises:
+        EngineError: a file exists and overwrite is off, or cannot be written.
+    """
+    if key.library != "tensorrt":
+        raise EngineError(f"a Triton model from {key.library}: Triton runs plans of the full TensorRT alone; the plan is written, leave "
+                          "--triton out, or build with the full TensorRT on the server's GPU")
+    source, target = _ends(package, key)
+    spec, s = package.spec, package.spec.logit_stride_px
+    profile = PlanShapes(key.rows, key.cols, key.batch, key.golden_px).profiles.index((key.batch, key.rows, key.cols))
+    ends = [("input", source, (key.batch, len(spec.bands), key.rows, key.cols)),
+            ("output", target, (key.batch, len(spec.classes), key.rows // s, key.cols // s))]
+    lines = [f'name: "{folder.name}"', 'platform: "tensorrt_plan"', "max_batch_size: 0"]
+    lines += [f'{what} [{{ name: "{name}" data_type: TYPE_FP32 dims: [ {", ".join(map(str, dims))} ] }}]' for what, name, dims in ends]
+    lines += [f'instance_group [{{ kind: KIND_GPU profile: [ "{profile}" ] }}]']
+    return _write({folder / "config.pbtxt": "\n".join(lines).encode() + b"\n", folder / "1" / "model.plan": bytes(plan)}, overwrite)
+
+
+def trtexec_command(path: Path, package: Package, key: PlanKey) -> str:
+    """What times the plan with NVIDIA's tool."""
+    shape = f"{key.batch}x{len(package.spec.bands)}x{key.rows}x{key.cols}"
+    profile = PlanShapes(key.rows, key.cols, key.batch, key.golden_px).profiles.index((key.batch, key.rows, key.cols))
+    tool = "trtexec" if key.library == "tensorrt" else "tensorrt_rtx"
+    return f"{tool} --loadEngine={path} --useProfile={profile} --shapes={_ends(package, key)[0]}:{shape}"
+
+
+def _ends(package: Package, key: PlanKey) -> tuple[str, str]:
+    graph = scan(package.read(key.graph), key.graph)
+    return graph.inputs[0].name, graph.outputs[0].name
+
+
+def _profiles(package: Package, key: PlanKey) -> list[dict[str, list[int] | str]]:
+    name, bands = _ends(package, key)[0], len(package.spec.bands)
+    return [{"input": name, "shape": [tiles, bands, rows, cols]}
+            for tiles, rows, cols in PlanShapes(key.rows, key.cols, key.batch, key.golden_px).profiles]
+
+
+def _write(files: dict[Path, bytes], overwrite: bool) -> list[Path]:
+    _refuse_taken(list(files), overwrite)
+    for path, data in files.items():
+        part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(data)
+            os.replace(part, path)
+        except OSError as error:
+            raise EngineError(f"{path} cannot be written ({error}): check the folder and the free space") from error
+        finally:
+            part.unlink(missing_ok=True)
+    return list(files)
+
+
+def _refuse_taken(paths: list[Path], overwrite: bool) -> None:
+    taken = [path for path in paths if os.path.lexists(path)]
+    if taken and not overwrite:
+        raise EngineError(f"{taken[0]} exists: nothing is replaced unasked; choose another name or give --overwrite")

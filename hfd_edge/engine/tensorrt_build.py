@@ -1,0 +1,220 @@
+"""A plan out of a package's graph: parsed, checked against the spec, strongly typed, with one profile a tile count."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hfd_edge.engine.graph_scan import check_graph, scan
+from hfd_edge.engine.tensorrt_capabilities import Gpu, TensorRT, check_driver
+from hfd_edge.engine.tensorrt_log import Log
+from hfd_edge.errors import EngineError
+from hfd_edge.package import Package
+from hfd_edge.package_plans import PlanKey
+from hfd_edge.spec import ModelSpec
+
+PRECISION_OF = {"graph-fp32.onnx": "fp32", "graph-fp16-trt.onnx": "fp16", "graph-int8-trt.onnx": "int8"}
+WORKSPACE_BYTES = 1 << 30
+Progress = Callable[[str, int, int], None]          # phase, steps done, steps in all
+
+
+@dataclass(frozen=True, slots=True)
+class PlanShapes:
+    """Network inputs that a plan takes: one tile, `batch` tiles, and the golden tile. Nothing in between: fixed shapes are faster."""
+
+    rows: int
+    cols: int
+    batch: int
+    golden_px: int
+
+    @property
+    def profiles(self) -> tuple[tuple[int, int, int], ...]:
+        """(tiles, rows, cols) of each profile, none twice."""
+        one = [(1, self.rows, self.cols), (self.batch, self.rows, self.cols), (1, self.golden_px, self.golden_px)]
+        return tuple(dict.fromkeys(one))
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How to build; none of it changes what a plan computes."""
+
+    workspace: int = WORKSPACE_BYTES        # bytes that a kernel may use besides its tensors
+    timing_cache: Path | None = None        # read, and written again; TensorRT measures less the second time
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A plan and what is worth telling of its making."""
+
+    key: PlanKey
+    plan: bytes
+    seconds: float
+    warnings: tuple[str, ...]
+
+
+def plan_shapes(package: Package, tile: tuple[int, int] | None, batch: int) -> PlanShapes:
+    """The shapes of a package's plan; without a tile, the one that a run takes by itself.
+
+    Raises:
+        EngineError: the network's stride or a fixed tile size says otherwise.
+    """
+    spec, golden = package.spec, package.golden.input.shape[-1]
+    rows, cols = tile or (default_tile_px(spec),) * 2
+    if rows < 1 or cols < 1 or rows % spec.stride_px or cols % spec.stride_px:
+        raise EngineError(f"a tile of {rows} x {cols} px: it must be a multiple of the network's stride of {spec.stride_px} px")
+    if spec.fixed_tile and (rows, cols) != (spec.tile_px, spec.tile_px):
+        raise EngineError(f"a tile of {rows} x {cols} px: this network takes {spec.tile_px} x {spec.tile_px} px and nothing else")
+    if not 1 <= batch <= 1024:
+        raise EngineError(f"batch {batch}: it must be 1 to 1024 tiles")
+    return PlanShapes(rows, cols, batch, golden)
+
+
+def default_tile_px(spec: ModelSpec) -> int:
+    """The tile that a run on a GPU takes by itself: the one trained on, or the smallest whose core is as wide as its halo."""
+    return spec.tile_px if spec.fixed_tile else max(spec.tile_px, 2 * spec.halo_px + max(spec.halo_px, spec.stride_px))
+
+
+def plan_key(package: Package, graph: str, shapes: PlanShapes, trt: TensorRT, gpu: Gpu) -> PlanKey:
+    """What a plan of these depends on."""
+    digest = package.manifest["members"][graph]["sha256"]
+    return PlanKey(graph, digest, PRECISION_OF[graph], trt.library, trt.version, gpu.name, gpu.capability, gpu.driver, shapes.rows,
+                   shapes.cols, shapes.batch, shapes.golden_px)
+
+
+def build_plan(trt: TensorRT, package: Package, key: PlanKey, options: BuildOptions) -> Built:
+    """Compile a package's graph. Takes seconds to minutes.
+
+    Raises:
+        EngineError: the graph is unsafe, contradicts the spec, or TensorRT refuses it; every parser error is in the text.
+        DeviceError: no driver (the full TensorRT needs one to build), or not enough device memory.
+    """
+    if not trt.builds_without_gpu:
+        check_driver()
+    start, log, module = time.perf_counter(), Log(trt), trt.module
+    name, data = f"{key.graph} of {package.path}", package.read(key.graph)
+    check_graph(scan(data, name))
+    builder = module.Builder(log.logger)
+    network = builder.create_network(1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    _parse(trt, network, log, bytes(data), name)
+    check_network(network, module, package.spec, name)
+    config = builder.create_builder_config()
+    _configure(trt, config, options)
+    shapes = PlanShapes(key.rows, key.cols, key.batch, key.golden_px)
+    _add_profiles(builder, config, network.get_input(0).name, len(package.spec.bands), shapes)
+    cache = _with_timing_cache(trt, config, options.timing_cache)
+    log_before = log.other_types()
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise log.error(f"{trt.library} {trt.version} built no plan of {name}", "see hfd-edge doctor, or use device='cpu'")
+    if said := log_before or log.other_types():
+        raise EngineError(f"{trt.library} {trt.version} takes other types than {name} says ({said[0][:200]}), so its answers would be "
+                          "wrong: export the network again with this version of hfd_edge")
+    if cache is not None:
+        _write_timing_cache(cache, options.timing_cache)
+    return Built(key, bytes(plan), time.perf_counter() - start, tuple(log.warnings()))
+
+
+def _parse(trt: TensorRT, network: Any, log: Log, data: bytes, name: str) -> None:
+    parser = trt.module.OnnxParser(network, log.logger)
+    if parser.parse(data):
+        return
+    errors = [_parser_error(parser.get_error(i)) for i in range(parser.num_errors)]
+    raise EngineError(f"{trt.library} {trt.version} cannot read {name}: {' | '.join(errors) or log.last()}; export the network again "
+                      "for this target (--target cpu,tensorrt), or use device='cpu'")
+
+
+def _parser_error(error: Any) -> str:
+    """Everything that the parser knows of an error; what a version does not have is left out."""
+    parts = []
+    for name in ("desc", "node", "node_name", "node_operator", "local_function_stack", "func", "file", "line", "code"):
+        ask = getattr(error, name, None)
+        if ask is not None and (value := ask()) not in ("", None, []):
+            parts.append(f"{name} {' '.join(str(value).split())[:300]}")
+    return ", ".join(parts)
+
+
+def check_network(network: Any, module: Any, spec: ModelSpec, name: str) -> None:
+    """Refuse a network whose ends are not the spec's: one float32 input of its bands, one float32 output of its classes."""
+    if network.num_inputs != 1 or network.num_outputs != 1:
+        told = " (what it is told of the whole scene cannot be given on a GPU yet; use device='cpu')" if spec.scene_percentiles else ""
+        raise EngineError(f"{name} has {network.num_inputs} inputs and {network.num_outputs} outputs: an engine here takes one and gives "
+                          f"one{told}")
+    for end, what, count in ((network.get_input(0), "input", len(spec.bands)), (network.get_output(0), "output", len(spec.classes))):
+        shape = tuple(end.shape)
+        if end.dtype != module.DataType.FLOAT or len(shape) != 4 or shape[1] not in (count, -1):
+            raise EngineError(f"{name} has {what} {end.name} of type {end.dtype} and shape {shape}: the spec says float32 and {count} "
+                              "channels; graph and spec differ, export the package again")
+
+
+def _configure(trt: TensorRT, config: Any, options: BuildOptions) -> None:
+    module = trt.module
+    config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, options.workspace)
+    if trt.tf32:
+        config.clear_flag(module.BuilderFlag.TF32)          # float32 means float32
+    if trt.max_aux_streams:
+        config.max_aux_streams = 0                          # slots run side by side; within one, order is the stream's
+    if trt.progress and options.progress is not None:
+        config.progress_monitor = _monitor(trt, options.progress)
+
+
+def _add_profiles(builder: Any, config: Any, name: str, bands: int, shapes: PlanShapes) -> None:
+    for tiles, rows, cols in shapes.profiles:
+        profile, shape = builder.create_optimization_profile(), (tiles, bands, rows, cols)
+        profile.set_shape(name, shape, shape, shape)
+        if config.add_optimization_profile(profile) < 0:
+            raise EngineError(f"TensorRT refused a profile of {shape} for input {name}: the graph fixes a size of its own; use "
+                              "--tile and --max-batch that it takes, or export it with free sizes")
+
+
+def _with_timing_cache(trt: TensorRT, config: Any, path: Path | None) -> Any:
+    if path is None:
+        return None
+    if not trt.timing_cache:
+        raise EngineError(f"a timing cache for {trt.library}: it keeps none; leave it out")
+    cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
+    if cache is None or not config.set_timing_cache(cache, False):
+        raise EngineError(f"{path} is no timing cache of {trt.library} {trt.version} on this GPU: delete it, it is made anew")
+    return cache
+
+
+def _write_timing_cache(cache: Any, path: Path) -> None:
+    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        part.write_bytes(bytes(cache.serialize()))
+        os.replace(part, path)
+    except OSError as error:
+        raise EngineError(f"the timing cache {path} cannot be written ({error}): choose another place, or leave it out") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _monitor(trt: TensorRT, tell: Progress) -> Any:
+    """TensorRT's own progress, phase by phase; phases nest, the outermost is told."""
+    base = trt.module.IProgressMonitor
+
+    class Monitor(base):
+        def __init__(self) -> None:
+            base.__init__(self)
+            self._steps: dict[str, int] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            if not parent_phase:
+                self._steps[phase_name] = num_steps
+                tell(phase_name, 0, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            if phase_name in self._steps:
+                tell(phase_name, step + 1, self._steps[phase_name])
+            return True
+
+        def phase_finish(self, phase_name: str) -> None:
+            if phase_name in self._steps:
+                tell(phase_name, self._steps[phase_name], self._steps[phase_name])
+
+    return Monitor()

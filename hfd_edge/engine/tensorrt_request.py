@@ -1,0 +1,61 @@
+"""What `hfd-edge build` and `hfd-edge plan` do: a plan for this machine from a package, made or taken from the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hfd_edge.engine.tensorrt_build import PRECISION_OF, BuildOptions, plan_shapes
+from hfd_edge.engine.tensorrt_cache import PlanCache
+from hfd_edge.engine.tensorrt_capabilities import load_tensorrt
+from hfd_edge.engine.tensorrt_find import Found, PlanPolicy, find_plan, say_aloud
+from hfd_edge.errors import EngineError
+from hfd_edge.package import Package
+
+BATCH = 8
+# Half precision first: INT8 is often no faster on small networks (docs/tensorrt.md), and it was not measured here.
+GRAPHS = ("graph-fp16-trt.onnx", "graph-int8-trt.onnx", "graph-fp32.onnx")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """Which plan is wanted."""
+
+    precision: str = "auto"                     # "fp16", "int8", "fp32", or the first of GRAPHS that the package holds
+    tile: tuple[int, int] | None = None         # rows, cols; None = what a run takes by itself
+    batch: int = BATCH
+    library: str | None = None                  # None = the full TensorRT where it is there
+    device: int = 0
+    options: BuildOptions = BuildOptions()
+    cache: PlanCache = field(default_factory=PlanCache)
+
+
+def trt_graph(package: Package, precision: str = "auto") -> str:
+    """The graph of a package that TensorRT runs in this precision.
+
+    Raises:
+        EngineError: the package holds none.
+    """
+    if precision not in ("auto", *PRECISION_OF.values()):
+        raise EngineError(f"precision={precision!r}: it must be auto, {', '.join(sorted(PRECISION_OF.values()))}")
+    wanted = [graph for graph in GRAPHS if precision in ("auto", PRECISION_OF[graph])]
+    graph = next((graph for graph in wanted if graph in package.graph_names), None)
+    if graph is None:
+        raise EngineError(f"{package.path} holds {', '.join(package.graph_names)}: TensorRT runs {' or '.join(wanted)} for precision "
+                          f"{precision}; export it again with --target cpu,tensorrt and --calibration")
+    return graph
+
+
+def make_plan(package: Package, request: PlanRequest, quiet: bool = False) -> Found:
+    """Build the plan, unless the cache has it.
+
+    Raises:
+        EngineError, DeviceError: no TensorRT, no GPU where it needs one, no such graph, or it cannot be built.
+    """
+    graph = trt_graph(package, request.precision)
+    trt = load_tensorrt(request.library)
+    policy = PlanPolicy(options=request.options, cache=request.cache, say=_silent if quiet else say_aloud)
+    return find_plan(trt, package, graph, plan_shapes(package, request.tile, request.batch), policy, request.device)
+
+
+def _silent(_: str) -> None:
+    return None
