@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from hfd_edge.device import ThreadOwner, resolve_device, thread_budget
+from hfd_edge.device import ThreadOwner, is_whole, thread_budget
 from hfd_edge.device_array import is_on_device
 from hfd_edge.engine.base import DeviceEngine, Engine
-from hfd_edge.engine.choose import open_engine
+from hfd_edge.engine.choose import GpuOptions, choose_device, open_engine, why_cpu
 from hfd_edge.errors import ArrayError, EngineError, HfdError, RadiometryError
 from hfd_edge.package import Package
 from hfd_edge.pipeline import WriteBehind, prefetch
@@ -44,32 +44,35 @@ class Segmenter:
     def __init__(self, path: str | Path, device: str = "auto", tile: int | tuple[int, int] | str = "auto",
                  batch: int | str = "auto", halo: int | str = "auto", memory: int | None = None,
                  threads: int | None = None, precision: str = "auto", stitch: str = "crop",
-                 overlap: int | str = "auto") -> None:
+                 overlap: int | str = "auto", build: str = "auto", trust_plans: bool = False) -> None:
         """Open a package, check it, load its engine, and run its golden tile.
 
         Args:
             path: a `.engine` file.
-            device: "auto" or "cpu"; "cuda:0" means cuda or an error.
+            device: "auto" or "cpu"; "cuda:0" means cuda or an error that names all that is missing.
             tile: input side in pixels with halo, (rows, cols), or "auto" from the memory budget.
             batch: tiles per engine call; "auto" is 1 on the CPU, where larger batches gain nothing.
             halo: "auto", "exact", "bounded", or pixels (a multiple of spec.stride_px).
             memory: budget in bytes for engine and buffers; None = a quarter of the free memory, 1 GiB at most.
             threads: for operations and engine together; None = the cores this process may use. A forked worker opens a Segmenter
                 of its own, unless there is 1 thread.
-            precision: "fp32", "int8", or "auto" for the fastest graph of the package that runs here; the report names it.
+            precision: "fp32", "int8", on a GPU "fp16" too, or "auto" for the fastest graph of the package that runs here; the report names it.
             stitch: "crop" takes every pixel from the one tile that owns it; "precision", "hann", "gaussian" and "constant" fuse
                 tiles where they overlap (docs/seams.md). "precision" is for halos smaller than the network's reach.
             overlap: pixels in which two neighbours are fused; "auto" = all that both computed, twice the halo.
+            build: on a GPU, "auto" compiles a missing TensorRT plan and says so, "never" refuses (docs/tensorrt.md).
+            trust_plans: run plans that travel in the package; they are native code.
         Raises:
             PackageError: damaged, unsafe, or it does not answer its golden tile as it did when it was exported.
             DeviceError, EngineError: the device or the engine cannot run it.
             RadiometryError: the network's input cannot be made here (it was trained on filtered pixels).
             GridError: there is no such stitch, or the package lacks the measurement that "precision" needs.
         """
-        self.device = resolve_device(device)
+        self._asked, self.device = device, choose_device(device)
         self.threads = thread_budget(threads)
         self._owner = ThreadOwner(self.threads)
         self._request = PlanRequest(tile, halo, batch, memory, stitch=stitch, overlap=overlap)
+        self._plans = GpuOptions(build, trust_plans, None if batch == "auto" else batch, _sides(tile))
         self._package = Package.open(path)
         try:
             self.spec: ModelSpec = self._package.spec
@@ -92,7 +95,7 @@ class Segmenter:
                           "open one there with Segmenter(path)")
 
     def _open_engine(self, precision: str) -> Engine:
-        return open_engine(self._package, self.device, self.threads, precision)
+        return open_engine(self._package, self.device, self.threads, precision, self._plans)
 
     def close(self) -> None:
         """Free the engine and the file; a run that is still going fails. Closing twice does nothing."""
@@ -279,5 +282,13 @@ class Segmenter:
             timings={**run.watch.seconds, "total": total_s}, device=self.device, engine=self.engine, engine_hash=self.engine_hash,
             threads=self.threads, halo=run.plan.halo, halo_px=grid.halo_px,
             tile_px=(grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px),
-            tiles_run=counts.tiles_run, tiles_empty=counts.tiles_empty, compute_ratio=run.plan.compute_ratio, notes=run.notes,
+            tiles_run=counts.tiles_run, tiles_empty=counts.tiles_empty, compute_ratio=run.plan.compute_ratio,
+            notes=(*run.notes, *why_cpu(self._asked, self._package), *getattr(self._engine, "notes", ())),
             stitch=run.plan.stitch, overlap_px=2 * grid.spread_px)
+
+
+def _sides(tile: int | tuple[int, int] | str) -> tuple[int, int] | None:
+    """Rows and columns of a tile that was asked for, None where it was not; what is neither is refused when tiles are planned."""
+    if isinstance(tile, (tuple, list)) and len(tile) == 2:
+        return tuple(tile)
+    return (tile, tile) if is_whole(tile) else None

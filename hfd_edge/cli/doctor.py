@@ -153,18 +153,37 @@ def _engines() -> dict[str, str]:
         engines["onnxruntime cpu"] = f"cannot: {error}; pip install onnxruntime"
     engines["cuda"] = _try(_why_no_cuda)
     for name in ("tensorrt", "tensorrt_rtx"):
-        found = f"{name} {_installed(name)}" if find_spec(name) else f"{name} is not installed"
-        engines[name] = f"cannot: this version of hfd_edge has no TensorRT engine yet; {found}; {_cuda_driver()}"
+        engines[name] = _try(lambda: _tensorrt(name))
+    engines["plans"] = _try(_plans)
     return engines
 
 
-def _why_no_cuda() -> str:
-    from hfd_edge.device import resolve_device
-    from hfd_edge.errors import DeviceError
+def _tensorrt(name: str) -> str:
+    """Whether this TensorRT can run plans here, and whether it can build them."""
+    from hfd_edge.engine.tensorrt_capabilities import load_tensorrt
+    from hfd_edge.errors import EngineError
     try:
-        return f"can run: {resolve_device('cuda:0')}"
-    except DeviceError as error:
+        found = load_tensorrt(name)
+    except EngineError as error:
         return f"cannot: {error}; {_cuda_driver()}"
+    builds = "builds plans (hfd-edge build)" if found.builds_without_gpu else "cannot build either"
+    if _native().get("cuda_module", {}).get("devices"):
+        return f"can run: {found.version}, on {_cuda_driver()}"
+    return f"cannot: {name} {found.version} is there and {builds}, but there is nothing to run them on: {_cuda_driver()}"
+
+
+def _plans() -> str:
+    """What the cache of TensorRT plans holds."""
+    from hfd_edge.engine.tensorrt_cache import PlanCache
+    cache = PlanCache()
+    plans = cache.plans()
+    return f"{len(plans)} built, {sum(cached.size for cached in plans) / 1e6:.1f} MB in {cache.folder}"
+
+
+def _why_no_cuda() -> str:
+    from hfd_edge.engine.choose import why_not_cuda
+    missing = why_not_cuda()
+    return f"cannot; missing: {'; '.join(missing)}; {_cuda_driver()}" if missing else "can run: cuda:0, with a graph for TensorRT in the engine"
 
 
 def _cuda_driver() -> str:

@@ -36,7 +36,9 @@ def predict(  # an option of the command line is an argument here: more than six
                       typer.Option(help="Stored value without meaning, besides the file's own; may be repeated.")] = None,
     bands: Annotated[str | None, typer.Option(help="Names or numbers from 1, in the network's order: VV,VH or 4,3.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, int8, or auto: the fastest graph in the engine.")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, int8, on a GPU fp16 too, or auto: the fastest graph in the engine.")] = "auto",
+    build: Annotated[str, typer.Option(help="auto compiles a missing TensorRT plan and says so; never refuses.")] = "auto",
+    trust_plans: Annotated[bool, typer.Option("--trust-plans", help="Run plans that travel in ENGINE: native code.")] = False,
     tile: Annotated[str, typer.Option(help="Side of a tile with its halo, in pixels; auto = from the memory.")] = "auto",
     halo: Annotated[str, typer.Option(help="auto, exact, bounded, or pixels.")] = "auto",
     stitch: Annotated[str, typer.Option(
@@ -75,7 +77,8 @@ def predict(  # an option of the command line is an argument here: more than six
         raise typer.BadParameter("--truth with --classes: the accuracy is one of all classes; run without --classes to get it")
     _check_outputs(maps, quicklook, [*rasters, engine, *([truth] if truth else [])], overwrite)
     with Segmenter(engine, device, parse_size(tile), halo=parse_size(halo), memory=parse_memory(memory),
-                   threads=threads, precision=precision, stitch=stitch, overlap=parse_size(overlap)) as segmenter:
+                   threads=threads, precision=precision, stitch=stitch, overlap=parse_size(overlap), build=build,
+                   trust_plans=trust_plans) as segmenter:
         if truth:
             _check_truth(truth, paths, segmenter.spec.classes, options)
         with progress_bar("segmenting", quiet or as_json) as progress:

@@ -82,8 +82,8 @@ def check_driver() -> None:
         return
     if not found["imported"] and _libcuda():
         return
-    raise DeviceError("no NVIDIA driver answers on this machine, and TensorRT can crash without one: use a machine where nvidia-smi (on "
-                      "a Jetson: the L4T driver) works, or device='cpu'")
+    raise DeviceError(f"no NVIDIA driver answers on this machine ({found['error'] or 'it serves CUDA 0'}), and TensorRT can crash without "
+                      "one: use a machine where nvidia-smi (on a Jetson: the L4T driver) works, or device='cpu'")
 
 
 def gpu_here(index: int = 0) -> Gpu:
@@ -97,7 +97,7 @@ def gpu_here(index: int = 0) -> Gpu:
     if device is None:
         seen = found["error"] or f"this process sees {len(found['devices'])} devices"
         raise DeviceError(f"cuda:{index} is not there ({seen}): see hfd-edge doctor")
-    return Gpu(device["name"], device["capability"], found["driver_version"])
+    return Gpu(device["name"], ".".join(map(str, device["capability"])), found["driver_version"])
 
 
 def target_gpu(trt: TensorRT, index: int = 0) -> Gpu:

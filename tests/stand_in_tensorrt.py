@@ -1,0 +1,329 @@
+"""A TensorRT that records what is asked of it, and answers with ONNX Runtime on the emulated device.
+
+It is strict where TensorRT is: shapes within profiles, addresses and scratch memory set before execution, a plan only for its own version
+and GPU. Every class and parameter that it has stands in tests/tensorrt_signatures.py, which is checked against the real bindings.
+Faults are switched on by name, to see what our engine makes of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import importlib.machinery
+import json
+import math
+import sys
+from contextlib import contextmanager
+from types import ModuleType
+
+import numpy as np
+
+
+class DataType(enum.Enum):
+    FLOAT, HALF, INT8 = 0, 1, 2
+
+
+class TensorIOMode(enum.Enum):
+    NONE, INPUT, OUTPUT = 0, 1, 2
+
+
+class ExecutionContextAllocationStrategy(enum.Enum):
+    STATIC, ON_PROFILE_CHANGE, USER_MANAGED = 0, 1, 2
+
+
+class NetworkDefinitionCreationFlag(enum.IntEnum):
+    EXPLICIT_BATCH, STRONGLY_TYPED = 0, 1
+
+
+class BuilderFlag(enum.Enum):
+    TF32 = 0
+
+
+class MemoryPoolType(enum.Enum):
+    WORKSPACE = 0
+
+
+class EngineValidity(enum.Enum):
+    VALID, SUBOPTIMAL, INVALID = 0, 1, 2
+
+
+SCRATCH = 4096          # bytes per tile
+
+
+def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emulated device", faults=()):
+    """(module, calls): the module, and every call in order as (method, arguments)."""
+    calls, faults, module = [], set(faults), ModuleType(library)
+    module.__version__, module.__spec__ = version, importlib.machinery.ModuleSpec(library, None)
+    for kind in (DataType, TensorIOMode, ExecutionContextAllocationStrategy, NetworkDefinitionCreationFlag, BuilderFlag, MemoryPoolType):
+        setattr(module, kind.__name__, kind)
+
+    class ILogger:
+        class Severity(enum.IntEnum):
+            INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+        def log(self, severity, msg):
+            raise NotImplementedError
+
+    def say(logger, text, severity="ERROR"):
+        logger.log(ILogger.Severity[severity], text)
+
+    class IProgressMonitor:
+        pass
+
+    class ITensor:
+        def __init__(self, name, shape):
+            self.name, self.shape, self.dtype = name, shape, DataType.HALF if "half" in faults else DataType.FLOAT
+
+    class INetworkDefinition:
+        num_inputs = num_outputs = 1
+
+        def get_input(self, index):
+            return self.inputs[index]
+
+        def get_output(self, index):
+            return self.outputs[index]
+
+    class IOptimizationProfile:
+        def set_shape(self, input, min, opt, max):
+            calls.append(("set_shape", (input, min, opt, max)))
+            self.shape = (input, [min, opt, max])
+
+    class ITimingCache:
+        def __init__(self, data):
+            self.data = data
+
+        def serialize(self):
+            return self.data + b"+"
+
+    class IBuilderConfig:
+        max_aux_streams, progress_monitor = 7, None
+
+        def __init__(self):
+            self.profiles = []
+
+        def set_memory_pool_limit(self, pool, pool_size):
+            calls.append(("set_memory_pool_limit", (pool, pool_size)))
+
+        def clear_flag(self, flag):
+            calls.append(("clear_flag", (flag,)))
+
+        def add_optimization_profile(self, profile):
+            self.profiles.append(profile.shape)
+            return len(self.profiles) - 1
+
+        def create_timing_cache(self, serialized_timing_cache):
+            calls.append(("create_timing_cache", (bytes(serialized_timing_cache),)))
+            return ITimingCache(serialized_timing_cache)
+
+        def set_timing_cache(self, cache, ignore_mismatch):
+            return "timing" not in faults and ignore_mismatch is False
+
+    class Builder:
+        def __init__(self, logger):
+            self.logger = logger
+
+        def create_network(self, flags=0):
+            calls.append(("create_network", (flags,)))
+            assert flags == 2, "strongly typed"
+            return INetworkDefinition()
+
+        def create_optimization_profile(self):
+            return IOptimizationProfile()
+
+        def create_builder_config(self):
+            return IBuilderConfig()
+
+        def build_serialized_network(self, network, config):
+            calls.append(("build_serialized_network", (config.max_aux_streams,)))
+            if "build" in faults:
+                return say(self.logger, "Could not find any implementation for node conv_7")
+            if "build memory" in faults:
+                return say(self.logger, "Cuda Runtime (out of memory)")
+            if "other type" in faults:
+                say(self.logger, "UINT8 zero_point only on DLA. Defaulting to INT8 instead", "WARNING")
+            if config.progress_monitor is not None:
+                config.progress_monitor.phase_start("Building", None, 2)
+                config.progress_monitor.phase_start("inner", "Building", 9)
+                assert config.progress_monitor.step_complete("Building", 0)
+                config.progress_monitor.phase_finish("Building")
+            head = json.dumps({"version": version, "gpu": gpu, "profiles": [shapes for _, shapes in config.profiles]}).encode()
+            return b"ftrt" + len(head).to_bytes(4, "little") + head + network.graph
+
+    class ParserError:
+        def desc(self):
+            return "no importer for it"
+
+        def node(self):
+            return 3
+
+        def node_name(self):
+            return "the_wrong_one"
+
+        def node_operator(self):
+            return "Einsum"
+
+        def local_function_stack(self):
+            return []
+
+    class OnnxParser:
+        num_errors = 1
+
+        def __init__(self, network, logger):
+            self.network = network
+
+        def parse(self, model, path=None):
+            import onnx
+            if "parse" in faults:
+                return False
+            graph = onnx.load_from_string(bytes(model)).graph
+            sizes = [[d.dim_value or -1 for d in end.type.tensor_type.shape.dim] for end in (graph.input[0], graph.output[0])]
+            self.network.inputs = [ITensor(graph.input[0].name, tuple(sizes[0]))]
+            self.network.outputs = [ITensor(graph.output[0].name, tuple(sizes[1]))]
+            self.network.graph = bytes(model)
+            return True
+
+        def get_error(self, index):
+            return ParserError()
+
+    class IExecutionContext:
+        def __init__(self, engine):
+            self.engine, self.addresses, self.profile, self.shape, self.memory = engine, {}, None, None, None
+
+        def set_optimization_profile_async(self, profile_index, stream_handle):
+            assert stream_handle, "the default stream"
+            self.profile = profile_index
+            return "profile" not in faults
+
+        def set_input_shape(self, name, shape):
+            low = self.engine.head["profiles"][self.profile][0]
+            self.shape = tuple(shape)
+            return list(shape) == low
+
+        def infer_shapes(self):
+            return ["pixels"] if "missing shape" in faults else []
+
+        def get_tensor_shape(self, name):
+            n, _, h, w = self.shape
+            answer = self.engine.session.run(None, {self.engine.names[0]: np.zeros((1, *self.shape[1:]), np.float32)})[0]
+            return (n, *answer.shape[1:]) if "output shape" not in faults else (n, 99, h, w)
+
+        def set_device_memory(self, memory, size):
+            calls.append(("set_device_memory", (memory, size)))
+            assert size >= self.engine.get_device_memory_size_for_profile_v2(self.profile) and memory % 256 == 0
+            self.memory = memory
+
+        def set_aux_streams(self, aux_streams):
+            calls.append(("set_aux_streams", (list(aux_streams),)))
+            self.aux = list(aux_streams)
+
+        def set_tensor_address(self, name, memory):
+            assert name in self.engine.names and memory
+            self.addresses[name] = memory
+            return "address" not in faults
+
+        def execute_async_v3(self, stream_handle):
+            assert stream_handle and self.memory and {*self.addresses} == {*self.engine.names}
+            assert not self.engine.num_aux_streams or len(self.aux) == self.engine.num_aux_streams
+            calls.append(("execute_async_v3", (self.addresses[self.engine.names[0]], self.addresses[self.engine.names[1]], stream_handle)))
+            if fault := faults & {"lost", "execute memory", "execute"}:
+                words = {"lost": "Cuda failure: 700 (an illegal memory access was encountered)", "execute memory": "OutOfMemory in allocation",
+                         "execute": "something else"}
+                return bool(say(self.engine.logger, words[fault.pop()]))
+            source, target = (self.addresses[name] for name in self.engine.names)
+            shape, session, names = self.shape, self.engine.session, self.engine.names
+            spoil = 1.0 if "wrong answers" in faults else 0.0
+
+            def run():
+                pixels = floats_at(source, shape)
+                answer = session.run(None, {names[0]: np.ascontiguousarray(pixels)})[0]
+                floats_at(target, answer.shape)[...] = np.roll(answer, 1, axis=1) if spoil else answer
+
+            device.call(stream_handle, run)
+            return True
+
+    class ICudaEngine:
+        num_io_tensors = 2
+        num_aux_streams = 2 if "aux streams" in faults else 0
+
+        def __init__(self, logger, head, graph):
+            import onnxruntime
+            self.logger, self.head = logger, head
+            self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+            self.names = [self.session.get_inputs()[0].name, self.session.get_outputs()[0].name]
+
+        @property
+        def num_optimization_profiles(self):
+            return len(self.head["profiles"]) + ("profiles" in faults)
+
+        @property
+        def device_memory_size_v2(self):
+            return max(self.get_device_memory_size_for_profile_v2(i) for i in range(len(self.head["profiles"])))
+
+        def get_tensor_name(self, index):
+            return self.names[index]
+
+        def get_tensor_mode(self, name):
+            if "missing tensor" in faults:
+                return TensorIOMode.INPUT
+            return TensorIOMode.INPUT if name == self.names[0] else TensorIOMode.OUTPUT
+
+        def get_tensor_dtype(self, name):
+            return DataType.INT8 if "dtype" in faults else DataType.FLOAT
+
+        def get_tensor_profile_shape(self, name, profile_index):
+            return [(9, 9, 9, 9)] * 3 if "profile shape" in faults else self.head["profiles"][profile_index]
+
+        def get_device_memory_size_for_profile_v2(self, profile_index):
+            return SCRATCH * self.head["profiles"][profile_index][2][0]
+
+        def create_execution_context(self, strategy=ExecutionContextAllocationStrategy.STATIC):
+            calls.append(("create_execution_context", (strategy,)))
+            if "context" in faults:
+                return say(self.logger, "failed to create a context: out of memory")
+            return IExecutionContext(self)
+
+    class Runtime:
+        def __init__(self, logger):
+            self.logger = logger
+
+        def deserialize_cuda_engine(self, serialized_engine):
+            data = bytes(serialized_engine)
+            size = int.from_bytes(data[4:8], "little")
+            head = json.loads(data[8:8 + size])
+            if head["version"] != version or "version" in faults:
+                return say(self.logger, "Serialization assertion stdVersionRead == kSERIALIZATION_VERSION failed. Version tag does not match.")
+            if head["gpu"] != gpu or "gpu" in faults:
+                return say(self.logger, "The engine plan file is generated on an incompatible device, expecting compute 8.0 got compute 8.9")
+            if "none" in faults:
+                return None
+            return ICudaEngine(self.logger, head, data[8 + size:])
+
+    for kind in (ILogger, IProgressMonitor, INetworkDefinition, ITimingCache, IOptimizationProfile, IBuilderConfig, Builder, ParserError,
+                 OnnxParser, IExecutionContext, ICudaEngine, Runtime):
+        setattr(module, kind.__name__, kind)
+    if library == "tensorrt_rtx":
+        module.EngineValidity = EngineValidity
+        IBuilderConfig.set_compute_capability = lambda self, compute_capability, index: True
+        Runtime.get_engine_validity = lambda self, buffer: (EngineValidity.INVALID if "invalid" in faults else EngineValidity.VALID, 0)
+    module.faults = faults
+    return module, calls
+
+
+def floats_at(address, shape):
+    """Memory of the emulated device, which is main memory, as an array."""
+    return np.frombuffer((ctypes.c_float * math.prod(shape)).from_address(address), np.float32).reshape(shape)
+
+
+@contextmanager
+def installed(module):
+    """`import tensorrt` (or tensorrt_rtx) gives the stand-in inside the block, and no other TensorRT is there."""
+    before = {name: sys.modules.get(name) for name in ("tensorrt", "tensorrt_rtx")}
+    for name in before:
+        sys.modules[name] = module if name == module.__name__ else None
+    try:
+        yield module
+    finally:
+        for name, old in before.items():
+            sys.modules.pop(name, None)
+            if old is not None:
+                sys.modules[name] = old
