@@ -20,6 +20,11 @@ def _why_not_installed(name: str) -> str | None:
     return None if importlib.util.find_spec(name) else f"{name} is not installed"
 
 
+def _why_no_tensorrt() -> str | None:
+    """The full TensorRT or TensorRT-RTX: one engine runs both."""
+    return _why_not_installed("tensorrt") and _why_not_installed("tensorrt_rtx") and "neither tensorrt nor tensorrt_rtx is installed"
+
+
 def data_folder() -> Path:
     """Where the rasters are that do not travel with the repository: HFD_DATA, else ../shared/data beside the checkout."""
     return Path(os.environ.get("HFD_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
@@ -31,7 +36,7 @@ def _why_no_data() -> str | None:
 
 NEEDS = {
     "needs_cuda": ("cuda", _why_no_cuda),
-    "needs_tensorrt": ("tensorrt", lambda: _why_not_installed("tensorrt") or _why_no_cuda()),
+    "needs_tensorrt": ("tensorrt", lambda: _why_no_tensorrt() or _why_no_cuda()),
     "needs_tensorrt_rtx": ("tensorrt_rtx", lambda: _why_not_installed("tensorrt_rtx")),
     "torch": ("torch", lambda: _why_not_installed("torch")),
     "real_data": ("real_data", _why_no_data),

@@ -101,3 +101,23 @@ def test_what_the_parser_refuses_is_told_in_full(tmp_path):
         with pytest.raises(EngineError) as caught:
             build_plan(trt, package, key, BuildOptions())
     assert all(word in str(caught.value) for word in ("the_wrong_one", "node_operator", "Conv", "--target cpu,tensorrt")), caught.value
+
+
+def test_the_signatures_that_we_call_are_the_bindings_own():
+    """Parameters of every overload, as pybind11 wrote them into the docstrings."""
+    import re
+
+    import tensorrt_rtx as trt
+
+    from tests.tensorrt_signatures import CALLBACKS, MEMBERS, RTX_SIGNATURES, SIGNATURES
+    for name, parameters in {**SIGNATURES, **RTX_SIGNATURES, **CALLBACKS}.items():
+        owner, _, attribute = name.partition(".")
+        found = getattr(getattr(trt, owner), attribute)
+        if parameters is None:
+            assert isinstance(found, property), name
+            continue
+        overloads = re.findall(rf"{attribute}\(self: [^,)]+(.*?)\) -> ", found.__doc__)
+        assert overloads, (name, found.__doc__)
+        assert parameters in [tuple(re.findall(r"(?:^|, )(\w+): ", words)) for words in overloads], (name, overloads)
+    for owner, names in MEMBERS.items():
+        assert all(hasattr(getattr(trt, owner), member) for member in names), owner
