@@ -192,6 +192,22 @@ def test_too_little_device_memory_for_a_slot_is_a_device_error(machine, package,
     engine.close()
 
 
+def test_a_closed_slot_gives_its_memory_back(machine, package, emulated_device):
+    machine()
+    before = emulated_device.counts()["used"]           # what other tests' errors still hold
+    engine = opened(package)
+    engine.infer(batch_of(package, 1))
+    engine.slot(4, SIDE, SIDE).close()
+    used = emulated_device.counts()["used"]
+    for _ in range(3):
+        slot = engine.slot(4, SIDE, SIDE)
+        assert emulated_device.counts()["used"] > used
+        slot.close()
+        assert emulated_device.counts()["used"] <= used
+    engine.close()
+    assert emulated_device.counts()["used"] == before < used
+
+
 def test_auxiliary_streams_are_ours_so_that_nothing_is_made_in_a_capture(machine, package):
     _, calls = machine(faults=["aux streams"])
     engine = opened(package)

@@ -8,7 +8,7 @@ shape, which share one block because only one of them runs at a time.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -110,7 +110,7 @@ class TensorRTEngine:
                 raise EngineError(f"a slot of {tiles} tiles: the plan takes 1 or {self.batch}; use batch={self.batch}, or build with "
                                   f"--max-batch {tiles}")
             slot = self._plan(rows, cols).slot((tiles, rows, cols), Block(self.gpu), self._options.cuda_graphs)
-            self._slots.append(slot)
+            self._slots = [*(held for held in self._slots if not held.closed), slot]
             return slot
 
     def close(self) -> None:

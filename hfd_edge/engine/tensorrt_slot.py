@@ -66,7 +66,8 @@ class Slot:
         """Make the context, choose its profile, and run it once on zeros, so that nothing is set up later."""
         self.tiles, self.input_shape, self.output_shape = shape.source[0], shape.source, shape.target
         self.note = ""                          # why it runs without a CUDA graph, where one was wanted
-        self._gpu, self._block, self._log, self._shape = gpu, block, log, shape
+        self._gpu, self._log, self._shape = gpu, log, shape
+        self._block: Block | None = block
         self._lock = threading.Lock()
         self._graph: tuple[tuple[int, int], Any] | None = None
         self._seen = -1                         # version of the block's address
@@ -95,8 +96,14 @@ class Slot:
         """See DeviceSlot."""
         with self._lock:
             self._graph = None
+            self._block = None                  # the last holder's memory is freed, which waits for the device
             self._context = None
             self._streams = []
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._context is None
 
     def _set_up(self) -> None:
         gpu, shape = self._gpu, self._shape
