@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import typer
 
+from hfd_edge.cli.benchmark import benchmark
 from hfd_edge.cli.build import build, plan
 from hfd_edge.cli.compare import compare
 from hfd_edge.cli.demo import demo
@@ -31,7 +32,8 @@ _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 app = typer.Typer(name="hfd-edge", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
-for _verb in (predict, scene, despeckle, seams, inspect, build, plan, export, package, verify, compare, doctor, simulate, demo):
+for _verb in (predict, scene, despeckle, seams, benchmark, inspect, build, plan,
+              export, package, verify, compare, doctor, simulate, demo):
     app.command()(_verb)
 
 
