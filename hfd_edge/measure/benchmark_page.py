@@ -70,7 +70,7 @@ def _plots(records: list[Record]) -> list[str]:
     plots = []
     stages = of_kind(records, "stage")
     if stages:
-        plots.append(bars("Stages, ns per scene pixel (alone; lighter: in the run)", [
+        plots.append(bars("Stages, ns per scene pixel (blue: alone, amber: in the run)", [
             (r["stage"], r["alone_ns_per_px"], r["overlapped_ns_per_px"]) for r in stages], "ns"))
     for kind, title in (("tile", "Tile side with halo, Mpx/s of scene"), ("precision", "Precision, Mpx/s of scene")):
         found = of_kind(records, kind)
@@ -81,7 +81,7 @@ def _plots(records: list[Record]) -> list[str]:
         plots.append(bars("Tile side with halo, share of the work that is halo", [(r["setting"], 100 * r["halo_share"], None) for r in tiles], "%"))
     engine = of_kind(records, "engine")
     if engine:
-        plots.append(bars("Engine alone, ms per tile (median; lighter: p99)", [
+        plots.append(bars("Engine alone, ms per tile (blue: median, amber: p99)", [
             (f"batch {r['batch']}", r["p50_ms"] / r["batch"], r["p99_ms"] / r["batch"]) for r in engine], "ms"))
     return plots
 
