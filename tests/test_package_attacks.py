@@ -162,7 +162,7 @@ def torch_like():
 @pytest.mark.parametrize("data, message", [
     (b"ftrt" + bytes(100), "bare TensorRT plan.*give the package"),
     (b"vtrt" + bytes(100), "bare TensorRT plan.*give the package"),
-    (b"\x90\x01\0\0{" + bytes(500), "bare TensorRT plan.*give the package"),
+    (b"\x90\x01\0\0{" + bytes(500), "Ultralytics' metadata in front.*hfd-edge package"),
     (MAKE["graph"](), "bare ONNX graph.*hfd-edge export"),
     (b"II*\0" + bytes(50), "TIFF raster"),
     (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),

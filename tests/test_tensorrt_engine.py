@@ -3,6 +3,8 @@
 Nothing here says that a real TensorRT on a real GPU runs it: tests/test_tensorrt_gpu.py does, where there is one.
 """
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -292,9 +294,11 @@ def test_a_segmenter_on_the_device_gives_the_cpus_map(machine, engine_file):
         Segmenter(engine_file, device="cuda:0", precision="int8")
 
 
-def test_the_registry_offers_what_is_here_and_opens_it(machine, package):
-    assert [way.library for way in ways_here(package)] == ["onnxruntime"]
+def test_the_registry_offers_what_is_here_and_opens_it(machine, package, monkeypatch):
     machine(library="tensorrt_rtx")
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "tensorrt_rtx", None)
+        assert [way.library for way in ways_here(package)] == ["onnxruntime"]
     ways = ways_here(package)
     assert ways[1:] == (Way("tensorrt_rtx", "cuda:0", GRAPH, "fp32"),)
     for way in ways:
