@@ -150,14 +150,14 @@ def torch_part(precision: str, **options: bool) -> Callable[[Context], dict[str,
 
 def tensorrt_part(context: Context) -> dict[str, Any]:
     """The shipped engine through TensorRT or TensorRT-RTX, built here, against ONNX Runtime on the CPU."""
-    from hfd_edge.errors import EngineError
+    from hfd_edge.engine.choose import why_not_cuda
     from hfd_edge.segmenter import Segmenter
 
+    if missing := why_not_cuda(context.gpu.index):
+        raise NotHere("; ".join(missing))
+    gc.collect()
     free = context.gpu.memory_info()[0]
-    try:
-        seg = Segmenter(ENGINE, device="cuda:0")
-    except EngineError as error:
-        raise NotHere(str(error)) from error
+    seg = Segmenter(ENGINE, device=f"cuda:{context.gpu.index}")
     with seg, Segmenter(ENGINE, device="cpu", halo="exact") as cpu:
         small = scene(640, 700)
         got, wanted = seg.run(small, declared()), cpu.run(small, declared())

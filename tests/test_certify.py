@@ -104,6 +104,15 @@ def test_a_whole_run_is_measured_and_compared_with_the_cpu(certify, emulated_dev
                                   lambda package: OnnxRuntimeEngine(package, "graph-fp32.onnx", 1), "float32", **made)
 
 
+@EMULATED
+def test_engines_that_are_not_here_are_told_and_fail_nothing(certify, tmp_path):
+    names = ["run, torch float16", "run, TensorRT"]
+    assert certify.main([*FEW, "--out", str(tmp_path), "--only", *names]) == 0
+    found = outcomes(tmp_path)
+    assert {part["state"] for part in found.values()} == {"not run"}
+    assert "torch" in found["run, torch float16"]["said"] and "TensorRT" in found["run, TensorRT"]["said"]
+
+
 def test_without_a_gpu_it_says_so_and_certifies_nothing(tmp_path):
     from hfd_edge.build import build_info
     if build_info()["cuda_module"]["devices"]:
