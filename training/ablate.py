@@ -65,48 +65,67 @@ class Bench:
         (folder / "state.pt").unlink(missing_ok=True)
         return result
 
+    def baseline(self, name: str) -> dict[str, Any]:
+        """The cell of a network of another library."""
+        return self.cell(name, weights_record(self.config), lambda folder: self.judged(
+            train_baseline(name, self.config, self.data, self.log, folder)))
+
     def judged(self, net: nn.Module, kind: str = "sar") -> dict[str, Any]:
         """Scores of a network on select and test."""
         answer = answer_of(net, kind, self.data)
         return {split: judge({"": answer}, self.data, split)[""].to_dict() for split in ("select", "test")}
 
 
+@dataclass(frozen=True)
+class Setting:
+    """A row to be made: what differs from the configuration, and at which seeds."""
+
+    change: dict[str, Any]
+    seeds: tuple[int, ...]
+
+
 def ablate(config: Config, log: Log = print) -> Table:
-    """Run every cell that is missing; gives the table, also written to WORK/ablation.md and WORK/ablation.json.
+    """Run every cell that is missing, seed by seed; the table is written to WORK/ablation.md and WORK/ablation.json after each.
 
     Raises:
-        ConfigError: a setting holds other sections than distil and teacher, or there are too few seeds.
+        ConfigError: a setting holds other keys than distil, teacher and seeds, or there are too few seeds.
     """
-    settings = {name: _checked(name, change) for name, change in config.ablate.settings.items()}
+    settings = {name: _checked(name, change, config.ablate.seeds) for name, change in config.ablate.settings.items()}
     if len(set(config.ablate.seeds)) < 2:
         raise ConfigError(f"ablate.seeds={list(config.ablate.seeds)}: a spread needs at least two different seeds")
+    changes = {name: setting.change for name, setting in settings.items()}
+    teachers = {name: _teacher_name(run) for name, run in _with(config, changes).items()}
     rows: dict[tuple[str, str], Row] = {}
     for seed in config.ablate.seeds:
+        wanted = {name: setting.change for name, setting in settings.items() if seed in setting.seeds}
         for align in config.ablate.alignments:
             run = changed(config, {"seed": seed, "network": {"align": align}})
             bench = Bench(run, open_data(run), log)
-            for name, kind, result in _cells(bench, settings):
+            for name, kind, result in _cells(bench, wanted):
                 rows.setdefault((name, align), Row(name, align, kind)).add(seed, result)
         run = changed(config, {"seed": seed})
         bench = Bench(run, open_data(run), log)
         for name in config.ablate.baselines:
-            def make(folder: Path, name: str = name, bench: Bench = bench) -> dict[str, Any]:
-                return bench.judged(train_baseline(name, bench.config, bench.data, log, folder))
-            result = bench.cell(name, weights_record(run), make)
-            rows.setdefault((name, run.network.align), Row(name, run.network.align, "baseline")).add(seed, result)
-    table = Table(list(rows.values()), ALONE, {name: _teacher_name(run) for name, run in _with(config, settings).items()})
-    config.folder.mkdir(parents=True, exist_ok=True)
-    (config.folder / "ablation.md").write_text(table.markdown() + "\n", encoding="utf-8")
-    (config.folder / "ablation.json").write_text(json.dumps(table.to_dict(), indent=1) + "\n", encoding="utf-8")
+            rows.setdefault((name, run.network.align), Row(name, run.network.align, "baseline")).add(seed, bench.baseline(name))
+        table = Table(list(rows.values()), ALONE, teachers)
+        _write(table, config.folder)
     return table
+
+
+def _write(table: Table, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "ablation.md").write_text(table.markdown() + "\n", encoding="utf-8")
+    (folder / "ablation.json").write_text(json.dumps(table.to_dict(), indent=1) + "\n", encoding="utf-8")
 
 
 def _cells(bench: Bench, settings: dict[str, dict[str, Any]]) -> Any:
     """(row name, kind, result) of one seed and alignment: SAR alone, then for each setting its teacher and its student."""
     alone = changed(bench.config, {"distil": {"weight": 0.0, "logit_weight": 0.0, "hallucinate": False}})
+
+    def student(run: Config, teacher: Teacher | None) -> Callable[[Path], dict[str, Any]]:
+        return lambda folder: _judged_student(bench, run, teacher, folder)
     record = {k: v for k, v in weights_record(alone).items() if k not in ("distil", "teacher")}
-    yield ALONE, "student", bench.cell("alone", record, lambda folder: bench.judged(
-        train_student(alone, bench.data, None, bench.log, folder)))
+    yield ALONE, "student", bench.cell("alone", record, student(alone, None))
     taught = set()
     for name, run in _with(bench.config, settings).items():
         teacher = Teacher(tuple(_member(bench, run, i) for i in range(len(run.teacher.kinds))), run.teacher.kinds)
@@ -114,8 +133,7 @@ def _cells(bench: Bench, settings: dict[str, dict[str, Any]]) -> Any:
         if title not in taught:
             yield title, "teacher", bench.cell("teachers", _teacher_record(run), lambda folder: _judged_teacher(bench, teacher))
         taught.add(title)
-        yield name, "student", bench.cell(name, weights_record(run), lambda folder: bench.judged(
-            train_student(run, bench.data, teacher, bench.log, folder)))
+        yield name, "student", bench.cell(name, weights_record(run), student(run, teacher))
 
 
 def _member(bench: Bench, run: Config, member: int) -> nn.Module:
@@ -128,6 +146,12 @@ def _member(bench: Bench, run: Config, member: int) -> nn.Module:
         return {"checkpoint": str(path.relative_to(run.folder)), **bench.judged(found["net"], kind)}
     result = bench.cell(f"teacher-{kind}-{member}", _teacher_record(run, member), make)
     return found["net"] if "net" in found else load_checkpoint(run.folder / result["checkpoint"])[0]
+
+
+def _judged_student(bench: Bench, run: Config, teacher: Teacher | None, folder: Path) -> dict[str, Any]:
+    net = train_student(run, bench.data, teacher, bench.log, folder)
+    path = save(folder / "student", net, run, bench.data, {"kind": "sar"})
+    return {"checkpoint": str(path.relative_to(run.folder)), **bench.judged(net)}
 
 
 def _judged_teacher(bench: Bench, teacher: Teacher) -> dict[str, Any]:
@@ -151,12 +175,14 @@ def _with(config: Config, settings: dict[str, dict[str, Any]]) -> dict[str, Conf
     return {name: changed(config, change) for name, change in settings.items()}
 
 
-def _checked(name: str, change: Any) -> dict[str, Any]:
-    if change is None:
-        return {}
-    if not isinstance(change, dict) or set(change) - {"distil", "teacher"}:
-        raise ConfigError(f"ablate.settings.{name}={change!r}: it holds the sections distil and teacher, e.g. "
-                          f"{{distil: {{tap: fused}}}}")
+def _checked(name: str, change: Any, seeds: tuple[int, ...]) -> Setting:
+    change = {} if change is None else change
+    if not isinstance(change, dict) or set(change) - {"distil", "teacher", "seeds"}:
+        raise ConfigError(f"ablate.settings.{name}={change!r}: it holds the sections distil and teacher, and seeds where it has "
+                          f"fewer, e.g. {{distil: {{tap: fused}}, seeds: [0, 1]}}")
     if name == ALONE or name.startswith("teacher"):
         raise HfdError(f"ablate.settings.{name}: that name is taken by the table itself; use another")
-    return change
+    own = change.get("seeds", seeds)
+    if not isinstance(own, (list, tuple)) or not own or set(own) - set(seeds):
+        raise ConfigError(f"ablate.settings.{name}.seeds={own!r}: it must be a list of some of ablate.seeds={list(seeds)}")
+    return Setting({k: v for k, v in change.items() if k != "seeds"}, tuple(own))

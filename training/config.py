@@ -143,7 +143,7 @@ class AblateConfig:
     seeds: tuple[int, ...] = key((0, 1, 2, 3), "four or more: the difference is a mean over seeds with its standard error")
     alignments: tuple[str, ...] = key(("none", "local", "flow"), "the paper's second claim")
     settings: dict[str, Any] = key(make=lambda: {"features": {}}, why="name: keys of `distil` and `teacher` that differ, as "
-                                   "sections")
+                                   "sections; `seeds: [0]` where a setting was given up after these, by its select scores")
     baselines: tuple[str, ...] = key((), "unet, deeplabv3plus of segmentation-models-pytorch, same encoder and budget")
 
 

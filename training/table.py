@@ -69,8 +69,11 @@ class Table:
 
     @property
     def chosen(self) -> Row | None:
-        """The distilled student with the best mean on the select split; test has no say in it."""
+        """The distilled student with the best mean on the select split; test has no say in it. One that was given up at fewer
+        seeds than the others cannot be chosen: means over other seeds do not compare."""
         taught = [row for row in self.rows if row.name in self.teachers]
+        most = max((len(row.scores) for row in taught), default=0)
+        taught = [row for row in taught if len(row.scores) == most]
         return max(taught, key=lambda row: row.values("select").mean(), default=None)
 
     def markdown(self) -> str:

@@ -18,8 +18,10 @@ pytest.importorskip("lightning")
 
 from safetensors.torch import load_file  # noqa: E402
 
-from lessons import RECORD, merged  # noqa: E402
+from hfd_edge.network import load_checkpoint  # noqa: E402
+from lessons import RECORD, data, merged  # noqa: E402
 from training.__main__ import main  # noqa: E402
+from training.measures import answer_of, judge  # noqa: E402
 from training.progress import read_log  # noqa: E402
 from training.state import StateError, StateFile  # noqa: E402
 
@@ -137,6 +139,22 @@ def test_a_tiny_ablation_makes_the_table_and_runs_no_finished_cell_again(run, tm
     code, again, _ = said(capsys, "ablate", run)
     assert code == 0 and again.count("cell ") == 1 and "cell features-flow-s1" in again
     assert json.loads((tmp_path / "work" / "ablation.json").read_text()) == table
+
+
+def test_an_ablation_leaves_its_students_and_stops_a_setting_where_it_is_told(run, tmp_path, capsys):
+    words = ["ablate", run, "ablate.alignments=[none]", "ablate.settings={long: {}, short: {distil: {tap: fused}, seeds: [0]}}"]
+    code, out, _ = said(capsys, *words)
+    assert code == 0 and out.count("cell ") == 2 * 4 + 1 and "cell short-none-s0" in out and "cell short-none-s1" not in out
+    rows = {r["name"]: r for r in json.loads((tmp_path / "work" / "ablation.json").read_text())["rows"]}
+    assert set(rows["long"]["scores"]) == {"0", "1"} and set(rows["short"]["scores"]) == {"0"}
+    cell = json.loads(next((tmp_path / "work" / "cells").glob("long-none-s1-*.json")).read_text())
+    net, spec, made = load_checkpoint(tmp_path / "work" / cell["checkpoint"])
+    assert made["kind"] == "sar" and made["config"]["seed"] == 1 and spec["bands"] == ["VV", "VH"]
+    found = judge({"": answer_of(net, "sar", data())}, data(), "test")[""].to_dict()
+    assert found == cell["test"]
+    for wrong, why in (("seeds: [7]", "some of ablate.seeds=[0, 1]"), ("seeds: 0", "it must be a list"), ("loop: {}", "seeds where")):
+        code, _, error = said(capsys, "ablate", run, f"ablate.settings={{a: {{{wrong}}}}}")
+        assert code == 1 and why in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("word, words", [

@@ -78,6 +78,13 @@ def test_the_table_pairs_by_seed_and_chooses_on_select():
     assert "| **b** | local |" in table.markdown() and "+11.00 ± 1.00" in table.markdown() and "37 %" in table.markdown()
 
 
+def test_a_setting_given_up_early_stays_in_the_table_and_is_not_chosen():
+    rows = [row("SAR only", "student", 0.5, 0.6), row("a", "student", 0.6, 0.72, select=0.1),
+            row("lucky", "student", 0.9, select=0.9)]
+    table = Table(rows, "SAR only", {"a": "teacher eo", "lucky": "teacher eo"})
+    assert table.chosen is rows[1] and "| lucky | local | 1 |" in table.markdown() and "+40.00 |" in table.markdown()
+
+
 def test_no_gap_is_closed_below_a_teacher_that_knows_less():
     rows = [row("SAR only", "student", 0.5, 0.6), row("teacher eo", "teacher", 0.4, 0.5), row("a", "student", 0.6, 0.72)]
     assert Table(rows, "SAR only", {"a": "teacher eo"}).gap_closed(rows[2]) is None
