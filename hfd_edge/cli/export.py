@@ -57,7 +57,7 @@ def export(  # an option of the command line is an argument here: more than six 
         check_target(qgis, overwrite, (checkpoint, output))
     declared = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands))
     plan = GraphPlan(tuple(calibration or ()), declared, split_words(precision) or None, split_words(target), calibrator,
-                     split_words(keep_float))
+                     keep_float=split_words(keep_float))
     options = ExportOptions(overwrite, filter_halo_px=filter_halo, max_halo_px=max_halo, plan=plan, report=report, replaces=replaces)
     made = export_package(checkpoint, output, options)
     compared = _compare(replaces, output, plan, report) if replaces and calibration else None

@@ -36,6 +36,10 @@ def package(  # an option of the command line is an argument here: more than six
     precision: Annotated[str | None, typer.Option(
         help="fp32, fp16, int8, separated by commas. Default: fp32, and with --calibration all that the targets take.")] = None,
     target: Annotated[str, typer.Option(help="cpu, tensorrt, separated by commas.")] = "cpu",
+    calibrator: Annotated[str, typer.Option(help="percentile, minmax or entropy.")] = "percentile",
+    keep_float: Annotated[str | None, typer.Option(
+        help="Nodes that stay in float, separated by commas; more are found where the gate asks for it.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder for the gate's page, pictures and the ranges.")] = None,
     unit: Annotated[Unit | None, typer.Option(
         case_sensitive=False, help="What the calibration scenes' pixels are, where the files' tags do not say.")] = None,
     bands: Annotated[str | None, typer.Option(help="Their bands: names or numbers from 1, in the network's order.")] = None,
@@ -63,26 +67,30 @@ def package(  # an option of the command line is an argument here: more than six
     if qgis is not None:
         from hfd_edge.export.qgis import check_target
         check_target(qgis, overwrite, (network, spec, output))
-    plan = _plan(calibration, (precision, target), unit, bands) if calibration or precision else None
-    options = ForeignOptions(overwrite, unbounded, halo, keep_size, measure, plan, replaces)
-    report = package_foreign(network, spec, output, options)
+    asked = calibration or precision or target != "cpu"
+    plan = _plan(calibration, (precision, target, calibrator, keep_float), unit, bands) if asked else None
+    options = ForeignOptions(overwrite, unbounded, halo, keep_size, measure, plan, replaces, report)
+    made = package_foreign(network, spec, output, options)
     if qgis is not None:
         from hfd_edge.export.qgis import write_qgis
         write_qgis(output, qgis, overwrite)
     if as_json:
-        print_json({**report.to_dict(), "qgis": str(qgis) if qgis else None})
+        print_json({**made.to_dict(), "qgis": str(qgis) if qgis else None})
     elif not quiet:
-        for line in (*str(report).split("\n"), *([f"QGIS Deepness: {qgis}"] if qgis else [])):
+        for line in (*str(made).split("\n"), *([f"QGIS Deepness: {qgis}"] if qgis else [])):
             typer.echo(printable(line))
     if quiet or as_json:
-        for warning in report.warnings:
+        for warning in made.warnings:
             typer.echo(printable(f"WARNING: {warning}"), err=True)
 
 
-def _plan(calibration: list[str] | None, words: tuple[str | None, str], unit: Unit | None, bands: str | None) -> GraphPlan:
-    """Which graphs, and from what scenes; words are precision and target. Needs torch, which FP32 alone does not."""
+def _plan(calibration: list[str] | None, words: tuple[str | None, str, str, str | None], unit: Unit | None,
+          bands: str | None) -> GraphPlan:
+    """Which graphs, and from what scenes; words are precision, target, calibrator and what stays in float. Needs torch, which
+    FP32 alone does not."""
     from hfd_edge.export.build_graphs import GraphPlan
     from hfd_edge.raster_run import RasterOptions
 
     declared = RasterOptions(unit, bands=parse_bands(bands))
-    return GraphPlan(tuple(calibration or ()), declared, split_words(words[0]) or None, split_words(words[1]))
+    return GraphPlan(tuple(calibration or ()), declared, split_words(words[0]) or None, split_words(words[1]), words[2],
+                     keep_float=split_words(words[3]))

@@ -37,7 +37,7 @@ def verify(  # an option of the command line is an argument here: more than six 
     """
     from hfd_edge.errors import GateError
     from hfd_edge.export.parity import Thresholds
-    from hfd_edge.export.verify import verify_package
+    from hfd_edge.export.verify_package import verify_package
     from hfd_edge.export.verify_page import write_page
     from hfd_edge.raster_run import RasterOptions
 

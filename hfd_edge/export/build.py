@@ -6,9 +6,7 @@ A step that fails leaves no package behind; a gate that fails leaves its evidenc
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import secrets
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,23 +14,25 @@ from typing import Any
 
 import numpy as np
 
-from hfd_edge.errors import ExportError, GateError, ReachError, SpecError
+from hfd_edge.errors import ExportError, ReachError, SpecError
 from hfd_edge.export.activation import activation_bytes_per_px
 from hfd_edge.export.build_graphs import GraphPlan, GraphSet, make_graphs
-from hfd_edge.export.calibration_data import DataScene, halves, open_scenes
+from hfd_edge.export.calibration_data import halves, open_scenes
+from hfd_edge.export.gate_report import GateReport
 from hfd_edge.export.golden import golden_labels, golden_tile
 from hfd_edge.export.lineage import KEY as LINEAGE
 from hfd_edge.export.lineage import lineage_of
 from hfd_edge.export.measured import Probe, measured_reach
 from hfd_edge.export.onnx import INPUT_NAME, to_onnx
 from hfd_edge.export.parity import Parity, check_parity, open_session
+from hfd_edge.export.qat_ranges import trained_ranges
 from hfd_edge.export.reach import bound_reach
+from hfd_edge.export.sealed import Contents, seal
 from hfd_edge.export.session import tool_versions
-from hfd_edge.export.verify import GateReport, largest, network_runner, tiled_scene, unverified
-from hfd_edge.export.verify_page import write_page
+from hfd_edge.export.verify import network_runner
 from hfd_edge.network.checkpoint import checkpoint_paths, load_checkpoint
 from hfd_edge.network.hfdnet import HFDNet
-from hfd_edge.package import Golden, write_package
+from hfd_edge.package import Golden
 from hfd_edge.spec import ModelSpec
 from hfd_edge.tiles import round_up
 
@@ -111,7 +111,7 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
     if output.exists() and not options.overwrite:
         raise ExportError(f"{output} exists: an export replaces nothing by itself; use overwrite, or another name")
     net, part, training = load_checkpoint(checkpoint)
-    part = _checked(part, net)
+    part, trained = _checked(part, net), trained_ranges(training)
     graph = to_onnx(net)
     spec, notes = _make_spec(net, part, graph, options)
     lineage = lineage_of(options.replaces, spec)
@@ -122,72 +122,22 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
         parity, labels = check_parity(net, graph, pixels)
         made = GraphSet({GRAPH: graph}, {}, None, (), ())
         if scenes:
-            made = make_graphs(graph, spec, network_runner(net), scenes, options.plan)
+            made = make_graphs(graph, spec, network_runner(net), scenes, _plan(options), trained)
             spec = replace(spec, halo_bounded_px=made.halo_bounded_px, edge_error=made.edge and made.edge.values)
         golden = Golden(pixels, {GRAPH: labels, **{name: golden_labels(data, pixels) for name, data in made.graphs.items()
                                                    if name != GRAPH}})
         record = {"checkpoint": _hashes(checkpoint), "network": net.config.to_dict(), "training": training,
                   "tools": tool_versions(*_TOOLS), "parity": {GRAPH: parity.to_dict()}, "measured_reach_px": measured, LINEAGE: lineage,
                   **made.provenance()}
-        gate = _Assembly(output, spec, made, golden, record, options).finish(net, scenes)
+        contents = Contents(output, spec, made, golden, record, options.overwrite, options.report)
+        gate = seal(contents, network_runner(net), halves(scenes)[1], options.plan.thresholds) if scenes else contents.write()
     return ExportReport(output, spec, sum(p.numel() for p in net.parameters()), len(graph), output.stat().st_size, measured,
                         parity, tuple(notes), gate, {name: len(data) for name, data in made.graphs.items() if name != GRAPH})
 
 
-@dataclass(frozen=True, slots=True)
-class _Assembly:
-    """Everything a package is written from; it takes its name only after the gate."""
-
-    output: Path
-    spec: ModelSpec
-    made: GraphSet
-    golden: Golden
-    provenance: dict[str, Any]
-    options: ExportOptions
-
-    def finish(self, net: HFDNet, scenes: list[DataScene]) -> GateReport | None:
-        """Judge, write, judge a tiled scene through the written package, give it its name."""
-        if not scenes:
-            write_package(self.output, self.spec, self.made.graphs, self.golden, self.provenance, self.options.overwrite)
-            return None
-        judged = halves(scenes)[1]
-        gate = GateReport(self.made.results, (), unverified(tuple(self.made.graphs)), tuple(scene.name for scene in judged),
-                          self._notes())
-        self._stop_if_failed(gate)
-        hidden = self.output.with_name(f".{self.output.name}.{secrets.token_hex(6)}.gate")
-        try:
-            self._write(hidden, gate)
-            gate = replace(gate, scenes=tiled_scene(hidden, net, largest(judged)))
-            self._stop_if_failed(gate)
-            self._write(self.output, gate)
-        finally:
-            hidden.unlink(missing_ok=True)
-        if self.options.report is not None:
-            self._evidence(self.options.report, gate)
-        return gate
-
-    def _write(self, path: Path, gate: GateReport) -> None:
-        write_package(path, self.spec, self.made.graphs, self.golden, {**self.provenance, "gate": gate.to_dict()},
-                      overwrite=self.options.overwrite)
-
-    def _stop_if_failed(self, gate: GateReport) -> None:
-        if gate.passed:
-            return
-        folder = self.output.with_name(f"{self.output.name}.quarantine")
-        self._evidence(folder, gate)
-        for name, data in self.made.graphs.items():
-            (folder / name).write_bytes(data)
-        raise GateError(f"the gate failed and no package was written: {'; '.join(gate.failures)}; the evidence is in {folder}; "
-                        "calibrate on more or other scenes (--calibration, --calibrator), or leave out int8")
-
-    def _evidence(self, folder: Path, gate: GateReport) -> None:
-        write_page(folder, gate, self.spec)
-        if self.made.ranges is not None:
-            (folder / "ranges.json").write_text(json.dumps(self.made.ranges.to_dict(), indent=1) + "\n", encoding="utf-8")
-
-    def _notes(self) -> tuple[str, ...]:
-        kept = self.made.keep_float
-        return (f"kept in float: {', '.join(kept)}",) if kept else ()
+def _plan(options: ExportOptions) -> GraphPlan:
+    """Whoever asks for a report wants to know what each convolution costs."""
+    return replace(options.plan, sensitivity=options.plan.sensitivity or options.report is not None)
 
 
 def _checked(part: dict[str, Any], net: HFDNet) -> dict[str, Any]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from hfd_edge.errors import ExportError, GridError
 from hfd_edge.export.bounded_halo import HaloFlips, bounded_halo_px, flip_curve
 from hfd_edge.export.calibration import METHODS, Ranges, calibrate
 from hfd_edge.export.calibration_data import DataScene, Tile, halves, tiles_of
 from hfd_edge.export.legality import check_trt
 from hfd_edge.export.parity import GateResult, Infer, Thresholds
+from hfd_edge.export.qat_ranges import TrainedRanges
 from hfd_edge.export.quantize import Int8Options, to_fp16_trt, to_int8_trt
 from hfd_edge.export.quantize_sensitivity import int8_that_passes
-from hfd_edge.export.verify import (FP16_TRT, FP32, GATE_TILE_PX, INT8_CPU, INT8_TRT, MOST_TILES, gate_graphs, remembering,
-                                    runner)
+from hfd_edge.export.verify import (FP16_TRT, FP32, GATE_TILE_PX, INT8_CPU, INT8_TRT, MOST_TILES, gate_graphs, judge,
+                                    remembering, runner)
 from hfd_edge.measure.edge_error import EdgeError, edge_error
 from hfd_edge.raster_run import RasterOptions
 from hfd_edge.spec import ModelSpec
@@ -34,6 +37,7 @@ class GraphPlan:
     precisions: tuple[str, ...] | None = None   # None = fp32, and with data all that the targets take
     targets: tuple[str, ...] = ("cpu",)
     method: str = "percentile"
+    sensitivity: bool = False                   # what each convolution costs, measured even where the gate passes at once
     keep_float: tuple[str, ...] = ()            # nodes of the float graph; more are added where the gate asks for it
     thresholds: Thresholds = Thresholds()
 
@@ -69,6 +73,8 @@ class GraphSet:
     keep_float: tuple[str, ...]
     halo_curve: tuple[HaloFlips, ...]
     edge: EdgeError | None = None               # None = not measured, or nothing to measure: a network without halo
+    notes: tuple[str, ...] = ()                 # what a reader of the report should know of how they were made
+    sensitivity: dict[str, float] = field(default_factory=dict)     # of the convolutions, the worst first; empty = not measured
 
     @property
     def halo_bounded_px(self) -> int | None:
@@ -78,39 +84,50 @@ class GraphSet:
         """What the manifest keeps of the calibration."""
         return {"calibration": None if self.ranges is None else self.ranges.to_dict(), "keep_float": list(self.keep_float),
                 "halo_curve": [asdict(point) for point in self.halo_curve],
-                "edge_error": None if self.edge is None else self.edge.to_dict()}
+                "sensitivity": self.sensitivity, "edge_error": None if self.edge is None else self.edge.to_dict()}
 
 
-def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[DataScene], plan: GraphPlan) -> GraphSet:
+def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[DataScene], plan: GraphPlan,
+                trained: TrainedRanges | None = None) -> GraphSet:
     """Calibrate on one part of the scenes, judge every graph on the other.
 
     Args:
         graph: serialised float ONNX, FP32.
         spec: of its network.
         reference: the network itself, in PyTorch.
+        trained: the ranges of quantisation-aware training, which replace the calibrated ones.
     Raises:
         ExportError, GateError: the data cannot serve, or a graph answers with numbers that are not finite. A graph that merely
             fails its gate is in the results.
     """
     first, second = halves(scenes)
     tiles = list(tiles_of(second, spec, GATE_TILE_PX, MOST_TILES))
-    graphs, ranges, kept = {FP32: graph}, None, plan.keep_float
+    graphs, ranges, kept, notes, ranked, seen = {FP32: graph}, None, plan.keep_float, (), {}, []
     known = remembering(reference, tiles)
     results = gate_graphs(known, graphs, tiles, plan.thresholds)
-    if any(name in plan.graphs for name in (INT8_CPU, INT8_TRT, FP16_TRT)):
+    if plan.graphs:
         seen = [tile.pixels for tile in tiles_of(first, spec, spec.tile_px, CALIBRATION_TILES)]
-        ranges = calibrate(graph, seen, plan.method)
+        ranges, notes = _ranges(graph, seen, plan, trained)
     if INT8_CPU in plan.graphs:
-        graphs[INT8_CPU], results[INT8_CPU], kept = int8_that_passes(
-            graph, ranges, lambda made: gate_graphs(known, {INT8_CPU: made}, tiles, plan.thresholds)[INT8_CPU],
-            seen[:_SENSITIVITY_TILES], Int8Options(keep_float=plan.keep_float))
+        made = int8_that_passes(graph, ranges, lambda own: judge(known, INT8_CPU, own, tiles, plan.thresholds),
+                                seen[:_SENSITIVITY_TILES], Int8Options(keep_float=plan.keep_float), plan.sensitivity)
+        graphs[INT8_CPU], results[INT8_CPU], kept, ranked = made.graph, made.result, made.kept, made.ranked
     for name, make in ((FP16_TRT, to_fp16_trt), (INT8_TRT, to_int8_trt)):
         if name in plan.graphs:
             graphs[name] = make(graph, ranges)
             check_trt(graphs[name], name)
             results |= gate_graphs(known, {name: graphs[name]}, tiles, plan.thresholds)
     curve = flip_curve(runner(graph), tiles, spec)
-    return GraphSet(graphs, results, ranges, kept, tuple(curve), _edge(runner(graph), tiles, spec))
+    notes += (f"kept in float: {', '.join(kept)}",) if kept else ()
+    return GraphSet(graphs, results, ranges, kept, tuple(curve), _edge(runner(graph), tiles, spec), notes, ranked)
+
+
+def _ranges(graph: bytes, seen: list[np.ndarray], plan: GraphPlan, trained: TrainedRanges | None) -> tuple[Ranges, tuple[str, ...]]:
+    """Calibrated ranges, with trained ones in their places, and what is to be said of these."""
+    ranges = calibrate(graph, seen, plan.method)
+    if trained is None:
+        return ranges, ()
+    return trained.onto(ranges, graph), trained.notes(ranges, Int8Options().weight_bits)
 
 
 def _edge(run: Infer, tiles: list[Tile], spec: ModelSpec) -> EdgeError | None:

@@ -37,10 +37,11 @@ class Ranges:
     data_sha256: str                            # over the tiles in their order
     tiles: int
     pixels: int
+    trained: tuple[str, ...] = ()               # tensors whose range quantisation-aware training gave, see qat_ranges
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready record."""
-        return {**asdict(self), "tensors": {name: list(ends) for name, ends in self.tensors.items()}}
+        return {**asdict(self), "tensors": {name: list(ends) for name, ends in self.tensors.items()}, "trained": list(self.trained)}
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Ranges:
@@ -52,7 +53,7 @@ class Ranges:
         try:
             tensors = {str(name): (float(low), float(high)) for name, (low, high) in record["tensors"].items()}
             return cls(tensors, record["method"], record["graph_sha256"], record["data_sha256"], int(record["tiles"]),
-                       int(record["pixels"]))
+                       int(record["pixels"]), tuple(map(str, record.get("trained", ()))))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ExportError(f"ranges record cannot be read ({error}): give the JSON that a calibration wrote") from error
 

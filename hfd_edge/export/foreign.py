@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,6 @@ from hfd_edge.tiles import round_up
 
 if TYPE_CHECKING:
     from hfd_edge.export.build_graphs import GraphPlan
-    from hfd_edge.export.foreign_graphs import MoreGraphs
 
 GRAPH = "graph-fp32.onnx"
 CLOSE_CALL = 1e-2           # two best logits nearer than this: the golden tile does not ask
@@ -46,6 +45,7 @@ class ForeignOptions:
     measure: bool = True                # run the measurement that must stay within the bound
     plan: GraphPlan | None = None       # other precisions, and scenes to calibrate and judge them on; None = FP32 alone
     replaces: Path | None = None        # the package that this one replaces: version number and parents are kept
+    report: Path | None = None          # folder for the gate's page, pictures and ranges; None = only on failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,33 +107,35 @@ def package_foreign(source: str | os.PathLike, spec_file: str | os.PathLike, out
     lineage = lineage_of(options.replaces, spec)
     measured = _measure(network, spec) if options.measure and spec.reach_bounded else None
     golden, undecided = _golden(network, spec)
-    more = _more_graphs(network, spec, golden, options, output)
     provenance = {KEY: lineage, "foreign": _origin(source.name, data, network), "measured_reach_px": measured,
                   "golden_undecided": undecided, "tools": tool_versions("hfd_edge", "onnx", "onnxruntime", "numpy")}
-    graphs = {GRAPH: network.graph}
-    if more is not None:
-        graphs, provenance = {**graphs, **more.graphs}, {**provenance, **more.provenance}
-        golden = Golden(golden.input, {**golden.labels, **more.labels})
-        spec = replace(spec, halo_bounded_px=more.halo_bounded_px, edge_error=more.edge_error)
-    write_package(output, spec, graphs, golden, provenance, overwrite=options.overwrite)
-    return ForeignReport(output, spec, network.operators, output.stat().st_size, measured, notes, warnings,
-                         str(more.gate) if more else "", {name: len(data) for name, data in graphs.items()})
+    gate, spec, sizes = _write(network.graph, spec, golden, (output, options), provenance)
+    return ForeignReport(output, spec, network.operators, output.stat().st_size, measured, notes, warnings, gate, sizes)
+
+
+def _write(graph: bytes, spec: ModelSpec, golden: Golden, where: tuple[Path, ForeignOptions],
+           provenance: dict[str, Any]) -> tuple[str, ModelSpec, dict[str, int]]:
+    """(judgement in words, spec as written, sizes of the graphs); the gate where other precisions are asked for."""
+    output, options = where
+    if options.plan is None or not options.plan.graphs:
+        write_package(output, spec, {GRAPH: graph}, golden, provenance, overwrite=options.overwrite)
+        return "", spec, {GRAPH: len(graph)}
+    if spec.scene_percentiles is not None:
+        raise ExportError("other precisions of a network with scene_percentiles: ranges would be calibrated without knowing what "
+                          "scenes tell it, and TensorRT takes no second input here; package it as FP32, without --calibration")
+    from hfd_edge.export.build_graphs import GraphSet       # the gate needs torch, a package of FP32 alone does not
+    from hfd_edge.export.foreign_graphs import seal_with_more
+    from hfd_edge.export.sealed import Contents
+
+    alone = GraphSet({GRAPH: graph}, {}, None, (), ())
+    gate, written = seal_with_more(Contents(output, spec, alone, golden, provenance, options.overwrite, options.report),
+                                   options.plan)
+    return str(gate), written.spec, {name: len(data) for name, data in written.made.graphs.items()}
 
 
 def _origin(name: str, data: bytes, network: ForeignNetwork) -> dict[str, Any]:
     return {"file": name, "sha256": hashlib.sha256(data).hexdigest(), "changes": list(network.notes),
             "operators": network.operators, "unbounded": network.unbounded}
-
-
-def _more_graphs(network: ForeignNetwork, spec: ModelSpec, golden: Golden, options: ForeignOptions,
-                 output: Path) -> MoreGraphs | None:
-    if options.plan is None or not options.plan.graphs:
-        return None
-    if spec.scene_percentiles is not None:
-        raise ExportError("other precisions of a network with scene_percentiles: ranges would be calibrated without knowing what "
-                          "scenes tell it, and TensorRT takes no second input here; package it as FP32, without --calibration")
-    from hfd_edge.export.foreign_graphs import more_graphs      # the gate needs torch, a package of FP32 alone does not
-    return more_graphs(network.graph, spec, golden.input, options.plan, output.with_name(f"{output.name}.quarantine"))
 
 
 def _check_agreement(network: ForeignNetwork, part: ForeignSpec, name: str) -> None:

@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
-
-from hfd_edge.errors import ExportError, GateError
-from hfd_edge.export.build_graphs import GraphPlan, make_graphs
+from hfd_edge.errors import ExportError
+from hfd_edge.export.build_graphs import GraphPlan, GraphSet, make_graphs
 from hfd_edge.export.calibration_data import halves, open_scenes
+from hfd_edge.export.gate_report import GateReport
 from hfd_edge.export.golden import golden_labels
-from hfd_edge.export.verify import FP32, GateReport, runner, unverified
-from hfd_edge.export.verify_page import write_page
-from hfd_edge.spec import ModelSpec
+from hfd_edge.export.sealed import Contents, seal
+from hfd_edge.export.verify import FP32, runner
+from hfd_edge.package import Golden
 
 
-@dataclass(frozen=True, slots=True)
-class MoreGraphs:
-    """What calibration adds to a package."""
-
-    graphs: dict[str, bytes]                # without the FP32 graph
-    labels: dict[str, np.ndarray]           # golden labels of each
-    halo_bounded_px: int | None
-    edge_error: tuple[float, ...] | None
-    provenance: dict[str, Any]
-    gate: GateReport
-
-
-def more_graphs(graph: bytes, spec: ModelSpec, pixels: np.ndarray, plan: GraphPlan, quarantine: Path) -> MoreGraphs:
-    """Calibrate on one part of the scenes, judge on the other.
+def seal_with_more(contents: Contents, plan: GraphPlan) -> tuple[GateReport, Contents]:
+    """Calibrate on one part of the scenes, judge on the other, write the package.
 
     Args:
-        graph: the float graph as `prepare_network` made and proved it.
-        spec: of the network.
-        pixels: the golden tile, (bands, t, t) float32.
+        contents: with the float graph alone, as `prepare_network` made and proved it.
         plan: which graphs, and the scenes.
-        quarantine: folder for the evidence of a gate that fails.
+    Returns:
+        the judgement, and what was written.
     Raises:
         ExportError: the graph takes one size only, the data cannot serve, or a graph for TensorRT is not legal.
-        GateError: a graph says something else than the float graph; no package may be written.
+        GateError: a graph says something else than the float graph; no package is written, the evidence is in OUTPUT.quarantine.
     """
+    spec, graph = contents.spec, contents.made.graphs[FP32]
     if spec.fixed_tile:
         raise ExportError(f"the graph takes {spec.tile_px} x {spec.tile_px} pixels alone: it is calibrated and judged on tiles "
                           "of other sizes; export it with open sizes, or package it without --calibration")
@@ -50,18 +35,17 @@ def more_graphs(graph: bytes, spec: ModelSpec, pixels: np.ndarray, plan: GraphPl
     with ExitStack() as stack:
         scenes = open_scenes(plan.data, tiled, stack, plan.declared)
         made = make_graphs(graph, tiled, runner(graph), scenes, plan)
-        names = tuple(scene.name for scene in halves(scenes)[1])
-    notes = ("the reference is the float graph itself, proved against the given file",
-             *((f"kept in float: {', '.join(made.keep_float)}",) if made.keep_float else ()))
-    gate = GateReport(made.results, (), unverified(tuple(made.graphs)), names, notes)
-    if not gate.passed:
-        write_page(quarantine, gate, spec)
-        for name, data in made.graphs.items():
-            (quarantine / name).write_bytes(data)
-        raise GateError(f"the gate failed and no package was written: {'; '.join(gate.failures)}; pictures, figures and graphs "
-                        f"are in {quarantine}; calibrate on more or other scenes (--calibration), or leave out int8")
-    others = {name: data for name, data in made.graphs.items() if name != FP32}
+        full = _with(contents, made)
+        gate = seal(full, runner(graph), halves(scenes)[1], plan.thresholds,
+                    ("the reference is the float graph itself, proved against the given file",))
+    return gate, full
+
+
+def _with(contents: Contents, made: GraphSet) -> Contents:
+    """The contents with every graph, its golden labels, and what calibration adds to the manifest."""
+    pixels, spec = contents.golden.input, contents.spec
+    labels = {name: golden_labels(data, pixels) for name, data in made.graphs.items() if name != FP32}
     halo = made.halo_bounded_px if spec.reach_bounded else None
-    return MoreGraphs(others, {name: golden_labels(data, pixels) for name, data in others.items()}, halo,
-                      made.edge and made.edge.values,
-                      {**made.provenance(), "gate": gate.to_dict()}, gate)
+    return replace(contents, spec=replace(spec, halo_bounded_px=halo, edge_error=made.edge and made.edge.values), made=made,
+                   golden=Golden(pixels, {**contents.golden.labels, **labels}),
+                   provenance={**contents.provenance, **made.provenance()})

@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from hfd_edge.engine.operators import MAX_IR
 from hfd_edge.engine.operators import MAX_OPSET as OPSET
 from hfd_edge.errors import ExportError
+from hfd_edge.export.names import name_after_modules
 from hfd_edge.network.hfdnet import HFDNet
 
 INPUT_NAME = "pixels"
@@ -21,7 +22,7 @@ _MAX_CELLS = 4096   # torch.export wants an upper bound of each size; the graph 
 
 
 def to_onnx(net: HFDNet) -> bytes:
-    """The network as a single ONNX file, batch norm folded, without traces of the machine that made it.
+    """The network as a single ONNX file, batch norm folded, nodes named after their modules, without traces of this machine.
 
     Args:
         net: the network, in any mode and on any device; it is not changed.
@@ -61,7 +62,8 @@ def _folded(net: nn.Module) -> nn.Module:
 
 
 def _clean(model: onnx.ModelProto, net: HFDNet) -> None:
-    """Plain names for the free sizes; no stack traces, source paths or inferred shapes of the exporter."""
+    """Plain names; no stack traces, source paths or inferred shapes of the exporter."""
+    name_after_modules(model)
     classes = net.config.classes
     for value, shape in ((model.graph.input[0], ("batch", net.config.in_bands, "rows", "cols")),
                          (model.graph.output[0], ("batch", classes, "logit_rows", "logit_cols"))):

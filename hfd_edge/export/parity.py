@@ -79,6 +79,7 @@ def _close(logits: np.ndarray) -> np.ndarray:
     return best[-1] - best[-2] < CLOSE_CALL
 
 
+UNSURE = 0.6                                    # of the best class's probability: whoever is less sure may say either
 Infer = Callable[[np.ndarray], np.ndarray]      # (1, bands, rows, cols) float32 -> logits (1, classes, rows / s, cols / s)
 _DRAWS, _BOUND = 1000, 0.95
 _ERROR_QUANTILES = (0.5, 0.95, 0.99, 0.999, 1.0)
@@ -116,6 +117,7 @@ class GateResult:
     flips: int
     flip_rate: float
     flip_bound: float
+    flips_unsure: float                         # share of the flips where the reference's own confidence is below UNSURE
     iou_reference: tuple[float, ...] | None     # per class, against labels; None without labels
     iou_candidate: tuple[float, ...] | None
     iou_bound: tuple[float | None, ...] | None  # of the absolute change; None for a class with too few labelled pixels
@@ -179,7 +181,7 @@ class _Sums:
         seen = (one != NODATA_LABEL) & (two != NODATA_LABEL)
         flipped = (one != two) & seen
         drift = np.where(seen, other.astype(np.float32) - sure.astype(np.float32), 0) / 254
-        planes = np.stack([seen, flipped, drift, np.abs(drift)]).astype(np.float64)
+        planes = np.stack([seen, flipped, drift, np.abs(drift), flipped & (sure < 254 * UNSURE)]).astype(np.float64)
         self.blocks.append(_block_sums(planes))
         if truth is not None:
             self.confusions.append(_block_confusions(truth, (one, two), seen, len(first)))
@@ -191,7 +193,7 @@ class _Sums:
     def result(self, limit: Thresholds, worst: Case) -> GateResult:
         counts = np.concatenate(self.blocks)
         counts = counts[counts[:, 0] > 0]
-        seen, flips, drift, wander = counts.sum(axis=0)
+        seen, flips, drift, wander, unsure = counts.sum(axis=0)
         if not seen:
             raise GateError("not one valid pixel to compare: check the nodata value and the unit of the scenes")
         draws = np.random.default_rng(0).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), _DRAWS)
@@ -204,9 +206,9 @@ class _Sums:
         if quantiles["0.99"] > limit.logits * self.max_logit:
             failures += (f"1 % of the logits are off by more than {quantiles['0.99']:.2g} of {self.max_logit:.2g}, at most "
                          f"{limit.logits:.0%} are allowed: ranges are cut or saturate",)
-        return GateResult(int(seen), self.tiles, len(counts), int(flips), float(flips / seen), bound, reference, candidate,
-                          iou_bound, quantiles, self.max_logit, float(drift / seen), float(wander / seen), limit, failures,
-                          worst)
+        return GateResult(int(seen), self.tiles, len(counts), int(flips), float(flips / seen), bound,
+                          float(unsure / max(1, flips)), reference, candidate, iou_bound, quantiles, self.max_logit,
+                          float(drift / seen), float(wander / seen), limit, failures, worst)
 
     def _iou(self) -> tuple:
         """IoU of reference and candidate per class, and the bound of the change; Nones without labels."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,30 +36,40 @@ def sensitivity(graph: bytes, ranges: Ranges, tiles: list[np.ndarray]) -> dict[s
     return dict(sorted(errors.items(), key=lambda item: -item[1]))
 
 
+@dataclass(frozen=True, slots=True)
+class Int8Made:
+    """The INT8 graph with as few convolutions in float as its gate allows."""
+
+    graph: bytes
+    result: GateResult          # where nothing passed, that of the last graph tried, with its failures
+    kept: tuple[str, ...]       # names kept in float
+    ranked: dict[str, float]    # sensitivity, the worst first; empty where the gate passed at once and nobody asked
+
+
 def int8_that_passes(graph: bytes, ranges: Ranges, judge: Callable[[bytes], GateResult], tiles: list[np.ndarray],
-                     options: Int8Options) -> tuple[bytes, GateResult, tuple[str, ...]]:
-    """The INT8 graph with as few convolutions in float as its gate allows: none, else 1, 2, 4, ... of the most sensitive.
+                     options: Int8Options, rank: bool = False) -> Int8Made:
+    """Quantise everything; where the gate refuses that, keep 1, 2, 4, ... of the most sensitive convolutions in float.
 
     Args:
         judge: the gate, from a graph to its result.
         tiles: for the sensitivity.
-    Returns:
-        (graph, its result, names kept in float); where nothing passed, the last one tried with its failures.
+        rank: measure the sensitivity in any case.
+    Raises:
+        ExportError: the gate refuses, and the graph has no convolution that could be kept in float.
     """
-    made = to_int8_cpu(graph, ranges, options)
+    made, kept, count = to_int8_cpu(graph, ranges, options), options.keep_float, 1
     result = judge(made)
-    if result.passed or result.pixels < result.thresholds.min_pixels:
-        return made, result, options.keep_float
-    ranked = [name for name in sensitivity(graph, ranges, tiles) if name not in options.keep_float]
-    if not ranked:
+    search = not result.passed and result.pixels >= result.thresholds.min_pixels
+    ranked = sensitivity(graph, ranges, tiles) if search or rank else {}
+    others = [name for name in ranked if name not in options.keep_float]
+    if search and not others:
         raise ExportError("the graph has no convolution that could be kept in float: INT8 is not for this network")
-    count, kept = 1, options.keep_float
-    while not result.passed and count <= max(1, int(MOST_KEPT * len(ranked))):
-        kept = (*options.keep_float, *ranked[:count])
+    while search and not result.passed and count <= max(1, int(MOST_KEPT * len(others))):
+        kept = (*options.keep_float, *others[:count])
         made = to_int8_cpu(graph, ranges, replace(options, keep_float=kept))
         result = judge(made)
         count *= 2
-    return made, result, kept
+    return Int8Made(made, result, kept, ranked)
 
 
 def _logits(graph: bytes, tiles: list[np.ndarray]) -> np.ndarray:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from hfd_edge.export.gate_report import GateReport
 from hfd_edge.export.parity import Case, GateResult
 from hfd_edge.export.png import png
-from hfd_edge.export.verify import GateReport
 from hfd_edge.raster import write_bytes
 from hfd_edge.spec import NODATA_LABEL, ModelSpec
 
 _GREY, _RED, _GAP_PX = 128, (255, 60, 60), 8
+_MOST_SENSITIVE = 12            # rows of the page's table
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1c2430}
 table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.25rem .8rem;text-align:right;
 border-bottom:1px solid #d8dde4}
@@ -55,9 +56,11 @@ def page(report: GateReport, spec: ModelSpec, pictures: dict[str, bytes]) -> str
     if report.scenes:
         parts.append(_table(("tiled scene", "graph", "pixels", "tiles", "halo", "labels that flip"), [
             (s.scene, s.graph, s.pixels, s.tiles, s.halo, f"{s.flip_rate:.3%}") for s in report.scenes]))
+    parts += [_speeds(report), _sensitivity(report)]
+    parts += [f"<p class=failed>Refused: {_text(name)}: {_text(why)}</p>" for name, why in report.refused.items()]
     for what in report.not_verified:
         parts.append(f"<p><b>Not verified here:</b> {_text(what)}</p>")
-    parts += [f"<p>{_text(note)}</p>" for note in report.notes]
+    parts += [f"<p>{_text(note)}</p>" for note in (*report.sureness, *report.notes, *report.slow)]
     return "\n".join(parts)
 
 
@@ -83,7 +86,7 @@ def _overview(report: GateReport) -> str:
     for name, r in report.graphs.items():
         verdict = "passed" if r.passed else "failed: " + "; ".join(r.failures)
         rows.append((name, r.pixels, f"{r.flip_rate:.3%}", f"{r.flip_bound:.3%}", f"{r.thresholds.flips:.3%}",
-                     f"{r.logit_error['0.5']:.2g} / {r.logit_error['0.99']:.2g} / {r.logit_error['1']:.2g}", 
+                     f"{r.logit_error['0.5']:.2g} / {r.logit_error['0.99']:.2g} / {r.logit_error['1']:.2g}",
                      f"{r.max_logit:.1f}", f"{r.confidence_drift:+.4f}", verdict))
     return _table(("graph", "pixels", "labels that flip", "bound", "allowed", "logit error: median / 99 % / largest",
                    "largest logit", "confidence drift", "verdict"), rows)
@@ -96,6 +99,25 @@ def _accuracy(result: GateResult, spec: ModelSpec) -> str:
             for name, a, b, bound in zip(spec.classes, result.iou_reference, result.iou_candidate, result.iou_bound)]
     allowed = f"bound (allowed {100 * result.thresholds.iou:.2f})"
     return _table(("class", "IoU network", "IoU graph", "change, points", allowed), rows)
+
+
+def _speeds(report: GateReport) -> str:
+    if not report.speeds:
+        return ""
+    rows = [(name, f"{s.tile_px[0]} x {s.tile_px[1]}", f"{s.ms:.1f}", "-" if s.over_fp32 is None else f"{s.over_fp32:.2f}")
+            for name, s in report.speeds.items()]
+    return "<h2>Speed on this machine</h2>" + _table(("graph", "tile", "ms, median", "times FP32's speed"), rows)
+
+
+def _sensitivity(report: GateReport) -> str:
+    """The convolutions that suffer most when they alone are quantised."""
+    if not report.sensitivity:
+        return ""
+    rows = [(name, f"{error:.2%}") for name, error in list(report.sensitivity.items())[:_MOST_SENSITIVE]]
+    more = len(report.sensitivity) - len(rows)
+    rest = f"<p><small>{more} more are in gate.json. Any of these names can be given to --keep-float.</small></p>" if more else ""
+    return ("<h2>What INT8 costs, convolution by convolution</h2>"
+            + _table(("quantised alone", "error of the logits over their spread"), rows) + rest)
 
 
 def _table(head: tuple[str, ...], rows: list[tuple]) -> str:

@@ -4,6 +4,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import hfd_edge
+from hfd_edge.export import ExportOptions
+from hfd_edge.export.build_graphs import GraphPlan
 from hfd_edge.export.calibration import calibrate
 from hfd_edge.export.calibration_data import simulated_scene, tiles_of
 from hfd_edge.export.parity import Thresholds
@@ -12,6 +14,12 @@ from hfd_edge.package import Package
 
 DEMO = Path(hfd_edge.__file__).parent / "data" / "demo.engine"
 FEW = Thresholds(min_pixels=100_000)
+LOOSE = Thresholds(flips=0.9, iou=0.9, logits=9.0, min_pixels=10_000)      # for networks that were never trained
+
+
+def options(**plan):
+    """Of an export that calibrates and judges on simulated scenes."""
+    return ExportOptions(measure=False, plan=GraphPlan(**{"data": ("simulated",), "thresholds": LOOSE, **plan}))
 
 
 @lru_cache(maxsize=None)

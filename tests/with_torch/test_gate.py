@@ -8,14 +8,13 @@ import onnx
 import pytest
 from networks import network
 from onnx import numpy_helper
-from quantized import DEMO, FEW, demo, gate_tiles, ranges, reference, scene
+from quantized import DEMO, FEW, demo, gate_tiles, options, ranges, reference, scene
 from test_export import SPEC
 
 from hfd_edge.cli import main
 from hfd_edge.errors import CheckpointError, EngineError, ExportError, GateError, RadiometryError
-from hfd_edge.export import ExportOptions, calibration_data, export_package
+from hfd_edge.export import export_package
 from hfd_edge.export.bounded_halo import MOST_FLIPS, bounded_halo_px, flip_curve
-from hfd_edge.export.build_graphs import GraphPlan
 from hfd_edge.export.calibration_data import halves, open_scenes, tiles_of
 from hfd_edge.export.parity import Thresholds, compare
 from hfd_edge.export.quantize import to_int8_cpu
@@ -25,9 +24,6 @@ from hfd_edge.package import Package
 from hfd_edge.raster_run import RasterOptions
 from hfd_edge.segmenter import Segmenter
 from tests.rasters import write_tif
-
-LOOSE = Thresholds(flips=0.9, iou=0.9, logits=9.0, min_pixels=10_000)
-
 
 def judged(graph, run=None):
     tiles = gate_tiles()
@@ -95,23 +91,6 @@ def test_the_bounded_halo_keeps_its_promise_and_less_context_flips_more():
     assert all(point.bound <= MOST_FLIPS for point in curve if point.halo_px >= found)
     assert curve[-1].halo_px == 0 or curve[-1].bound > MOST_FLIPS
     assert [point.flips for point in curve] == sorted(point.flips for point in curve)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint")
-    save_checkpoint(folder / "net", network(max_stride=8), SPEC, {})
-    return folder / "net.safetensors"
-
-
-@pytest.fixture
-def small(monkeypatch):
-    monkeypatch.setattr(calibration_data, "_SIMULATED_PX", 416)
-    monkeypatch.setattr(calibration_data, "_SIMULATED_SCENES", 2)
-
-
-def options(**plan):
-    return ExportOptions(measure=False, plan=GraphPlan(**{"data": ("simulated",), "thresholds": LOOSE, **plan}))
 
 
 def test_export_writes_graphs_that_answer_their_golden_tile_and_a_run_names_its_graph(checkpoint, tmp_path, small, capsys):

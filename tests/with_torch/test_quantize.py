@@ -153,8 +153,11 @@ def test_sensitivity_names_the_convolution_whose_range_is_wrong_and_keeping_it_p
 
     def gate(made):
         return compare(reference(), runner(made), [t.pixels for t in tiles], None, FEW, [t.status for t in tiles])
-    _, result, kept = int8_that_passes(graph, spoilt, gate, small, Int8Options())
-    assert result.passed and victim.name in kept and len(kept) <= 4
+    made = int8_that_passes(graph, spoilt, gate, small, Int8Options())
+    assert made.result.passed and victim.name in made.kept and len(made.kept) <= 4
+    assert next(iter(made.ranked)) == victim.name
+    plain = int8_that_passes(graph, ranges(), gate, small, Int8Options())
+    assert plain.result.passed and not plain.kept and not plain.ranked
 
 
 def test_calibrators_cut_an_outlier_and_min_max_does_not():

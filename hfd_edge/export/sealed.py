@@ -1,0 +1,101 @@
+"""From graphs that were made and judged to a package with its name, or to a quarantine folder with the evidence.
+
+The package is written hidden, judged once more as a whole (every engine of this machine, a tiled scene), and only then takes its
+name; what fails leaves its graphs, figures and pictures in OUTPUT.quarantine and no package.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hfd_edge.errors import GateError
+from hfd_edge.export.build_graphs import GraphSet
+from hfd_edge.export.calibration_data import DataScene
+from hfd_edge.export.gate_package import judge_package
+from hfd_edge.export.gate_report import GateReport
+from hfd_edge.export.parity import Infer, Thresholds
+from hfd_edge.export.verify import INT8_GRAPHS, unverified
+from hfd_edge.export.verify_page import write_page
+from hfd_edge.package import Golden, write_package
+from hfd_edge.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Everything a package is written from."""
+
+    output: Path
+    spec: ModelSpec
+    made: GraphSet
+    golden: Golden
+    provenance: dict[str, Any]
+    overwrite: bool = False
+    report: Path | None = None          # folder for the evidence of a gate that passed
+
+    def write(self, path: Path | None = None, gate: GateReport | None = None) -> None:
+        """The package under its own name, or another."""
+        record = self.provenance if gate is None else {**self.provenance, "gate": gate.to_dict()}
+        write_package(path or self.output, self.spec, self.made.graphs, self.golden, record, overwrite=self.overwrite)
+
+
+def seal(contents: Contents, reference: Infer, judged: list[DataScene], thresholds: Thresholds,
+         notes: tuple[str, ...] = ()) -> GateReport:
+    """Write a package if everything that runs here says what the reference says.
+
+    Args:
+        reference: the network in PyTorch, or the float graph of a foreign one.
+        judged: the scenes that the graphs were judged on.
+        notes: said in the report beside what was noted when the graphs were made.
+    Raises:
+        GateError: a graph or an engine says something else; the evidence is in OUTPUT.quarantine.
+        PackageError: the package cannot be written.
+    """
+    made = contents.made
+    gate = GateReport(made.results, (), unverified(tuple(made.graphs)), tuple(scene.name for scene in judged),
+                      (*notes, *made.notes), sensitivity=made.sensitivity)
+    _stop_if_failed(contents, gate)
+    hidden = contents.output.with_name(f".{contents.output.name}.{secrets.token_hex(6)}.gate")
+    try:
+        contents.write(hidden, gate)
+        gate = judge_package(hidden, reference, judged, gate, thresholds)
+        _stop_if_failed(contents, gate)
+        contents.write(gate=gate)
+    finally:
+        hidden.unlink(missing_ok=True)
+    if contents.report is not None:
+        _evidence(contents.report, contents, gate)
+    return gate
+
+
+def _stop_if_failed(contents: Contents, gate: GateReport) -> None:
+    if gate.passed:
+        return
+    folder = contents.output.with_name(f"{contents.output.name}.quarantine")
+    _evidence(folder, contents, gate)
+    for name, data in contents.made.graphs.items():
+        (folder / name).write_bytes(data)
+    raise GateError(f"the gate failed and no package was written: {'; '.join(gate.failures)}; the evidence is in {folder}; "
+                    f"{_way_out(contents.made, gate)}")
+
+
+def _way_out(made: GraphSet, gate: GateReport) -> str:
+    """What to try next, given what was tried."""
+    result = next((gate.graphs[name] for name in INT8_GRAPHS if name in gate.graphs and gate.graphs[name].failures), None)
+    if result is None or result.pixels < result.thresholds.min_pixels:
+        return "judge on more or other scenes (--calibration)"
+    tried = f"keeping {len(made.keep_float)} convolutions in float did not help; " if made.keep_float else ""
+    if made.ranges is not None and made.ranges.trained:
+        return f"{tried}calibrate on scenes like those of the training (--calibration), or leave out int8"
+    return (f"{tried}calibrate on more or other scenes (--calibration, --calibrator), train the network for INT8 (python -m training qat "
+            "CONFIG) and export that, or leave out int8 (--precision fp32)")
+
+
+def _evidence(folder: Path, contents: Contents, gate: GateReport) -> None:
+    write_page(folder, gate, contents.spec)
+    if contents.made.ranges is not None:
+        text = json.dumps(contents.made.ranges.to_dict(), indent=1)
+        (folder / "ranges.json").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,40 @@
+"""A package judged again, later and on other data, against the checkpoint it was made from."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from hfd_edge.errors import ExportError
+from hfd_edge.export.calibration_data import open_scenes, tiles_of
+from hfd_edge.export.gate_package import judge_package
+from hfd_edge.export.gate_report import GateReport
+from hfd_edge.export.parity import Thresholds
+from hfd_edge.export.verify import GATE_TILE_PX, MOST_TILES, gate_graphs, network_runner, unverified
+from hfd_edge.network.checkpoint import load_checkpoint
+from hfd_edge.package import Package
+from hfd_edge.raster_run import RasterOptions
+from hfd_edge.spec import ModelSpec
+
+
+def verify_package(engine: str | Path, checkpoint: str | Path, data: list[str | Path], options: RasterOptions | None = None,
+                   thresholds: Thresholds | None = None) -> tuple[GateReport, ModelSpec]:
+    """Judge a package against the checkpoint it was made from, on real scenes.
+
+    Raises:
+        PackageError, CheckpointError: one of the two cannot be read.
+        ExportError: they are not of one network, or there is no data.
+    """
+    net, part, _ = load_checkpoint(checkpoint)
+    with Package.open(engine) as package, ExitStack() as stack:
+        spec = package.spec
+        if (tuple(part.get("bands", ())), tuple(part.get("classes", ()))) != (spec.bands, spec.classes):
+            raise ExportError(f"{engine} has bands {', '.join(spec.bands)} and classes {', '.join(spec.classes)}, {checkpoint} "
+                              f"has others: verify an engine against the checkpoint it was exported from")
+        scenes = open_scenes(data, spec, stack, options)
+        tiles = list(tiles_of(scenes, spec, GATE_TILE_PX, MOST_TILES))
+        graphs = {name: bytes(package.read(name)) for name in package.graph_names}
+        plans = tuple(f"{name}: plans are run by their own GPU alone" for name in package.names if name.startswith("plans/"))
+        results = gate_graphs(network_runner(net), graphs, tiles, thresholds)
+        known = GateReport(results, (), (*unverified(graphs), *plans), tuple(scene.name for scene in scenes))
+        return judge_package(Path(engine), network_runner(net), scenes, known, thresholds), spec

@@ -1,0 +1,22 @@
+"""What several tests of the exporter share: a checkpoint of a small untrained network, and small simulated scenes."""
+
+import pytest
+from networks import network
+
+from hfd_edge.export import calibration_data
+from hfd_edge.network import save_checkpoint
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    from test_export import SPEC
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save_checkpoint(folder / "net", network(max_stride=8), SPEC, {})
+    return folder / "net.safetensors"
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """--calibration simulated is two scenes of 416 x 416 pixels."""
+    monkeypatch.setattr(calibration_data, "_SIMULATED_PX", 416)
+    monkeypatch.setattr(calibration_data, "_SIMULATED_SCENES", 2)

@@ -1,0 +1,163 @@
+"""Ranges of quantisation-aware training: read from the sidecar, put where they belong, refused where they do not fit."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from lessons import config, silent
+from networks import exported
+from onnx import numpy_helper
+from quantized import LOOSE, options
+from test_quantize import tile
+
+from hfd_edge.cli import main
+from hfd_edge.errors import ExportError, GateError
+from hfd_edge.export import export_package
+from hfd_edge.export.calibration import calibrate
+from hfd_edge.export.parity import Thresholds
+from hfd_edge.export.qat_ranges import trained_ranges
+from hfd_edge.export.quantize import to_int8_cpu, to_int8_trt
+from hfd_edge.package import Package
+from training.batches import open_data
+from training.qat import tune
+from training.student import save, train_student
+
+SMALL = ("resnet10t", 16, "none")
+
+
+def record(top=1.5, **changes):
+    """A sidecar's provenance after `python -m training qat`."""
+    net = exported(*SMALL)[0]
+    names = [name for name, module in net.named_modules() if isinstance(module, torch.nn.ReLU)]
+    return {"qat": {"weight_bits": 7, "activation_bits": 8, "activation_max": {name: top for name in names}, **changes}}
+
+
+@pytest.mark.parametrize("variant", [SMALL, ("resnet18", 8, "local"), ("resnet18", 16, "flow"), ("efficientnet_lite0", 16, "local"),
+                                     ("regnetx_002", 16, "local")], ids=lambda v: v[0])
+def test_every_relu_of_a_network_is_a_tensor_of_its_name_with_its_values(variant):
+    """The mapping from modules to tensors, value by value: nothing but names joins training and export."""
+    net, graph = exported(*variant)
+    seen = {}
+    hooks = [module.register_forward_hook(lambda module, taken, out, name=name: seen.update({name: out.numpy().copy()}))
+             for name, module in net.named_modules() if isinstance(module, (torch.nn.ReLU, torch.nn.ReLU6))]
+    pixels = tile()[None]
+    with torch.no_grad():
+        net(torch.from_numpy(pixels))
+    for hook in hooks:
+        hook.remove()
+    model = onnx.load_from_string(graph)
+    made = {name: node.op_type for node in model.graph.node for name in node.output}
+    assert seen and {made[name] for name in seen} <= {"Relu", "Clip"}
+    from hfd_edge.export.calibration import _observer
+    names, run = _observer(graph)
+    values = dict(zip(names, run(pixels[0])))
+    for name, expected in seen.items():
+        assert np.abs(values[name] - expected).max() <= 1e-4 * max(1, np.abs(expected).max()), name
+
+
+def test_trained_ranges_become_the_scales_of_both_graphs_and_calibration_keeps_the_others():
+    graph = exported(*SMALL)[1]
+    calibrated = calibrate(graph, [tile()])
+    trained = trained_ranges(record(top=1.5))
+    ranges = trained.onto(calibrated, graph)
+    assert set(ranges.trained) == {*trained.largest} and all(ranges.tensors[name] == (0.0, 1.5) for name in ranges.trained)
+    assert all(ranges.tensors[name] == ends for name, ends in calibrated.tensors.items() if name not in ranges.trained)
+    for made, levels in ((to_int8_cpu(graph, ranges), 255), (to_int8_trt(graph, ranges), 127)):
+        scales = {float(numpy_helper.to_array(t)) for t in onnx.load_from_string(made).graph.initializer
+                  if t.data_type == onnx.TensorProto.FLOAT and not t.dims}
+        assert any(abs(scale - 1.5 / levels) < 1e-7 for scale in scales)
+    assert ranges.from_dict(json.loads(json.dumps(ranges.to_dict()))) == ranges
+
+
+def test_notes_say_what_differs_from_the_training():
+    graph = exported(*SMALL)[1]
+    calibrated = calibrate(graph, [20 * tile()])
+    trained = trained_ranges(record(top=0.01, weight_bits=8))
+    first, beyond, bits = trained.notes(calibrated, 7)
+    assert "ranges are those of quantisation-aware training" in first
+    assert "reach beyond" in beyond and "cut there" in beyond and "weights of 8 bits" in bits
+    assert len(trained_ranges(record(top=1e6)).notes(calibrated, 7)) == 1
+
+
+@pytest.mark.parametrize(("spoil", "words"), [
+    (lambda r: r["qat"].pop("activation_max"), "activation_max"),
+    (lambda r: r["qat"].update(activation_max=[1.0]), "cannot be read"),
+    (lambda r: r["qat"].update(activation_bits=6), "have 8, so this network learnt another grid"),
+    (lambda r: r["qat"]["activation_max"].update({"fuse.2": float("nan")}), "nan for 'fuse.2'"),
+    (lambda r: r["qat"]["activation_max"].update({"fuse.2": -1}), "-1.0 for 'fuse.2'"),
+    (lambda r: r["qat"].update(activation_max={}), "nothing above 0"),
+    (lambda r: r["qat"]["activation_max"].update({"decoder.7": 1.0}), "'decoder.7', which is no ReLU"),
+    (lambda r: r["qat"]["activation_max"].pop("fuse.2"), "no range for the ReLU 'fuse.2'")])
+def test_ranges_that_do_not_fit_are_one_clear_error(spoil, words):
+    graph, provenance = exported(*SMALL)[1], record()
+    spoil(provenance)
+    with pytest.raises(ExportError, match=words) as caught:
+        trained_ranges(provenance).onto(calibrate(graph, [tile()]), graph)
+    assert "training qat" in str(caught.value)
+
+
+def test_a_relu_that_never_spoke_keeps_its_calibrated_range_and_no_record_is_no_trouble():
+    graph, provenance = exported(*SMALL)[1], record()
+    provenance["qat"]["activation_max"] |= {"fuse.2": 0.0, "encoder.unused": 0.0}
+    calibrated = calibrate(graph, [tile()])
+    ranges = trained_ranges(provenance).onto(calibrated, graph)
+    assert ranges.tensors["fuse.2"] == calibrated.tensors["fuse.2"] and "fuse.2" not in ranges.trained
+    assert trained_ranges({"kind": "sar"}) is None
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """(checkpoint of a small student, the same after quantisation-aware training), on simulated pairs."""
+    work = tmp_path_factory.mktemp("taught")
+    run = config(work, data={"options": {"side_px": 128, "train": 6}, "crop_px": 64}, loop={"steps": 60, "threads": 2},
+                 qat={"steps": 40, "rate": 3e-4, "weight_bits": 7})
+    data = open_data(run)
+    save(work / "student", train_student(run, data, log=silent), run, data, {"kind": "sar"})
+    tune(run, data, silent)
+    return work / "student.safetensors", work / "student-qat.safetensors"
+
+
+@pytest.mark.slow
+def test_after_quantisation_aware_training_int8_flips_no_more_labels_than_after_calibration_alone(taught, tmp_path, small):
+    flips = {}
+    for path in taught:
+        report = export_package(path, tmp_path / f"{path.stem}.engine", options())
+        flips[path.stem] = report.gate.graphs["graph-int8-cpu.onnx"].flip_rate
+    assert flips["student-qat"] <= flips["student"] + 1e-3, flips
+    assert "ranges are those of quantisation-aware training" in str(report)
+    with Package.open(tmp_path / "student-qat.engine") as package:
+        made_of = package.manifest["provenance"]
+    known = made_of["training"]["qat"]["activation_max"]
+    assert set(made_of["calibration"]["trained"]) == {name for name, top in known.items() if top > 0}
+    assert all(made_of["calibration"]["tensors"][name] == [0.0, known[name]] for name in made_of["calibration"]["trained"])
+
+
+@pytest.mark.slow
+def test_ranges_that_are_not_the_networks_own_fail_the_gate(taught, tmp_path, small):
+    """Negative control: a tenth of each trained range cuts the activations, and keeping convolutions in float cannot help."""
+    plain, tuned = taught
+    sidecar = json.loads(tuned.with_suffix(".json").read_text())
+    largest = sidecar["provenance"]["qat"]["activation_max"]
+    sidecar["provenance"]["qat"]["activation_max"] = {name: top / 10 for name, top in largest.items()}
+    spoilt = tmp_path / "spoilt.safetensors"
+    spoilt.write_bytes(tuned.read_bytes())
+    spoilt.with_suffix(".json").write_text(json.dumps(sidecar))
+    strict = replace(LOOSE, flips=0.05)
+    with pytest.raises(GateError, match="graph-int8-cpu.onnx: label flips") as caught:
+        export_package(spoilt, tmp_path / "m.engine", options(thresholds=strict))
+    assert "scenes like those of the training" in str(caught.value) and not (tmp_path / "m.engine").exists()
+    assert export_package(tuned, tmp_path / "m.engine", options(thresholds=strict)).gate.passed
+
+
+@pytest.mark.slow
+def test_the_fallback_is_float_convolutions_first_and_then_a_message_that_names_the_training(taught, tmp_path, small, capsys):
+    never = Thresholds(flips=1e-9, iou=0.9, logits=9.0, min_pixels=1000)
+    with pytest.raises(GateError, match=r"in float did not help.*python -m training qat CONFIG"):
+        export_package(taught[0], tmp_path / "m.engine", options(thresholds=never))
+    evidence = json.loads((tmp_path / "m.engine.quarantine" / "gate.json").read_text())
+    assert evidence["sensitivity"] and any(note.startswith("kept in float") for note in evidence["notes"])
+    code = main(["export", str(taught[0]), "-o", str(tmp_path / "n.engine"), "--calibration", "simulated"])
+    assert code == 3 and "valid pixels compared" in capsys.readouterr().err      # the CLI's own thresholds: too few pixels
