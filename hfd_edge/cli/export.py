@@ -26,6 +26,7 @@ def export(  # an option of the command line is an argument here: more than six 
     calibrator: Annotated[str, typer.Option(help="percentile, minmax or entropy.")] = "percentile",
     keep_float: Annotated[str | None, typer.Option(
         help="Nodes that stay in float, separated by commas; more are found where the gate asks for it.")] = None,
+    weight_bits: Annotated[int, typer.Option(help="Of the CPU's INT8 graph: 7, or 8 for processors with VNNI alone.")] = 7,
     unit: Annotated[Unit | None, typer.Option(
         case_sensitive=False, help="What the scenes' pixels are, where the files' tags do not say.")] = None,
     scale: Annotated[float | None, typer.Option(help="value = stored * SCALE + OFFSET, in UNIT.")] = None,
@@ -57,7 +58,7 @@ def export(  # an option of the command line is an argument here: more than six 
         check_target(qgis, overwrite, (checkpoint, output))
     declared = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands))
     plan = GraphPlan(tuple(calibration or ()), declared, split_words(precision) or None, split_words(target), calibrator,
-                     keep_float=split_words(keep_float))
+                     keep_float=split_words(keep_float), weight_bits=weight_bits)
     options = ExportOptions(overwrite, filter_halo_px=filter_halo, max_halo_px=max_halo, plan=plan, report=report, replaces=replaces)
     made = export_package(checkpoint, output, options)
     compared = _compare(replaces, output, plan, report) if replaces and calibration else None

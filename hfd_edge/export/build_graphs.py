@@ -13,8 +13,8 @@ from hfd_edge.export.calibration import METHODS, Ranges, calibrate
 from hfd_edge.export.calibration_data import DataScene, Tile, halves, tiles_of
 from hfd_edge.export.legality import check_trt
 from hfd_edge.export.parity import GateResult, Infer, Thresholds
-from hfd_edge.export.qat_ranges import TrainedRanges
-from hfd_edge.export.quantize import Int8Options, to_fp16_trt, to_int8_trt
+from hfd_edge.export.qat_ranges import TrainedRanges, chosen_ranges
+from hfd_edge.export.quantize import Int8Options, to_fp16_trt, to_int8_cpu, to_int8_trt
 from hfd_edge.export.quantize_sensitivity import int8_that_passes
 from hfd_edge.export.verify import (FP16_TRT, FP32, GATE_TILE_PX, INT8_CPU, INT8_TRT, MOST_TILES, gate_graphs, judge,
                                     remembering, runner)
@@ -24,7 +24,7 @@ from hfd_edge.spec import ModelSpec
 
 PRECISIONS, TARGETS = ("fp32", "fp16", "int8"), ("cpu", "tensorrt")
 CALIBRATION_TILES = 48
-_SENSITIVITY_TILES = 2
+_SENSITIVITY_TILES, _CHOICE_TILES = 2, 8
 _EDGE_TILES = 8                 # each is run 8 times, to see what the end of a tile does
 
 
@@ -40,12 +40,15 @@ class GraphPlan:
     sensitivity: bool = False                   # what each convolution costs, measured even where the gate passes at once
     keep_float: tuple[str, ...] = ()            # nodes of the float graph; more are added where the gate asks for it
     thresholds: Thresholds = Thresholds()
+    weight_bits: int = 7                        # of the CPU graph; 8 is finer, and saturates on processors without VNNI
 
     def __post_init__(self) -> None:
         for name, given, known in (("precision", self.precisions or (), PRECISIONS), ("target", self.targets, TARGETS),
                                    ("calibration method", (self.method,), METHODS)):
             if strange := [word for word in given if word not in known]:
                 raise ExportError(f"{name} {strange[0]!r} is not known: use {', '.join(known)}")
+        if self.weight_bits not in (7, 8):
+            raise ExportError(f"weight_bits={self.weight_bits}: weights have 7 bits, or 8 where the processor has VNNI")
         more = [word for word in self.precisions or () if word != "fp32"] or [word for word in self.targets if word != "cpu"]
         if more and not self.data:
             raise ExportError(f"{more[0]} without calibration data: ranges come from real scenes, never from random numbers, "
@@ -54,6 +57,11 @@ class GraphPlan:
         if "fp16" in (self.precisions or ()) and "tensorrt" not in self.targets:
             raise ExportError("precision fp16 without target tensorrt: processors run it slower than fp32; add --target "
                               "cpu,tensorrt")
+
+    @property
+    def int8(self) -> Int8Options:
+        """Of the INT8 graph for the CPU, before anything more is kept in float."""
+        return Int8Options(keep_float=self.keep_float, weight_bits=self.weight_bits)
 
     @property
     def graphs(self) -> tuple[str, ...]:
@@ -74,6 +82,7 @@ class GraphSet:
     halo_curve: tuple[HaloFlips, ...]
     edge: EdgeError | None = None               # None = not measured, or nothing to measure: a network without halo
     notes: tuple[str, ...] = ()                 # what a reader of the report should know of how they were made
+    tuned: bool = False                         # the network had quantisation-aware training
     sensitivity: dict[str, float] = field(default_factory=dict)     # of the convolutions, the worst first; empty = not measured
 
     @property
@@ -95,7 +104,7 @@ def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[Da
         graph: serialised float ONNX, FP32.
         spec: of its network.
         reference: the network itself, in PyTorch.
-        trained: the ranges of quantisation-aware training, which replace the calibrated ones.
+        trained: the ranges of quantisation-aware training.
     Raises:
         ExportError, GateError: the data cannot serve, or a graph answers with numbers that are not finite. A graph that merely
             fails its gate is in the results.
@@ -107,27 +116,32 @@ def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[Da
     results = gate_graphs(known, graphs, tiles, plan.thresholds)
     if plan.graphs:
         seen = [tile.pixels for tile in tiles_of(first, spec, spec.tile_px, CALIBRATION_TILES)]
-        ranges, notes = _ranges(graph, seen, plan, trained)
+        calibrated = calibrate(graph, seen, plan.method)
+        ranges, notes = _ranges(graph, calibrated, trained, seen, plan)
     if INT8_CPU in plan.graphs:
         made = int8_that_passes(graph, ranges, lambda own: judge(known, INT8_CPU, own, tiles, plan.thresholds),
-                                seen[:_SENSITIVITY_TILES], Int8Options(keep_float=plan.keep_float), plan.sensitivity)
+                                seen[:_SENSITIVITY_TILES], plan.int8, plan.sensitivity)
         graphs[INT8_CPU], results[INT8_CPU], kept, ranked = made.graph, made.result, made.kept, made.ranked
-    for name, make in ((FP16_TRT, to_fp16_trt), (INT8_TRT, to_int8_trt)):
+    for name, make, own in ((FP16_TRT, to_fp16_trt, calibrated), (INT8_TRT, to_int8_trt, ranges)) if plan.graphs else ():
         if name in plan.graphs:
-            graphs[name] = make(graph, ranges)
+            graphs[name] = make(graph, own)         # half precision must hold what scenes reach, not where INT8 cuts
             check_trt(graphs[name], name)
             results |= gate_graphs(known, {name: graphs[name]}, tiles, plan.thresholds)
     curve = flip_curve(runner(graph), tiles, spec)
     notes += (f"kept in float: {', '.join(kept)}",) if kept else ()
-    return GraphSet(graphs, results, ranges, kept, tuple(curve), _edge(runner(graph), tiles, spec), notes, ranked)
+    if INT8_CPU in plan.graphs and plan.weight_bits == 8:
+        notes += (f"{INT8_CPU} has weights of 8 bits: right on processors with VNNI (or ARM's dot products), wrong on others",)
+    return GraphSet(graphs, results, ranges, kept, tuple(curve), _edge(runner(graph), tiles, spec), notes,
+                    trained is not None, ranked)
 
 
-def _ranges(graph: bytes, seen: list[np.ndarray], plan: GraphPlan, trained: TrainedRanges | None) -> tuple[Ranges, tuple[str, ...]]:
-    """Calibrated ranges, with trained ones in their places, and what is to be said of these."""
-    ranges = calibrate(graph, seen, plan.method)
-    if trained is None:
-        return ranges, ()
-    return trained.onto(ranges, graph), trained.notes(ranges, Int8Options().weight_bits)
+def _ranges(graph: bytes, calibrated: Ranges, trained: TrainedRanges | None, seen: list[np.ndarray],
+            plan: GraphPlan) -> tuple[Ranges, tuple[str, ...]]:
+    """Ranges of the INT8 graphs, and what is to be said of them."""
+    if trained is None or not {INT8_CPU, INT8_TRT} & {*plan.graphs}:
+        return calibrated, ()
+    make = (lambda own, ranges: to_int8_cpu(own, ranges, plan.int8)) if INT8_CPU in plan.graphs else to_int8_trt
+    return chosen_ranges(graph, (calibrated, trained), make, seen[:_CHOICE_TILES], plan.weight_bits)
 
 
 def _edge(run: Infer, tiles: list[Tile], spec: ModelSpec) -> EdgeError | None:

@@ -2,20 +2,23 @@
 
 `python -m training qat` writes provenance.qat: the largest value after each ReLU, by the ReLU's name in the network, which is the
 name of its output in the exported graph (hfd_edge/export/names.py). The network learnt to live on exactly this grid. What no ReLU
-makes (the input, sums before a ReLU, what is resized) still comes from calibration.
+makes (the input, sums before a ReLU, what is resized) still comes from calibration. A range that followed small crops may cut
+what whole scenes reach; so both sets are tried on the calibration tiles, and the one with fewer label flips is taken and named.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import onnx
 
 from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration import Ranges
+from hfd_edge.export.session import open_session
 
 KEY = "qat"                     # in the sidecar's provenance
 ACTIVATION_BITS = 8             # of every INT8 graph here
@@ -53,7 +56,7 @@ class TrainedRanges:
         return replace(ranges, tensors={**ranges.tensors, **taken}, trained=tuple(sorted(taken)))
 
     def notes(self, calibrated: Ranges, weight_bits: int) -> tuple[str, ...]:
-        """What the report says of them, given the ranges that calibration alone would have taken."""
+        """What the report says where they are taken, given the ranges that calibration alone would have taken."""
         beyond = {name: calibrated.tensors[name][1] / top for name, top in self.largest.items()
                   if top > 0 and name in calibrated.tensors and calibrated.tensors[name][1] > FAR_BEYOND * top}
         lines = [f"{len(self.largest)} activation ranges are those of quantisation-aware training, the others calibrated"]
@@ -65,6 +68,30 @@ class TrainedRanges:
             lines.append(f"trained for weights of {self.weight_bits} bits, the CPU graph has {weight_bits}: qat.weight_bits="
                          f"{weight_bits} trains for it")
         return tuple(lines)
+
+
+def chosen_ranges(graph: bytes, pair: tuple[Ranges, TrainedRanges], make: Callable[[bytes, Ranges], bytes],
+                  tiles: list[np.ndarray], weight_bits: int) -> tuple[Ranges, tuple[str, ...]]:
+    """Trained ranges or calibrated ones, whichever flip fewer labels on the calibration tiles; the judged scenes are not asked.
+
+    Args:
+        graph: the float graph.
+        pair: calibrated ranges of it, and the trained ones.
+        make: the INT8 graph of some ranges.
+        tiles: (bands, rows, cols) float32, calibration tiles.
+    Returns:
+        the ranges, and what the report says of the choice.
+    Raises:
+        ExportError: the trained ranges do not fit the graph.
+    """
+    calibrated, trained = pair
+    learnt = trained.onto(calibrated, graph)
+    flips = [_flips(graph, make(graph, ranges), tiles) for ranges in (learnt, calibrated)]
+    told = (f"{flips[0]:.3%} of the calibration tiles' labels flip with the ranges of quantisation-aware training, {flips[1]:.3%} "
+            "with calibrated ones")
+    if flips[0] <= flips[1]:
+        return learnt, (f"{told}: the trained ones are taken", *trained.notes(calibrated, weight_bits))
+    return calibrated, (f"{told}: the calibrated ones are taken (the trained weights stay)",)
 
 
 def trained_ranges(provenance: Mapping[str, Any]) -> TrainedRanges | None:
@@ -90,6 +117,17 @@ def trained_ranges(provenance: Mapping[str, Any]) -> TrainedRanges | None:
         where = "nothing above 0" if bad is None else f"{largest[bad]} for {bad!r}"
         raise ExportError(f"provenance.qat.activation_max holds {where}: a ReLU's range is finite and not negative; {_AGAIN}")
     return TrainedRanges(largest, weight_bits)
+
+
+def _flips(graph: bytes, made: bytes, tiles: list[np.ndarray]) -> float:
+    """Share of the logit positions whose best class differs."""
+    sessions = [open_session(data) for data in (graph, made)]
+    counts = []
+    for tile in tiles:
+        first, second = (session.run(None, {session.get_inputs()[0].name: tile[None]})[0].argmax(axis=1) for session in sessions)
+        counts.append(((first != second).sum(), first.size))
+    different, all_of_them = np.sum(counts, axis=0)
+    return float(different / all_of_them)
 
 
 def _rectified(graph: bytes) -> list[str]:

@@ -88,7 +88,7 @@ def _way_out(made: GraphSet, gate: GateReport) -> str:
     if result is None or result.pixels < result.thresholds.min_pixels:
         return "judge on more or other scenes (--calibration)"
     tried = f"keeping {len(made.keep_float)} convolutions in float did not help; " if made.keep_float else ""
-    if made.ranges is not None and made.ranges.trained:
+    if made.tuned:
         return f"{tried}calibrate on scenes like those of the training (--calibration), or leave out int8"
     return (f"{tried}calibrate on more or other scenes (--calibration, --calibrator), train the network for INT8 (python -m training qat "
             "CONFIG) and export that, or leave out int8 (--precision fp32)")

@@ -25,6 +25,7 @@ from hfd_edge.raster_run import RasterOptions
 from hfd_edge.segmenter import Segmenter
 from tests.rasters import write_tif
 
+
 def judged(graph, run=None):
     tiles = gate_tiles()
     return compare(reference(), run or runner(graph), [t.pixels for t in tiles], [t.labels for t in tiles], FEW,
@@ -67,7 +68,7 @@ def test_unsigned_activations_that_saturate_at_half_their_range_fail():
     for number, node in enumerate([n for n in model.graph.node if n.op_type == "DequantizeLinear"]):
         if len(node.input) == 3 and constants[node.input[2]].dtype == np.uint8 and not constants[node.input[2]].any():
             out, node.output[0] = node.output[0], f"kept{number}"       # as where uint8 is taken for int8: 128..255 become 127
-            most = numpy_helper.from_array(np.float32(127 * constants[node.input[1]]), f"most{number}")
+            most = numpy_helper.from_array(np.float32(127 * constants[node.input[1]].max()), f"most{number}")
             model.graph.initializer.append(most)
             place = list(model.graph.node).index(node) + 1
             model.graph.node.insert(place, onnx.helper.make_node("Clip", [node.output[0], "", most.name], [out]))
@@ -144,6 +145,7 @@ def test_a_precision_that_is_not_in_the_package_is_refused():
     ("precision 'int4' is not known", {"precisions": ("int4",)}),
     ("target 'gpu' is not known", {"targets": ("gpu",)}),
     ("calibration method 'guess' is not known", {"method": "guess"}),
+    ("weight_bits=6", {"weight_bits": 6}),
     ("without target tensorrt", {"precisions": ("fp16",)}),
     ("no node of the graph", {"keep_float": ("nothing",), "method": "minmax"})])
 def test_a_plan_that_cannot_be_is_one_clear_error(checkpoint, tmp_path, small, words, plan):

@@ -113,43 +113,72 @@ def taught(tmp_path_factory):
     """(checkpoint of a small student, the same after quantisation-aware training), on simulated pairs."""
     work = tmp_path_factory.mktemp("taught")
     run = config(work, data={"options": {"side_px": 128, "train": 6}, "crop_px": 64}, loop={"steps": 60, "threads": 2},
-                 qat={"steps": 40, "rate": 3e-4, "weight_bits": 7})
+                 qat={"steps": 20, "rate": 1e-4, "weight_bits": 7})
     data = open_data(run)
     save(work / "student", train_student(run, data, log=silent), run, data, {"kind": "sar"})
     tune(run, data, silent)
     return work / "student.safetensors", work / "student-qat.safetensors"
 
 
-@pytest.mark.slow
-def test_after_quantisation_aware_training_int8_flips_no_more_labels_than_after_calibration_alone(taught, tmp_path, small):
-    flips = {}
-    for path in taught:
-        report = export_package(path, tmp_path / f"{path.stem}.engine", options())
-        flips[path.stem] = report.gate.graphs["graph-int8-cpu.onnx"].flip_rate
-    assert flips["student-qat"] <= flips["student"] + 1e-3, flips
-    assert "ranges are those of quantisation-aware training" in str(report)
-    with Package.open(tmp_path / "student-qat.engine") as package:
-        made_of = package.manifest["provenance"]
-    known = made_of["training"]["qat"]["activation_max"]
-    assert set(made_of["calibration"]["trained"]) == {name for name, top in known.items() if top > 0}
-    assert all(made_of["calibration"]["tensors"][name] == [0.0, known[name]] for name in made_of["calibration"]["trained"])
+def provenance_of(engine):
+    with Package.open(engine) as package:
+        return package.manifest["provenance"]
+
+
+def changed(source, folder, change):
+    """A copy of a checkpoint whose provenance.qat was changed, or taken out."""
+    sidecar = json.loads(source.with_suffix(".json").read_text())
+    change(sidecar["provenance"])
+    copy = folder / "changed.safetensors"
+    copy.write_bytes(source.read_bytes())
+    copy.with_suffix(".json").write_text(json.dumps(sidecar))
+    return copy
+
+
+def cut(provenance):
+    """A tenth of each trained range: activations are cut as they never were in training."""
+    largest = provenance["qat"]["activation_max"]
+    provenance["qat"]["activation_max"] = {name: top / 10 for name, top in largest.items()}
 
 
 @pytest.mark.slow
-def test_ranges_that_are_not_the_networks_own_fail_the_gate(taught, tmp_path, small):
-    """Negative control: a tenth of each trained range cuts the activations, and keeping convolutions in float cannot help."""
-    plain, tuned = taught
-    sidecar = json.loads(tuned.with_suffix(".json").read_text())
-    largest = sidecar["provenance"]["qat"]["activation_max"]
-    sidecar["provenance"]["qat"]["activation_max"] = {name: top / 10 for name, top in largest.items()}
-    spoilt = tmp_path / "spoilt.safetensors"
-    spoilt.write_bytes(tuned.read_bytes())
-    spoilt.with_suffix(".json").write_text(json.dumps(sidecar))
-    strict = replace(LOOSE, flips=0.05)
+def test_with_trained_ranges_offered_int8_flips_no_more_labels_than_with_calibration_alone(taught, tmp_path, small):
+    """The same weights twice: the sidecar's ranges may help, and where they do not they are not taken."""
+    tuned = taught[1]
+    plain = changed(tuned, tmp_path, lambda provenance: provenance.pop("qat"))
+    flips = [export_package(path, tmp_path / f"{number}.engine", options()).gate.graphs["graph-int8-cpu.onnx"].flip_rate
+             for number, path in enumerate((tuned, plain))]
+    assert flips[0] <= flips[1] + 5e-4, flips           # chosen on calibration tiles, judged on others
+    said = " ".join(provenance_of(tmp_path / "0.engine")["gate"]["notes"])
+    assert "with the ranges of quantisation-aware training" in said and "are taken" in said
+    assert "aware training" not in " ".join(provenance_of(tmp_path / "1.engine")["gate"]["notes"])
+
+
+@pytest.mark.slow
+def test_the_manifest_names_the_trained_ranges_that_were_taken(taught, tmp_path, small, monkeypatch):
+    from hfd_edge.export import qat_ranges
+    order = iter((0.1, 0.2))                            # as if the trained ranges had flipped fewer labels
+    monkeypatch.setattr(qat_ranges, "_flips", lambda *_: next(order))
+    report = export_package(taught[1], tmp_path / "m.engine", options())
+    made_of = provenance_of(tmp_path / "m.engine")
+    known = {name: top for name, top in made_of["training"]["qat"]["activation_max"].items() if top > 0}
+    assert set(made_of["calibration"]["trained"]) == set(known)
+    assert all(made_of["calibration"]["tensors"][name] == [0.0, top] for name, top in known.items())
+    assert "the trained ones are taken" in str(report) and "activation ranges are those of" in str(report)
+
+
+@pytest.mark.slow
+def test_ranges_that_are_not_the_networks_own_are_not_taken_and_would_have_failed_the_gate(taught, tmp_path, small, monkeypatch):
+    """Negative control, with the choice and without it."""
+    from hfd_edge.export import qat_ranges
+    spoilt, strict = changed(taught[1], tmp_path, cut), replace(LOOSE, flips=0.05)
+    report = export_package(spoilt, tmp_path / "m.engine", options(thresholds=strict))
+    assert report.gate.passed and "the calibrated ones are taken" in str(report)
+    assert provenance_of(tmp_path / "m.engine")["calibration"]["trained"] == []
+    monkeypatch.setattr(qat_ranges, "_flips", lambda *_: 0.0)
     with pytest.raises(GateError, match="graph-int8-cpu.onnx: label flips") as caught:
-        export_package(spoilt, tmp_path / "m.engine", options(thresholds=strict))
-    assert "scenes like those of the training" in str(caught.value) and not (tmp_path / "m.engine").exists()
-    assert export_package(tuned, tmp_path / "m.engine", options(thresholds=strict)).gate.passed
+        export_package(spoilt, tmp_path / "n.engine", options(thresholds=strict))
+    assert "scenes like those of the training" in str(caught.value) and not (tmp_path / "n.engine").exists()
 
 
 @pytest.mark.slow

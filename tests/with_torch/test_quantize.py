@@ -11,8 +11,9 @@ from quantized import FEW, demo, gate_tiles, ranges, reference
 
 from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.errors import ExportError
+from hfd_edge.export import quantize_cpu
 from hfd_edge.export.calibration import Ranges, calibrate
-from hfd_edge.export.parity import compare
+from hfd_edge.export.parity import compare, open_session
 from hfd_edge.export.quantize import Int8Options, to_fp16_trt, to_int8_cpu, to_int8_trt
 from hfd_edge.export.quantize_cpu import head_of, quantisable
 from hfd_edge.export.quantize_layout import attributes_of, prepared
@@ -94,6 +95,43 @@ def test_the_head_and_what_is_kept_stay_float():
     assert len(float_convs(Int8Options(keep_float=(kept,)))) == 2
     with pytest.raises(ExportError, match="no node of the graph"):
         to_int8_cpu(graph, ranges(), Int8Options(keep_float=("nothing",)))
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast layout", "plain"])
+def test_what_is_kept_in_float_is_not_rounded_again_by_the_engines_optimiser(fast, monkeypatch):
+    """ONNX Runtime rounds float weights between a scalar Q/DQ to one scale per tensor; a channel of large weights shows it."""
+    model = onnx.load_from_string(exported("efficientnet_lite0", 16, "local")[1])
+    name = quantisable(model.SerializeToString())[1]
+    weights = next(t for t in model.graph.initializer if t.name == f"{name}.weight")
+    values = numpy_helper.to_array(weights).copy()
+    values[0] *= 300
+    weights.CopyFrom(numpy_helper.from_array(values, weights.name))
+    graph, pixels = model.SerializeToString(), tile()
+    made = calibrate(graph, [pixels])
+
+    def wander():
+        data = to_int8_cpu(graph, made, Int8Options(keep_float=(name,), fast_layout=fast))
+        first, second = (open_session(data, optimised=on).run(None, {"pixels": pixels[None]})[0] for on in (True, False))
+        return float(np.sqrt(np.mean((first - second) ** 2)) / second.std())
+    kept = wander()                                     # kernels round differently where values lie between two levels
+    monkeypatch.setattr(quantize_cpu, "_keep_weights_float", lambda model: None)
+    assert kept < 0.1 and wander() > 4 * kept
+
+
+def test_sensitivity_quantises_a_convolution_with_the_range_behind_its_activation():
+    """With the range before the Relu, which is several times as wide, the most harmless convolution would look harmful."""
+    graph = demo()[0]
+    name = quantisable(graph)[0]
+    model = onnx.load_from_string(to_int8_cpu(graph, ranges(), Int8Options(only=name, fast_layout=False)))
+    values = constants(model)
+    scales = {float(values[node.input[1]]) for node in model.graph.node
+              if node.op_type == "QuantizeLinear" and values[node.input[1]].ndim == 0}
+    plain = onnx.load_from_string(graph)
+    made = next(node.output[0] for node in plain.graph.node if node.name == name)
+    relu = next(node.output[0] for node in plain.graph.node if made in node.input)
+    assert any(abs(scale - ranges().tensors[relu][1] / 255) < 1e-6 for scale in scales)
+    low, high = ranges().tensors[made]
+    assert not any(abs(scale - (high - low) / 255) < 1e-6 for scale in scales)
 
 
 def test_int8_for_tensorrt_is_signed_symmetric_and_leaves_convolution_outputs_and_biases_alone():
