@@ -14,7 +14,7 @@ from typing import Any
 
 from hfd_edge.errors import PackageError, SpecError
 from hfd_edge.package_zip import AGAIN, MAX_NAME_BYTES
-from hfd_edge.spec import ModelSpec
+from hfd_edge.spec import ModelInput, ModelSpec
 
 FORMAT = "hfd_edge.engine"
 VERSION = (1, 0)                        # (major, minor): a reader refuses a newer major and reads any newer minor
@@ -148,9 +148,21 @@ def _check_version(version: Any) -> None:
         raise PackageError(f"format_version {major}.{minor} is older than 1.0, the oldest read: export the network again")
 
 
+def _check_filter_kinds(inner: ModelInput) -> None:
+    """The numbers of a filter; whether they make one is asked where it is to run."""
+    for key in ("filter_looks", "filter_damping", "filter_sigma"):
+        value = getattr(inner, key)
+        if not (key == "filter_looks" and value is None) and not (isinstance(value, (int, float)) and not isinstance(value, bool)):
+            raise PackageError(f"{MANIFEST}: spec input.{key}={str(value)[:40]!a}: it must be a number")
+    if not _whole(inner.filter_radius) or not isinstance(inner.filter_border, str):
+        raise PackageError(f"{MANIFEST}: spec input.filter_radius={str(inner.filter_radius)[:40]!a}, "
+                           f"filter_border={str(inner.filter_border)[:40]!a}: a whole number of pixels and a word are needed")
+
+
 def _check_kinds(spec: ModelSpec) -> None:
     """What ModelSpec leaves open because Python code gives it; JSON from a stranger must prove it."""
     inner = spec.input
+    _check_filter_kinds(inner)
     for value in (spec.name, inner.quantity, inner.speckle_filter, *spec.bands, *spec.classes):
         if not isinstance(value, str) or not value.isprintable() or len(value) > 200:
             raise PackageError(f"{MANIFEST}: spec holds {str(value)[:40]!a} as a name: names are printable, at most 200 "

@@ -90,18 +90,6 @@ def make_gather(source: SourceRadiometry, model: ModelInput, native: ModuleType 
         clip_low=list(low), clip_high=list(high), mean=list(model.mean), gain=[1.0 / s for s in model.std])
 
 
-def check_model(model: ModelInput) -> None:
-    """Refuse a network whose input cannot be made here.
-
-    Raises:
-        RadiometryError: it was trained on filtered pixels, which this version's segmenter does not make.
-    """
-    if model.speckle_filter != "none":
-        raise RadiometryError(f"input.speckle_filter={model.speckle_filter!r}: this version runs no filter before a network, "
-                              "and this one was trained on filtered pixels; use a network trained without a filter, or a newer "
-                              "hfd_edge")
-
-
 def differences(source: SourceRadiometry, model: ModelInput) -> tuple[str, ...]:
     """What differs between a scene and the training data without being converted; one sentence each, for the report."""
     looks = looks_difference(source.looks, model.looks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,17 +17,18 @@ from hfd_edge.engine.base import DeviceEngine, Engine
 from hfd_edge.engine.choose import GpuOptions, choose_device, open_engine, why_cpu
 from hfd_edge.errors import ArrayError, EngineError, HfdError, RadiometryError
 from hfd_edge.package import Package
-from hfd_edge.pipeline import WriteBehind, prefetch
+from hfd_edge.pipeline import Stopwatch, WriteBehind, prefetch
 from hfd_edge.plan import PlanRequest, SceneShape, TilePlan, costly, plan_tiles
 from hfd_edge.plan_blend import check_stitch, no_gain
 from hfd_edge.plan_device import plan_on_device
-from hfd_edge.radiometry import SourceRadiometry, check_declared, check_model, check_values, differences, make_gather
+from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, differences, make_gather
 from hfd_edge.results import Result, RunReport
 from hfd_edge.run import Run, Window
 from hfd_edge.run_device import GpuRuns
 from hfd_edge.run_host import HostStages
 from hfd_edge.run_stages import FinishedStrip, Stages, finished_strips
 from hfd_edge.source import ArraySource, Source, sample, window_reader
+from hfd_edge.source_filter import FilteredSource, check_filter, filter_notes, filtered_input, scene_shape
 from hfd_edge.source_vector import scene_vector
 from hfd_edge.spec import ModelSpec, Unit
 from hfd_edge.tiles import Strip
@@ -65,7 +66,7 @@ class Segmenter:
         Raises:
             PackageError: damaged, unsafe, or it does not answer its golden tile as it did when it was exported.
             DeviceError, EngineError: the device or the engine cannot run it.
-            RadiometryError: the network's input cannot be made here (it was trained on filtered pixels).
+            RadiometryError: the filter that the network was trained behind cannot run with the numbers its spec has.
             GridError: there is no such stitch, or the package lacks the measurement that "precision" needs.
         """
         self._asked, self.device = device, choose_device(device)
@@ -76,7 +77,7 @@ class Segmenter:
         self._package = Package.open(path)
         try:
             self.spec: ModelSpec = self._package.spec
-            check_model(self.spec.input)
+            check_filter(self.spec.input)
             check_stitch(stitch, self.spec)
             self._engine: Engine = self._open_engine(precision)
             self._gpu = GpuRuns(self.device, self._engine, self.spec) if isinstance(self._engine, DeviceEngine) else None
@@ -234,14 +235,15 @@ class Segmenter:
         self._owner.check()
         radiometry = check_declared(radiometry, source.dtype)
         check_values(*sample(source), radiometry)
-        shape = SceneShape(source.rows, source.cols, source.count * source.dtype.itemsize, windows_held,
-                           min(getattr(source, "block_rows", 1), source.rows) - 1)
-        plan = self._plan(shape, request or self._request)
-        notes = (*differences(radiometry, self.spec.input), *costly(plan), *no_gain(self.spec, plan.grid.halo_px, plan.blend))
-        run = Run(source, self._gather(radiometry), plan, confidence, notes)
+        watch = Stopwatch()
+        scene, known = (source, radiometry), differences(radiometry, self.spec.input)
+        source, radiometry = filtered_input(source, radiometry, self.spec.input, self.threads, watch)
+        plan = self._plan(scene_shape(source, windows_held), request or self._request)
+        notes = (*known, *filter_notes(source), *costly(plan), *no_gain(self.spec, plan.grid.halo_px, plan.blend))
+        run = Run(source, self._gather(radiometry), plan, confidence, notes, watch=watch)
         if self.spec.scene_percentiles is not None:
             with run.watch("scene"):
-                run.vector = scene_vector(source, radiometry, self.spec, self.threads)
+                run.vector = scene_vector(*scene, self.spec, self.threads)
         return run
 
     def _plan(self, shape: SceneShape, request: PlanRequest) -> TilePlan:
@@ -257,7 +259,7 @@ class Segmenter:
             return
         reader, first_col = window_reader(run.source, *run.plan.grid.read_cols, run.plan.rows_below > 0)
         for strip in run.plan.grid.strips():
-            with run.watch("read"):
+            with nullcontext() if isinstance(run.source, FilteredSource) else run.watch("read"):        # that one times itself
                 values, valid = reader.read(strip.read_row, strip.read_rows)
             yield Window(strip, values, valid, first_col)
 

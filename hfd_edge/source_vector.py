@@ -6,6 +6,9 @@ input does not, if that input is the scene's: percentiles of each band's power, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from hfd_edge import _native
@@ -32,7 +35,24 @@ def scene_vector(source: Source, radiometry: SourceRadiometry, spec: ModelSpec, 
     Raises:
         RadiometryError: not one pixel of the scene is valid.
     """
-    bands = len(spec.bands)
+    return _as_input(percentiles_of(count_scene(source, radiometry, threads), spec.scene_percentiles), spec.input)
+
+
+@dataclass(frozen=True, slots=True)
+class PowerCounts:
+    """What a scene's linear power was counted in; see radiometry_power."""
+
+    power: np.ndarray               # (bands, POWER_BINS) int64
+    totals: np.ndarray              # (bands, 2) int64: valid, of these without signal
+
+
+def count_scene(source: Source, radiometry: SourceRadiometry, threads: int) -> PowerCounts:
+    """Count a scene's linear power, band by band, in one read; whole numbers, so the order of rows and threads changes nothing.
+
+    Raises:
+        RadiometryError: not one pixel of the scene is valid.
+    """
+    bands = source.count
     power, totals = np.zeros((bands, _native.POWER_BINS), np.int64), np.zeros((bands, 2), np.int64)
     gather = make_gather(radiometry, ModelInput(Unit.INTENSITY, (0.0,) * bands, (1.0,) * bands))
     step = max(1, _STRIP_PX // (source.cols * bands))
@@ -45,9 +65,14 @@ def scene_vector(source: Source, radiometry: SourceRadiometry, spec: ModelSpec, 
     if not totals[:, 0].all():
         raise RadiometryError(f"not one of the {source.rows} x {source.cols} pixels is valid: this network needs percentiles of the "
                               "scene; check the nodata value and the band order")
-    found = [[percentile_of(power[band], int(totals[band, 0]), int(totals[band, 1]), percent)
-              for percent in spec.scene_percentiles] for band in range(bands)]
-    return _as_input(np.array(found, np.float32), spec.input)
+    return PowerCounts(power, totals)
+
+
+def percentiles_of(counts: PowerCounts, percents: Sequence[float]) -> np.ndarray:
+    """(bands, n) float32: linear power below which so many percent of each band's valid pixels lie."""
+    found = [[percentile_of(power, int(valid), int(dark), percent) for percent in percents]
+             for power, (valid, dark) in zip(counts.power, counts.totals)]
+    return np.array(found, np.float32)
 
 
 def _as_input(power: np.ndarray, model: ModelInput) -> np.ndarray:

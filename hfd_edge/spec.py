@@ -46,18 +46,26 @@ class ModelInput:
     floor: float | None = None                           # lowest value, in `unit`; for DB: where power <= 0 lands (required)
     quantity: str = "sigma0"                             # sigma0, gamma0, beta0 or dn
     looks: float | None = None                           # equivalent number of looks of the training scenes; None = not known
-    speckle_filter: str = "none"                         # name of the filter applied to linear intensity before everything else
+    speckle_filter: str = "none"                         # filter of linear intensity before everything else, docs/speckle.md
+    filter_looks: float | None = None                    # its number of looks; None = `looks`
+    filter_radius: int = 3                               # of its window, pixels
+    filter_border: str = "mask"                          # outside the scene: "mask" = not valid, "nearest" = the nearest pixel
+    filter_damping: float = 2.0                          # frost
+    filter_sigma: float = 0.9                            # lee_sigma: share of the speckle inside its range
+    filter_bright: tuple[float, ...] | None = None       # lee_sigma: per band, linear; None = each scene's 98th percentile
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "unit", _unit(self.unit))
         object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
         object.__setattr__(self, "std", tuple(float(v) for v in self.std))
+        if self.filter_bright is not None:
+            object.__setattr__(self, "filter_bright", tuple(float(v) for v in self.filter_bright))
         if self.clip is not None:
             object.__setattr__(self, "clip", tuple((float(lo), float(hi)) for lo, hi in self.clip))
         if self.unit is Unit.COMPLEX:
             raise SpecError("input.unit=complex: a network takes real numbers; declare the unit after detection (db or "
                             "intensity)")
-        _same_length("input", mean=self.mean, std=self.std, clip=self.clip)
+        _same_length("input", mean=self.mean, std=self.std, clip=self.clip, filter_bright=self.filter_bright)
         for name, values in (("mean", self.mean), ("std", self.std)):
             if not all(math.isfinite(v) for v in values):
                 raise SpecError(f"input.{name}={values}: every value must be finite; recompute the statistics without nodata")
@@ -86,7 +94,7 @@ class ModelSpec:
     stride_px: int                                       # total stride of the network; tile origins and sizes are its multiples
     logit_stride_px: int                                 # one logit covers this many pixels per side; divides stride_px
     reach_px: int                                        # bound on how far an input pixel is felt, after bilinear up-sampling
-    halo_px: int                                         # exact halo: reach_px (plus filter halo) rounded up to stride_px
+    halo_px: int                                         # exact halo: reach_px rounded up to stride_px; a filter's own is read beyond it
     halo_bounded_px: int | None = None                   # smaller halo with a measured flip rate; None = not measured
     tile_px: int = 512                                   # side of the input tile the network was trained and checked at
     activation_bytes_per_px: int = 0                     # peak of the engine's working memory per input pixel; 0 = not known
@@ -123,6 +131,8 @@ class ModelSpec:
             if record[key] is usual:
                 del record[key]
         record["input"]["unit"] = self.input.unit.value
+        if self.input.speckle_filter == "none":
+            record["input"] = {key: value for key, value in record["input"].items() if not key.startswith("filter_")}
         return record
 
     @classmethod

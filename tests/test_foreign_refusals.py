@@ -167,8 +167,8 @@ def test_a_fixed_tile_below_its_halo_is_refused(tmp_path):
             options=ForeignOptions(keep_size=True))
 
 
-def test_a_filter_without_its_halo_is_refused(tmp_path):
-    refused(tmp_path, "filter_halo_px", spec=SPEC.replace("std: [1, 1]", "std: [1, 1], speckle_filter: lee"))
+def test_a_filter_without_its_looks_is_refused(tmp_path):
+    refused(tmp_path, "looks=None", spec=SPEC.replace("dn,", "intensity,").replace("std: [1, 1]", "std: [1, 1], speckle_filter: lee"))
 
 
 def test_the_command_says_it_in_one_line(tmp_path):

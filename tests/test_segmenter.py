@@ -184,12 +184,6 @@ def test_a_closed_segmenter_says_so(db_engine, power):
         seg.run(power, unit="intensity")
 
 
-def test_an_engine_trained_on_filtered_pixels_is_not_fed_unfiltered_ones(tmp_path):
-    path = random_engine(tmp_path / "lee.engine", input=plain_input(2, speckle_filter="lee"))
-    with pytest.raises(RadiometryError, match="speckle_filter='lee'"):
-        Segmenter(path)
-
-
 def test_an_engine_that_answers_otherwise_than_at_export_is_not_used(tmp_path, monkeypatch):
     path = random_engine(tmp_path / "random.engine")
     from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine

@@ -40,7 +40,7 @@ def export(  # an option of the command line is an argument here: more than six 
     qgis: Annotated[Path | None, typer.Option(help="Also write a copy for the QGIS plugin Deepness, an .onnx file.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")] = False,
     max_halo: Annotated[int | None, typer.Option(help="Refuse a network whose exact halo is larger, in pixels.")] = None,
-    filter_halo: Annotated[int, typer.Option(help="Radius of the speckle filter the network was trained with, in pixels.")] = 0,
+    filter_halo: Annotated[int, typer.Option(help="Pixels to add to the exact halo; a filter named in the spec reads its own.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
 ) -> None:

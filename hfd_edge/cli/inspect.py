@@ -11,6 +11,7 @@ from hfd_edge.cli.report import print_json, print_lines, printable
 
 if TYPE_CHECKING:
     from hfd_edge.package import Package
+    from hfd_edge.spec import ModelInput
 
 
 def inspect(
@@ -79,7 +80,7 @@ def _spec_lines(package: Package) -> dict[str, str]:
         **({"told": f"percentiles {_list(spec.scene_percentiles)} of each band's power over the scene, as a second input"}
            if spec.scene_percentiles else {}),
         "input": f"mean {_list(source.mean)}, std {_list(source.std)}, floor {source.floor}, clip {source.clip}, filter "
-        f"{source.speckle_filter}",
+        f"{_filter(source)}",
         "stride": f"{spec.stride_px} px, logits every {spec.logit_stride_px} px",
         "halo": halo,
         "edge": "error of a tile's end not measured: no --stitch precision" if spec.edge_error is None else
@@ -118,3 +119,16 @@ def _print_tree(record: Any, indent: int) -> None:
             _print_tree(value, indent + 2)
         else:
             typer.echo(printable(f"{'':{indent}}{key}: {value}"))
+
+
+def _filter(source: ModelInput) -> str:
+    if source.speckle_filter == "none":
+        return "none"
+    from hfd_edge.errors import RadiometryError
+    from hfd_edge.source_filter import filter_of, words_of
+
+    try:
+        words = words_of(filter_of(source))
+    except RadiometryError as error:
+        return f"{source.speckle_filter}, which cannot run: {error}"
+    return words if source.filter_bright or source.speckle_filter != "lee_sigma" else words.rpartition(", bright")[0] + ", bright from each scene)"

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hfd_edge.errors import ExportError, ReachError, SpecError
+from hfd_edge.errors import ExportError, RadiometryError, ReachError, SpecError
 from hfd_edge.export.activation import activation_bytes_per_px
 from hfd_edge.export.build_graphs import GraphPlan, GraphSet, make_graphs
 from hfd_edge.export.calibration_data import halves, open_scenes
@@ -33,6 +33,7 @@ from hfd_edge.export.verify import network_runner
 from hfd_edge.network.checkpoint import checkpoint_paths, load_checkpoint
 from hfd_edge.network.hfdnet import HFDNet
 from hfd_edge.package import Golden
+from hfd_edge.source_filter import check_filter
 from hfd_edge.spec import ModelSpec
 from hfd_edge.tiles import round_up
 
@@ -47,7 +48,7 @@ class ExportOptions:
 
     overwrite: bool = False
     golden_pixels: np.ndarray | None = None     # (bands, t, t) float32 network input; None = seeded noise
-    filter_halo_px: int = 0                     # halo of the speckle filter named in the checkpoint, added to the reach
+    filter_halo_px: int = 0                     # added to the reach; a filter named in the spec reads its own halo
     max_halo_px: int | None = None              # refuse a network whose exact halo is larger; None = any finite halo
     measure: bool = True                        # run the measurement that must stay within the bound
     plan: GraphPlan = field(default_factory=GraphPlan)      # which graphs, and the scenes to calibrate and judge on
@@ -154,9 +155,6 @@ def _checked(part: dict[str, Any], net: HFDNet) -> dict[str, Any]:
 
 def _make_spec(net: HFDNet, part: dict[str, Any], graph: bytes, options: ExportOptions) -> tuple[ModelSpec, list[str]]:
     stride = net.stride_px
-    if (filter_name := part["input"].get("speckle_filter", "none")) != "none" and options.filter_halo_px < 1:
-        raise ExportError(f"the network was trained on pixels filtered by {filter_name!r}: the exact halo needs the filter's; "
-                          "give filter_halo_px, its window's radius")
     reach = bound_reach(graph, stride, net.logit_stride_px).reach_px
     halo = round_up(reach + options.filter_halo_px, stride)
     if options.max_halo_px is not None and halo > options.max_halo_px:
@@ -169,9 +167,11 @@ def _make_spec(net: HFDNet, part: dict[str, Any], graph: bytes, options: ExportO
     try:
         record = {**{key: part[key] for key in _SPEC_KEYS}, "pixel_spacing_m": part.get("pixel_spacing_m")}
         memory = activation_bytes_per_px(graph, net.config.in_bands, stride)
-        return ModelSpec.from_dict({**record, "stride_px": stride, "logit_stride_px": net.logit_stride_px, "reach_px": reach,
-                                    "halo_px": halo, "tile_px": tile, "activation_bytes_per_px": memory}), notes
-    except SpecError as error:
+        spec = ModelSpec.from_dict({**record, "stride_px": stride, "logit_stride_px": net.logit_stride_px, "reach_px": reach,
+                                    "halo_px": halo, "tile_px": tile, "activation_bytes_per_px": memory})
+        check_filter(spec.input)
+        return spec, notes
+    except (SpecError, RadiometryError) as error:
         raise ExportError(f"the checkpoint's spec is refused: {error}") from error
 
 

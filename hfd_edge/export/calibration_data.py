@@ -11,12 +11,13 @@ import numpy as np
 
 from hfd_edge.errors import ExportError, HfdError
 from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
-from hfd_edge.radiometry import SourceRadiometry, check_declared, check_model, check_values, make_gather
+from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, make_gather
 from hfd_edge.raster import RasterSource
 from hfd_edge.raster_run import RasterOptions, declared_radiometry
 from hfd_edge.simulate import BANDS, CLASS_NAMES, SceneConfig
 from hfd_edge.simulate import Scene as SimulatedScene
 from hfd_edge.source import ArraySource, Source, sample
+from hfd_edge.source_filter import check_filter, filtered_input
 from hfd_edge.spec import NODATA_LABEL, ModelSpec, Unit
 from hfd_edge.stitch import STATUS_NODATA
 from hfd_edge.tiles import round_up
@@ -88,7 +89,7 @@ def open_scenes(where: Sequence[str | Path], spec: ModelSpec, stack: ExitStack,
         ExportError: nothing is there, or the network's bands or unit are not those of the data.
         RasterError, RadiometryError: a raster cannot be read, or its unit is not known or contradicted.
     """
-    check_model(spec.input)
+    check_filter(spec.input)
     if [str(place) for place in where] == [SIMULATED]:
         return _simulated(spec)
     files = [file for place in where for file in _files(Path(place))]
@@ -121,11 +122,12 @@ def tiles_of(scenes: list[DataScene], spec: ModelSpec, side_px: int, most: int |
     chosen = set(range(total)) if most is None else {int(i) for i in np.linspace(0, total - 1, min(most, total))}
     number = 0
     for scene, plan in zip(scenes, plans):
-        gather = make_gather(scene.radiometry, spec.input)
+        source, radiometry = filtered_input(scene.source, scene.radiometry, spec.input, _THREADS)
+        gather = make_gather(radiometry, spec.input)
         for strip in plan.grid.strips():
             wanted = [tile for i, tile in enumerate(strip.tiles, number) if i in chosen]
             number += len(strip.tiles)
-            values, valid = scene.source.read(strip.read_row, strip.read_rows) if wanted else (None, None)
+            values, valid = source.read(strip.read_row, strip.read_rows) if wanted else (None, None)
             truth = scene.truth(strip.row, strip.rows) if wanted and scene.truth else None
             for tile in wanted:
                 pixels = np.empty((scene.source.count, tile.in_rows, tile.in_cols), np.float32)

@@ -22,6 +22,7 @@ from hfd_edge.export.lineage import KEY, lineage_of
 from hfd_edge.export.measured import Probe, measured_reach
 from hfd_edge.export.session import open_session, tool_versions
 from hfd_edge.package import Golden, write_package
+from hfd_edge.source_filter import check_filter
 from hfd_edge.spec import NODATA_LABEL, ModelSpec
 from hfd_edge.tiles import round_up
 
@@ -146,9 +147,7 @@ def _check_agreement(network: ForeignNetwork, part: ForeignSpec, name: str) -> N
         hint = "; one logit (sigmoid) stands for two classes: name background first" if network.classes == 1 else ""
         raise ExportError(f"{name} answers with {network.classes} classes, the spec names {len(part.classes)} "
                           f"({', '.join(part.classes)}): they must agree{hint}")
-    if part.input.speckle_filter != "none" and part.filter_halo_px < 1:
-        raise ExportError(f"input.speckle_filter={part.input.speckle_filter!r}: the exact halo needs the filter's; give "
-                          "filter_halo_px, its window's radius")
+    check_filter(part.input)
 
 
 def _make_spec(network: ForeignNetwork, part: ForeignSpec, options: ForeignOptions) -> ModelSpec:

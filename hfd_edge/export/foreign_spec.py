@@ -13,6 +13,7 @@ import yaml
 
 from hfd_edge.errors import SpecError
 from hfd_edge.spec import ModelInput, Unit
+from hfd_edge.speckle import BORDERS, FILTERS
 
 MAX_SPEC_BYTES = 1 << 18
 MAX_DEPTH = 8
@@ -28,18 +29,20 @@ input:                          # a valid pixel x enters as (clip(max(x, floor))
   clip: [[-30, 5], [-35, 0]]    # optional, [low, high] per band
   quantity: sigma0              # optional: sigma0, gamma0, beta0 or dn
   looks: 4.4                    # optional: equivalent number of looks of the training scenes
-  speckle_filter: none          # optional: filter applied before everything else
+  speckle_filter: none          # optional: filter of linear intensity before everything else; with it, all optional: filter_looks
+                                # (else looks), filter_radius, filter_border, filter_damping, filter_sigma, filter_bright
 classes: [water, land, ship]    # index = value in the map, 255 = nodata; a network with one logit (sigmoid) has two classes
 colors: ["#1f6fb4", "#8a9a5b", "#d62728"]      # "#rrggbb" or [r, g, b], one per class
 pixel_spacing_m: 10             # optional: ground pixel spacing of the training scenes
 tile_px: 512                    # optional: side of the tile the network was trained on
-filter_halo_px: 0               # optional: radius of the speckle filter's window
+filter_halo_px: 0               # optional: pixels to add to the exact halo; a filter above needs none
 # scene_percentiles: [2, 50, 98]  # optional: only for a network with a second input, see docs/foreign-networks.md
 """
 _TOP = {"name": True, "bands": True, "input": True, "classes": True, "colors": True, "pixel_spacing_m": False, "tile_px": False,
         "filter_halo_px": False, "scene_percentiles": False}                                # key: whether it must be there
 _INPUT = {"unit": True, "mean": True, "std": True, "floor": False, "clip": False, "quantity": False, "looks": False,
-          "speckle_filter": False}
+          "speckle_filter": False, "filter_looks": False, "filter_radius": False, "filter_border": False,
+          "filter_damping": False, "filter_sigma": False, "filter_bright": False}
 _QUANTITIES = ("sigma0", "gamma0", "beta0", "dn")
 
 
@@ -116,7 +119,21 @@ def _model_input(inner: Mapping[str, Any], bands: int) -> ModelInput:
         floor=_number(inner.get("floor"), "input.floor"),
         quantity=_choice(inner.get("quantity", "dn" if unit == "dn" else "sigma0"), "input.quantity", _QUANTITIES),
         looks=_number(inner.get("looks"), "input.looks", above=0),
-        speckle_filter=_text(inner.get("speckle_filter", "none"), "input.speckle_filter"))
+        speckle_filter=_choice(inner.get("speckle_filter", "none"), "input.speckle_filter", ("none", *FILTERS)),
+        **_filter_numbers(inner, bands))
+
+
+def _filter_numbers(inner: Mapping[str, Any], bands: int) -> dict[str, Any]:
+    """The filter's numbers that are given; the others keep ModelInput's defaults."""
+    made = {key: _number(inner[key], f"input.{key}", above=0)
+            for key in ("filter_looks", "filter_damping", "filter_sigma") if inner.get(key) is not None}
+    if "filter_radius" in inner:
+        made["filter_radius"] = _whole(inner["filter_radius"], "input.filter_radius", 1)
+    if "filter_border" in inner:
+        made["filter_border"] = _choice(inner["filter_border"], "input.filter_border", BORDERS)
+    if "filter_bright" in inner:
+        made["filter_bright"] = _numbers(inner["filter_bright"], "input.filter_bright", bands)
+    return made
 
 
 class _Loader(yaml.SafeLoader):

@@ -16,6 +16,7 @@ from hfd_edge.errors import ArrayError, GridError
 from hfd_edge.package import Package
 from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, make_gather
 from hfd_edge.source import Source, sample
+from hfd_edge.source_filter import filtered_input
 from hfd_edge.source_vector import scene_vector
 from hfd_edge.spec import ModelSpec
 from hfd_edge.stitch import STATUS_NODATA
@@ -139,6 +140,7 @@ def _patches(source: Source, radiometry: SourceRadiometry | None, spec: ModelSpe
                          "choose them with --bands")
     radiometry = check_declared(radiometry, source.dtype)
     check_values(*sample(source), radiometry)
+    source, radiometry = filtered_input(source, radiometry, spec.input, thread_budget(None))
     gather = make_gather(radiometry, spec.input)
     side = spec.tile_px + spec.halo_px if spec.fixed_tile else round_up(max(spec.tile_px, 3 * spec.halo_px), spec.stride_px)
     values, valid = source.read(0, source.rows)

@@ -171,7 +171,7 @@ def test_what_cannot_be_exported_says_why_and_writes_nothing(tmp_path, fast):
     with pytest.raises(ReachError, match="max_halo_px=32"):
         export_package(path, out, ExportOptions(max_halo_px=32))
     for changes, word in (({"classes": ["a"]}, "classes"), ({"colors": []}, "colors"), ({"input": {"unit": "db"}}, "spec"),
-                          ({"input": {**SPEC["input"], "speckle_filter": "lee"}}, "filter_halo_px")):
+                          ({"input": {**SPEC["input"], "speckle_filter": "lee", "looks": None}}, "looks=None")):
         with pytest.raises(HfdError, match=word):
             export_package(checkpoint(tmp_path, fast, **changes), out, quick)
     assert not out.exists()
