@@ -13,7 +13,7 @@ from tests.rasters import write_tif
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_S = 60
 START = """
-import multiprocessing, os, sys, threading, time
+import multiprocessing, os, sys, threading
 import numpy as np
 from hfd_edge.pipeline import WriteBehind, prefetch
 from hfd_edge.radiometry import SourceRadiometry
@@ -97,14 +97,15 @@ child(same)
 
 def test_workers_forked_while_another_thread_runs_end(files):
     printed, said = outcome(files, """
-stop = threading.Event()
+stop, begun = threading.Event(), threading.Event()
 def keep_running():
     with Segmenter(engine, threads=2) as seg:
         while not stop.is_set():
             map_of(seg, "parent")
+            begun.set()                 # after the first map no module is imported any more: Python itself forks no import in flight
 thread = threading.Thread(target=keep_running)
 thread.start()
-time.sleep(0.5)
+assert begun.wait(LIMIT)
 for number in range(6):
     child(lambda: map_of(Segmenter(engine, threads=1), f"child-{number}"))
 stop.set()
