@@ -103,9 +103,9 @@ def keep_running():
         while not stop.is_set():
             map_of(seg, "parent")
             begun.set()                 # after the first map no module is imported any more: Python itself forks no import in flight
-thread = threading.Thread(target=keep_running)
+thread = threading.Thread(target=keep_running, daemon=True)
 thread.start()
-assert begun.wait(LIMIT)
+assert begun.wait(60)
 for number in range(6):
     child(lambda: map_of(Segmenter(engine, threads=1), f"child-{number}"))
 stop.set()
