@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/refuse.h"
+#include "ops/enl_pairs.h"
 #include "ops/scene_counts.h"
 #include "ops/speckle.h"
 
@@ -75,6 +76,21 @@ void run_count_between(const Floats32& values, float low, float high, Counts64 c
   hfd::count_between_cpu(data, size, low, high, to, bins);
 }
 
+void run_count_pairs(const Floats32& plane, std::pair<int64_t, int64_t> cols, int64_t rows, int64_t apart, float low, float high,
+                     Counts64 table) {
+  if (plane.ndim() != 2) refuse("plane has ", plane.ndim(), " axes: it must be (rows, cols)");
+  if (table.ndim() != 2 || table.shape(0) != table.shape(1) || table.shape(0) < 1 || !(low < high) || apart < 1)
+    refuse("a table of ", table.size(), " bins from ", low, " to ", high, ", pairs ", apart,
+           " apart: it must be square, with a range, and pairs at least 1 apart");
+  const hfd::PairCall call{plane.data(), {plane.shape(0), plane.shape(1)}, rows, cols.first, cols.second, apart, low, high};
+  if (rows < 0 || rows > call.size.rows || call.first_col < 0 || call.cols < 0 || call.first_col + call.cols > call.size.cols)
+    refuse(rows, " rows and columns from ", call.first_col, ", ", call.cols, " of them: they must lie inside the plane");
+  int64_t* to = table.mutable_data();
+  const int64_t bins = table.shape(0);
+  const py::gil_scoped_release released;
+  hfd::count_pairs_cpu(call, to, bins);
+}
+
 }  // namespace
 
 void bind_speckle(py::module_& module) {
@@ -88,5 +104,7 @@ void bind_speckle(py::module_& module) {
              "totals"_a.noconvert(), "Adds the pixels of (bands, rows, cols) to histograms of power; csrc/ops/scene_counts.h.");
   module.def("count_between", &run_count_between, "values"_a.noconvert(), "low"_a, "high"_a, "counts"_a.noconvert(),
              "Adds the numbers in [low, high) to equal bins.");
+  module.def("count_pairs", &run_count_pairs, "plane"_a.noconvert(), "cols"_a, "rows"_a, "apart"_a, "low"_a, "high"_a,
+             "table"_a.noconvert(), "Adds pairs of numbers of a plane to a table; csrc/ops/enl_pairs.h.");
   module.attr("POWER_BINS") = hfd::kPowerBins;
 }

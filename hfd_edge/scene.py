@@ -17,9 +17,9 @@ from hfd_edge.errors import ArrayError
 from hfd_edge.radiometry_power import percentile_of, power_edges
 from hfd_edge.scene_strips import IntensitySource, strips
 from hfd_edge.speckle import as_intensity, as_mask
-from hfd_edge.speckle_enl import ENL_BINS, WINDOW_PX, enl_of, log2_enl_counts
+from hfd_edge.speckle_enl import LooksCounts, halo_px
 
-HALO_PX = WINDOW_PX // 2
+HALO_PX = halo_px()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,17 @@ class BandStatistics:
     valid: int                                      # pixels with a value
     no_signal: int                                  # of these, pixels whose power is 0 or below
     power_histogram: np.ndarray                     # (POWER_BINS,) int64: positive power, 128 bins an octave; see power_edges
-    enl_histogram: np.ndarray                       # (ENL_BINS,) int64: log2 of the local looks, from -2 to 10
+    looks: LooksCounts                              # local looks of windows, and of pairs of them
+
+    @property
+    def enl_histogram(self) -> np.ndarray:
+        """(ENL_BINS,) int64: log2 of the local looks, from -2 to 10."""
+        return self.looks.windows
 
     @property
     def enl(self) -> float | None:
         """Equivalent number of looks, None where no window is valid in whole and not flat."""
-        return enl_of(self.enl_histogram) if self.enl_histogram.any() else None
+        return self.looks.looks if self.enl_histogram.any() else None
 
     def percentile(self, percent: float) -> float:
         """Linear power below which so many percent of the valid pixels lie; pixels without signal lie below all others.
@@ -68,7 +73,7 @@ class SceneStatistics:
     @property
     def enl(self) -> float:
         """Equivalent number of looks of all bands together. Raises ArrayError where no window is whole and not flat."""
-        return enl_of(sum(band.enl_histogram for band in self.bands))
+        return LooksCounts(sum(band.looks.windows for band in self.bands), sum(band.looks.pairs for band in self.bands)).looks
 
     @property
     def nodata_share(self) -> float:
@@ -88,13 +93,13 @@ class SceneCounts:
     threads: int = 1
     power: np.ndarray = field(init=False)
     totals: np.ndarray = field(init=False)          # (bands, 2): valid, of these without signal
-    enl: np.ndarray = field(init=False)
+    looks: tuple[LooksCounts, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         bands = len(self.names)
         self.power = np.zeros((bands, _native.POWER_BINS), np.int64)
         self.totals = np.zeros((bands, 2), np.int64)
-        self.enl = np.zeros((bands, ENL_BINS), np.int64)
+        self.looks = tuple(LooksCounts() for _ in self.names)
 
     def add(self, values: np.ndarray, mask: np.ndarray | None, rows: slice, cols: slice = slice(None)) -> None:
         """Count one window.
@@ -111,13 +116,13 @@ class SceneCounts:
         _native.count_power(own, own_mask, self.power, self.totals)
         first, count = rows.indices(values.shape[1])[0], own.shape[1]
         for band in range(len(values)):
-            log2_enl_counts(values[band:band + 1], mask, self.enl[band], (first, count), cols=cols, threads=self.threads)
+            self.looks[band].add(values[band:band + 1], mask, (first, count), cols=cols, threads=self.threads)
 
     def result(self, rows: int, cols: int) -> SceneStatistics:
         """The statistics of a scene of so many pixels, all of which have been added."""
         return SceneStatistics(rows, cols, tuple(
-            BandStatistics(name, int(valid), int(dark), power, enl)
-            for name, (valid, dark), power, enl in zip(self.names, self.totals, self.power, self.enl)))
+            BandStatistics(name, int(valid), int(dark), power, looks)
+            for name, (valid, dark), power, looks in zip(self.names, self.totals, self.power, self.looks)))
 
 
 def measure_array(intensity: np.ndarray, mask: np.ndarray | None = None, threads: int | None = None) -> SceneStatistics:

@@ -20,7 +20,7 @@ import numpy as np
 from hfd_edge import _native
 from hfd_edge.device import thread_budget
 from hfd_edge.errors import ArrayError
-from hfd_edge.speckle_enl import ENL_BINS, enl_of, log2_enl_counts
+from hfd_edge.speckle_enl import ENL_BINS, LooksCounts, enl_of, log2_enl_counts
 from hfd_edge.speckle_range import sigma_range
 
 FILTERS = ("boxcar", "lee", "kuan", "enhanced_lee", "gamma_map", "frost", "refined_lee", "lee_sigma")
@@ -184,7 +184,7 @@ def lee_sigma(intensity: np.ndarray, looks: float, bright: float | Sequence[floa
 
 def estimate_enl(intensity: np.ndarray, mask: np.ndarray | None = None, window_px: int = 15,
                  threads: int | None = None) -> float:
-    """Equivalent number of looks: the mode of the local estimates mean^2 / variance in windows all of whose pixels are valid.
+    """Equivalent number of looks: the mode of local estimates mean^2 / variance, in windows beside the evenest ones.
 
     Args:
         intensity: (bands, rows, cols) or (rows, cols) float32, linear power; several bands are counted together.
@@ -194,9 +194,10 @@ def estimate_enl(intensity: np.ndarray, mask: np.ndarray | None = None, window_p
         The number of looks.
     Raises:
         ArrayError: wrong arrays, or no window is valid in whole and not flat.
-    Source: Anfinsen, Doulgeris and Eltoft 2009, TGRS 47(11), by integer counts; docs/speckle.md.
+    Source: the mode after Anfinsen, Doulgeris and Eltoft 2009, TGRS 47(11), by integer counts; the choice of windows is ours:
+        speckle_enl.LooksCounts, docs/speckle.md.
     """
     values = as_intensity(intensity)
-    counts = np.zeros(ENL_BINS, np.int64)
-    log2_enl_counts(values, as_mask(mask, values.shape[1:]), counts, window_px=window_px, threads=thread_budget(threads))
-    return enl_of(counts)
+    counts = LooksCounts()
+    counts.add(values, as_mask(mask, values.shape[1:]), window_px=window_px, threads=thread_budget(threads))
+    return counts.looks

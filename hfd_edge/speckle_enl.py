@@ -1,6 +1,13 @@
-"""The equivalent number of looks from a histogram of local estimates: whole numbers, so no order and no tiling changes it."""
+"""The equivalent number of looks from local estimates: whole numbers are counted, so no order and no tiling changes it.
+
+Two histograms. One of every window's looks; and one of pairs of windows that touch and share no pixel: where the one says many looks, the
+ground is even there, and what the *other* says is an estimate that nobody has picked for being high. Texture and edges only ever
+take looks away, so the even part of a scene is what tells its looks.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -10,7 +17,51 @@ from hfd_edge.errors import ArrayError
 ENL_BINS = 512
 LOG2_LOW, LOG2_HIGH = -2.0, 10.0
 WINDOW_PX = 15
+EVEN_SHARE = 0.05               # of the pairs: those whose one window has the most looks
+_EVEN_LEAST = 20 * WINDOW_PX ** 2       # pairs that are taken at least: windows overlap, so these are about 20 independent ones
 _SMOOTH_BINS = 21
+
+
+@dataclass(frozen=True, slots=True)
+class LooksCounts:
+    """Counts of local looks, added up in place."""
+
+    windows: np.ndarray = field(default_factory=lambda: np.zeros(ENL_BINS, np.int64))               # (ENL_BINS,)
+    pairs: np.ndarray = field(default_factory=lambda: np.zeros((ENL_BINS, ENL_BINS), np.int64))     # of a window and the next one
+
+    def add(self, values: np.ndarray, mask: np.ndarray | None, rows: tuple[int, int] | None = None, *, cols: slice = slice(None),
+            window_px: int = WINDOW_PX, threads: int = 1) -> None:
+        """Count every window that is valid in whole, and its pairs with the one window_px to the right and the one below.
+
+        Args: as log2_enl_counts. `values` must hold halo_px(window_px) more rows and columns wherever the scene has them.
+        """
+        first, count = rows if rows is not None else (0, values.shape[1])
+        local = _local_log2_enl(values, mask, (first, min(count + window_px, values.shape[1] - first)), window_px, threads)
+        own = range(*cols.indices(values.shape[2]))
+        _native.count_between(np.ascontiguousarray(local[:, :count, cols]), LOG2_LOW, LOG2_HIGH, self.windows)
+        for plane in local:
+            _native.count_pairs(plane, (own.start, len(own)), count, window_px, LOG2_LOW, LOG2_HIGH, self.pairs)
+
+    @property
+    def looks(self) -> float:
+        """The equivalent number of looks: the mode of the windows whose neighbour is among the EVEN_SHARE with the most looks.
+
+        Where a scene is too small for pairs, the mode of all windows.
+        Raises:
+            ArrayError: nothing was counted.
+        """
+        both = self.pairs + self.pairs.T
+        by_neighbour = both.sum(axis=1)
+        wanted = max(EVEN_SHARE * int(by_neighbour.sum()), _EVEN_LEAST)
+        from_top = np.cumsum(by_neighbour[::-1])
+        lowest = ENL_BINS - 1 - min(int(np.searchsorted(from_top, wanted)), ENL_BINS - 1)
+        even = both[lowest:].sum(axis=0)
+        return enl_of(even if even.any() else self.windows)
+
+
+def halo_px(window_px: int = WINDOW_PX) -> int:
+    """How far around its own pixels `LooksCounts.add` looks."""
+    return window_px // 2 + window_px
 
 
 def log2_enl_counts(values: np.ndarray, mask: np.ndarray | None, counts: np.ndarray, rows: tuple[int, int] | None = None, *,
@@ -26,13 +77,19 @@ def log2_enl_counts(values: np.ndarray, mask: np.ndarray | None, counts: np.ndar
     Raises:
         ArrayError: window_px is not odd or not 3 to 15.
     """
+    first, count = rows if rows is not None else (0, values.shape[1])
+    local = _local_log2_enl(values, mask, (first, count), window_px, threads)
+    _native.count_between(np.ascontiguousarray(local[..., cols]), LOG2_LOW, LOG2_HIGH, counts)
+
+
+def _local_log2_enl(values: np.ndarray, mask: np.ndarray | None, rows: tuple[int, int], window_px: int, threads: int) -> np.ndarray:
+    """(bands, count, cols) float32: log2 of the looks of the window around each pixel, NaN where it is not whole."""
     if window_px not in range(3, WINDOW_PX + 1, 2):
         raise ArrayError(f"window_px={window_px}: it must be odd, 3 to {WINDOW_PX}")
-    first, count = rows if rows is not None else (0, values.shape[1])
-    local = np.empty((values.shape[0], count, values.shape[2]), np.float32)
+    local = np.empty((values.shape[0], rows[1], values.shape[2]), np.float32)
     native = _native.Speckle("local_enl", "mask", window_px // 2, 1.0, 0.0, 0.0, 0.0, 0.0)
-    native.run(values, mask, [], first, local, threads)
-    _native.count_between(np.ascontiguousarray(local[..., cols]), LOG2_LOW, LOG2_HIGH, counts)
+    native.run(values, mask, [], rows[0], local, threads)
+    return local
 
 
 def enl_of(counts: np.ndarray) -> float:

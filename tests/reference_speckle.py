@@ -215,6 +215,32 @@ def local_enl(image, valid, radius=7):
     return result
 
 
+def enl_pairs(log2_enl, apart=15, bins=512, low=-2.0, high=10.0):
+    """(bins, bins) counts of pairs of a (rows, cols) plane: (here, `apart` to the right) and (here, `apart` below)."""
+    table = np.zeros((bins, bins), int)
+    index = np.floor((log2_enl - low) * bins / (high - low))
+    inside = (log2_enl >= low) & (log2_enl < high)
+    rows, cols = log2_enl.shape
+    for row in range(rows):
+        for col in range(cols):
+            for other in ((row, col + apart), (row + apart, col)):
+                if other[0] < rows and other[1] < cols and inside[row, col] and inside[other]:
+                    table[int(index[row, col]), int(index[other])] += 1
+    return table
+
+
+def enl_of_pairs(pairs, share=0.05, least=4500):
+    """The mode of one window of each pair, over the pairs whose other window has the most looks: whole bins from the top, until `share`
+    of all pairs and `least` of them are taken."""
+    both = pairs + pairs.T
+    taken, wanted, counts = 0, max(share * both.sum(), least), np.zeros(len(both), int)
+    for line in both[::-1]:
+        if taken >= wanted:
+            break
+        taken, counts = taken + line.sum(), counts + line
+    return enl_mode(counts)
+
+
 def enl_mode(counts: np.ndarray, low: float = -2.0, high: float = 10.0) -> float:
     """Mode of a histogram of log2(ENL): two box sums of 21 bins, highest bin (the lowest on a tie), parabola through three."""
     smooth = np.convolve(np.convolve(counts, np.ones(21, int)), np.ones(21, int))[20:-20].astype(float)

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from hfd_edge import speckle
+from hfd_edge import _native, speckle
 from hfd_edge.errors import ArrayError, RadiometryError
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.scene import HALO_PX, SceneCounts, measure_array, measure_scene
@@ -15,9 +15,10 @@ from hfd_edge.scene_strips import IntensitySource, strips
 from hfd_edge.simulate import CLASSES, Scene, SceneConfig
 from hfd_edge.simulate_fields import block_generator, correlated_speckle, gamma_speckle
 from hfd_edge.source import ArraySource
+from hfd_edge.speckle_enl import LooksCounts, enl_of
 from tests import command
 from tests.rasters import UTM, write_tif
-from tests.reference_speckle import enl_mode, is_valid, local_enl
+from tests.reference_speckle import enl_mode, enl_of_pairs, enl_pairs, is_valid, local_enl
 
 
 def mosaic(looks: float, correlation: float, side: int = 768) -> np.ndarray:
@@ -39,11 +40,26 @@ def test_the_looks_of_a_simulated_scene_are_found_to_ten_percent(looks, correlat
     assert abs(speckle.estimate_enl(mosaic(looks, correlation)) / looks - 1) < 0.1
 
 
-@pytest.mark.parametrize("looks, least", [(1, 0.9), (4.4, 0.75), (10, 0.55)])
-def test_texture_of_every_pixel_counts_as_fewer_looks_never_as_more(looks, least):
-    """Ground whose every pixel has its own reflectivity has fewer equivalent looks: docs/speckle.md says how many."""
-    found = speckle.estimate_enl(Scene(SceneConfig(768, 768, seed=3, looks=looks)).window(0, 0, 768, 768, eo=False).sar)
-    assert least < found / looks < 1.05
+@pytest.mark.parametrize("seed, region_px", [(3, 48), (7, 64)])
+@pytest.mark.parametrize("correlation", [0.0, 0.45])
+@pytest.mark.parametrize("looks", [1, 3, 4.4, 10])
+def test_the_looks_of_a_textured_scene_are_those_of_its_even_ground_to_ten_percent(looks, correlation, seed, region_px):
+    """The simulator as it is: texture in every pixel of four classes of five, towns, class borders."""
+    config = SceneConfig(768, 768, seed=seed, looks=looks, region_px=region_px, speckle_correlation=correlation)
+    scene = Scene(config).window(0, 0, 768, 768, eo=False).sar
+    counts = LooksCounts()
+    counts.add(scene, None)
+    assert abs(counts.looks / looks - 1) < 0.1
+    if looks == 10:
+        assert enl_of(counts.windows) / looks < 0.9                 # the mode of all windows is that of the commonest texture
+
+
+@pytest.mark.parametrize("order", [12.0, 30.0])
+def test_texture_of_every_pixel_counts_as_fewer_looks_never_as_more(order):
+    """Where no ground is even, nothing in one band tells texture from speckle: docs/speckle.md."""
+    rng = np.random.default_rng(1)
+    scene = (rng.gamma(4.4, 1 / 4.4, (512, 512)) * rng.gamma(order, 1 / order, (512, 512))).astype(np.float32)
+    assert speckle.estimate_enl(scene) == pytest.approx(1 / (1 / 4.4 + 1 / order + 1 / (4.4 * order)), rel=0.03)
 
 
 def test_local_looks_and_their_mode_are_the_float64_twins():
@@ -56,6 +72,31 @@ def test_local_looks_and_their_mode_are_the_float64_twins():
     want, _ = np.histogram(np.log2(local[np.isfinite(local)]), speckle.ENL_BINS, (-2, 10))
     assert counts.sum() == want.sum() and np.abs(np.cumsum(counts) - np.cumsum(want)).max() <= 3     # a few on a bin's edge
     assert speckle.enl_of(counts) == pytest.approx(enl_mode(counts), rel=1e-12)
+
+
+def test_pairs_of_windows_are_the_float64_twins():
+    image = np.random.default_rng(5).gamma(3, 1 / 3, (70, 75)).astype(np.float32)
+    image[30, 30], image[:25, 60:] = np.nan, 0.5
+    counts = LooksCounts()
+    counts.add(image[np.newaxis], None)
+    with np.errstate(invalid="ignore"):
+        want = enl_pairs(np.log2(local_enl(image, is_valid(image))))
+    assert counts.pairs.sum() == want.sum() > 500
+    for axis in (0, 1):                                             # the few on a bin's edge may fall into the next one
+        assert np.abs(np.cumsum(counts.pairs.sum(axis=axis)) - np.cumsum(want.sum(axis=axis))).max() <= 6
+    assert counts.looks == pytest.approx(enl_of_pairs(counts.pairs), rel=1e-12) == pytest.approx(enl_of_pairs(want), rel=0.01)
+    assert counts.looks != enl_of(counts.windows)
+
+
+def test_a_table_of_pairs_that_is_none_is_refused():
+    plane, table = np.ones((20, 20), np.float32), np.zeros((8, 8), np.int64)
+    _native.count_pairs(plane, (0, 20), 20, 15, 0.0, 2.0, table)
+    assert table.sum() == table[4, 4] == 5 * 20 + 20 * 5
+    for wrong in ((plane, (0, 21), 20, 15, 0.0, 2.0, table), (plane, (-1, 4), 20, 15, 0.0, 2.0, table), (plane, (0, 20), 21, 15, 0.0, 2.0, table),
+                  (plane, (0, 20), 20, 0, 0.0, 2.0, table), (plane, (0, 20), 20, 15, 2.0, 0.0, table), (plane, (0, 20), 20, 15, 0.0, 2.0, table[:4]),
+                  (plane[0], (0, 20), 1, 15, 0.0, 2.0, table)):
+        with pytest.raises(ValueError):
+            _native.count_pairs(*wrong)
 
 
 def test_a_flat_or_tiny_scene_has_no_looks_and_says_so():
@@ -83,6 +124,8 @@ def test_any_tiling_order_and_thread_count_gives_the_same_integers():
             assert (one.valid, one.no_signal) == (other.valid, other.no_signal)
             np.testing.assert_array_equal(one.power_histogram, other.power_histogram)
             np.testing.assert_array_equal(one.enl_histogram, other.enl_histogram)
+            np.testing.assert_array_equal(one.looks.pairs, other.looks.pairs)
+            assert one.looks.pairs.sum() > 1000
 
 
 def test_percentiles_are_those_of_the_values_to_a_bin():

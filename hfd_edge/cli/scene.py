@@ -75,7 +75,8 @@ def _lines(statistics: SceneStatistics, intensity: IntensitySource) -> dict[str,
 def _looks(statistics: SceneStatistics) -> str:
     if not any(band.enl for band in statistics.bands):
         return "cannot be estimated: no window of 15 x 15 px is valid in whole and not flat"
-    return f"{statistics.enl:.2f} (mode over {sum(int(b.enl_histogram.sum()) for b in statistics.bands)} windows of 15 x 15 px)"
+    return (f"{statistics.enl:.2f} (mode beside the evenest of {sum(int(b.enl_histogram.sum()) for b in statistics.bands)} windows of "
+            "15 x 15 px)")
 
 
 def _band_line(band: BandStatistics) -> str:
