@@ -6,6 +6,7 @@
 # make vectors       what the compiler made vectors of, for docs/vectorisation.md
 # make certify       everything that needs a GPU, proved on the one at hand (docs/cuda.md); needs no network
 # make demo-engine   train and export the shipped demo engine anew (.venv-train)
+# make bench         a short form of every benchmark beside its baselines: benchmarks/RESULTS.md (.venv-train)
 # make clean         remove what these made
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ NATIVE_SOURCES = setup.py pyproject.toml CMakeLists.txt $(wildcard cmake/* csrc/
 NATIVE_TESTS = tests/test_thread_pool.py tests/test_gather.py tests/test_gather_refusals.py tests/test_finish.py tests/test_blend.py tests/test_simd.py \
   tests/test_speckle.py tests/test_speckle_tiles.py
 
-.PHONY: certify demo test test-run test-torch test-quick sanitize aarch64 vectors demo-engine clean
+.PHONY: certify demo test test-run test-torch test-quick sanitize aarch64 vectors demo-engine bench bench-engine clean
 
 demo: $(RUN)
 	@echo "== installing hfd-edge into .venv"
@@ -75,6 +76,15 @@ certify:
 demo-engine: .venv-train/dev-installed
 	@echo "== training and exporting the demo engine"
 	@$(TRAIN) -m training.demo
+
+# The shipped demo student with INT8 beside FP32, and as a checkpoint for PyTorch: what the benchmarks run on.
+bench-engine: .venv-train/dev-installed
+	@$(TRAIN) benchmarks/demo_student.py --out runs/bench
+
+# Peers that are not in .venv-train are named in the result: .venv-train/bin/pip install -r benchmarks/requirements.txt
+bench: bench-engine
+	@echo "== benchmarks"
+	@$(TRAIN) benchmarks/run_all.py $(BENCH)
 
 clean:
 	@echo "== removing environments, builds and outputs"

@@ -17,11 +17,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
+from roofline import bound_jobs, graph_work, lacking, roofline
+from timing import Seconds, in_turns, tell
 
 import hfd_edge
 from hfd_edge.export.calibration import calibrate
@@ -133,12 +136,29 @@ def main_student(options: argparse.Namespace) -> dict:
     for name, run in engines.items():
         if not name.startswith("torch") or options.checkpoint:
             rows[name]["agreement"] = round(agreement(run, engines["onnxruntime fp32"], tiles[:2]), 6)
+    bounds = in_turns({**{name: lambda run=engines[name]: _forget(run(batch)) for name in ("onnxruntime fp32", "onnxruntime int8")},
+                       **bound_jobs(THREADS)}, options.rounds)
     gate = judge(engines["onnxruntime fp32"], INT8_CPU, int8, tiles, Thresholds(min_pixels=100_000))
-    return {"engines": rows, "missing": missing, "tile_px": options.tile, "pixels_judged": gate.pixels,
+    return {"engines": rows, "missing": {**missing, **lacking("openvino")}, **ends(rows, bounds, fp32, batch.shape), "tile_px": options.tile, "pixels_judged": gate.pixels,
             "int8_over_fp32_speed": rows["onnxruntime int8"]["speed_over_ort_fp32"],
             "int8_over_fp32_cpu_speed": rows["onnxruntime int8"]["cpu_speed_over_ort_fp32"],
             "int8_label_flips": round(gate.flip_rate, 6),
             "int8_label_flips_bound": round(gate.flip_bound, 6), "int8_over_fp32_size": round(len(int8) / len(fp32), 4)}
+
+
+def _forget(_: object) -> None:
+    """A job gives nothing back: numbers would be taken off its time."""
+
+
+def ends(rows: dict[str, dict], bounds: dict[str, Seconds], graph: bytes, shape: tuple[int, int, int, int]) -> dict:
+    """Ratios, and the convolutions of both graphs against the machine: INT8 does the same operations and moves a quarter of the bytes."""
+    work = graph_work(graph, shape)
+    fp32_ms = rows["onnxruntime fp32"]["fastest_ms"]
+    ratios = {"int8_over_fp32": round(fp32_ms / rows["onnxruntime int8"]["fastest_ms"], 3)}
+    if "torch eager" in rows:
+        ratios["fp32_over_torch_eager"] = round(rows["torch eager"]["fastest_ms"] / fp32_ms, 3)
+    return {"ratios": ratios, "roofline": roofline(bounds, {
+        "onnxruntime fp32": work, "onnxruntime int8": replace(work, bytes_moved=work.bytes_moved / 4)})}
 
 
 def other_encoders(options: argparse.Namespace) -> list[dict]:
@@ -186,6 +206,7 @@ def main() -> None:
     for row in record.get("encoders", ()):
         print(row["encoder"], *(f"{name} {value['cpu_ms']} CPU ms ({value['cpu_speed_over_ort_fp32']}x)"
                                 for name, value in row.items() if isinstance(value, dict)), sep="  ")
+    tell(record, False)
 
 
 if __name__ == "__main__":

@@ -3,17 +3,17 @@
     python benchmarks/bench_finish.py [--quick] [--json]
 
 One 512 x 512 tile of 7 classes, of which 448 x 448 pixels are kept. Bytes: 28 / stride^2 of logits, 1 of status, 1 of labels and
-1 of confidence per pixel. Vector operations per class: 7 for the label (load, subtract, multiply, add, compare, blend, maximum),
+1 of confidence per pixel; the tile stays in a cache, so the operations bound. Vector operations per class: 7 for the label (load, subtract, multiply, add, compare, blend, maximum),
 about 28 for its term of the softmax; docs/vectorisation.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 
 import numpy as np
-from timing import calm_process, in_turns, show
+from roofline import COPY, PRODUCT, Work, bound_jobs, roofline
+from timing import calm_process, faster, in_turns, show, tell
 
 TILE, KEPT, HALO, CLASSES = 512, 448, 32, 7
 
@@ -46,15 +46,20 @@ def main() -> None:
     options = parser.parse_args()
     calm_process()
     from hfd_edge import build_info
-    found, repeat = {"simd": build_info()["simd"]}, 5 if options.quick else 20
+    found, repeat = {"simd": build_info()["simd"]}, 20
     for threads in (1, 2):
-        rows = in_turns(jobs_of(threads, repeat), 3 if options.quick else 11)
+        rows = in_turns({**jobs_of(threads, repeat), **bound_jobs(threads)}, 5 if options.quick else 11)
         print(f"== {threads} thread(s), {found['simd']}")
-        show(rows, repeat * KEPT * KEPT)
+        show({name: row for name, row in rows.items() if name not in (COPY, PRODUCT)}, repeat * KEPT * KEPT)
         found |= {f"{name.replace(' ', '_')}_{threads}_ns_per_px": round(1e9 * row.median / (repeat * KEPT * KEPT), 3)
-                  for name, row in rows.items()}
-    if options.json:
-        print(json.dumps(found))
+                  for name, row in rows.items() if name not in (COPY, PRODUCT)}
+        if threads == 1:                                # as NumPy has; two would be at the mercy of whoever else wants a core
+            found["ratios"] = {f"numpy_over_stride_{s}": faster(rows, f"stride {s}", "numpy") for s in (1, 4)}
+    pixels, maximum = repeat * KEPT * KEPT, 7 * CLASSES
+    found["roofline"] = roofline(rows, {"stride 1": Work(pixels * (4 * CLASSES + 2), pixels * maximum),
+                                        "stride 4": Work(pixels * (4 * CLASSES / 16 + 2), pixels * (maximum + 7 * 4 / 4 + 4)),
+                                        "stride 4 confidence": Work(pixels * (4 * CLASSES / 16 + 3), pixels * 28 * CLASSES)})
+    tell(found, options.json)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,21 @@
     python benchmarks/bench_gather.py [--quick] [--json]
 
 Hot: the same 512 x 512 tile of values again and again. The bandwidth bound is that of a copy of as many bytes (values read, tile
-and status written) by the same number of threads; from memory: tiles of a scene of 2 x 4096 x 4096, against NumPy's copy of it.
+and status written) by the same number of threads; from memory: tiles of a scene of 2 x 4096 x 4096, against NumPy's copy of it. The baseline
+is NumPy as one writes it (logarithm, floor, clip, z-score).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 
 import numpy as np
-from timing import calm_process, in_turns, show
+from roofline import COPY, PRODUCT, Work, bound_jobs, roofline
+from timing import calm_process, faster, in_turns, show, tell
 
 TILE = 512
+POWER, DECIBEL, NUMPY = "intensity to dB, float32", "dB to dB, float32", "NumPy, intensity to dB"
 
 
 def sources(side: int) -> dict:
@@ -47,9 +49,16 @@ def jobs_of(side: int, threads: int) -> dict:
             tile[...] = values[:, r:r + TILE, c:c + TILE]
             status.fill(0)
 
+    def by_numpy(power) -> None:
+        for r, c in corners:
+            values = 10 * np.log10(power[:, r:r + TILE, c:c + TILE])
+            tile[...] = (np.clip(values, -35, 5) + 12) * np.float32(0.25)
+            status.fill(0)
+
     made = sources(side)
     jobs = {"copy, one thread": lambda: copy(made["dB to dB, float32"][1])}
-    return {**jobs, **{name: lambda pair=pair: run(*pair) for name, pair in made.items()}}
+    jobs |= {name: lambda pair=pair: run(*pair) for name, pair in made.items()}
+    return {**jobs, NUMPY: lambda: by_numpy(made[POWER][1])}
 
 
 def main() -> None:
@@ -64,15 +73,20 @@ def main() -> None:
         for threads in (1, 2):
             repeat = 1 if where == "memory" else 40
             jobs = {name: lambda job=job: [job() for _ in range(repeat)] and None for name, job in jobs_of(side, threads).items()}
-            rows = in_turns(jobs, 3 if options.quick else 11)
+            rows = in_turns({**jobs, **bound_jobs(threads)}, 5 if options.quick else 11)
             print(f"== {where}, {threads} thread(s), {found['simd']}")
-            show(rows, repeat * side * side)
+            show({name: row for name, row in rows.items() if name not in (COPY, PRODUCT)}, repeat * side * side)
+            if threads == 1:                            # as NumPy has; two would be at the mercy of whoever else wants a core
+                found["ratios"] = {"numpy_over_gather": faster(rows, POWER, NUMPY), "copy_over_gather_dB": faster(rows, DECIBEL, "copy, one thread")}
             for name, row in rows.items():
+                if name in (COPY, PRODUCT):
+                    continue
                 key = f"{where}_{threads}_{name}".replace(", ", "_").replace(" ", "_")
                 found[f"{key}_ns_per_px"] = round(1e9 * row.median / (repeat * side * side), 3)
                 found[f"{key}_share_of_copy"] = round(1 / row.ratio, 3) if math.isfinite(row.ratio) else None
-    if options.json:
-        print(json.dumps(found))
+    pixels = side * side
+    found["roofline"] = roofline(rows, {DECIBEL: Work(17 * pixels, 36 * pixels), POWER: Work(17 * pixels, 84 * pixels)})
+    tell(found, options.json)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ it, or with every array used again. Ours: the array in memory, as hfd_edge.speck
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import shutil
@@ -20,11 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from timing import Seconds, calm_process, in_turns
+from roofline import COPY, PRODUCT, Work, bound_jobs, lacking, roofline
+from timing import Seconds, calm_process, faster, in_turns, tell
 
 THREADS, LOOKS, RADIUS = 2, 4.4, 3
 BARS = {"otb": 25.0, "opencv": 3.0}
 SIDE = 4096
+OPERATIONS = 22                 # a pixel: two running sums of two values each way (8), moments, share and result (14)
 OPENCV, IN_PLACE, OTB = "OpenCV boxes and NumPy", "OpenCV boxes and NumPy, in place", "OTB Lee, command line"
 
 
@@ -109,21 +110,28 @@ def measure(image: np.ndarray, rounds: int) -> tuple[dict[str, Seconds], list[fl
     cpu: list[float] = []
     own = own_jobs(image)
     with tempfile.TemporaryDirectory() as folder:
-        jobs = {"lee": own.pop("lee"), OPENCV: lambda: _forget(lee_by_opencv(image)),
-                IN_PLACE: lambda: _forget(lee_by_opencv_in_place(image))}
+        jobs = {"lee": own.pop("lee"), **bound_jobs(THREADS)}
+        if not lacking("cv2"):
+            jobs |= {OPENCV: lambda: _forget(lee_by_opencv(image)), IN_PLACE: lambda: _forget(lee_by_opencv_in_place(image))}
         if shutil.which("otbcli_Despeckle"):
             jobs |= otb_jobs(image, Path(folder), cpu)
         return in_turns({**jobs, **own}, rounds), cpu
 
 
 def record(rows: dict[str, Seconds], cpu: list[float], simd: str) -> dict[str, object]:
-    found = {"simd": simd, "seconds": {name: round(row.median, 5) for name, row in rows.items()},
-             "ratio_opencv": round(rows[IN_PLACE].ratio, 2), "bar_opencv": BARS["opencv"],
-             "cpu_ratio_opencv": round(rows[IN_PLACE].cpu / rows["lee"].cpu, 2),
-             "ratio_opencv_as_one_writes_it": round(rows[OPENCV].ratio, 2)}
+    found = {"simd": simd, "seconds": {name: round(row.median, 5) for name, row in rows.items()}, "missing": lacking("cv2"), "ratios": {},
+             "roofline": roofline(rows, {"lee": Work(8 * SIDE * SIDE, OPERATIONS * SIDE * SIDE)})}
+    if OPENCV in rows:
+        found |= {"ratio_opencv": round(rows[IN_PLACE].ratio, 2), "bar_opencv": BARS["opencv"],
+                  "cpu_ratio_opencv": round(rows[IN_PLACE].cpu / rows["lee"].cpu, 2),
+                  "ratio_opencv_as_one_writes_it": round(rows[OPENCV].ratio, 2)}
+        found["ratios"] = {"opencv_in_place_over_lee": faster(rows, "lee", IN_PLACE), "opencv_over_lee": faster(rows, "lee", OPENCV)}
     if OTB in rows:
         found |= {"ratio_otb": round(rows[OTB].ratio, 1), "bar_otb": BARS["otb"],
                   "otb_cpu_s": round(float(np.median(cpu[1:])), 2)}
+        found["ratios"]["otb_over_lee"] = faster(rows, "lee", OTB)
+    else:
+        found["missing"]["otb"] = "not installed (Debian: apt-get install otb-bin)"
     return found
 
 
@@ -133,23 +141,26 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args()
     calm_process()
-    import cv2
-
     from hfd_edge import build_info
-    cv2.setNumThreads(THREADS)
     image = np.random.default_rng(0).gamma(LOOKS, 0.05 / LOOKS, (SIDE, SIDE)).astype(np.float32)
-    check_peers(image)
-    rows, cpu = measure(image, 3 if options.quick else 9)
+    if not lacking("cv2"):
+        import cv2
+        cv2.setNumThreads(THREADS)
+        check_peers(image)
+    rows, cpu = measure(image, 4 if options.quick else 9)
     found = record(rows, cpu, build_info()["simd"])
     print(f"{SIDE} x {SIDE}, 7 x 7, {THREADS} threads, {found['simd']}, in turns")
     print(f"{'':34}{'median s':>10}{'fastest':>10}{'CPU s':>10}{'Mpx/s':>8}   time over that of lee, per round")
     for name, row in rows.items():
+        if name in (COPY, PRODUCT):
+            continue
         times = f"{row.median:10.4f}{row.fastest:10.4f}{row.cpu:10.4f}"
         print(f"{name:34}{times}{SIDE * SIDE / 1e6 / row.median:8.0f}{row.ratio:12.2f}")
-    print(f"OTB took {found['otb_cpu_s']} CPU seconds" if OTB in rows else
-          "Orfeo ToolBox is not installed: not compared (Debian: apt-get install otb-bin)")
-    if options.json:
-        print(json.dumps(found))
+    if OTB in rows:
+        print(f"OTB took {found['otb_cpu_s']} CPU seconds")
+    for name, why in found["missing"].items():
+        print(f"{name}: {why}, not compared")
+    tell(found, options.json)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,14 @@ installed are left out, said aloud (benchmarks/requirements.txt). The FP32 engin
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from timing import Seconds, calm_process, in_turns, show
+from roofline import COPY, PRODUCT, Work, bound_jobs, lacking, roofline
+from timing import Seconds, calm_process, faster, in_turns, show, tell
 
 ROOT = Path(__file__).resolve().parent.parent
 THREADS, HALO = 2, 32
@@ -85,12 +84,9 @@ def jobs_of(scene: np.ndarray, terratorch: Path | None) -> dict:
         "numpy_crop": lambda: peers.timed(lambda e: peers.numpy_crop(scene, e))}
     known = {"monai_gaussian": ("monai", peers.monai_gaussian), "pytorch_toolbelt": ("pytorch_toolbelt", peers.toolbelt)}
     for name, (module, run) in known.items():
-        if importlib.util.find_spec(module) is None:
-            print(f"{name} is left out: {module} is not installed (benchmarks/requirements.txt)")
-            continue
-        jobs[name] = lambda run=run: peers.timed(lambda e: run(scene, e))
+        if not lacking(module):
+            jobs[name] = lambda run=run: peers.timed(lambda e: run(scene, e))
     if terratorch is None:
-        print("terratorch is left out: give its tiled_inference.py with --terratorch (benchmarks/requirements.txt)")
         return jobs
     run_terratorch = peers.terratorch_from(terratorch)
     return {**jobs, "terratorch": lambda: peers.timed(lambda e: run_terratorch(scene, e))}
@@ -123,10 +119,22 @@ def extra_megabytes() -> float:
 
 
 def figures(rows: dict[str, Seconds], pixels: int) -> dict:
-    found = {f"{name}_ns_per_px": round(1e9 * row.median / pixels, 3) for name, row in rows.items()}
+    found = {f"{name}_ns_per_px": round(1e9 * row.median / pixels, 3) for name, row in rows.items() if name not in (COPY, PRODUCT)}
     for name in ("full", "stride4", "stride4_confidence_log", "blended_stride4", "blended_full"):
         found[f"ours_ns_per_px_{name}"] = found.pop(f"ours_{name}_ns_per_px")
     return found
+
+
+def ends(rows: dict[str, Seconds], work: Work, terratorch: Path | None) -> dict:
+    """Ratios, roofline, and who is not here."""
+    ratios = {f"{name}_over_ours_stride4": faster(rows, "ours_stride4", name) for name in ("numpy_crop", "monai_gaussian", "pytorch_toolbelt", "terratorch")
+              if name in rows}
+    if "fp32_engine" in rows:
+        ratios["fp32_engine_over_ours_stride4"] = faster(rows, "ours_stride4", "fp32_engine")
+    missing = lacking("monai", "pytorch_toolbelt")
+    if terratorch is None:
+        missing["terratorch"] = "no --terratorch: give its tiled_inference.py (benchmarks/requirements.txt)"
+    return {"ratios": ratios, "roofline": roofline(rows, {"ours_stride4": work}), "missing": missing}
 
 
 def main() -> None:
@@ -148,14 +156,17 @@ def main() -> None:
     else:
         print(f"the FP32 engine is left out: {options.engine} is not a file; give one with --engine")
     start = time.perf_counter()
-    rows = in_turns(jobs, 2 if options.quick else 7)
-    show(rows, side * side)
+    rows = in_turns({**jobs, **bound_jobs(THREADS)}, 3 if options.quick else 7)
+    show({name: row for name, row in rows.items() if name not in (COPY, PRODUCT)}, side * side)
     found = {**figures(rows, side * side), "ours_extra_mb": round(extra_megabytes(), 1), "tiles": tiles,
              "seconds": round(time.perf_counter() - start, 1)}
     if "fp32_engine" in rows:
         found["ours_share_of_fp32_engine"] = round(rows["ours_stride4"].median / rows["fp32_engine"].median, 4)
-    if options.json:
-        print(json.dumps(found))
+    halo = tiles * 512 * 512 / (side * side)            # gather: 17 bytes and 36 operations a tile pixel; finish, stride 4: 3.75 and 60
+    found |= ends(rows, Work((17 * halo + 3.75) * side * side, (36 * halo + 60) * side * side), options.terratorch)
+    for name, why in found["missing"].items():
+        print(f"{name} is left out: {why}")
+    tell(found, options.json)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,21 @@
     python benchmarks/bench_students.py [--quick] [--json]
 
 Random weights (time and reach do not depend on them), one tile, two threads that sleep when they wait. Every student runs in
-turns with the first one, so that a busy machine slows both alike: median, fastest, and the ratio of the two medians.
+turns with the first one, so that a busy machine slows both alike: median, fastest, and the ratio of the two medians. The ratios at the end
+are speeds over the first student's; the roofline is of the last one.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Iterator
 
 import numpy as np
 import torch
+from roofline import bound_jobs, graph_work, roofline
+from timing import in_turns, tell
 
 from hfd_edge.export.activation import activation_bytes_per_px
 from hfd_edge.export.onnx import INPUT_NAME, to_onnx
@@ -86,26 +88,40 @@ def measure(students: tuple, tile_px: int, repeats: int) -> Iterator[dict]:
         baseline = baseline or session
         first, own = time_in_turns([baseline, session], tile_px, repeats)
         yield {**row, "ms_per_mpx": statistics.median(own), "fastest_ms_per_mpx": min(own),
-               "ratio_to_first": statistics.median(own) / statistics.median(first)}
+               "ratio_to_first": statistics.median(own) / statistics.median(first), "fastest_ratio_to_first": min(own) / min(first)}
+
+
+def ends(last: tuple, rows: list[dict], tile_px: int, repeats: int) -> dict:
+    """Speeds over the first student, and the last one's convolutions against the machine."""
+    _, graph = describe(last)
+    session, shape = open_session(graph, threads=2), (1, BANDS, tile_px, tile_px)
+    pixels = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+    def run() -> None:
+        session.run(None, {INPUT_NAME: pixels})
+
+    bounds = in_turns({"last": run, **bound_jobs(2)}, repeats)
+    ratios = {f"{row['student']}_width{row['width']}_over_first".replace("@", "_at_"): round(1 / row["fastest_ratio_to_first"], 3) for row in rows[1:]}
+    return {"ratios": ratios, "roofline": roofline(bounds, {"last": graph_work(graph, shape)})}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two students, a small tile")
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args()
     torch.set_num_threads(2)
-    rows = measure(QUICK, 512, 3) if options.quick else measure(STUDENTS, 1024, 5)
-    if options.json:
-        print(json.dumps(list(rows), indent=2))
-        return
+    students, tile, repeats = (QUICK, 512, 5) if options.quick else (STUDENTS, 1024, 5)
+    rows, seen = measure(students, tile, repeats), []
     columns = ("student", "width", "align", "fp32_mb", "reach_px", "halo_px", "activation_bytes_per_px", "ms_per_mpx",
                "fastest_ms_per_mpx", "ratio_to_first")
     print(f"{'student':26}{'width':>6} {'align':12}{'MB':>7}{'reach':>7}{'halo':>6}{'B/px':>6}{'ms/Mpx':>9}"
           f"{'fastest':>9}{'ratio':>7}")
     for row in rows:
+        seen.append(row)
         print("{:26}{:6d} {:12}{:7.2f}{:7d}{:6d}{:6d}{:9.0f}{:9.0f}{:7.2f}".format(*(row[name] for name in columns)),
               flush=True)
+    tell({"students": seen, "tile_px": tile, **ends(students[-1], seen, tile, repeats)}, options.json)
 
 
 if __name__ == "__main__":

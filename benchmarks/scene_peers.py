@@ -1,21 +1,25 @@
 """Scene file to class map as others do it, each in a process of its own: `python scene_peers.py NAME JOB.json`.
 
-The job names the scene, the float graph, the checkpoint, tile, overlap and threads. The last line printed is one JSON object: wall and CPU
-seconds of the run from opening the files to the closed map, and the highest resident memory of the process. Labels go to the job's map.
+The job names the scene, the float graph, the checkpoint, tile, overlap, threads and the settings that scene_tuning.py found best. The last
+line printed is one JSON object: wall and CPU seconds from the first line of the program to the closed map, with every import but Python's
+own; seconds of compiling a network, which are not among them; and the highest resident memory. Labels go to the job's map.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import rasterio
-from rasterio.windows import Window
+START, START_CPU = time.perf_counter(), time.process_time()
+
+import json  # noqa: E402 - the clock starts before the imports
+import sys  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import numpy as np  # noqa: E402
+import rasterio  # noqa: E402
+from rasterio.windows import Window  # noqa: E402
 
 Job = dict[str, Any]
 
@@ -43,13 +47,12 @@ def ort_session(job: Job):
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = job["threads"]
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(job["graph_full"], options, providers=["CPUExecutionProvider"])
 
 
 def numpy_ort(job: Job) -> None:
     """rasterio windows, numpy, ONNX Runtime FP32 with logits at full resolution; argmax per tile, the middle kept."""
-    session, tile, half = ort_session(job), job["tile"], job["overlap"] // 2
+    session, tile, half = ort_session(job), job["numpy_tile"], job["overlap"] // 2
     step = tile - 2 * half
     with rasterio.open(job["scene"]) as scene:
         labels = np.empty(scene.shape, np.uint8)
@@ -66,18 +69,29 @@ def numpy_ort(job: Job) -> None:
     write_map(job, labels)
 
 
-def torch_network(job: Job):
-    """The student in PyTorch, batch norm folded and channels last, which is its fastest way here; logits at full resolution."""
+def torch_network(job: Job, how: dict | None = None):
+    """(network, seconds of compiling): the student with batch norm folded and logits at full resolution; `how` as scene_tuning.py writes it."""
     import torch
 
     from hfd_edge.export.onnx import _folded
     from hfd_edge.network import load_checkpoint, upsample
     torch.set_num_threads(job["threads"])
-    net = _folded(load_checkpoint(job["checkpoint"])[0].eval()).to(memory_format=torch.channels_last)
+    how = how or job["torch"]
+    layout = torch.channels_last if how["layout"] == "channels_last" else torch.contiguous_format
+    net = _folded(load_checkpoint(job["checkpoint"])[0].eval()).to(memory_format=layout)
+
+    def forward(batch):
+        return upsample(net(batch), net.logit_stride_px)
+    ready, start = forward, time.perf_counter()
+    if how["compiled"]:
+        ready = torch.compile(forward)
+        with torch.inference_mode():
+            ready(torch.zeros(how["batch"], len(job["mean"]), job["tile"], job["tile"]).contiguous(memory_format=layout))
+    compiling = time.perf_counter() - start
 
     def run(batch, *_, **__):
-        return upsample(net(batch.contiguous(memory_format=torch.channels_last)), net.logit_stride_px)
-    return run
+        return ready(batch.contiguous(memory_format=layout))
+    return run, compiling
 
 
 def read_all(job: Job) -> np.ndarray:
@@ -85,42 +99,46 @@ def read_all(job: Job) -> np.ndarray:
         return normalise(scene.read(), job)
 
 
-def monai_torch(job: Job) -> None:
+def monai_torch(job: Job) -> dict:
     import torch
     from monai.inferers import sliding_window_inference
-    net, scene = torch_network(job), torch.from_numpy(read_all(job))
+    (net, compiling), scene = torch_network(job), torch.from_numpy(read_all(job))
     with torch.inference_mode():
-        logits = sliding_window_inference(scene[None], (job["tile"],) * 2, 1, net, overlap=job["overlap"] / job["tile"], mode="gaussian")
+        logits = sliding_window_inference(scene[None], (job["tile"],) * 2, job["torch"]["batch"], net, overlap=job["overlap"] / job["tile"],
+                                          mode="gaussian")
         del scene
         labels = logits[0].argmax(0).to(torch.uint8).numpy()
     write_map(job, labels)
+    return {"compile_s": compiling}
 
 
-def toolbelt(job: Job) -> None:
+def toolbelt(job: Job) -> dict:
     import torch
     from pytorch_toolbelt.inference.tiles import ImageSlicer, TileMerger
-    net, image, tile = torch_network(job), np.moveaxis(read_all(job), 0, -1), job["tile"]
+    (net, compiling), image, tile, batch = torch_network(job), np.moveaxis(read_all(job), 0, -1), job["tile"], job["torch"]["batch"]
     slicer = ImageSlicer(image.shape, tile_size=(tile, tile), tile_step=(tile - job["overlap"],) * 2, weight="pyramid")
     merger = TileMerger(slicer.target_shape, job["classes"], slicer.weight)
+    parts, crops = slicer.split(image), slicer.crops
     with torch.inference_mode():
-        for part, where in zip(slicer.split(image), slicer.crops):
-            merger.integrate_batch(net(torch.from_numpy(np.ascontiguousarray(np.moveaxis(part, -1, 0)))[None]), [where])
+        for first in range(0, len(parts), batch):
+            tiles = np.stack([np.moveaxis(part, -1, 0) for part in parts[first:first + batch]])
+            merger.integrate_batch(net(torch.from_numpy(tiles)), crops[first:first + batch])
         labels = merger.merge().argmax(0).to(torch.uint8).numpy()
     write_map(job, np.ascontiguousarray(slicer.crop_to_orignal_size(labels)))
+    return {"compile_s": compiling}
 
 
-def terratorch(job: Job) -> None:
+def terratorch(job: Job) -> dict:
     import torch
     from stitch_peers import terratorch_from
-    if not job["terratorch"]:
-        raise FileNotFoundError("give TerraTorch's tiled_inference.py with --terratorch (benchmarks/requirements.txt)")
     terratorch_from(Path(job["terratorch"]))
-    module, net, scene = sys.modules["terratorch_tiled"], torch_network(job), torch.from_numpy(read_all(job))
+    module, (net, compiling), scene = sys.modules["terratorch_tiled"], torch_network(job), torch.from_numpy(read_all(job))
     with torch.inference_mode():
         logits = module.tiled_inference(net, scene[None], job["classes"], crop=job["tile"], stride=job["tile"] - job["overlap"], delta=0,
-                                        batch_size=1, padding=False)
+                                        batch_size=job["torch"]["batch"], padding=False)
         labels = logits.reshape(job["classes"], *scene.shape[1:]).argmax(0).to(torch.uint8).numpy()
     write_map(job, labels)
+    return {"compile_s": compiling}
 
 
 def geodeep(job: Job) -> None:
@@ -129,26 +147,37 @@ def geodeep(job: Job) -> None:
     write_map(job, segment(job["scene"], job["graph_fixed"], output_type="raw", max_threads=job["threads"]))
 
 
-def ours(precision: str) -> Callable[[Job], None]:
-    def run(job: Job) -> None:
+def ours(precision: str, equal_halo: bool) -> Callable[[Job], dict]:
+    """Half of the peers' overlap as halo, or the bounded halo that the package stores."""
+    def run(job: Job) -> dict:
         from hfd_edge.raster_run import RasterOptions
         from hfd_edge.segmenter import Segmenter
-        with Segmenter(job["engine"], threads=job["threads"], precision=precision, tile=job["our_tile"], halo=job["our_halo"]) as segmenter:
-            segmenter.run_raster(job["scene"], job["map"], RasterOptions(unit="intensity", overwrite=True, compress="deflate"))
+
+        class Watched(Segmenter):
+            """Keeps the plan, whose borders the seam ratio is measured at."""
+
+            def prepare(self, *given, **named):
+                self.begun = super().prepare(*given, **named)
+                return self.begun
+
+        halo = job["overlap"] // 2 if equal_halo else "bounded"
+        with Watched(job["engine"], threads=job["threads"], precision=precision, tile=job["our_tile"], halo=halo) as segmenter:
+            report = segmenter.run_raster(job["scene"], job["map"], RasterOptions(unit="intensity", overwrite=True, compress="deflate"))
+        return {"borders": segmenter.begun.plan.grid.borders, "halo_px": report.halo_px, "tile_px": report.tile_px}
     return run
 
 
-RUNS = {"ours_int8": ours("int8"), "ours_fp32": ours("fp32"), "numpy_ort": numpy_ort, "monai_torch": monai_torch, "terratorch": terratorch,
+RUNS = {"ours_int8": ours("int8", True), "ours_fp32": ours("fp32", True), "ours_int8_bounded": ours("int8", False),
+        "ours_fp32_bounded": ours("fp32", False), "numpy_ort": numpy_ort, "monai_torch": monai_torch, "terratorch": terratorch,
         "pytorch_toolbelt": toolbelt, "geodeep": geodeep}
 
 
 def main() -> None:
     name, job = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
-    start, start_cpu = time.perf_counter(), time.process_time()
-    RUNS[name](job)
-    wall, cpu = time.perf_counter() - start, time.process_time() - start_cpu
+    told = RUNS[name](job) or {}
+    wall, cpu = time.perf_counter() - START - told.get("compile_s", 0), time.process_time() - START_CPU
     peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
-    print(json.dumps({"wall_s": wall, "cpu_s": cpu, "peak_mb": int(peak) / 1024}))
+    print(json.dumps({**told, "wall_s": wall, "cpu_s": cpu, "peak_mb": int(peak) / 1024}))
 
 
 if __name__ == "__main__":

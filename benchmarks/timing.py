@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import sys
@@ -41,7 +42,8 @@ def in_turns(jobs: Mapping[str, Callable[[], float | None]], rounds: int) -> dic
 
 # Idle OpenMP threads of one library must not take the cores from another's; and a stub engine's large answers must not be given back
 # to the system and faulted in anew at every call, which no engine with a memory arena does.
-_CALM = {"OMP_WAIT_POLICY": "passive", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 33), "MALLOC_TOP_PAD_": str(1 << 28)}
+_CALM = {"OMP_WAIT_POLICY": "passive", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 33), "MALLOC_TOP_PAD_": str(1 << 28),
+         "OPENBLAS_NUM_THREADS": "2"}       # of the matrix product that is a bound; nothing else here calls a BLAS
 
 
 def calm_process() -> None:
@@ -57,3 +59,17 @@ def show(rows: Mapping[str, Seconds], pixels: int) -> None:
     for name, row in rows.items():
         median, fastest, cpu = (1e9 * seconds / pixels for seconds in (row.median, row.fastest, row.cpu))
         print(f"{name:34}{median:9.2f}{fastest:9.2f}{cpu:9.2f}{row.ratio:24.2f}")
+
+
+def faster(rows: Mapping[str, Seconds], ours: str, baseline: str) -> float:
+    """How many times as fast as the baseline, by the fastest round of each: what other programs took from neither."""
+    return round(rows[baseline].fastest / rows[ours].fastest, 3)
+
+
+def tell(found: Mapping[str, object], as_json: bool) -> None:
+    """The end of a benchmark: its ratios, higher is better, then with --json everything as one object on the last line."""
+    print("ratios (higher is better): " + ", ".join(f"{name} {value:.3g}" for name, value in found["ratios"].items()))
+    for name, shares in found.get("roofline", {}).items():
+        print(f"  {name}: " + ", ".join(f"{key} {value}" for key, value in shares.items()))
+    if as_json:
+        print(json.dumps(found))

@@ -1,0 +1,109 @@
+"""The check of benchmark ratios, on recorded outputs: what became twice as bad fails, what is missing is named. Nothing is measured here."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CLASS = "avx2, 2 threads"
+
+
+def load(name: str):
+    """A file of benchmarks/ as a module; it is no package."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+        module = sys.modules.setdefault(name, importlib.util.module_from_spec(spec))
+        spec.loader.exec_module(module)
+        return module
+    finally:
+        sys.path.pop(0)
+
+
+ratios, run_all = load("ratios"), load("run_all")
+# what `bench_gather.py --quick --json` and `bench_finish.py --quick --json` ended with on two cores of an AMD Zen 3, shortened
+OUTPUTS = {
+    "bench_gather": '{"simd": "avx2", "memory_2_dB_to_dB_float32_ns_per_px": 1.31, "ratios": {"numpy_over_gather": 5.561, "copy_over_gather_dB": 0.582}}',
+    "bench_finish": '{"simd": "avx2", "stride_4_2_ns_per_px": 2.45, "ratios": {"numpy_over_stride_1": 15.684, "numpy_over_stride_4": 15.724}}'}
+
+
+def outcomes(outputs=OUTPUTS):
+    return [run_all.Outcome(name, json.loads(text)) for name, text in outputs.items()]
+
+
+@pytest.fixture
+def recorded():
+    return {name: {"ratio": value, "tolerance": ratios.TOLERANCE} for name, value in run_all.ratios_of(outcomes()).items()}
+
+
+def test_the_recorded_run_itself_passes_and_a_better_one_too(recorded):
+    measured = run_all.ratios_of(outcomes())
+    assert len(measured) == 4 and ratios.check(measured, recorded) == ratios.Verdict((), (), ())
+    assert not ratios.check({name: 3 * value for name, value in measured.items()}, recorded).regressed
+
+
+@pytest.mark.parametrize("name", run_all.ratios_of(outcomes()))
+def test_a_ratio_twice_as_bad_fails_alone(recorded, name):
+    measured = run_all.ratios_of(outcomes())
+    found = ratios.check({**measured, name: measured[name] / 2}, recorded).regressed
+    assert len(found) == 1 and found[0].startswith(name)
+
+
+def test_not_a_number_is_a_regression(recorded):
+    assert ratios.check({"bench_gather.numpy_over_gather": float("nan")}, recorded).regressed
+
+
+def test_noise_of_a_quarter_passes(recorded):
+    assert not ratios.check({name: value / 1.25 for name, value in run_all.ratios_of(outcomes()).items()}, recorded).regressed
+
+
+def test_a_missing_peer_is_named_and_no_regression(recorded):
+    found = ratios.check(run_all.ratios_of(outcomes()[:1]), recorded)
+    assert not found.regressed and found.not_measured == ("bench_finish.numpy_over_stride_1", "bench_finish.numpy_over_stride_4")
+    assert ratios.check({"x.y": 1.0}, {}).new == ("x.y",)
+
+
+def test_a_tolerance_that_lets_twice_as_bad_through_is_refused():
+    with pytest.raises(ValueError, match="twice as bad"):
+        ratios.check({"a.b": 1.0}, {"a.b": {"ratio": 1.0, "tolerance": 2.0}})
+
+
+@pytest.mark.parametrize("simd, flags, expected", [
+    ("avx2", "flags : fpu avx avx2 fma", "avx2, 2 threads"), ("avx512", "flags\t: avx512f avx512_vnni", "avx512 vnni, 2 threads"),
+    ("avx2", "flags : avx2 avx_vnni", "avx2 vnni, 2 threads"), ("neon", "Features : fp asimd asimddp", "neon vnni, 2 threads"), ("sse", "", "sse, 2 threads")])
+def test_machines_whose_ratios_differ_are_classes_apart(simd, flags, expected):
+    assert ratios.machine_class(simd, ratios.cpu_flags(flags), 2) == expected
+
+
+def test_recording_keeps_other_classes_and_tolerances_set_by_hand(tmp_path):
+    path = tmp_path / "ratios.json"
+    path.write_text(json.dumps({CLASS: {"a.b": {"ratio": 2.0, "tolerance": 1.3}}, "neon, 2 threads": {"a.b": {"ratio": 9.0, "tolerance": 1.6}}}))
+    ratios.record({"a.b": 4.0, "a.c": 1.5}, CLASS, path)
+    assert ratios.records(path) == {CLASS: {"a.b": {"ratio": 4.0, "tolerance": 1.3}, "a.c": {"ratio": 1.5, "tolerance": ratios.TOLERANCE}},
+                                    "neon, 2 threads": {"a.b": {"ratio": 9.0, "tolerance": 1.6}}}
+
+
+def test_what_is_kept_in_the_repository_can_fail_and_names_real_benchmarks():
+    known = ratios.records()
+    assert known
+    for of_class in known.values():
+        measured = {name: record["ratio"] for name, record in of_class.items()}
+        assert not ratios.check(measured, of_class).regressed
+        assert len(ratios.check({name: value / 2 for name, value in measured.items()}, of_class).regressed) == len(measured)
+        assert {name.split(".")[0] for name in of_class} <= set(run_all.BENCHMARKS)
+    assert set(run_all.BENCHMARKS) == {path.stem for path in (ROOT / "benchmarks").glob("bench_*.py")}
+
+
+def test_the_table_tells_ratios_gaps_failures_and_regressions(recorded):
+    worse = dict(OUTPUTS, bench_gather=OUTPUTS["bench_gather"].replace("5.561", "1.1"))
+    found = [*outcomes(worse), run_all.Outcome("bench_stitch", left_out="needs torch"), run_all.Outcome("bench_scene", failed="ended with 1: oh")]
+    found[1].found["missing"] = {"monai": "not installed"}
+    verdict = ratios.check(run_all.ratios_of(found), recorded)
+    text = run_all.report(found, verdict, CLASS, {CLASS: recorded})
+    for words in ("| bench_gather | numpy_over_gather | 1.1 | 5.56 | 3.27 |", "bench_stitch was left out: needs torch", "**bench_scene failed**: ended with 1",
+                  "bench_finish without monai: not installed", "**regressed**: bench_gather.numpy_over_gather is 1.1"):
+        assert words in text
+    assert "nothing was checked" in run_all.report(found, verdict, "sse, 2 threads", {CLASS: recorded})
