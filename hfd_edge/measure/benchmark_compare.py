@@ -9,7 +9,8 @@ from hfd_edge.measure.benchmark import Record
 # (kind, what tells its records apart, figure, whether more is better)
 _FIGURES = (("engine", "batch", "p50_ms", False), ("engine", "batch", "p99_ms", False), ("stage", "stage", "alone_ns_per_px", False),
             ("end_to_end", None, "mpx_per_s", True), ("end_to_end", None, "around_engine_over_engine", False),
-            ("memory", None, "peak_host_bytes", False), ("energy", None, "joules_per_mpx", False),
+            ("memory", None, "peak_host_bytes", False), ("memory", None, "peak_device_bytes", False),
+            ("energy", None, "joules_per_mpx", False),
             ("tile", "setting", "mpx_per_s", True), ("precision", "setting", "mpx_per_s", True))
 
 

@@ -60,6 +60,8 @@ def _cards(records: list[Record]) -> str:
         cards.append((f"{r['p50_ms']:.1f} ms", f"engine, tile of {r['tile_px'][0]} px, p99 {r['p99_ms']:.1f}"))
     for r in of_kind(records, "memory"):
         cards.append((f"{r['peak_host_bytes'] / 1e6:.0f} MB", "peak host memory"))
+        if not isinstance(r["peak_device_bytes"], str):
+            cards.append((f"{r['peak_device_bytes'] / 1e6:.0f} MB", "peak memory of the device, all programs"))
     best, factors = winner(records)
     if factors:
         cards.append((best, "fastest: " + ", ".join(f"{f:.2f}x {name}" for name, f in factors.items())))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hfd_edge.errors import HfdError
+from hfd_edge.measure.benchmark_device import DevicePeak
 from hfd_edge.measure.benchmark_energy import open_meter
 from hfd_edge.measure.benchmark_machine import peak_bytes, reset_peak, resident_bytes
 from hfd_edge.measure.benchmark_times import Spread, in_turns
@@ -105,10 +106,18 @@ def scene_records(segmenter: Segmenter, scene: BenchScene, rounds: int) -> Itera
         yield from _stages(alone, reports)
         yield _end_to_end(scene, reports[-1], Spread.of(wall, cpu), reports)
         yield {"kind": "memory", "peak_host_bytes": peak_bytes(), "resident_before_bytes": before, "peak_since_start": not reset,
-               "peak_device_bytes": "not available here: the run is on the CPU" if segmenter.device == "cpu" else
-               "not available here: the engine's library does not tell its peak"}
+               **_device_memory(segmenter, scene, target)}
         pixels = reports[-1].rows * reports[-1].cols / 1e6
         yield {"kind": "energy", **({"not_available": why} if meter is None else _energy(meter.source, joules, wall, pixels))}
+
+
+def _device_memory(segmenter: Segmenter, scene: BenchScene, target: Path) -> dict[str, Any]:
+    """Of one run more, which nothing times: asking the driver would disturb it."""
+    with DevicePeak(segmenter.device) as device:
+        if segmenter.device != "cpu":
+            scene.run(segmenter, target)
+            target.unlink(missing_ok=True)
+    return device.record
 
 
 def _energy(source: str, spans: list[dict[str, Any]], wall: list[float], mpx: float) -> dict[str, Any]:

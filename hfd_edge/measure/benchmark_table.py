@@ -58,7 +58,7 @@ def tables(records: list[Record]) -> list[tuple[str, tuple[str, ...], Rows]]:
             (best, ", ".join(f"{name} {factor:.2f}" for name, factor in factors.items()))]))
     for r in of_kind(records, "memory"):
         found.append(("Memory", ("peak host", "before the scene", "peak device"), [
-            (f"{r['peak_host_bytes'] / 1e6:.0f} MB", f"{r['resident_before_bytes'] / 1e6:.0f} MB", str(r["peak_device_bytes"]))]))
+            (f"{r['peak_host_bytes'] / 1e6:.0f} MB", f"{r['resident_before_bytes'] / 1e6:.0f} MB", _bytes(r["peak_device_bytes"]))]))
     for r in of_kind(records, "energy"):
         heat, slowed = r["temperature_c"], r["throttled"]
         found.append(("Energy", ("J/Mpx", "mean W", "temperature", "throttled", "source"), [
@@ -92,6 +92,10 @@ def _sweep_row(r: Record) -> tuple[str, ...]:
     return (r["setting"], f"{r['mpx_per_s']:.2f}", f"{r['ns_per_px']:.1f}", f"{r['p50_ms'] / 1e3:.3f}",
             f"{r['p25_ms'] / 1e3:.3f}..{r['p75_ms'] / 1e3:.3f}", _size(r), f"{r['halo']} {r['halo_px']} px", f"{r['halo_share']:.0%}",
             "not compared" if unlike is None else f"{unlike:.2e}")
+
+
+def _bytes(value: int | str) -> str:
+    return value if isinstance(value, str) else f"{value / 1e6:.0f} MB of the device"
 
 
 def _size(r: Record) -> str:
