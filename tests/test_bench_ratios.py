@@ -23,7 +23,7 @@ def load(name: str):
         sys.path.pop(0)
 
 
-ratios, run_all = load("ratios"), load("run_all")
+ratios, run_all, timing, roofline = load("ratios"), load("run_all"), load("timing"), load("roofline")
 # what `bench_gather.py --quick --json` and `bench_finish.py --quick --json` ended with on two cores of an AMD Zen 3, shortened
 OUTPUTS = {
     "bench_gather": '{"simd": "avx2", "memory_2_dB_to_dB_float32_ns_per_px": 1.31, "ratios": {"numpy_over_gather": 5.561, "copy_over_gather_dB": 0.582}}',
@@ -107,3 +107,34 @@ def test_the_table_tells_ratios_gaps_failures_and_regressions(recorded):
                   "bench_finish without monai: not installed", "**regressed**: bench_gather.numpy_over_gather is 1.1"):
         assert words in text
     assert "nothing was checked" in run_all.report(found, verdict, "sse, 2 threads", {CLASS: recorded})
+
+
+def test_operations_of_a_convolution_are_counted_for_the_shape_it_runs_on():
+    onnx = pytest.importorskip("onnx")
+    helper, real = onnx.helper, onnx.TensorProto.FLOAT
+    weights = helper.make_tensor("w", real, (4, 2, 3, 3), [0.0] * 72)
+    node = helper.make_node("Conv", ["pixels", "w"], ["logits"], strides=[2, 2], pads=[1, 1, 1, 1])
+    values = [helper.make_tensor_value_info(name, real, ["batch", bands, "rows", "cols"]) for name, bands in (("pixels", 2), ("logits", 4))]
+    graph = helper.make_model(helper.make_graph([node], "one", values[:1], values[1:], [weights])).SerializeToString()
+    work = roofline.graph_work(graph, (1, 2, 16, 8))
+    assert work.operations == 2 * 2 * 9 * 4 * (8 * 4) and work.bytes_moved == 4 * (2 * 16 * 8 + 72 + 4 * 8 * 4)
+
+
+def test_shares_are_of_what_the_same_run_measured():
+    def took(seconds):
+        return timing.Seconds(seconds, seconds, seconds, 1.0)
+    rows = {roofline.COPY: took(0.1), roofline.PRODUCT: took(0.01), "job": took(1.0)}
+    found = roofline.roofline(rows, {"job": roofline.Work(roofline.COPY_BYTES, roofline.PRODUCT_SIDE ** 3)})
+    assert found["job"]["share_of_memory"] == pytest.approx(0.05) and found["job"]["share_of_operations"] == pytest.approx(0.005)
+    assert timing.faster({"ours": took(1.0), "theirs": took(3.0)}, "ours", "theirs") == 3
+
+
+def test_a_benchmark_that_cannot_run_here_is_left_out_and_one_that_breaks_has_failed(monkeypatch, tmp_path):
+    monkeypatch.setitem(run_all.BENCHMARKS, "bench_none", ("no_such_module",))
+    assert "no_such_module" in run_all.run("bench_none", []).left_out
+    monkeypatch.setattr(run_all, "HERE", tmp_path)
+    monkeypatch.setitem(run_all.BENCHMARKS, "bench_broken", ())
+    (tmp_path / "bench_broken.py").write_text("raise ValueError('oh')")
+    assert "ValueError: oh" in run_all.run("bench_broken", []).failed
+    (tmp_path / "bench_broken.py").write_text("print('words'); print('{\"ratios\": {\"a\": 2.0}}')")
+    assert run_all.ratios_of([run_all.run("bench_broken", [])]) == {"bench_broken.a": 2.0}

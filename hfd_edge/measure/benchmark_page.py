@@ -23,7 +23,7 @@ td:first-child,th:first-child{text-align:left}th{color:var(--soft);font-weight:5
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:1rem}figure{margin:0}
 figcaption{color:var(--soft);margin-bottom:.3rem}svg{width:100%;height:auto;display:block}svg text{font:13px system-ui,sans-serif;fill:var(--ink)}
 svg .soft{fill:var(--soft)}.bar{fill:var(--bar)}.other{fill:var(--other)}dl{display:grid;grid-template-columns:auto 1fr;gap:.1rem .8rem}
-dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}li{overflow-wrap:anywhere}"""
+@media(max-width:480px){svg text{font-size:15px}}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}li{overflow-wrap:anywhere}"""
 _WIDTH, _ROW, _LABEL, _VALUE = 440, 26, 96, 92
 
 
