@@ -1,4 +1,4 @@
-"""How large the tiles are: the fewest, largest tiles that a memory budget allows, for halos cost less in larger tiles."""
+"""How large the tiles are: halos cost less in larger tiles, and a network more, where they leave the caches; a memory budget bounds both."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ DEFAULT_MEMORY_BYTES = 1 << 30
 UNKNOWN_ACTIVATION_BYTES_PER_PX = 512
 STRIP_ROWS = 1024                       # kept rows of a strip where a scene has more than twice as many: reading and writing overlap
 LARGEST_INPUT_PX = 1 << 23              # progress is told once a tile; a halo of 112 px still costs 1.17 there
+CACHED_INPUT_PX = 1 << 20               # up to here a pixel of input costs the engine the same
+UNCACHED_COSTS = 1.15                   # times that beyond it (docs/performance.md)
+ALONE_COSTS = 0.06                      # of the engine's time: gathering the first tile and finishing the last one overlap with nothing
 ENGINE_SLACK = 1.25                     # measured peak over the live activations that a package names: 93 bytes against 80
 WAITING_WORTH = 1.05                    # decoding blocks twice costs 5 to 10 % of the engine's time
 NOTED_FROM = 2.0                        # times the scene's pixels: half of the work is halo, and more memory would help
@@ -217,39 +220,45 @@ def _given_core(spec: ModelSpec, tile: int | tuple[int, int] | str, halo: int) -
 
 
 def _auto_core(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: int, halo: int) -> tuple[int, int]:
-    """The core with the least halo overhead; columns in equal pieces, rows as many as the memory allows."""
+    """The core that is expected to cost least: columns in equal pieces, rows as many as memory or the caches allow."""
     budget = memory_budget_bytes(request.memory)
     stride, best = spec.stride_px, None
-    most_rows = scene.rows if scene.rows <= 2 * STRIP_ROWS else STRIP_ROWS
+    most_rows = round_up(scene.rows if scene.rows <= 2 * STRIP_ROWS else STRIP_ROWS, stride)
     below = _strip_bytes(scene, 0)
     for pieces in range(1, ceil(scene.cols / stride) + 1):
         cols = equal_core(scene.cols, round_up(ceil(scene.cols / pieces), stride), stride)
         per_row = _tile_bytes(spec, batch, halo, 1 - 2 * halo, cols) + _strip_bytes(scene, 1) - below
-        rows = min((budget - below) // per_row, LARGEST_INPUT_PX // (cols + 2 * halo)) - 2 * halo
-        rows = min(rows // stride * stride, round_up(most_rows, stride))
-        if rows < stride:
-            continue
-        overhead = (1 + 2 * halo / rows) * (1 + 2 * halo / cols)
-        if best is None or overhead < best[0]:
-            best = (overhead, rows, cols)
-        elif cols < halo and overhead > best[0]:
-            break
+        fitting = (budget - below) // per_row
+        for most_px in (LARGEST_INPUT_PX, CACHED_INPUT_PX):
+            rows = min(fitting, most_px // (cols + 2 * halo)) - 2 * halo
+            rows = min(rows // stride * stride, most_rows)
+            if rows >= stride:
+                best = min(filter(None, (best, (_cost(scene, halo, rows, cols), -cols, rows))))
+        if best is not None and 1 + 2 * halo * pieces / scene.cols > best[0]:
+            break                                       # narrower pieces cost more whatever their rows
     if best is None:
         least = _tile_bytes(spec, batch, halo, stride, stride) + _strip_bytes(scene, stride + 2 * halo)
         raise DeviceError(f"memory={budget} bytes is not enough for one tile with a halo of {halo} px over a scene {scene.cols} "
                           f"px wide: "
                           f"give at least {least} bytes (--memory), or a smaller batch")
-    return best[1], best[2]
+    return best[2], -best[1]
+
+
+def _cost(scene: SceneShape, halo: int, rows: int, cols: int) -> float:
+    """Expected time of the scene over that of its own pixels in cached tiles without a halo."""
+    tile_px = (rows + 2 * halo) * (cols + 2 * halo)
+    overhead = (1 + 2 * halo * ceil(scene.rows / rows) / scene.rows) * (1 + 2 * halo * ceil(scene.cols / cols) / scene.cols)
+    return overhead * (UNCACHED_COSTS if tile_px > CACHED_INPUT_PX else 1.0) * (1 + ALONE_COSTS * min(1.0, tile_px / (scene.rows * scene.cols)))
 
 
 def _tile_bytes(spec: ModelSpec, batch: int, halo: int, core_rows: int, core_cols: int) -> int:
-    """Engine memory and tile buffers of one batch."""
+    """Engine memory of one batch, input and validity of two, and logits that wait to be finished."""
     live = spec.activation_bytes_per_px or UNKNOWN_ACTIVATION_BYTES_PER_PX
-    per_px = ceil(ENGINE_SLACK * live) + 4 * len(spec.bands) + 1
+    per_px = ceil(ENGINE_SLACK * live + 4 * len(spec.classes) / spec.logit_stride_px ** 2) + 2 * (4 * len(spec.bands) + 1)
     return batch * per_px * (core_rows + 2 * halo) * (core_cols + 2 * halo)
 
 
 def _strip_bytes(scene: SceneShape, rows: int) -> int:
-    """Stored pixels with their mask, and three strips of labels and confidence (made, waiting, written)."""
+    """Stored pixels with their mask, and four strips of labels and confidence (two being made, waiting, written)."""
     stored = scene.windows_held * (scene.bytes_per_px + 1)
-    return (scene.cols + scene.cols_beside) * ((stored + 3 * 2 + scene.fused_bytes_per_px) * rows + stored * scene.rows_below)
+    return (scene.cols + scene.cols_beside) * ((stored + 4 * 2 + scene.fused_bytes_per_px) * rows + stored * scene.rows_below)

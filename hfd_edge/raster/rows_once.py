@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hfd_edge.device import own_pages
+
 if TYPE_CHECKING:
     from hfd_edge.raster.source import RasterSource
 
@@ -42,7 +44,7 @@ class RowsOnce:
         block, scene = self._block_rows, self._source.rows
         kept, old = end - row, row - self._row
         stop = max(last, min(-(-last // block) * block, scene))
-        values = np.empty((self._source.count, stop - row, self._values.shape[2]), self._source.dtype)
+        values = own_pages((self._source.count, stop - row, self._values.shape[2]), self._source.dtype)
         values[:, :kept] = self._values[:, old:]
         marked = self._source.read_into(values[:, kept:], end, self._col)
         before = None if self._valid is None else self._valid[old:]
