@@ -14,6 +14,7 @@ from hfd_edge.errors import EngineError
 from hfd_edge.pipeline import Stopwatch
 from hfd_edge.plan import TilePlan
 from hfd_edge.source import Source
+from hfd_edge.source_offset import TrainingOffset
 from hfd_edge.spec import ModelSpec
 from hfd_edge.stitch import STATUS_NODATA, CropFrame, CropStitch, PixelCounts
 from hfd_edge.stitch_blend import BlendFrame, BlendStitch
@@ -48,6 +49,7 @@ class Run:
     confidence: bool
     notes: tuple[str, ...] = ()
     maps: DeviceMaps | None = None          # of a scene on a GPU: where its map is made; None = strips come to the host
+    offset: TrainingOffset | None = None    # of the scene against the training data; None = cannot be told
     vector: np.ndarray | None = None        # what the network is told of the whole scene, (1, n) float32; None = nothing
     watch: Stopwatch = field(default_factory=Stopwatch)
     counts: PixelCounts = field(default_factory=PixelCounts)

@@ -16,6 +16,9 @@ from hfd_edge.device import thread_budget
 from hfd_edge.errors import ArrayError
 from hfd_edge.radiometry_power import percentile_of, power_edges
 from hfd_edge.scene_strips import IntensitySource, strips
+from hfd_edge.source_offset import TrainingOffset, counts_offset
+from hfd_edge.source_vector import PowerCounts
+from hfd_edge.spec import ModelInput
 from hfd_edge.speckle import as_intensity, as_mask
 from hfd_edge.speckle_enl import LooksCounts, halo_px
 
@@ -83,6 +86,17 @@ class SceneStatistics:
     def bright(self) -> tuple[float, ...]:
         """The 98th percentile of each band, linear: what improved Lee sigma takes for bright."""
         return tuple(band.percentile(98) for band in self.bands)
+
+    def offset(self, model: ModelInput, names: tuple[str, ...], looks: float | None = None) -> TrainingOffset | None:
+        """How far the scene lies off a network's training data, all pixels counted; None where that cannot be told.
+
+        Args:
+            names: of the network's bands, which the scene's are.
+            looks: of the scene, where its product tells them.
+        """
+        counts = PowerCounts(np.stack([band.power_histogram for band in self.bands]),
+                             np.array([(band.valid, band.no_signal) for band in self.bands], np.int64))
+        return counts_offset(counts, looks, model, names)
 
 
 @dataclass(slots=True)

@@ -29,6 +29,7 @@ from hfd_edge.run_host import HostStages
 from hfd_edge.run_stages import FinishedStrip, Stages, finished_strips
 from hfd_edge.source import ArraySource, Source, sample, window_reader
 from hfd_edge.source_filter import FilteredSource, check_filter, filter_notes, filtered_input, scene_shape
+from hfd_edge.source_offset import sample_offset
 from hfd_edge.source_vector import scene_vector
 from hfd_edge.spec import ModelSpec, Unit
 from hfd_edge.tiles import Strip
@@ -234,13 +235,15 @@ class Segmenter:
         """Check a scene's declaration against its values and plan its tiles; the first stage of every run."""
         self._owner.check()
         radiometry = check_declared(radiometry, source.dtype)
-        check_values(*sample(source), radiometry)
+        stored = sample(source)
+        check_values(*stored, radiometry)
         watch = Stopwatch()
         scene, known = (source, radiometry), differences(radiometry, self.spec.input)
         source, radiometry = filtered_input(source, radiometry, self.spec.input, self.threads, watch)
         plan = self._plan(scene_shape(source, windows_held), request or self._request)
-        notes = (*known, *filter_notes(source), *costly(plan), *no_gain(self.spec, plan.grid.halo_px, plan.blend))
-        run = Run(source, self._gather(radiometry), plan, confidence, notes, watch=watch)
+        offset = sample_offset(stored if source is scene[0] else sample(source), radiometry, self.spec.input, self.spec.bands)
+        notes = (*known, *(offset.notes() if offset else ()), *filter_notes(source), *costly(plan), *no_gain(self.spec, plan.grid.halo_px, plan.blend))
+        run = Run(source, self._gather(radiometry), plan, confidence, notes, offset=offset, watch=watch)
         if self.spec.scene_percentiles is not None:
             with run.watch("scene"):
                 run.vector = scene_vector(*scene, self.spec, self.threads)
@@ -286,7 +289,7 @@ class Segmenter:
             tile_px=(grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px),
             tiles_run=counts.tiles_run, tiles_empty=counts.tiles_empty, compute_ratio=run.plan.compute_ratio,
             notes=(*run.notes, *why_cpu(self._asked, self._package), *getattr(self._engine, "notes", ())),
-            stitch=run.plan.stitch, overlap_px=2 * grid.spread_px)
+            stitch=run.plan.stitch, offset=run.offset, overlap_px=2 * grid.spread_px)
 
 
 def _sides(tile: int | tuple[int, int] | str) -> tuple[int, int] | None:

@@ -62,6 +62,8 @@ def run_lines(report: RunReport) -> dict[str, str]:
         "halo": f"{report.halo}, {report.halo_px} px, costs {report.compute_ratio:.2f} times the scene's pixels: "
         f"{report.halo_share:.0%} of the engine's work",
         "stitch": report.stitch + (f", tiles fused over {report.overlap_px} px at each border" if report.overlap_px else "")}
+    if report.offset:
+        lines["off training"] = str(report.offset)
     if report.notes:
         lines["note"] = "; ".join(report.notes)
     if report.read_as:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +15,15 @@ from hfd_edge.spec import Unit
 if TYPE_CHECKING:
     from hfd_edge.scene import BandStatistics, SceneStatistics
     from hfd_edge.scene_strips import IntensitySource
+    from hfd_edge.source_offset import TrainingOffset
+    from hfd_edge.spec import ModelSpec
 
 _PERCENTS = (2, 50, 98)
 
 
 def scene(  # an option of the command line is an argument here: more than six are meant
     rasters: Annotated[list[Path], typer.Argument(metavar="RASTER", help="The scene; or one file per band, all on one grid.")],
+    engine: Annotated[Path | None, typer.Option(help="Also tell how far the scene lies off this engine's training data, in dB.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw this picture: scene, histograms of power and of looks.")] = None,
     unit: Annotated[Unit | None, typer.Option(
         case_sensitive=False, help="What the pixels are, where the file's tags do not say.")] = None,
@@ -35,7 +39,10 @@ def scene(  # an option of the command line is an argument here: more than six a
     """Looks, percentiles, nodata and the unit of a scene, in one streaming read.
 
     hfd-edge scene scene.tif --plot scene.png
+
+    hfd-edge scene scene.tif --engine model.engine
     """
+    from hfd_edge.errors import ArrayError
     from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.raster import check_output
     from hfd_edge.raster_run import RasterOptions, declared_radiometry, read_as
@@ -47,8 +54,12 @@ def scene(  # an option of the command line is an argument here: more than six a
         check_output(plot, overwrite, inputs=rasters)
         check_picture(plot)
     options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands))
-    request = SceneRequest(options.bands, unit=options.unit)
+    spec = _spec(engine) if engine else None
+    request = SceneRequest(options.bands, unit=options.unit, **({"wanted": spec.bands, "quantity": spec.input.quantity} if spec else {}))
     with open_scene(rasters[0] if len(rasters) == 1 else tuple(rasters), request) as source:
+        if spec and source.count != len(spec.bands):
+            raise ArrayError(f"the scene has {source.count} bands and {engine.name} takes {len(spec.bands)} ({', '.join(spec.bands)}): "
+                             "choose them with --bands")
         intensity = IntensitySource(source, declared_radiometry(source, options))
         with progress_bar("reading", as_json) as progress:
             statistics = measure_scene(intensity, threads, progress)
@@ -56,10 +67,27 @@ def scene(  # an option of the command line is an argument here: more than six a
             from hfd_edge.view_scene import draw_statistics
             draw_statistics(plot, source, intensity.radiometry, statistics)
         taken = read_as(source, intensity.radiometry)
+        offset = statistics.offset(spec.input, spec.bands, intensity.radiometry.looks) if spec else None
         if as_json:
-            print_json({"read_as": taken, "plot": plot and str(plot), **_record(statistics, intensity)})
+            print_json({"read_as": taken, "plot": plot and str(plot), "offset": offset and asdict(offset), **_record(statistics, intensity)})
         else:
-            print_lines({"read as": taken, **_lines(statistics, intensity), **({"written": str(plot)} if plot else {})})
+            print_lines({"read as": taken, **_lines(statistics, intensity), **(_offset_lines(spec, offset) if spec else {}),
+                         **({"written": str(plot)} if plot else {})})
+
+
+def _spec(engine: Path) -> ModelSpec:
+    from hfd_edge.package import Package
+
+    with Package.open(engine) as package:
+        return package.spec
+
+
+def _offset_lines(spec: ModelSpec, offset: TrainingOffset | None) -> dict[str, str]:
+    if offset is None:
+        why = ("it was trained on filtered pixels: predict tells it" if spec.input.speckle_filter != "none" else
+               "too few valid pixels, digital numbers, or no mean power")
+        return {"off training": f"cannot be told here: {why}"}
+    return {"off training": str(offset), **({"note": offset.notes()[0]} if offset.warns else {})}
 
 
 def _lines(statistics: SceneStatistics, intensity: IntensitySource) -> dict[str, str]:

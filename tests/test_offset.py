@@ -1,0 +1,123 @@
+"""How far a scene lies off the training data is told in dB, and what the figure cannot tell is said."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.scene import measure_array
+from hfd_edge.simulate import WATER, Scene, SceneConfig
+from hfd_edge.source import ArraySource, sample
+from hfd_edge.source_offset import sample_offset
+from hfd_edge.spec import ModelInput
+from tests import command
+from tests.rasters import write_tif
+
+NAMES = ("VV", "VH")
+FLOOR = -35.0
+
+
+def scene(seed: int, looks: float = 4.4, side: int = 512):
+    return Scene(SceneConfig(side, side, seed=seed, looks=looks)).window(0, 0, side, side, eo=False)
+
+
+def decibel(power):
+    return np.maximum(10 * np.log10(np.maximum(power.astype(np.float64), 1e-12)), FLOOR)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """What a training on other scenes would have measured."""
+    values = np.concatenate([decibel(scene(seed).sar).reshape(2, -1) for seed in (11, 12, 13, 14)], axis=1)
+    return ModelInput("db", tuple(values.mean(axis=1)), tuple(values.std(axis=1)), ((FLOOR, 10.0),) * 2, FLOOR, looks=4.4)
+
+
+def offset_of(power, model, looks=None, unit="intensity", **radiometry):
+    stored = sample(ArraySource(power, 2))
+    return sample_offset(stored, SourceRadiometry(unit, looks=looks, **radiometry), model, NAMES)
+
+
+@pytest.mark.parametrize("factor_db", [0.0, 0.5, 1.0, 3.0, -3.0])
+def test_a_factor_on_a_scene_like_the_training_is_found_to_half_a_decibel(trained, factor_db):
+    found = offset_of(scene(21).sar * np.float32(10 ** (factor_db / 10)), trained)
+    for band in found.bands:
+        assert abs(band.offset_db - factor_db) < 0.5 and 0.9 < band.spread < 1.1
+    assert found.sampled
+    if abs(factor_db) >= 1:
+        assert found.like_a_factor and "wrong calibration factor" in found.notes()[0] and "nothing was corrected" in found.notes()[0]
+    if factor_db == 0:
+        assert found.notes() == ()
+
+
+@pytest.mark.parametrize("kept", [(WATER,), (1,), (3,)], ids=["water", "bare soil", "forest"])
+def test_other_ground_does_not_look_like_a_factor(trained, kept):
+    window = scene(21)
+    power = np.where(np.isin(window.labels, kept), window.sar, np.nan).astype(np.float32)
+    found = offset_of(power, trained)
+    assert found.warns and not found.like_a_factor and "other ground" in found.notes()[0]
+
+
+def test_looks_that_differ_are_taken_out_where_both_are_known(trained):
+    single = scene(21, looks=1).sar
+    known, unknown = offset_of(single, trained, looks=1.0), offset_of(single, trained)
+    assert all(abs(band.offset_db) < 0.5 for band in known.bands)
+    assert all(band.offset_db < -1.4 for band in unknown.bands)
+
+
+@pytest.mark.parametrize("unit, stored", [("intensity", lambda p: p), ("amplitude", np.sqrt)])
+def test_linear_networks_have_an_offset_in_decibels_too(unit, stored):
+    values = stored(scene(21).sar.astype(np.float64))
+    model = ModelInput(unit, tuple(values.mean(axis=(1, 2))), tuple(values.std(axis=(1, 2))))
+    found = offset_of(scene(21).sar * np.float32(2), model)
+    for band in found.bands:
+        assert band.offset_db == pytest.approx(10 * np.log10(2), abs=0.3) and band.spread == pytest.approx(1, abs=0.2)
+
+
+def test_a_sample_and_all_pixels_agree_with_float64_and_with_each_other(trained):
+    power = scene(22).sar
+    power[:, 100:120, 30:300] = np.nan
+    power[0, 5, :40] = 0
+    values = decibel(power)[:, ~np.isnan(power).any(axis=0)]
+    whole = measure_array(power).offset(trained, NAMES)
+    assert not whole.sampled and "over all" in str(whole)
+    for band, mean, spread, at, std in zip(whole.bands, values.mean(axis=1), values.std(axis=1), trained.mean, trained.std):
+        assert band.offset_db == pytest.approx(mean - at, abs=0.03) and band.spread == pytest.approx(spread / std, abs=0.005)
+    for one, other in zip(offset_of(power, trained).bands, whole.bands):
+        assert one.offset_db == pytest.approx(other.offset_db, abs=0.5)
+
+
+def test_what_has_no_decibels_has_no_offset(trained):
+    dn = ModelInput("dn", (0.0, 0.0), (1.0, 1.0))
+    assert offset_of(np.ones((2, 40, 40), np.float32), dn, unit="dn") is None
+    assert offset_of(np.full((2, 40, 40), np.nan, np.float32), trained) is None
+    assert measure_array(np.full((2, 40, 40), np.nan, np.float32)).offset(trained, NAMES) is None
+
+
+def test_predict_and_scene_tell_it(tmp_path):
+    demo = command.ROOT / "hfd_edge" / "data" / "demo.engine"
+    path = write_tif(tmp_path / "bright.tif", scene(21).sar * np.float32(2), descriptions=NAMES)
+    done = command.run("predict", path, demo, "-o", tmp_path / "map.tif", "--unit", "intensity", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["offset"]["sampled"] and all(1.5 < band["offset_db"] < 4.5 for band in told["offset"]["bands"])
+    assert any("lies off the training data" in note for note in told["notes"])
+    done = command.run("scene", path, "--unit", "intensity", "--engine", demo)
+    assert done.returncode == 0, done.stderr
+    assert "off training" in done.stdout and "over all 262144 pixels" in done.stdout and "nothing was corrected" in done.stdout
+    one = write_tif(tmp_path / "one.tif", scene(21, side=64).sar[:1], descriptions=("VV",))
+    command.failed(command.run("scene", one, "--unit", "intensity", "--engine", demo, "--bands", "VV"), "--bands")
+
+
+def test_a_filtered_network_is_compared_with_filtered_pixels():
+    """Its mean in dB is that of filtered pixels, 0.4 dB above that of the unfiltered ones at 4.4 looks."""
+    from hfd_edge.source_filter import filtered_input
+    power = np.random.default_rng(0).gamma(4.4, 0.1 / 4.4, (1, 300, 300)).astype(np.float32)
+    model = ModelInput("db", (-10.0,), (1.0,), floor=FLOOR, looks=4.4, speckle_filter="boxcar")
+    source, radiometry = filtered_input(ArraySource(power, 1), SourceRadiometry("intensity"), model, 1)
+    (filtered,) = sample_offset(sample(source), radiometry, model, ("VV",)).bands
+    (stored,) = sample_offset(sample(ArraySource(power, 1)), SourceRadiometry("intensity"), model, ("VV",)).bands
+    assert abs(filtered.offset_db) < 0.05 and stored.offset_db < -0.4
+    assert measure_array(power).offset(model, ("VV",)) is None
