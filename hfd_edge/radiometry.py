@@ -39,6 +39,7 @@ class SourceRadiometry:
     quantity: str | None = None                 # sigma0, gamma0, beta0; None = as the model's
     bands: tuple[str, ...] | None = None        # names of the bands in order, where the product tells them
     looks: float | None = None                  # equivalent number of looks; None = not known
+    saturation: float | None = None             # stored value from which a pixel's power is a lower bound only; None = not known
 
     def __post_init__(self) -> None:
         try:
@@ -49,6 +50,11 @@ class SourceRadiometry:
             object.__setattr__(self, name, _numbers(name, getattr(self, name)))
         if self.looks is not None:
             check_looks(self.looks)
+        if self.saturation is not None:
+            object.__setattr__(self, "saturation", _numbers("saturation", self.saturation))
+            if not math.isfinite(self.saturation):
+                raise RadiometryError(f"saturation={self.saturation}: it must be finite, such as 65535 for uint16; leave it out if it is "
+                                      "not known")
         if not math.isfinite(self.scale) or self.scale == 0.0:
             raise RadiometryError(f"scale={self.scale}: it must be finite and not 0 (0 marks an uncalibrated product); "
                                   "take the calibration factor from the product's metadata")

@@ -38,6 +38,7 @@ class RasterOptions:
     classes: tuple[str | int, ...] | None = None        # names or numbers to keep; every other class becomes 254 "other"
     compress: str = "zstd"                          # of the map: none, deflate, zstd or lzw
     limits: RasterLimits = RasterLimits()           # what the raster may claim of itself; larger ones for files that are trusted
+    saturation: float | None = None                 # stored value from which a pixel's power is a lower bound only
 
 
 def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path], out: str | Path, options: RasterOptions,
@@ -112,4 +113,5 @@ def declared_radiometry(source: RasterSource, options: RasterOptions) -> SourceR
         unit=unit, scale=source.scale if options.scale is None else options.scale,
         offset=source.offset if options.offset is None else options.offset, nodata=nodata,
         quantity=source.declared.quantity if source.declared else None,
-        looks=source.declared.looks if source.declared else None)
+        looks=source.declared.looks if source.declared else None,
+        saturation=options.saturation if options.saturation is not None else source.declared.saturation if source.declared else None)

@@ -13,8 +13,10 @@ from hfd_edge.engine.base import Engine
 from hfd_edge.errors import EngineError
 from hfd_edge.pipeline import Stopwatch
 from hfd_edge.plan import TilePlan
+from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.source import Source
 from hfd_edge.source_offset import TrainingOffset
+from hfd_edge.source_saturation import saturated
 from hfd_edge.spec import ModelSpec
 from hfd_edge.stitch import STATUS_NODATA, CropFrame, CropStitch, PixelCounts
 from hfd_edge.stitch_blend import BlendFrame, BlendStitch
@@ -50,6 +52,7 @@ class Run:
     notes: tuple[str, ...] = ()
     maps: DeviceMaps | None = None          # of a scene on a GPU: where its map is made; None = strips come to the host
     offset: TrainingOffset | None = None    # of the scene against the training data; None = cannot be told
+    stored: SourceRadiometry | None = None  # what the windows' stored pixels are where saturated ones are counted; None = they are not
     vector: np.ndarray | None = None        # what the network is told of the whole scene, (1, n) float32; None = nothing
     watch: Stopwatch = field(default_factory=Stopwatch)
     counts: PixelCounts = field(default_factory=PixelCounts)
@@ -67,6 +70,17 @@ class Run:
             raise EngineError(f"{engine.name} runs {engine.graph} without its second input, and this network is told of the whole "
                               "scene (scene_percentiles): run it with device='cpu'")
         return engine.infer(batch, self.vector)
+
+    def counted(self, window: Window) -> Window:
+        """The window, its strip's own pixels at the end of their scale counted; its halo belongs to other strips."""
+        if self.stored is None:
+            return window
+        _, col, _, cols = self.plan.grid.kept
+        row, strip = window.strip.row - window.strip.read_row, window.strip
+        own = (slice(row, row + strip.rows), slice(col - window.col, col - window.col + cols))
+        valid = None if window.valid is None else window.valid[own]
+        self.counts.saturated += int(np.count_nonzero(saturated(window.values[(slice(None), *own)], valid, self.stored)))
+        return window
 
     def stitch(self, spec: ModelSpec, threads: int) -> CropStitch | BlendStitch:
         """What makes finished strips of this run's tiles."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,11 @@ from hfd_edge import _native
 from hfd_edge.errors import RadiometryError
 from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, make_gather
 from hfd_edge.source import Source, sample
+from hfd_edge.source_saturation import saturated
 from hfd_edge.spec import ModelInput, Unit
 from hfd_edge.stitch import STATUS_NODATA
 
+VALIDITY = ("valid", "nodata", "no signal", "saturated")        # what each number of a validity plane means
 FLOOR_DB = -100.0                   # where power that is not positive lands in decibels
 _STRIP_PX = 1 << 23                 # pixels of all bands in a strip
 _MOST_ROWS, _LEAST_ROWS = 1024, 64
@@ -38,11 +40,18 @@ class IntensitySource:
         self.names = tuple(name or f"band {i}" for i, name in enumerate(names, 1))
         self._gather = make_gather(self.radiometry, _plain(Unit.INTENSITY, source.count))
         self._threads = threads
+        self.saturated = 0              # of the rows read so far
+        self.on_codes: Callable[[int, np.ndarray], None] | None = None      # gets the validity plane of each row that is read, VALIDITY codes
 
     def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Linear intensity (bands, rows, cols) float32 of some rows, 0 where there is none; (rows, cols) bool, True = valid."""
         values, valid = self.source.read(row, rows)
-        return _gathered(self._gather, values, valid, self._threads)
+        made, known = _gathered(self._gather, values, valid, self._threads)
+        full = saturated(values, valid, self.radiometry)
+        self.saturated += int(np.count_nonzero(full))
+        if self.on_codes is not None:
+            self.on_codes(row, _codes(made, known, full))
+        return made, known
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,14 @@ class OutputUnit:
         made, _ = _gathered(self._gather, np.where(known, intensity, np.float32(0)), None, self._threads)
         made[~known] = np.nan
         return made
+
+
+def _codes(intensity: np.ndarray, known: np.ndarray, full: np.ndarray) -> np.ndarray:
+    """(rows, cols) uint8, indices of VALIDITY; nodata wins over saturated, saturated over no signal."""
+    codes = np.where((intensity <= 0).any(axis=0), np.uint8(2), np.uint8(0))
+    codes[full] = 3
+    codes[~known] = 1
+    return codes
 
 
 def _plain(unit: Unit, bands: int) -> ModelInput:

@@ -28,7 +28,7 @@ from hfd_edge.run_device import GpuRuns
 from hfd_edge.run_host import HostStages
 from hfd_edge.run_stages import FinishedStrip, Stages, finished_strips
 from hfd_edge.source import ArraySource, Source, sample, window_reader
-from hfd_edge.source_filter import FilteredSource, check_filter, filter_notes, filtered_input, scene_shape
+from hfd_edge.source_filter import FilteredSource, check_filter, counted, filter_notes, filtered_input, scene_shape
 from hfd_edge.source_offset import sample_offset
 from hfd_edge.source_vector import scene_vector
 from hfd_edge.spec import ModelSpec, Unit
@@ -242,8 +242,8 @@ class Segmenter:
         source, radiometry = filtered_input(source, radiometry, self.spec.input, self.threads, watch)
         plan = self._plan(scene_shape(source, windows_held), request or self._request)
         offset = sample_offset(stored if source is scene[0] else sample(source), radiometry, self.spec.input, self.spec.bands)
-        notes = (*known, *(offset.notes() if offset else ()), *filter_notes(source), *costly(plan), *no_gain(self.spec, plan.grid.halo_px, plan.blend))
-        run = Run(source, self._gather(radiometry), plan, confidence, notes, offset=offset, watch=watch)
+        notes = (*known, *(offset.notes() if offset else ()), *filter_notes(source, scene[1].saturation), *costly(plan), *no_gain(self.spec, plan.grid.halo_px, plan.blend))
+        run = Run(source, self._gather(radiometry), plan, confidence, notes, offset=offset, stored=counted(source, radiometry), watch=watch)
         if self.spec.scene_percentiles is not None:
             with run.watch("scene"):
                 run.vector = scene_vector(*scene, self.spec, self.threads)
@@ -264,7 +264,7 @@ class Segmenter:
         for strip in run.plan.grid.strips():
             with nullcontext() if isinstance(run.source, FilteredSource) else run.watch("read"):        # that one times itself
                 values, valid = reader.read(strip.read_row, strip.read_rows)
-            yield Window(strip, values, valid, first_col)
+            yield run.counted(Window(strip, values, valid, first_col))
 
     def finished_strips(self, run: Run, windows: Iterable[Window], overlap: bool = True) -> Iterator[tuple[Strip, FinishedStrip]]:
         """Strips with every pixel labelled; holds a few strips, never the scene. Without `overlap`, on a CPU, one stage after another."""
@@ -289,7 +289,7 @@ class Segmenter:
             tile_px=(grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px),
             tiles_run=counts.tiles_run, tiles_empty=counts.tiles_empty, compute_ratio=run.plan.compute_ratio,
             notes=(*run.notes, *why_cpu(self._asked, self._package), *getattr(self._engine, "notes", ())),
-            stitch=run.plan.stitch, offset=run.offset, overlap_px=2 * grid.spread_px)
+            stitch=run.plan.stitch, offset=run.offset, saturated_pixels=counts.saturated if run.stored else None, overlap_px=2 * grid.spread_px)
 
 
 def _sides(tile: int | tuple[int, int] | str) -> tuple[int, int] | None:

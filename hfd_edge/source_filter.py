@@ -52,7 +52,7 @@ def filtered_input(source: Source, radiometry: SourceRadiometry, model: ModelInp
             counts = count_scene(source, radiometry, threads)
             bright = tuple(percentiles_of(counts, (_BRIGHT_PERCENT,))[:, 0])
     made = FilteredSource(source, radiometry, filter_of(model, bright), threads, watch)
-    return made, replace(radiometry, unit=Unit.INTENSITY, scale=1.0, offset=0.0, nodata=())
+    return made, replace(radiometry, unit=Unit.INTENSITY, scale=1.0, offset=0.0, nodata=(), saturation=None)
 
 
 def filter_of(model: ModelInput, bright: tuple[float, ...] | None = None) -> SpeckleFilter:
@@ -91,12 +91,18 @@ def scene_shape(source: Source, windows_held: int) -> SceneShape:
     return SceneShape(source.rows, source.cols, stored, held, min(getattr(source, "block_rows", 1), source.rows) - 1)
 
 
-def filter_notes(source: Source) -> tuple[str, ...]:
-    """A sentence for the report about the filter that ran; () where none did."""
+def counted(source: Source, radiometry: SourceRadiometry) -> SourceRadiometry | None:
+    """What a run's windows are where their saturated pixels are to be counted; None where no level is known, and on a GPU."""
+    return None if radiometry.saturation is None or isinstance(source, DeviceArraySource) else radiometry
+
+
+def filter_notes(source: Source, saturation: float | None = None) -> tuple[str, ...]:
+    """A sentence for the report about the filter that ran; () where none did. `saturation`: of the stored pixels."""
     if not isinstance(source, FilteredSource):
         return ()
+    unseen = "; saturated pixels were not counted behind it: hfd-edge scene does" if saturation is not None else ""
     return (f"the network was trained on filtered pixels: linear intensity was filtered by {words_of(source.filter)}, whose halo of "
-            f"{source.filter.halo_px} px was read from the scene beyond the tiles' own",)
+            f"{source.filter.halo_px} px was read from the scene beyond the tiles' own{unseen}",)
 
 
 def words_of(chosen: SpeckleFilter) -> str:

@@ -34,6 +34,7 @@ def predict(  # an option of the command line is an argument here: more than six
     offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
     nodata: Annotated[list[float] | None,
                       typer.Option(help="Stored value without meaning, besides the file's own; may be repeated.")] = None,
+    saturation: Annotated[float | None, typer.Option(help="Stored value from which power is a lower bound: such pixels are counted.")] = None,
     bands: Annotated[str | None, typer.Option(help="Names or numbers from 1, in the network's order: VV,VH or 4,3.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, int8, on a GPU fp16 too, or auto: the fastest graph in the engine.")] = "auto",
@@ -70,7 +71,7 @@ def predict(  # an option of the command line is an argument here: more than six
 
     paths = rasters[0] if len(rasters) == 1 else tuple(rasters)
     options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands), confidence, overwrite,
-                            parse_window(window), tuple(classes) if classes else None, compress)
+                            parse_window(window), tuple(classes) if classes else None, compress, saturation=saturation)
     maps = [output, *([confidence] if confidence else [])]
     outputs = [*maps, *([quicklook] if quicklook else [])]
     if truth and classes:

@@ -62,6 +62,8 @@ def run_lines(report: RunReport) -> dict[str, str]:
         "halo": f"{report.halo}, {report.halo_px} px, costs {report.compute_ratio:.2f} times the scene's pixels: "
         f"{report.halo_share:.0%} of the engine's work",
         "stitch": report.stitch + (f", tiles fused over {report.overlap_px} px at each border" if report.overlap_px else "")}
+    if report.saturated_pixels is not None:
+        lines["saturated"] = f"{report.saturated_pixels} pixels, valid all the same: their power is a lower bound"
     if report.offset:
         lines["off training"] = str(report.offset)
     if report.notes:

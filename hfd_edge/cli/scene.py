@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +15,7 @@ from hfd_edge.cli.report import print_json, print_lines, progress_bar
 from hfd_edge.spec import Unit
 
 if TYPE_CHECKING:
+    from hfd_edge.raster import RasterSource
     from hfd_edge.scene import BandStatistics, SceneStatistics
     from hfd_edge.scene_strips import IntensitySource
     from hfd_edge.source_offset import TrainingOffset
@@ -31,6 +34,9 @@ def scene(  # an option of the command line is an argument here: more than six a
     offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
     nodata: Annotated[list[float] | None,
                       typer.Option(help="Stored value without meaning, besides the file's own; may be repeated.")] = None,
+    saturation: Annotated[float | None, typer.Option(help="Stored value from which power is a lower bound: such pixels are counted.")] = None,
+    validity: Annotated[Path | None, typer.Option(
+        help="Also write this map: 0 valid, 1 nodata, 2 no signal (power 0 or below), 3 saturated.")] = None,
     bands: Annotated[str | None, typer.Option(help="Names or numbers from 1: VV,VH or 4,3; default: all.")] = None,
     threads: Annotated[int | None, typer.Option(help="Default: all cores of this process.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that exists.")] = False,
@@ -49,11 +55,13 @@ def scene(  # an option of the command line is an argument here: more than six a
     from hfd_edge.scene import measure_scene
     from hfd_edge.scene_strips import IntensitySource
 
+    if validity:
+        check_output(validity, overwrite, inputs=rasters)
     if plot:
         from hfd_edge.view import check_picture
         check_output(plot, overwrite, inputs=rasters)
         check_picture(plot)
-    options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands))
+    options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands), saturation=saturation)
     spec = _spec(engine) if engine else None
     request = SceneRequest(options.bands, unit=options.unit, **({"wanted": spec.bands, "quantity": spec.input.quantity} if spec else {}))
     with open_scene(rasters[0] if len(rasters) == 1 else tuple(rasters), request) as source:
@@ -61,18 +69,35 @@ def scene(  # an option of the command line is an argument here: more than six a
             raise ArrayError(f"the scene has {source.count} bands and {engine.name} takes {len(spec.bands)} ({', '.join(spec.bands)}): "
                              "choose them with --bands")
         intensity = IntensitySource(source, declared_radiometry(source, options))
-        with progress_bar("reading", as_json) as progress:
+        with progress_bar("reading", as_json) as progress, _plane(validity, source, intensity, overwrite):
             statistics = measure_scene(intensity, threads, progress)
         if plot:
             from hfd_edge.view_scene import draw_statistics
             draw_statistics(plot, source, intensity.radiometry, statistics)
         taken = read_as(source, intensity.radiometry)
         offset = statistics.offset(spec.input, spec.bands, intensity.radiometry.looks) if spec else None
+        written = [str(path) for path in (plot, validity) if path]
         if as_json:
-            print_json({"read_as": taken, "plot": plot and str(plot), "offset": offset and asdict(offset), **_record(statistics, intensity)})
+            print_json({"read_as": taken, "plot": plot and str(plot), "validity": validity and str(validity), "offset": offset and asdict(offset), **_record(statistics, intensity)})
         else:
             print_lines({"read as": taken, **_lines(statistics, intensity), **(_offset_lines(spec, offset) if spec else {}),
-                         **({"written": str(plot)} if plot else {})})
+                         **({"written": ", ".join(written)} if written else {})})
+
+
+@contextmanager
+def _plane(path: Path | None, source: RasterSource, intensity: IntensitySource, overwrite: bool) -> Iterator[None]:
+    """Writes the validity plane of the rows as they are read; the file appears when all of them were."""
+    if path is None:
+        yield
+        return
+    from hfd_edge.raster import RasterProfile, RasterWriter
+    from hfd_edge.scene_strips import VALIDITY
+
+    meaning = {"HFD_VALIDITY": ", ".join(f"{number} {name}" for number, name in enumerate(VALIDITY))}
+    profile = RasterProfile(source.rows, source.cols, 1, "uint8", descriptions=("validity",), tags=meaning, geo=source.geo)
+    with RasterWriter(path, profile, overwrite) as writer:
+        intensity.on_codes = lambda row, codes: writer.write(row, codes[None])
+        yield
 
 
 def _spec(engine: Path) -> ModelSpec:
@@ -95,6 +120,8 @@ def _lines(statistics: SceneStatistics, intensity: IntensitySource) -> dict[str,
     lines = {"pixels": f"{rows} x {cols} = {rows * cols / 1e6:.2f} Mpx, {statistics.nodata_share:.2%} nodata",
              "unit": f"{intensity.radiometry.unit}; {intensity.checked_pixels} sampled pixels do not contradict it",
              "looks": _looks(statistics)}
+    if intensity.radiometry.saturation is not None:
+        lines["saturated"] = f"{intensity.saturated} pixels at {intensity.radiometry.saturation:g} and above: their power is a lower bound"
     for band in statistics.bands:
         lines[band.name] = _band_line(band)
     return lines
@@ -123,6 +150,7 @@ def _decibel(power: float) -> str:
 def _record(statistics: SceneStatistics, intensity: IntensitySource) -> dict[str, Any]:
     known = any(band.enl for band in statistics.bands)
     return {"rows": statistics.rows, "cols": statistics.cols, "unit": str(intensity.radiometry.unit),
+            "saturated": intensity.saturated if intensity.radiometry.saturation is not None else None,
             "nodata_share": statistics.nodata_share, "enl": statistics.enl if known else None,
             "bands": [_band_record(band) for band in statistics.bands]}
 

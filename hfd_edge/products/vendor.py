@@ -9,8 +9,11 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.products.xml_file import read_xml
@@ -40,7 +43,8 @@ def declare_vendor(source: RasterSource, limits: RasterLimits) -> None:
     for reader in (_capella, _iceye, _umbra):
         found = reader(path, tags)
         if found is not None:
-            source.declared, about = found
+            declared, about = found
+            source.declared = replace(declared, saturation=float(np.iinfo(source.dtype).max))
             source.scale, source.nodata = source.declared.scale, source.declared.nodata
             source.notes = (about, LAYOUT_ONLY)
             return
