@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from rasterio.windows import Window
-from roofline import COPY, PRODUCT, Work, bound_jobs, graph_work, roofline
-from timing import Seconds, in_turns, tell
+from roofline import scene_roofline
+from timing import tell
 
 from hfd_edge.engine.choose import open_engine
 from hfd_edge.package import Package
@@ -130,14 +130,10 @@ def measure_peak(side: int, folder: Path) -> dict[str, float]:
     return {"peak_gb": peak, "bar_gb": PEAK_BAR_GB, "seconds": time.perf_counter() - start}
 
 
-def bounds_of(result: dict[str, float], side: int) -> dict:
-    """The float32 run against a copy and a product: 9 bytes a pixel, and the engine's operations on the pixels of tiles."""
+def bounds_of(seconds: float, side: int) -> dict:
+    """The float32 run against a copy and a product."""
     with Package.open(ENGINE) as package:
-        per_px = graph_work(bytes(package.read("graph-fp32.onnx")), (1, 2, 512, 512)).operations / 512 ** 2
-    rows = in_turns(bound_jobs(2), 5)
-    whole = Seconds(result["whole_s"], result["whole_s"], result["whole_s"], 1.0)
-    return roofline({COPY: rows[COPY], PRODUCT: rows[PRODUCT], "float32": whole},
-                    {"float32": Work(9 * side * side, per_px * side * side)})
+        return scene_roofline(bytes(package.read("graph-fp32.onnx")), side, {"float32": seconds}, 2)
 
 
 def main() -> None:
@@ -163,7 +159,7 @@ def main() -> None:
               f"{r['cpu_overhead']:.3f}), {r['whole_s']:.1f} s, "
               f"{r['mpx_per_s']:.2f} Mpx/s, peak {r['peak_gb']:.2f} GB")
     ratios = {f"engine_over_run_{kind.split()[0]}": round(r["engine_over_run"], 3) for kind, r in results.items()}
-    tell({"side": side, "rounds": rounds, "ratios": ratios, "roofline": bounds_of(results["float32"], side), **results}, arguments.json)
+    tell({"side": side, "rounds": rounds, "ratios": ratios, "roofline": bounds_of(results["float32"]["whole_s"], side), **results}, arguments.json)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ from typing import Any
 import numpy as np
 import rasterio
 from rasterio.windows import Window
+from roofline import scene_roofline
+from timing import tell
 
 from hfd_edge.measure.flips import flips_of
 from hfd_edge.measure.seam_ratio import Borders, seam_ratio
@@ -203,6 +205,14 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[dict[str, dict],
     return {name: merged(state[key]) for name in NAMES if state.get(key := f"{name} {options.side} {options.tile}")}, settings
 
 
+def bounds_of(options: argparse.Namespace, rows: dict[str, dict]) -> dict:
+    """Ours and the hand-written loop against a copy of memory and a matrix product."""
+    with Package.open(options.engine) as package:
+        graph = bytes(package.read("graph-fp32.onnx"))
+    seconds = {name: row["wall_s"] for name, row in rows.items() if "wall_s" in row and (name.startswith("ours") or name == "numpy_ort")}
+    return scene_roofline(graph, options.side, seconds, THREADS)
+
+
 def merged(runs: list[dict]) -> dict:
     """Medians of a competitor's rounds; what is no number as the last round had it."""
     return {key: statistics.median(run[key] for run in runs) if isinstance(value, float) and all(key in run for run in runs) else value
@@ -246,9 +256,8 @@ def main() -> None:
         seams = "".join(f"{'none' if row[key] is None else f'{row[key]:.2f}':>9}" for key in ("seam_ratio", "seam_ratio_untiled"))
         print(f"{name:18}{row['wall_s']:9.2f}{row['cpu_s']:9.2f}{row['peak_mb']:9.0f}{row['flips']:10.2e}{seams}")
     found = summary(rows, options.side, settings)
-    print("  ".join(f"{name} {value}" for name, value in found["ratios"].items()))
-    if options.json:
-        print(json.dumps(found))
+    found["roofline"] = bounds_of(options, rows)
+    tell(found, options.json)
 
 
 if __name__ == "__main__":

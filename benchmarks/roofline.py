@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from timing import Seconds
+from timing import Seconds, in_turns
 
 COPY, PRODUCT = "copy of memory", "matrix product"
 COPY_BYTES, PRODUCT_SIDE = 1 << 27, 1024
@@ -78,6 +78,13 @@ def graph_work(graph: bytes, shape: tuple[int, int, int, int]) -> Work:
             operations += 2 * int(np.prod(weights[1:], dtype=np.int64)) * int(np.prod(out, dtype=np.int64))
             moved += 4 * sum(int(np.prod(shapes[name], dtype=np.int64)) for name in (node.input[0], node.input[1], node.output[0]))
     return Work(moved, operations)
+
+
+def scene_roofline(graph: bytes, side: int, seconds: Mapping[str, float], threads: int) -> dict[str, dict[str, float]]:
+    """Whole runs over a scene of side x side pixels, file to file: 9 bytes a pixel, and the convolutions without any halo."""
+    work = Work(9 * side * side, graph_work(graph, (1, 2, 512, 512)).operations / 512 ** 2 * side * side)
+    rows = in_turns(bound_jobs(threads), 5)
+    return roofline({**rows, **{name: Seconds(s, s, s, 1.0) for name, s in seconds.items()}}, dict.fromkeys(seconds, work))
 
 
 def lacking(*modules: str) -> dict[str, str]:
