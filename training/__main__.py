@@ -1,5 +1,5 @@
-"""python -m training VERB CONFIG [key=value ...]: teacher, student, evaluate, ablate, qat; `keys` prints what a CONFIG may
-hold.
+"""python -m training VERB CONFIG [key=value ...]: teacher, student, evaluate, ablate, qat, scenes; `keys` prints what a
+CONFIG may hold.
 
 Every key may be changed on the command line, e.g. loop.steps=1000 work=runs/longer. A command that was stopped goes on when it
 is given again. Exit codes: 0 done, 1 failed (one line says why), 2 wrong usage.
@@ -78,9 +78,15 @@ def qat(config: Config, log: Log) -> None:
     tune(config, open_data(config), log)
 
 
-VERBS: dict[str, Callable[[Config, Log], None]] = {"teacher": teacher, "student": student, "evaluate": evaluate,
-                                                   "ablate": ablate,
-                                                   "qat": qat}
+def scenes(config: Config, log: Log) -> None:
+    """Write SAR and labels of the select and test pairs as GeoTIFFs: WORK/scenes, for `hfd-edge export --calibration`."""
+    from training.batches import open_data
+    from training.scenes import write_scenes
+    write_scenes(open_data(config).pairs, config.folder / "scenes", log)
+
+
+VERBS: dict[str, Callable[[Config, Log], None]] = {"teacher": teacher, "student": student, "evaluate": evaluate, "ablate": ablate,
+                                                   "qat": qat, "scenes": scenes}
 
 
 def keys() -> None:

@@ -1,0 +1,75 @@
+"""python -m training scenes: what training kept apart becomes rasters that export reads back to the bit."""
+
+from contextlib import ExitStack
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from hfd_edge.export.calibration_data import open_scenes  # noqa: E402
+from hfd_edge.spec import ModelInput, Unit  # noqa: E402
+from tests.engines import make_spec  # noqa: E402
+from tests.with_torch import tiny_sets as tiny  # noqa: E402
+from training.__main__ import main  # noqa: E402
+from training.layouts import open_pairs  # noqa: E402
+from training.pairs import DataError  # noqa: E402
+from training.scenes import write_scenes  # noqa: E402
+
+
+def silent(line):
+    pass
+
+
+def spec_for(info):
+    unit = ModelInput(info.sar_unit, (0.0,) * len(info.bands), (1.0,) * len(info.bands), quantity=info.quantity,
+                      floor=-35.0 if info.sar_unit is Unit.DB else None)
+    return replace(make_spec(len(info.bands), len(info.classes), 8, 4, 40), bands=info.bands, input=unit)
+
+
+@pytest.mark.parametrize("layout", ["ombria", "sen1floods11"])
+def test_scenes_hold_the_pixels_units_and_labels_of_their_pairs(tmp_path, layout):
+    pairs = open_pairs(layout, getattr(tiny, layout)(tmp_path / "set"))
+    names = [name for split in ("select", "test") for name in pairs.names(split)]
+    assert write_scenes(pairs, tmp_path / "scenes", silent) == len(names) >= 2
+    by_file = {name.replace("_", "-"): pairs.read(name) for name in names}
+    with ExitStack() as stack:
+        scenes = open_scenes([tmp_path / "scenes"], spec_for(pairs.info), stack)
+        assert len(scenes) == len(names)
+        for scene in scenes:
+            pair = by_file.pop(scene.name.removesuffix(".tif").partition("-")[2])
+            values, valid = scene.source.read(0, scene.source.rows)
+            known = np.isfinite(values).all(axis=0) if valid is None else valid
+            np.testing.assert_array_equal(known, pair.valid)
+            np.testing.assert_array_equal(values[:, known], pair.sar[:, known])
+            assert scene.radiometry.unit is pairs.info.sar_unit is not Unit.COMPLEX
+            np.testing.assert_array_equal(scene.truth(0, scene.source.rows), pair.labels)
+    assert not by_file
+    if layout == "sen1floods11":
+        assert not pair.valid.all()                             # the set has pixels without a measurement, or this tests less
+
+
+def test_two_pairs_of_one_file_name_and_a_file_in_the_way_are_refused(tmp_path, monkeypatch):
+    pairs = open_pairs("ombria", tiny.ombria(tmp_path / "set"))
+    named = pairs.names("test")[0]
+    monkeypatch.setattr(pairs, "names", lambda split: ("a/b", "a b") if split == "test" else (named,))
+    with pytest.raises(DataError, match="1 file names for several pairs, e.g. test-a-b"):
+        write_scenes(pairs, tmp_path / "scenes", silent)
+    monkeypatch.setattr(pairs, "names", lambda split: ())
+    with pytest.raises(DataError, match="no pair in the select and test splits"):
+        write_scenes(pairs, tmp_path / "scenes", silent)
+    assert not (tmp_path / "scenes").exists()
+
+
+def test_the_verb_says_where_they_lie_and_one_line_where_it_cannot(tmp_path, capsys):
+    config = tmp_path / "run.yaml"
+    config.write_text(f"name: tiny\nwork: {tmp_path}/work\ndata: {{layout: ombria, root: {tiny.ombria(tmp_path / 'set')}}}\n")
+    assert main(["scenes", str(config)]) == 0
+    assert f"scenes with labels in {tmp_path}/work/scenes" in capsys.readouterr().out
+    for path in (tmp_path / "work" / "scenes").iterdir():
+        path.unlink()
+    (tmp_path / "work" / "scenes").rmdir()
+    (tmp_path / "work" / "scenes").write_text("in the way")
+    assert main(["scenes", str(config)]) == 1
+    assert capsys.readouterr().err.count("error: ") == 1

@@ -1,0 +1,50 @@
+"""The SAR of pairs kept from training as GeoTIFFs with their labels: what `hfd-edge export --calibration` and `verify --data` read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from hfd_edge.raster import RasterProfile, write_raster
+from hfd_edge.raster.declaration import QUANTITY_TAG, UNIT_TAG
+from hfd_edge.spec import NODATA_LABEL
+from training.pairs import DataError, Pair, PairSet, SetInfo
+from training.progress import Log
+
+SPLITS = ("select", "test")             # a gate on what the student was trained on would flatter it
+
+
+def write_scenes(pairs: PairSet, folder: Path, log: Log = print) -> int:
+    """Write NAME.tif (float32, in the set's unit, NaN = no measurement) and NAME_labels.tif (uint8, 255 = not known) of every pair of the
+    select and test splits; files that are there are written again.
+
+    Returns:
+        how many pairs were written.
+    Raises:
+        DataError: a pair cannot be read, both splits are empty, or two pairs would get one file name.
+        RasterError: the folder cannot be written to.
+    """
+    names = [(split, name) for split in SPLITS for name in pairs.names(split)]
+    files = [f"{split}-{re.sub(r'[^A-Za-z0-9.+-]+', '-', name)}" for split, name in names]
+    twice = {file for file in files if files.count(file) > 1}
+    if not names or twice:
+        raise DataError(f"{'no pair' if not names else f'{len(twice)} file names for several pairs, e.g. {min(twice)}'} in the "
+                        f"{' and '.join(SPLITS)} splits of {pairs.info.name}: scenes are written from pairs that training did not see, one "
+                        "file each; give the layout a split, or rename the pairs")
+    folder.mkdir(parents=True, exist_ok=True)
+    for (_, name), file in zip(names, files):
+        _write(pairs.read(name, eo=False), pairs.info, folder / file)
+    log(f"{len(names)} scenes with labels in {folder}: hfd-edge export ... --calibration {folder}")
+    return len(names)
+
+
+def _write(pair: Pair, info: SetInfo, path: Path) -> None:
+    rows, cols = pair.labels.shape
+    sar = np.where(pair.valid, pair.sar, np.float32(np.nan))
+    tags = {UNIT_TAG: info.sar_unit.value, QUANTITY_TAG: info.quantity}
+    write_raster(path.with_name(f"{path.name}.tif"), [(0, sar)],
+                 RasterProfile(rows, cols, len(sar), "float32", float("nan"), info.bands, tags=tags), overwrite=True)
+    write_raster(path.with_name(f"{path.name}_labels.tif"), [(0, pair.labels[np.newaxis])],
+                 RasterProfile(rows, cols, 1, "uint8", NODATA_LABEL), overwrite=True)
