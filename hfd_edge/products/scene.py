@@ -11,6 +11,7 @@ from hfd_edge.errors import RadiometryError
 from hfd_edge.products.annotation import QUANTITIES
 from hfd_edge.products.safe import safe_folder
 from hfd_edge.products.sentinel1 import Sentinel1Options, Sentinel1Source
+from hfd_edge.products.sicd import SicdSource, is_nitf
 from hfd_edge.products.vendor import declare_vendor
 from hfd_edge.raster import RasterLimits, RasterSource
 from hfd_edge.spec import ModelSpec
@@ -30,11 +31,11 @@ class SceneRequest:
     raster: Mapping[str, Any] = field(default_factory=dict)     # further options of RasterSource, such as threads
 
 
-def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = SceneRequest()) -> RasterSource | Sentinel1Source:
+def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = SceneRequest()) -> RasterSource | Sentinel1Source | SicdSource:
     """An open scene, a context manager; `declared` says what its pixels are where tags or metadata do.
 
     Args:
-        path: a raster, one raster per band, a Sentinel-1 .SAFE folder, or the manifest.safe in it.
+        path: a raster, one raster per band, a Sentinel-1 .SAFE folder, the manifest.safe in it, or a SICD (NITF).
     Raises:
         RasterError: it cannot be opened, is damaged or incomplete, or has not the bands.
         RadiometryError: a product whose metadata give no calibration, and no unit is declared.
@@ -48,6 +49,10 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
         quantity = request.quantity if request.quantity in QUANTITIES else "sigma0"
         options = Sentinel1Options(quantity, limits=request.limits, raster=request.raster)
         return Sentinel1Source(folder, request.bands, request.wanted, options)
+    if len(paths) == 1 and is_nitf(paths[0]):
+        if request.unit is not None:
+            raise RadiometryError(f"unit={request.unit} with {Path(paths[0]).name}: a SICD is calibrated by its own polynomials; leave --unit out")
+        return SicdSource(paths[0], request.quantity, request.limits)
     source = RasterSource(path, request.bands, request.wanted, request.limits, **request.raster)
     try:
         if request.unit is None and source.declared is None:
@@ -58,7 +63,7 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
     return source
 
 
-def run_notes(source: RasterSource | Sentinel1Source, spec: ModelSpec) -> tuple[str, ...]:
+def run_notes(source: RasterSource | Sentinel1Source | SicdSource, spec: ModelSpec) -> tuple[str, ...]:
     """What a run's report says of the product: what it is, how it was calibrated, a pixel spacing unlike the network's."""
     notes: tuple[str, ...] = getattr(source, "notes", ())
     spacing, trained = getattr(source, "spacing_m", None), spec.pixel_spacing_m

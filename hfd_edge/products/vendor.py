@@ -99,7 +99,7 @@ def _umbra(path: Path, tags: Mapping[str, str]) -> tuple[SourceRadiometry, str] 
     if not named and "umbra" not in tags.get("tifftag_software", "").lower():
         return None
     raise RadiometryError(f"{path} is an Umbra GEC: it holds amplitude for display without a calibration factor, which only "
-                          f"the SICD of the same collect has; {_BY_HAND}")
+                          f"the SICD of the same collect has: give that .nitf instead; {_BY_HAND}")
 
 
 def _positive(value: Any) -> float | None:
