@@ -22,6 +22,8 @@ def saturated(values: np.ndarray, valid: np.ndarray | None, radiometry: SourceRa
     if level is None:
         return found
     for band in values:
+        if band.dtype.kind in "iu" and band.size and band.max() < level:      # of most strips; a maximum takes no memory
+            continue
         found |= _reaches(band, level)
     if found.any():                                             # hardly ever: the rest costs nothing where nothing is
         for band in values:
