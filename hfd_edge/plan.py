@@ -18,7 +18,6 @@ STRIP_ROWS = 1024                       # kept rows of a strip where a scene has
 LARGEST_INPUT_PX = 1 << 23              # progress is told once a tile; a halo of 112 px still costs 1.17 there
 CACHED_INPUT_PX = 1 << 20               # up to here a pixel of input costs the engine the same
 UNCACHED_COSTS = 1.15                   # times that beyond it (docs/performance.md)
-ALONE_COSTS = 0.06                      # of the engine's time: gathering the first tile and finishing the last one overlap with nothing
 ENGINE_SLACK = 1.25                     # measured peak over the live activations that a package names: 93 bytes against 80
 WAITING_WORTH = 1.05                    # decoding blocks twice costs 5 to 10 % of the engine's time
 NOTED_FROM = 2.0                        # times the scene's pixels: half of the work is halo, and more memory would help
@@ -248,17 +247,17 @@ def _cost(scene: SceneShape, halo: int, rows: int, cols: int) -> float:
     """Expected time of the scene over that of its own pixels in cached tiles without a halo."""
     tile_px = (rows + 2 * halo) * (cols + 2 * halo)
     overhead = (1 + 2 * halo * ceil(scene.rows / rows) / scene.rows) * (1 + 2 * halo * ceil(scene.cols / cols) / scene.cols)
-    return overhead * (UNCACHED_COSTS if tile_px > CACHED_INPUT_PX else 1.0) * (1 + ALONE_COSTS * min(1.0, tile_px / (scene.rows * scene.cols)))
+    return overhead * (UNCACHED_COSTS if tile_px > CACHED_INPUT_PX else 1.0)
 
 
 def _tile_bytes(spec: ModelSpec, batch: int, halo: int, core_rows: int, core_cols: int) -> int:
-    """Engine memory of one batch, input and validity of two, and logits that wait to be finished."""
+    """Engine memory and tile buffers of one batch."""
     live = spec.activation_bytes_per_px or UNKNOWN_ACTIVATION_BYTES_PER_PX
-    per_px = ceil(ENGINE_SLACK * live + 4 * len(spec.classes) / spec.logit_stride_px ** 2) + 2 * (4 * len(spec.bands) + 1)
+    per_px = ceil(ENGINE_SLACK * live) + 4 * len(spec.bands) + 1
     return batch * per_px * (core_rows + 2 * halo) * (core_cols + 2 * halo)
 
 
 def _strip_bytes(scene: SceneShape, rows: int) -> int:
-    """Stored pixels with their mask, and four strips of labels and confidence (two being made, waiting, written)."""
+    """Stored pixels with their mask, and three strips of labels and confidence (made, waiting, written)."""
     stored = scene.windows_held * (scene.bytes_per_px + 1)
-    return (scene.cols + scene.cols_beside) * ((stored + 4 * 2 + scene.fused_bytes_per_px) * rows + stored * scene.rows_below)
+    return (scene.cols + scene.cols_beside) * ((stored + 3 * 2 + scene.fused_bytes_per_px) * rows + stored * scene.rows_below)

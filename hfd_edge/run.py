@@ -56,7 +56,8 @@ class Run:
     vector: np.ndarray | None = None        # what the network is told of the whole scene, (1, n) float32; None = nothing
     watch: Stopwatch = field(default_factory=Stopwatch)
     counts: PixelCounts = field(default_factory=PixelCounts)
-    _buffers: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    _batch: np.ndarray | None = None
+    _statuses: np.ndarray | None = None
 
     def answer(self, engine: Engine, batch: np.ndarray) -> np.ndarray:
         """An engine's logits of a batch, with the scene's vector where the network takes one.
@@ -90,13 +91,13 @@ class Run:
         frame = BlendFrame(grid, blend, len(spec.classes), spec.logit_stride_px, self.confidence, threads)
         return BlendStitch(frame, self.counts)
 
-    def buffers(self, tiles: int, rows: int, cols: int, slot: int) -> tuple[np.ndarray, np.ndarray]:
-        """Network input (tiles, bands, rows, cols) float32 and validity (tiles, rows, cols) uint8; one batch at a time in each slot."""
-        pixels, bands = tiles * rows * cols, self.source.count
-        if slot not in self._buffers or self._buffers[slot][1].size < pixels:
-            self._buffers[slot] = np.empty(pixels * bands, np.float32), np.empty(pixels, np.uint8)
-        batch, statuses = self._buffers[slot]
-        return batch[:pixels * bands].reshape(tiles, bands, rows, cols), statuses[:pixels].reshape(tiles, rows, cols)
+    def buffers(self, tiles: int, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
+        """Network input (tiles, bands, rows, cols) float32 and validity (tiles, rows, cols) uint8, for one batch at a time."""
+        pixels = tiles * rows * cols
+        if self._statuses is None or self._statuses.size < pixels:
+            self._batch, self._statuses = np.empty(pixels * self.source.count, np.float32), np.empty(pixels, np.uint8)
+        batch = self._batch[:pixels * self.source.count].reshape(tiles, self.source.count, rows, cols)
+        return batch, self._statuses[:pixels].reshape(tiles, rows, cols)
 
 
 def equal_shapes(tiles: tuple[Tile, ...], most: int) -> Iterator[list[Tile]]:

@@ -1,7 +1,7 @@
 """The stages of a run on one device, and the one order in which every device takes them.
 
-A device may begin with tiles before earlier ones are answered (`ahead`), and give strips back later than they were closed: so an engine
-is never waited for while it has nothing to do. With `ahead` 0 every call does its work at once.
+A device may begin with tiles before earlier ones are answered (`ahead`), and give strips back later than they were closed: so a GPU
+is never waited for while it has nothing to do, and on a CPU, which has `ahead` 0, every call does its work at once.
 """
 
 from __future__ import annotations

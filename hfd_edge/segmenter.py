@@ -266,14 +266,14 @@ class Segmenter:
                 values, valid = reader.read(strip.read_row, strip.read_rows)
             yield run.counted(Window(strip, values, valid, first_col))
 
-    def finished_strips(self, run: Run, windows: Iterable[Window], overlap: bool = True) -> Iterator[tuple[Strip, FinishedStrip]]:
-        """Strips with every pixel labelled; holds a few strips, never the scene. Without `overlap`, on a CPU, one stage after another."""
-        for each in finished_strips(self.stages(run, overlap), windows, run.plan.batch):
+    def finished_strips(self, run: Run, windows: Iterable[Window]) -> Iterator[tuple[Strip, FinishedStrip]]:
+        """Strips with every pixel labelled; holds a few strips, never the scene."""
+        for each in finished_strips(self.stages(run), windows, run.plan.batch):
             yield each.strip, each
 
-    def stages(self, run: Run, overlap: bool = True) -> Stages:
+    def stages(self, run: Run) -> Stages:
         """What this device does with each strip of a run."""
-        return HostStages(run, self._engine, self.spec, self.threads, overlap) if self._gpu is None else self._gpu.stages(run)
+        return HostStages(run, self._engine, self.spec, self.threads) if self._gpu is None else self._gpu.stages(run)
 
     def _report(self, run: Run, total_s: float) -> RunReport:
         grid, counts = run.plan.grid, run.counts

@@ -63,10 +63,11 @@ def tile_logits(segmenter: Segmenter, run: Run) -> Iterator[tuple[Tile, np.ndarr
         raise DeviceError(f"logits of single tiles are measured in main memory, and this Segmenter runs on {segmenter.device}: open "
                           "one with device='cpu'")
     for window in segmenter.windows(run):
+        part = stages.open(window)
         for tiles in equal_shapes(window.strip.tiles, run.plan.batch):
-            gathered = stages.gather(window, tiles, threads=segmenter.threads)
-            if gathered.kept:
-                yield from zip(gathered.kept, stages.infer(gathered))
+            begun = stages.begin(part, tiles)
+            if begun.kept:
+                yield from zip(begun.kept, stages.infer(begun))
 
 
 def _put_fused(whole: np.ndarray, segmenter: Segmenter, run: Run) -> None:
