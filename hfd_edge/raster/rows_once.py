@@ -1,7 +1,8 @@
 """Windows of a raster from top to bottom, each row read once: what the next window shares with the last is kept.
 
-Neighbouring windows share their halos. Compressed blocks are decoded whole, so a window's last block is read to its end and
-the rows below the window wait in memory for the next one: no block is decoded twice, however the windows lie on the blocks.
+Neighbouring windows share their halos. Compressed blocks are decoded whole: the row of blocks in which a window ends is read
+into memory of its own, where what lies below the window waits for the next one. No block is decoded twice, however the windows
+lie on the blocks, and beside the windows no more than one row of blocks is held.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class RowsOnce:
-    """Gives windows of some columns of a raster; holds the last window and at most block_rows - 1 rows below it."""
+    """Gives windows of some columns of a raster; holds the last window and one row of blocks."""
 
     def __init__(self, source: RasterSource, col: int, cols: int, block_rows: int) -> None:
         self._source, self._col, self._block_rows = source, col, block_rows
-        self._row = 0                                       # scene row of the first row in memory
-        self._values = np.empty((source.count, 0, cols), source.dtype)
-        self._valid: np.ndarray | None = None
+        self._window = self._blocks = _Rows(0, np.empty((source.count, 0, cols), source.dtype))
+        self._end = 0                                       # scene row up to which all is read
+        self._block_memory: np.ndarray | None = None
 
     def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Stored pixels (bands, rows, cols) of scene rows row..row+rows-1, and their validity (rows, cols) or None = all valid.
@@ -31,33 +32,61 @@ class RowsOnce:
         Windows may overlap, skip rows, or step back; only rows of the last one are kept. Both arrays are views of memory that
         no later call changes. Raises RasterError as `RasterSource.read_part` does.
         """
-        end = self._row + self._values.shape[1]
-        if not self._row <= row <= end:
-            self._values, self._valid, self._row, end = self._values[:, :0], None, row, row
-        if row + rows > end:
-            self._extend(row, row + rows, end)
-        at = row - self._row
-        return self._values[:, at:at + rows], None if self._valid is None else self._valid[at:at + rows]
+        if not self._window.row <= row <= self._end:
+            self._window = self._blocks = _Rows(row, self._window.values[:, :0])
+            self._end = row
+        if row + rows > self._window.end:
+            self._window = self._made(row, row + rows)
+        at = slice(row - self._window.row, row - self._window.row + rows)
+        return self._window.values[:, at], None if self._window.valid is None else self._window.valid[at]
 
-    def _extend(self, row: int, last: int, end: int) -> None:
-        """Make the rows in memory those from `row` on, with what is missing up to `last` read from `end` on by blocks."""
-        block, scene = self._block_rows, self._source.rows
-        kept, old = end - row, row - self._row
-        stop = max(last, min(-(-last // block) * block, scene))
-        values = own_pages((self._source.count, stop - row, self._values.shape[2]), self._source.dtype)
-        values[:, :kept] = self._values[:, old:]
-        marked = self._source.read_into(values[:, kept:], end, self._col)
-        before = None if self._valid is None else self._valid[old:]
-        self._values, self._valid, self._row = values, _joined(before, marked, kept, values.shape[1:]), row
+    def _made(self, row: int, last: int) -> _Rows:
+        """A window of the rows row..last-1: those in memory are copied, those from `_end` on are read by blocks."""
+        count, _, cols = self._window.values.shape
+        made = _Rows(row, own_pages((count, last - row, cols), self._source.dtype))
+        made.copy(self._window)
+        made.copy(self._blocks)
+        if last > self._end:
+            stop = max(last, min(-(-last // self._block_rows) * self._block_rows, self._source.rows))
+            whole = last if stop == last else max(self._end, last // self._block_rows * self._block_rows)
+            made.read(self._source, self._end, whole, self._col)
+            if stop > last:
+                self._blocks = self._row_of_blocks(whole, stop)
+                made.copy(self._blocks)
+            self._end = stop
+        return made
+
+    def _row_of_blocks(self, row: int, stop: int) -> _Rows:
+        if self._block_memory is None:
+            count, _, cols = self._window.values.shape
+            self._block_memory = own_pages((count, self._block_rows, cols), self._source.dtype)
+        blocks = _Rows(row, self._block_memory[:, :stop - row])
+        blocks.read(self._source, row, stop, self._col)
+        return blocks
 
 
-def _joined(before: np.ndarray | None, new: np.ndarray | None, kept: int, shape: tuple[int, int]) -> np.ndarray | None:
-    """Validity of the kept rows and of the new ones below them; None = all valid."""
-    if before is None and new is None:
-        return None
-    valid = np.ones(shape, bool)
-    if before is not None:
-        valid[:kept] = before
-    if new is not None:
-        valid[kept:] = new
-    return valid
+class _Rows:
+    """Some rows of the scene: `values` (bands, rows, cols) from scene row `row` on, and their validity, None = all valid."""
+
+    def __init__(self, row: int, values: np.ndarray) -> None:
+        self.row, self.end, self.values = row, row + values.shape[1], values
+        self.valid: np.ndarray | None = None
+
+    def copy(self, other: _Rows) -> None:
+        """Take over the rows that both have."""
+        first, last = max(self.row, other.row), min(self.end, other.end)
+        if first < last:
+            theirs = slice(first - other.row, last - other.row)
+            self.values[:, first - self.row:last - self.row] = other.values[:, theirs]
+            self._mark(first, last, None if other.valid is None else other.valid[theirs])
+
+    def read(self, source: RasterSource, first: int, last: int, col: int) -> None:
+        """Read the scene rows first..last-1, which may be none."""
+        if first < last:
+            self._mark(first, last, source.read_into(self.values[:, first - self.row:last - self.row], first, col))
+
+    def _mark(self, first: int, last: int, valid: np.ndarray | None) -> None:
+        if valid is not None:
+            if self.valid is None:
+                self.valid = np.ones(self.values.shape[1:], bool)
+            self.valid[first - self.row:last - self.row] = valid
