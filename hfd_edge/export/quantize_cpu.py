@@ -17,7 +17,7 @@ from hfd_edge.export.calibration import Ranges
 from hfd_edge.export.quantize import Int8Options
 from hfd_edge.export.quantize_layout import attributes_of, prepared, set_nodes
 
-QUANTISED = ("Conv", "Relu", "Clip", "Add", "Concat", "Split", "Resize", "MaxPool", "AveragePool", "SpaceToDepth")
+QUANTISED = ("Conv", "Relu", "Clip", "Add", "Concat", "Split", "Resize", "MaxPool", "AveragePool")
 
 
 def int8_cpu(graph: bytes, ranges: Ranges, options: Int8Options) -> bytes:

@@ -45,6 +45,12 @@ def test_a_stem_in_cells_and_groups_in_chunks_give_the_same_logits(variant):
         assert np.abs(runner(model.SerializeToString())(pixels) - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
 
 
+def test_pixels_are_quantised_once_as_cells():
+    fast = onnx.load_from_string(to_int8_cpu(demo()[0], ranges(), Int8Options()))
+    cells, = (node for node in fast.graph.node if node.op_type == "SpaceToDepth")
+    assert cells.input[0] == fast.graph.input[0].name, "a quantisation of the pixels before it would be one for nothing"
+
+
 def test_weights_that_two_convolutions_share_are_left_alone():
     model = onnx.load_from_string(exported("resnet18", 8, "local")[1])
     stem = next(node for node in model.graph.node if node.op_type == "Conv")
