@@ -27,41 +27,48 @@ from hfd_edge.network import HFDNet, NetworkConfig
 from hfd_edge.tiles import round_up
 
 BANDS, CLASSES = 2, 5
-STUDENTS = (                                    # encoder, max_stride, width, align, align_levels; the first is the baseline
-    ("resnet18", 16, 64, "none", None),
-    ("resnet18", 8, 64, "none", None),
-    ("resnet10t", 16, 32, "none", None),
-    ("resnet10t", 16, 32, "local", (8,)),
-    ("resnet10t", 16, 32, "local", None),
-    ("resnet10t", 16, 32, "flow", None),
-    ("resnet10t", 16, 64, "local", (8,)),
-    ("resnet10t", 8, 32, "none", None),
-    ("efficientnet_lite0", 16, 32, "local", (8,)),
-    ("efficientnet_lite0", 8, 32, "none", None),
-    ("efficientnet_lite0", 8, 48, "local", None),
-    ("mobilenetv4_conv_small", 16, 32, "none", None),
-    ("mobilenetv4_conv_small", 16, 32, "local", (8,)),
-    ("mobilenetv4_conv_small", 16, 48, "none", None),
-    ("mobilenetv4_conv_small", 8, 48, "local", None),
-    ("regnetx_002", 16, 32, "none", None),
-    ("regnetx_002", 16, 32, "local", (8,)),
-    ("regnetx_002", 16, 32, "local", None),
-    ("regnetx_002", 16, 48, "local", (8,)),
-    ("regnetx_002", 16, 64, "local", (8,)),
-    ("regnetx_004", 16, 48, "local", (8,)),
+NAMES = str.maketrans({"@": "_at_", " ": "_", "=": "_"})        # of ratios
+LIGHT = {"fuse": "sum", "stem_channels": 16}
+STUDENTS = (                                    # encoder, max_stride, width, align, align_levels, what else differs; the first is the baseline
+    ("resnet18", 16, 64, "none", None, {}),
+    ("resnet18", 8, 64, "none", None, {}),
+    ("resnet10t", 16, 32, "none", None, {}),
+    ("resnet10t", 16, 32, "local", (8,), {}),
+    ("resnet10t", 16, 32, "local", None, {}),
+    ("resnet10t", 16, 32, "flow", None, {}),
+    ("resnet10t", 16, 64, "local", (8,), {}),
+    ("resnet10t", 8, 32, "none", None, {}),
+    ("efficientnet_lite0", 16, 32, "local", (8,), {}),
+    ("efficientnet_lite0", 8, 32, "none", None, {}),
+    ("efficientnet_lite0", 8, 48, "local", None, {}),
+    ("mobilenetv4_conv_small", 16, 32, "none", None, {}),
+    ("mobilenetv4_conv_small", 16, 32, "local", (8,), {}),
+    ("mobilenetv4_conv_small", 16, 48, "none", None, {}),
+    ("mobilenetv4_conv_small", 8, 48, "local", None, {}),
+    ("regnetx_002", 16, 32, "none", None, {}),
+    ("regnetx_002", 16, 32, "local", None, {}),
+    ("regnetx_002", 16, 48, "local", (8,), {}),
+    ("regnetx_002", 16, 64, "local", (8,), {}),
+    ("regnetx_004", 16, 48, "local", (8,), {}),
+    ("regnetx_002", 16, 32, "local", (8,), {}),
+    ("regnetx_002", 16, 32, "local", (8,), {"fuse": "sum"}),
+    ("regnetx_002", 16, 24, "local", (8,), LIGHT),
+    ("regnetx_002", 8, 32, "local", None, LIGHT),
+    ("regnetx_002", 16, 32, "local", (8,), LIGHT),
 )
-QUICK = (("resnet10t", 8, 32, "none", None), ("regnetx_002", 16, 32, "local", (8,)))
+QUICK = (("regnetx_002", 16, 32, "local", (8,), {}), ("regnetx_002", 16, 32, "local", (8,), LIGHT))
 
 
 def describe(student: tuple) -> tuple[dict, bytes]:
     """What is known of a student without running it, and its graph."""
-    encoder, max_stride, width, align, levels = student
+    encoder, max_stride, width, align, levels, more = student
     torch.manual_seed(0)
-    net = HFDNet(NetworkConfig(encoder, BANDS, CLASSES, max_stride, width, align, levels)).eval()
+    net = HFDNet(NetworkConfig(encoder, BANDS, CLASSES, max_stride, width, align, levels, **more)).eval()
     graph = to_onnx(net)
     reach = bound_reach(graph, net.stride_px, net.logit_stride_px).reach_px
     where = "" if levels is None else " at " + ",".join(map(str, levels))
-    return {"student": f"{encoder}@{max_stride}", "width": width, "align": align + where, "fp32_mb": len(graph) / 1e6,
+    light = "".join(f" {key[:4]}={value}" for key, value in more.items())
+    return {"student": f"{encoder}@{max_stride}{light}", "width": width, "align": align + where, "fp32_mb": len(graph) / 1e6,
             "reach_px": reach, "halo_px": round_up(reach, net.stride_px),
             "activation_bytes_per_px": activation_bytes_per_px(graph, BANDS, net.stride_px)}, graph
 
@@ -101,7 +108,7 @@ def ends(last: tuple, rows: list[dict], tile_px: int, repeats: int) -> dict:
         session.run(None, {INPUT_NAME: pixels})
 
     bounds = in_turns({"last": run, **bound_jobs(2)}, repeats)
-    ratios = {f"{row['student']}_width{row['width']}_over_first".replace("@", "_at_"): round(1 / row["fastest_ratio_to_first"], 3) for row in rows[1:]}
+    ratios = {f"{row['student']}_width{row['width']}_over_first".translate(NAMES): round(1 / row["fastest_ratio_to_first"], 3) for row in rows[1:]}
     return {"ratios": ratios, "roofline": roofline(bounds, {"last": graph_work(graph, shape)})}
 
 
@@ -115,11 +122,11 @@ def main() -> None:
     rows, seen = measure(students, tile, repeats), []
     columns = ("student", "width", "align", "fp32_mb", "reach_px", "halo_px", "activation_bytes_per_px", "ms_per_mpx",
                "fastest_ms_per_mpx", "ratio_to_first")
-    print(f"{'student':26}{'width':>6} {'align':12}{'MB':>7}{'reach':>7}{'halo':>6}{'B/px':>6}{'ms/Mpx':>9}"
+    print(f"{'student':44}{'width':>6} {'align':12}{'MB':>7}{'reach':>7}{'halo':>6}{'B/px':>6}{'ms/Mpx':>9}"
           f"{'fastest':>9}{'ratio':>7}")
     for row in rows:
         seen.append(row)
-        print("{:26}{:6d} {:12}{:7.2f}{:7d}{:6d}{:6d}{:9.0f}{:9.0f}{:7.2f}".format(*(row[name] for name in columns)),
+        print("{:44}{:6d} {:12}{:7.2f}{:7d}{:6d}{:6d}{:9.0f}{:9.0f}{:7.2f}".format(*(row[name] for name in columns)),
               flush=True)
     tell({"students": seen, "tile_px": tile, **ends(students[-1], seen, tile, repeats)}, options.json)
 

@@ -10,6 +10,7 @@ from hfd_edge.errors import SpecError
 from hfd_edge.spec import MAX_CLASSES
 
 ALIGNMENTS = ("flow", "local", "none")
+FUSIONS = ("concat", "sum")
 MAX_STRIDES = (8, 16, 32)
 FINEST_STRIDES = (2, 4, 8)
 
@@ -28,13 +29,16 @@ class NetworkConfig:
     pretrained: str | None = None                   # "imagenet" (EfficientNet-Lite0, from an installed package) or None = random
     finest_stride: int = 4                          # 2, 4 or 8: the finest encoder level used; the logits' own stride
     max_flow_cells: float = 1.0                     # flow only: largest offset per axis, in cells of the coarse level
+    fuse: str = "concat"                            # before the last 3x3: levels side by side, or added up (a third of its work)
+    stem_channels: int | None = None                # of the encoder's first convolution, RegNets only; None = the encoder's own
     hallucinate: bool = False                       # guessed EO features are added to each encoder level, in the deployed graph too
 
     def __post_init__(self) -> None:
         if self.align_levels is not None:
             object.__setattr__(self, "align_levels", tuple(self.align_levels))
         _check_text(self)
-        for name, low, high in (("in_bands", 1, 4096), ("classes", 1, MAX_CLASSES), ("width", 4, 4096)):
+        counts = [("in_bands", 1, 4096), ("classes", 1, MAX_CLASSES), ("width", 4, 4096)]
+        for name, low, high in counts + [("stem_channels", 4, 4096)] * (self.stem_channels is not None):
             _check_count(name, getattr(self, name), low, high)
         _check_levels(self)
 
@@ -51,10 +55,11 @@ class NetworkConfig:
         return self.strides[:-1] if self.align_levels is None else self.align_levels
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as JSON-ready numbers, strings and lists; `hallucinate` only where it is on."""
+        """The configuration as JSON-ready numbers, strings and lists; what came later only where it is not the default."""
         record = asdict(self)
-        if not self.hallucinate:
-            del record["hallucinate"]
+        for name in ("fuse", "stem_channels", "hallucinate"):
+            if record[name] == type(self).__dataclass_fields__[name].default:
+                del record[name]
         record["align_levels"] = None if self.align_levels is None else list(self.align_levels)
         return record
 
@@ -86,6 +91,8 @@ def _check_text(config: NetworkConfig) -> None:
                         f"the scene; use the symmetric {config.encoder.removeprefix('tf_')!r}")
     if config.align not in ALIGNMENTS:
         raise SpecError(f"align={config.align!r} is not known: use one of {', '.join(ALIGNMENTS)}")
+    if config.fuse not in FUSIONS:
+        raise SpecError(f"fuse={config.fuse!r} is not known: use one of {', '.join(FUSIONS)}")
     if not isinstance(config.hallucinate, bool):
         raise SpecError(f"hallucinate={config.hallucinate!r}: it must be true or false")
     if config.pretrained not in (None, "imagenet"):

@@ -27,12 +27,22 @@ def make_encoder(config: NetworkConfig) -> nn.Module:
         SpecError: timm does not know the name, or the network has no such levels.
     """
     levels = _level_indices(config)
-    body = timm.create_model(config.encoder, pretrained=False, features_only=True, in_chans=config.in_bands, out_indices=levels)
+    body = timm.create_model(config.encoder, pretrained=False, features_only=True, in_chans=config.in_bands, out_indices=levels,
+                             **_stem(config))
     _drop_unused_blocks(body)
     if config.pretrained == "imagenet":
         _set_epsilon(body, IMAGENET_EPSILON)
     body.channels = tuple(body.feature_info.channels())
     return body
+
+
+def _stem(config: NetworkConfig) -> dict[str, int]:
+    if config.stem_channels is None:
+        return {}
+    if not config.encoder.startswith("regnet"):
+        raise SpecError(f"stem_channels={config.stem_channels} with encoder={config.encoder!r}: only timm's RegNets (regnetx_002 and "
+                        "its like) take the width of their stem; leave it out")
+    return {"stem_width": config.stem_channels}
 
 
 def load_imagenet(encoder: nn.Module, config: NetworkConfig) -> None:

@@ -23,7 +23,7 @@ class HFDNet(nn.Module):
     """A segmentation network whose logits leave at its own stride; `upsample` takes them to full resolution.
 
     Per level a 1x1 lateral; from the coarsest level down each is aligned and added to the next finer; a 3x3 per level; all
-    levels side by side at the finest stride, a 3x3, a 1x1 classifier. Batch norm only, so everything folds at export; no
+    levels side by side (or added up) at the finest stride, a 3x3, a 1x1 classifier. Batch norm only, so everything folds at export; no
     global pooling and no instance norm, so the reach is finite wherever the encoder's is.
     """
 
@@ -38,7 +38,7 @@ class HFDNet(nn.Module):
         self.laterals = nn.ModuleList(conv_norm_act(channels, width, 1) for channels in self.encoder.channels)
         self.alignments = nn.ModuleList(make_alignment(config, stride) for stride in config.strides[:-1])
         self.smooths = nn.ModuleList(conv_norm_act(width, width, 3) for _ in config.strides[:-1])
-        self.fuse = conv_norm_act(count * width, width, 3)
+        self.fuse = conv_norm_act(width * (count if config.fuse == "concat" else 1), width, 3)
         self.classifier = nn.Conv2d(width, config.classes, 1)
         self.guesses = nn.ModuleList(guess(channels) for channels in self.encoder.channels) if config.hallucinate else None
 
@@ -72,8 +72,9 @@ class HFDNet(nn.Module):
             heard = [level + more for level, more in zip(levels, extra["guessed"])]
         merged = self._merge([lateral(level) for lateral, level in zip(self.laterals, heard)])
         smooth = [conv(level) for conv, level in zip(self.smooths, merged)] + merged[-1:]
-        side_by_side = torch.cat([upsample(level, SCALE ** i) for i, level in enumerate(smooth)], dim=1)
-        return {"encoder": levels, "alignment": merged, "fused": self.fuse(side_by_side), **extra}
+        finest = [upsample(level, SCALE ** i) for i, level in enumerate(smooth)]
+        joined = torch.cat(finest, dim=1) if self.config.fuse == "concat" else sum(finest[1:], finest[0])
+        return {"encoder": levels, "alignment": merged, "fused": self.fuse(joined), **extra}
 
     def _merge(self, laterals: list[Tensor]) -> list[Tensor]:
         merged = laterals[-1:]

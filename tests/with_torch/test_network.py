@@ -55,6 +55,23 @@ def test_any_number_of_bands_goes_in_and_only_the_stem_differs(bands):
     assert parameters(net) - parameters(three) == (bands - 3) * stem.numel() // 3
 
 
+def test_levels_added_up_are_levels_side_by_side_under_one_kernel_for_all():
+    side, added = network(fuse="concat"), network(fuse="sum")
+    weights = added.state_dict()
+    side.load_state_dict({**weights, "fuse.0.weight": weights["fuse.0.weight"].repeat(1, 3, 1, 1)})
+    image = torch.randn(1, 2, 64, 96)
+    torch.testing.assert_close(added(image), side(image), rtol=1e-4, atol=1e-5)
+    assert parameters(side.fuse) > 2.9 * parameters(added.fuse)
+
+
+def test_a_narrow_stem_is_a_regnets_only():
+    net, own = network("regnetx_002", stem_channels=8), network("regnetx_002")
+    assert next(net.encoder.parameters()).shape == (8, 2, 3, 3) and next(own.encoder.parameters()).shape == (32, 2, 3, 3)
+    assert net.encoder.channels == own.encoder.channels and net(torch.zeros(1, 2, 32, 32)).shape == (1, 5, 8, 8)
+    with pytest.raises(SpecError, match=r"stem_channels=8 with encoder='resnet18': only timm's RegNets"):
+        network("resnet18", stem_channels=8)
+
+
 def test_a_flow_of_zero_is_bilinear_upsampling():
     coarse = torch.randn(2, 8, 5, 7)
     assert (sample(coarse, torch.zeros(2, 2, 10, 14)) - upsample(coarse, 2)).abs().max() < 1e-5
@@ -112,6 +129,7 @@ def test_upsample_is_half_pixel_and_clamped_at_the_edge():
     ({"encoder": "tf_efficientnet_lite0"}, "symmetric"), ({"encoder": "no_such_net"}, "timm"), ({"encoder": ""}, "timm"),
     ({"align": "warp"}, "align"), ({"max_stride": 64}, "max_stride"), ({"align_levels": (16,)}, "align_levels"),
     ({"finest_stride": 8, "max_stride": 8}, "finest_stride"), ({"classes": 256}, "classes"), ({"in_bands": 0}, "in_bands"),
+    ({"fuse": "mean"}, "fuse='mean'"), ({"stem_channels": 2}, "stem_channels=2"),
     ({"pretrained": "http://weights"}, "pretrained"), ({"max_flow_cells": float("nan")}, "max_flow_cells"),
     ({"pretrained": "imagenet"}, "efficientnet_lite0"), ({"encoder": "vit_tiny_patch16_224"}, "levels"),
 ])
@@ -122,7 +140,10 @@ def test_a_configuration_that_contradicts_itself_is_refused(fields, word):
 
 def test_a_configuration_survives_json_and_unknown_keys_are_refused():
     config = NetworkConfig("resnet18", 2, 5, align_levels=(8, 4), max_flow_cells=2.0)
-    assert NetworkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    light = NetworkConfig("regnetx_002", 2, 5, fuse="sum", stem_channels=16)
+    for each in (config, light):
+        assert NetworkConfig.from_dict(json.loads(json.dumps(each.to_dict()))) == each
+    assert not {"fuse", "stem_channels", "hallucinate"} & {*config.to_dict()}, "records of older checkpoints stay as they were"
     with pytest.raises(SpecError, match="unknown keys"):
         NetworkConfig.from_dict({**config.to_dict(), "heads": 2})
 
