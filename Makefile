@@ -5,7 +5,7 @@
 # make aarch64       native operations cross-compiled and emulated, at 0 ulp (g++-aarch64-linux-gnu, qemu-user)
 # make vectors       what the compiler made vectors of, for docs/vectorisation.md
 # make certify       everything that needs a GPU, proved on the one at hand (docs/cuda.md); needs no network
-# make demo-engine   train and export the shipped demo engine anew (.venv-train)
+# make demo-engine   train and export the shipped demo engines anew (.venv-train)
 # make bench         a short form of every benchmark beside its baselines: benchmarks/RESULTS.md (.venv-train)
 # make clean         remove what these made
 
@@ -14,6 +14,8 @@ RUN = .venv/bin/python
 TRAIN = .venv-train/bin/python
 # Without build isolation a second install compiles only what changed.
 BUILD_DEPS = "setuptools>=77" "pybind11>=2.13" "cmake>=3.20" ninja
+# Tests of one file stay together: they share what takes long to make.
+PYTEST_JOBS ?= -n 2 --dist loadfile
 PIP_FLAGS = --quiet --disable-pip-version-check
 NATIVE_SOURCES = setup.py pyproject.toml CMakeLists.txt $(wildcard cmake/* csrc/*.* csrc/*/*)
 NATIVE_TESTS = tests/test_thread_pool.py tests/test_gather.py tests/test_gather_refusals.py tests/test_finish.py tests/test_blend.py tests/test_simd.py \
@@ -33,15 +35,15 @@ test: test-run test-torch
 
 test-run: .venv/dev-installed
 	@echo "== tests of the run-time tier (.venv, no torch)"
-	@$(RUN) -m pytest tests --ignore=tests/with_torch
+	@$(RUN) -m pytest $(PYTEST_JOBS) tests --ignore=tests/with_torch
 
 test-torch: .venv-train/dev-installed
 	@echo "== tests of the torch tier (.venv-train)"
-	@if [ -d tests/with_torch ]; then $(TRAIN) -m pytest tests/with_torch; else echo "no tests/with_torch: nothing to run"; fi
+	@if [ -d tests/with_torch ]; then $(TRAIN) -m pytest $(PYTEST_JOBS) tests/with_torch; else echo "no tests/with_torch: nothing to run"; fi
 
 test-quick: .venv/dev-installed
 	@echo "== quick tests (.venv, no torch)"
-	@$(RUN) -m pytest tests --ignore=tests/with_torch -m "not slow" -x
+	@$(RUN) -m pytest $(PYTEST_JOBS) tests --ignore=tests/with_torch -m "not slow" -x
 
 sanitize: .venv/dev-installed
 	@echo "== building the native module with sanitizers in build/sanitize"
@@ -74,10 +76,11 @@ certify:
 	@$(CERTIFY) benchmarks/certify_gpu.py
 
 demo-engine: .venv-train/dev-installed
-	@echo "== training and exporting the demo engine"
+	@echo "== training and exporting the demo engines"
 	@$(TRAIN) -m training.demo
+	@$(TRAIN) -m training.demo --light
 
-# The shipped demo student with INT8 beside FP32, and as a checkpoint for PyTorch: what the benchmarks run on.
+# The shipped demo students with INT8 beside FP32, and as checkpoints for PyTorch: what the benchmarks run on.
 bench-engine: .venv-train/dev-installed
 	@$(TRAIN) benchmarks/demo_student.py --out runs/bench
 

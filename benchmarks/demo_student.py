@@ -1,10 +1,11 @@
-"""The shipped demo student as a checkpoint, and from it an engine with FP32 and INT8: what the benchmarks run on.
+"""The shipped demo students as checkpoints, and from each an engine with FP32 and INT8: what the benchmarks run on.
 
     python benchmarks/demo_student.py [--out runs/bench]        # the same as `make bench-engine`
 
-The package keeps the weights under the names of the modules, batch norm folded; they go back into HFD-Net with a batch norm that adds the
+The packages keep the weights under the names of the modules, batch norm folded; they go back into HFD-Net with a batch norm that adds the
 bias alone, and its logits are compared with the shipped graph's. Then `hfd-edge export` quantises it on simulated scenes, judges it, and
-measures the bounded halo: OUT/demo.safetensors and OUT/model.engine. Takes a minute or two.
+measures the bounded halo: OUT/demo.safetensors and OUT/model.engine, and of the light one OUT/light.safetensors and OUT/light.engine. Takes
+a minute or two each.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import hfd_edge
 from hfd_edge.network import HFDNet, NetworkConfig, save_checkpoint
 from hfd_edge.package import Package
 
-SHIPPED = Path(hfd_edge.__file__).parent / "data" / "demo.engine"
+DATA = Path(hfd_edge.__file__).parent / "data"
+SHIPPED, LIGHT = DATA / "demo.engine", DATA / "demo-light.engine"
 TOLERANCE = 1e-3                # of logits up to about 11: rounding of another order of sums
 
 
@@ -73,12 +75,13 @@ def rebuilt(engine: Path) -> tuple[HFDNet, dict]:
     return net, part
 
 
-def make(out: Path, engine: Path = SHIPPED) -> tuple[Path, Path]:
+def make(out: Path, shipped: Path = SHIPPED) -> tuple[Path, Path]:
     """(checkpoint, engine) in `out`, made where they are missing."""
-    checkpoint, target = out / "demo.safetensors", out / "model.engine"
+    names = ("light.safetensors", "light.engine") if shipped == LIGHT else ("demo.safetensors", "model.engine")
+    checkpoint, target = (out / name for name in names)
     if not checkpoint.is_file():
-        net, part = rebuilt(engine)
-        save_checkpoint(checkpoint, net, part, {"kind": "sar", "about": "put together from the shipped demo engine's graph"})
+        net, part = rebuilt(shipped)
+        save_checkpoint(checkpoint, net, part, {"kind": "sar", "about": f"put together from the graph of the shipped {shipped.name}"})
     if not target.is_file():
         words = ["export", str(checkpoint), "-o", str(target), "--calibration", "simulated", "--quiet"]
         subprocess.run([sys.executable, "-m", "hfd_edge.cli", *words], check=True)
@@ -90,8 +93,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     options = parser.parse_args()
     torch.set_num_threads(2)
-    for path in make(options.out):
-        print(path)
+    for shipped in (SHIPPED, LIGHT):
+        for path in make(options.out, shipped):
+            print(path)
 
 
 if __name__ == "__main__":

@@ -30,8 +30,10 @@ SECONDS = 600                   # after which a benchmark has failed
 BENCHMARKS = {                  # needs
     "bench_gather": (), "bench_finish": (), "bench_speckle": (), "bench_filtered": (), "bench_raster": (), "bench_stitch": ("torch",),
     "bench_engine": ("torch", "timm", "onnx"), "bench_students": ("torch", "timm", "onnx"), "bench_training": ("torch", "timm", "yaml"),
-    "bench_scene": ("torch", "timm", "onnx")}
-TERRATORCH = ("bench_stitch", "bench_scene")
+    "bench_scene": ("torch", "timm", "onnx"), "bench_scene_light": ("torch", "timm", "onnx")}
+LIGHT = ["--engine", "runs/bench/light.engine", "--checkpoint", "runs/bench/light.safetensors"]
+VARIANTS = {"bench_scene_light": ("bench_scene", LIGHT)}        # the same file with other words
+TERRATORCH = ("bench_stitch", "bench_scene", "bench_scene_light")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def run(name: str, more: list[str]) -> Outcome:
     lacking = [module for module in BENCHMARKS[name] if importlib.util.find_spec(module) is None]
     if lacking:
         return Outcome(name, left_out=f"needs {', '.join(lacking)}, which this Python lacks (make .venv-train/dev-installed)")
-    start, words = time.monotonic(), [sys.executable, str(HERE / f"{name}.py"), "--quick", "--json", *more]
+    script, own = VARIANTS.get(name, (name, []))
+    start, words = time.monotonic(), [sys.executable, str(HERE / f"{script}.py"), "--quick", "--json", *own, *more]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(THREADS)}
     try:
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=SECONDS)

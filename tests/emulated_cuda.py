@@ -5,6 +5,7 @@ when somebody waits for them (tests/emulated_cuda/runtime.cpp). What it cannot t
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import importlib.machinery
 import importlib.util
@@ -44,17 +45,19 @@ def build(kind: str = "plain") -> Path:
 
     The bindings compute nothing and take two thirds of the compiler's time: every kind has those of "plain".
     """
-    running: list = []
-    objects = [_object(path, "plain" if path.name.startswith("bindings") else kind, running) for path in sources()]
-    for command, process in running:
-        if process.wait():
-            raise RuntimeError(f"the compiler refused: {' '.join(command)}")
-    module = _folder(kind) / f"_cuda-{hashlib.sha256(' '.join(o.name for o in objects).encode()).hexdigest()[:16]}.so"
-    if not module.exists():
-        made = module.with_suffix(f".{os.getpid()}")
-        subprocess.run(["g++", "-shared", *FLAGS, *KINDS[kind], *map(str, objects), "-o", str(made)], check=True)
-        made.replace(module)
-    return module
+    with open(_folder("plain") / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)                # tests run in several processes
+        running: list = []
+        objects = [_object(path, "plain" if path.name.startswith("bindings") else kind, running) for path in sources()]
+        for command, process in running:
+            if process.wait():
+                raise RuntimeError(f"the compiler refused: {' '.join(command)}")
+        module = _folder(kind) / f"_cuda-{hashlib.sha256(' '.join(o.name for o in objects).encode()).hexdigest()[:16]}.so"
+        if not module.exists():
+            made = module.with_suffix(".part")
+            subprocess.run(["g++", "-shared", *FLAGS, *KINDS[kind], *map(str, objects), "-o", str(made)], check=True)
+            made.replace(module)
+        return module
 
 
 def _folder(kind: str) -> Path:

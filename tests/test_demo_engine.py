@@ -1,4 +1,4 @@
-"""The shipped demo engine: small, exact, and better than any classifier of single pixels."""
+"""The shipped demo engines: small, exact, and better than any classifier of single pixels."""
 
 from importlib.resources import files
 
@@ -11,7 +11,7 @@ from hfd_edge.package import Package
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.simulate import Scene, SceneConfig
 
-ENGINE = files("hfd_edge") / "data" / "demo.engine"
+ENGINES = [files("hfd_edge") / "data" / f"{name}.engine" for name in ("demo", "demo-light")]
 UNSEEN_SEED = 424242            # far from every seed of training and of its own evaluation
 
 
@@ -20,19 +20,34 @@ def window():
     return Scene(SceneConfig(700, 900, seed=UNSEEN_SEED)).window(0, 0, 700, 900, eo=False)
 
 
-def test_it_is_small_and_its_exact_halo_can_be_afforded():
-    assert ENGINE.stat().st_size < 8e6
-    with Package.open(ENGINE) as package:
+@pytest.fixture(params=ENGINES, ids=["demo", "demo-light"])
+def engine(request):
+    return request.param
+
+
+def test_it_is_small_and_its_exact_halo_can_be_afforded(engine):
+    assert engine.stat().st_size < 8e6
+    with Package.open(engine) as package:
         assert package.spec.halo_px <= 160 and package.spec.stride_px <= 16
         assert package.spec.halo_px >= package.spec.reach_px > 0
         assert package.spec.edge_error[0] > 100 * package.spec.edge_error[-1] > 0, "--stitch precision runs out of the box"
         assert "simulated" in str(package.manifest["provenance"]), "the file itself says what it was trained on"
 
 
-def test_three_tilings_with_the_exact_halo_give_identical_maps(window):
+def test_the_light_one_has_a_third_of_the_halo_and_an_eighth_of_the_weights():
+    specs, sizes = [], []
+    for each in ENGINES:
+        with Package.open(each) as package:
+            specs.append(package.spec)
+            sizes.append(len(package.read("graph-fp32.onnx")))
+    assert [spec.halo_px for spec in specs] == [112, 32] and sizes[1] < sizes[0] / 8
+    assert (specs[0].classes, specs[0].bands) == (specs[1].classes, specs[1].bands) and specs[1].name == "demo-light"
+
+
+def test_three_tilings_with_the_exact_halo_give_identical_maps(engine, window):
     maps = []
     for tile in (1312, 512, (448, 704)):
-        with Segmenter(ENGINE, tile=tile, halo="exact") as seg:
+        with Segmenter(engine, tile=tile, halo="exact") as seg:
             result = seg.run(window.sar, unit="intensity")
         assert result.halo == "exact"
         maps.append(result)
@@ -42,11 +57,11 @@ def test_three_tilings_with_the_exact_halo_give_identical_maps(window):
         np.testing.assert_array_equal(other.confidence, maps[0].confidence)
 
 
-def test_it_closes_at_least_four_fifths_of_the_way_from_single_pixels_to_perfect(window):
+def test_it_closes_at_least_four_fifths_of_the_way_from_single_pixels_to_perfect(engine, window):
     pixel = PixelBayes.fit(window.config)
-    with Segmenter(ENGINE) as seg:
+    with Segmenter(engine) as seg:
         labels = seg.run(window.sar, unit="intensity", confidence=False).labels
     classes = seg.spec.classes
     bayes, ours = (accuracy_of(window.labels, guess, classes).miou for guess in (pixel.classify(window.sar), labels))
     assert 0.3 < bayes < 0.8, "the scene is neither trivial nor hopeless for single pixels"
-    assert share_closed(ours, bayes) >= 0.8, f"Bayes {bayes:.3f}, demo engine {ours:.3f}"
+    assert share_closed(ours, bayes) >= 0.8, f"Bayes {bayes:.3f}, {engine.name} {ours:.3f}"

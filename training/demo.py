@@ -1,4 +1,4 @@
-"""The shipped demo engine, re-made from nothing: `python -m training.demo`.
+"""The shipped demo engines, re-made from nothing: `python -m training.demo`, and with `--light` the fast one.
 
 Simulated scenes only, random initialisation. An EO teacher first, then the SAR student with feature distillation, then the
 judgement on scenes that neither ever saw, a checkpoint, and the package. Same seed, same machine, same weights.
@@ -10,7 +10,7 @@ import argparse
 import json
 import platform
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +29,17 @@ from training.statistics import normalise, to_network_unit
 from training.student import save, train_student, train_teacher
 from training.teacher import Teacher
 
-ENGINE = Path("hfd_edge/data/demo.engine")
+DATA = Path("hfd_edge/data")
 TARGET_SHARE = 0.8              # of the way from the per-pixel classifier to perfect
 EDGE_SIDE_PX = 2048             # of the scene on which the error at the end of a tile is measured
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that decides what the demo engine becomes."""
+    """Everything that decides what a demo engine becomes."""
 
-    encoder: str = "regnetx_002"
+    name: str = "demo"
+    network: dict[str, Any] = field(default_factory=lambda: {"encoder": "regnetx_002", "width": 32, "align": "local", "align_levels": [8]})
     teacher_steps: int = 300
     student_steps: int = 1000
     weight: float = 0.2         # of the distillation loss; 0.1 and 0.5 gave the same within 0.001 mIoU
@@ -52,12 +53,16 @@ class Plan:
         crops = 3 * (self.side_px // self.crop_px) ** 2
         scenes = -(-max(self.student_steps, self.teacher_steps) * self.batch // crops)
         return build(Config, {
-            "name": "demo", "work": str(work), "seed": self.seed,
+            "name": self.name, "work": str(work), "seed": self.seed,
             "data": {"layout": "simulated", "crop_px": self.crop_px, "batch": self.batch, "measured_pairs": 12, "workers": 1,
                      "crops_per_pair": crops, "augment": {"nodata_wedge": 0.0}, "options": {
                          "side_px": self.side_px, "train": max(scenes, 12), "test": self.test_scenes, "seed": self.seed}},
-            "network": {"encoder": self.encoder, "width": 32, "align": "local", "align_levels": [8]},
-            "teacher": {"steps": self.teacher_steps}, "loop": {"steps": self.student_steps}, "distil": {"weight": self.weight}})
+            "network": self.network, "teacher": {"steps": self.teacher_steps}, "loop": {"steps": self.student_steps},
+            "distil": {"weight": self.weight}})
+
+
+# No level deeper than stride 8 and a third of the stem and the decoder: on these scenes a small context is enough, and so is a halo of 32 px.
+LIGHT = Plan("demo-light", {"encoder": "regnetx_002", "max_stride": 8, "width": 32, "align": "none", "fuse": "sum", "stem_channels": 16})
 
 
 def make(plan: Plan, work: Path, compare: bool = False, log: Log = print) -> dict[str, Any]:
@@ -84,7 +89,7 @@ def make(plan: Plan, work: Path, compare: bool = False, log: Log = print) -> dic
         answers["SAR student, alone"] = answer_of(train_student(config, data, log=log), "sar", data)
     log("3. judgement on unseen scenes")
     report = _report(config, data, judge(answers, data, "test"), time.monotonic() - start)
-    save(work / "demo", student, config, data, _provenance(report))
+    save(work / "demo", student, config, data, _provenance(report, plan))
     (work / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
 
@@ -134,46 +139,49 @@ def _report(config: Config, data: Data, scores: dict[str, Accuracy], seconds: fl
             "threads": torch.get_num_threads()}
 
 
-def _provenance(report: dict[str, Any]) -> dict[str, Any]:
+def _provenance(report: dict[str, Any], plan: Plan) -> dict[str, Any]:
     """What the package keeps beside the run's own record: nothing that differs between two equal runs."""
     scores = {name: {key: score[key] for key in ("miou", "accuracy", "iou", "share_closed")}
               for name, score in report["scores"].items()}
     return {"kind": "sar", "about": "simulated scenes only (hfd_edge.simulate, default configuration), random initialisation",
-            "command": "python -m training.demo", "unseen_scenes": scores, "python": platform.python_version()}
+            "command": "python -m training.demo" + " --light" * (plan.name == LIGHT.name), "unseen_scenes": scores, "python": platform.python_version()}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=ENGINE, help="the package to write")
-    parser.add_argument("--work", type=Path, default=Path("runs/demo"), help="where checkpoint and report go")
+    parser.add_argument("--light", action="store_true", help="the fast student: demo-light instead of demo")
+    parser.add_argument("--output", type=Path, help="the package to write; default the shipped one")
+    parser.add_argument("--work", type=Path, help="where checkpoint and report go; default runs/demo or runs/demo-light")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--teacher-steps", type=int, default=Plan().teacher_steps)
     parser.add_argument("--student-steps", type=int, default=Plan().student_steps)
     parser.add_argument("--seed", type=int, default=Plan().seed)
-    parser.add_argument("--encoder", default=Plan().encoder, help="timm name of the student's and the teacher's encoder")
+    parser.add_argument("--encoder", help="timm name of the student's and the teacher's encoder; default regnetx_002")
     parser.add_argument("--compare", action="store_true", help="also train the student without a teacher, for comparison")
     parser.add_argument("--no-export", action="store_true", help="stop after the checkpoint")
     parser.add_argument("--export-only", action="store_true", help="no training: package the checkpoint that lies in --work")
     options = parser.parse_args()
+    plan = LIGHT if options.light else Plan()
+    plan = replace(plan, teacher_steps=options.teacher_steps, student_steps=options.student_steps, seed=options.seed,
+                   network={**plan.network, **({"encoder": options.encoder} if options.encoder else {})})
+    output, work = options.output or DATA / f"{plan.name}.engine", options.work or Path("runs") / plan.name
     if options.export_only:
-        export(options.work, options.output)
+        export(work, output)
         return 0
     torch.set_num_threads(options.threads)
-    options.work.mkdir(parents=True, exist_ok=True)
-    plan = Plan(encoder=options.encoder, teacher_steps=options.teacher_steps, student_steps=options.student_steps,
-                seed=options.seed)
-    report = make(plan, options.work, options.compare)
+    work.mkdir(parents=True, exist_ok=True)
+    report = make(plan, work, options.compare)
     print(table(report))
     share = report["scores"]["SAR student, distilled"]["share_closed"]
     if share < TARGET_SHARE:
         print(f"the student closes {share:.3f} of the way: at least {TARGET_SHARE} is asked for; train longer "
               f"(--student-steps); "
-              f"nothing was exported. The checkpoint was left in {options.work / 'demo.safetensors'} (and .json): look at it, "
+              f"nothing was exported. The checkpoint was left in {work / 'demo.safetensors'} (and .json): look at it, "
               f"or "
               "package it as it is with --export-only")
         return 3
     if not options.no_export:
-        export(options.work, options.output)
+        export(work, output)
     return 0
 
 

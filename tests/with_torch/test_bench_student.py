@@ -1,4 +1,4 @@
-"""The benchmarks' student is the shipped one: put together from the demo engine's graph, it answers as that graph does."""
+"""The benchmarks' students are the shipped ones: put together from a demo engine's graph, they answer as that graph does."""
 
 import sys
 from pathlib import Path
@@ -14,9 +14,10 @@ import demo_student  # noqa: E402 - a file of benchmarks/, which is no package
 from hfd_edge.package import Package  # noqa: E402
 
 
-def test_the_rebuilt_network_answers_as_the_shipped_graph():
-    net, part = demo_student.rebuilt(demo_student.SHIPPED)          # compares the logits itself, or ends
-    with Package.open(demo_student.SHIPPED) as package:
+@pytest.mark.parametrize("shipped", [demo_student.SHIPPED, demo_student.LIGHT], ids=lambda path: path.stem)
+def test_the_rebuilt_network_answers_as_the_shipped_graph(shipped):
+    net, part = demo_student.rebuilt(shipped)                       # compares the logits itself, or ends
+    with Package.open(shipped) as package:
         assert part["classes"] == list(package.spec.classes) and part["input"]["floor"] == package.spec.input.floor
     with torch.inference_mode():
         assert net(torch.zeros(1, 2, 64, 64)).shape == (1, 5, 16, 16)

@@ -1,5 +1,7 @@
 """Training: the teacher stays as it is, distillation is a branch that leaves no trace, and equal seeds give equal weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -181,3 +183,11 @@ def test_the_demo_command_trains_judges_and_saves_in_small(tmp_path, monkeypatch
     net, part, provenance = load_checkpoint(tmp_path / "demo")
     assert part["classes"] == list(CLASS_NAMES) and net.config.in_bands == 2
     assert set(provenance["unseen_scenes"]) == {"per-pixel Bayes", "EO teacher", "SAR student, distilled"}
+
+
+def test_the_light_demo_is_the_other_network_and_says_how_it_was_made(tmp_path, monkeypatch):
+    small = replace(demo.LIGHT, crop_px=64, batch=2, side_px=128, test_scenes=1, teacher_steps=2, student_steps=2)
+    demo.make(small, tmp_path, log=lambda line: None)
+    net, part, provenance = load_checkpoint(tmp_path / "demo")
+    assert net.config.strides == (4, 8) and net.config.fuse == "sum" and net.config.stem_channels == 16
+    assert part["name"] == "demo-light" and provenance["command"] == "python -m training.demo --light"
