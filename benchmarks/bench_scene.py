@@ -246,7 +246,9 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     with tempfile.TemporaryDirectory() as temporary:
-        rows, settings = measure(options, options.folder or Path(temporary))
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        rows, settings = measure(options, folder)
     print(f"settings of the peers: {settings}")
     print(f"{'':18}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}{'flips':>10}{'seam':>9}{'untiled':>9}")
     for name, row in rows.items():

@@ -27,6 +27,7 @@ BLOCK_PX = 512
 COMPRESSIONS = {                # as the COG driver calls them; what they take and give: RasterWriter
     "none": {"compress": "NONE"}, "deflate": {"compress": "DEFLATE"}, "zstd": {"compress": "ZSTD", "level": 1},
     "lzw": {"compress": "LZW"}}
+_PACKED_LEVELS = 2              # of the files on the way; the others, 1/12 of the pixels, would take memory one by one as a tall map grows
 _SPACE = 2.7                    # levels (1.33) and the joined file (1.33), uncompressed at worst
 
 
@@ -64,7 +65,8 @@ class CogWriter:
             for number, (rows, cols) in enumerate(self._sizes):
                 p = self.profile
                 profile = p if number == 0 else RasterProfile(rows, cols, 1, p.dtype, p.nodata)
-                self._levels.append(stack.enter_context(RasterWriter(self._folder.file(f"{number}.tif"), profile, scratch=True)))
+                writer = RasterWriter(self._folder.file(f"{number}.tif"), profile, scratch=True, packed=number < _PACKED_LEVELS)
+                self._levels.append(stack.enter_context(writer))
             self._open = stack.pop_all()
         return self
 

@@ -15,7 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from hfd_edge.errors import RasterError
 
-GDAL_CACHE_BYTES = 32 << 20
+GDAL_CACHE_BYTES = 16 << 20
 # GDAL reads this once, at its first block, and by default takes 5 % of the machine. A rasterio.Env would bound it only as long
 # as the innermost one lives, in one thread; readers and writers of ours overlap in several. A value that the user set stays.
 os.environ.setdefault("GDAL_CACHEMAX", str(GDAL_CACHE_BYTES))
