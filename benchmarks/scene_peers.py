@@ -38,7 +38,7 @@ def normalise(power: np.ndarray, job: Job) -> np.ndarray:
 
 def write_map(job: Job, labels: np.ndarray) -> None:
     rows, cols = labels.shape
-    with rasterio.open(job["map"], "w", driver="GTiff", height=rows, width=cols, count=1, dtype="uint8", tiled=True, compress="deflate",
+    with rasterio.open(job["map"], "w", driver="GTiff", height=rows, width=cols, count=1, dtype="uint8", tiled=True, compress="zstd", zstd_level=1,
                        blockxsize=512, blockysize=512, num_threads=job["threads"]) as target:
         target.write(labels, 1)
 
@@ -162,7 +162,7 @@ def ours(precision: str, equal_halo: bool) -> Callable[[Job], dict]:
 
         halo = job["overlap"] // 2 if equal_halo else "bounded"
         with Watched(job["engine"], threads=job["threads"], precision=precision, tile=job["our_tile"], halo=halo) as segmenter:
-            report = segmenter.run_raster(job["scene"], job["map"], RasterOptions(unit="intensity", overwrite=True, compress="deflate"))
+            report = segmenter.run_raster(job["scene"], job["map"], RasterOptions(unit="intensity", overwrite=True))
         return {"borders": segmenter.begun.plan.grid.borders, "halo_px": report.halo_px, "tile_px": report.tile_px}
     return run
 
