@@ -6,6 +6,7 @@ import math
 import mmap
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,8 @@ def own_pages(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     size = max(1, math.prod(shape) * dtype.itemsize)
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)        # the default, shared, costs several times as much
     if size >= _HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
-        pages.madvise(mmap.MADV_HUGEPAGE)
+        with suppress(OSError):                         # advice: a kernel without huge pages says no, and nothing is lost
+            pages.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(pages, dtype, math.prod(shape)).reshape(shape)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hfd_edge.device import own_pages
 from hfd_edge.raster import RasterProfile, write_raster
 from tests.engines import random_engine
 
@@ -37,6 +38,19 @@ def test_a_raster_ten_times_taller_peaks_within_five_per_cent(tmp_path, stitch):
     short, tall = peak_of_a_run(tmp_path, 8192, stitch), peak_of_a_run(tmp_path, 81920, stitch)
     print(f"peak {short} KiB for 8192 rows, {tall} KiB for 81920")
     assert tall <= 1.05 * short, f"{short} KiB for 8192 rows, {tall} KiB for 81920"
+
+
+def test_strips_are_private_pages_that_go_back_to_the_system():
+    def kib(name):
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+        return int(line.split()[1])
+    shared, resident = kib("RssShmem:"), kib("VmRSS:")
+    pages = own_pages((64 << 10, 1 << 10), np.uint8)
+    assert not pages.any() and pages.flags.writeable
+    pages[:] = 1
+    assert kib("VmRSS:") - resident > 60 << 10 and kib("RssShmem:") - shared < 1 << 10, "shared pages cost several times as much"
+    del pages
+    assert kib("VmRSS:") - resident < 8 << 10
 
 
 @pytest.mark.parametrize("stitch", ["crop", "hann"])
