@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hfd_edge.device import own_pages
-from hfd_edge.raster import RasterProfile, write_raster
+from hfd_edge.raster import GDAL_CACHE_BYTES, RasterProfile, write_raster
 from tests.engines import random_engine
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,11 +33,12 @@ def peak_of_a_run(folder, rows, stitch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stitch", ["crop", "hann"])
-def test_a_raster_ten_times_taller_peaks_within_five_per_cent(tmp_path, stitch):
+def test_a_raster_ten_times_taller_peaks_at_most_a_cache_higher(tmp_path, stitch):
+    """600 MB more of pixels; a tall run fills GDAL's cache to its end, and sooner or later all strips that may be in flight are."""
     random_engine(tmp_path / "random.engine", bands=1)
     short, tall = peak_of_a_run(tmp_path, 8192, stitch), peak_of_a_run(tmp_path, 81920, stitch)
     print(f"peak {short} KiB for 8192 rows, {tall} KiB for 81920")
-    assert tall <= 1.05 * short, f"{short} KiB for 8192 rows, {tall} KiB for 81920"
+    assert tall - short <= GDAL_CACHE_BYTES >> 10, f"{short} KiB for 8192 rows, {tall} KiB for 81920"
 
 
 def test_strips_are_private_pages_that_go_back_to_the_system():
