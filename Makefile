@@ -31,7 +31,10 @@ demo: $(RUN)
 	@echo "== segmenting a simulated scene into demo/"
 	@.venv/bin/hfd-edge demo --out demo
 
-test: test-run test-torch
+# The second tier's largest packages are unpacked while the first tier runs.
+test:
+	@$(MAKE) --no-print-directory -j 2 test-run .venv-train/torch-installed
+	@$(MAKE) --no-print-directory test-torch
 
 test-run: .venv/dev-installed
 	@echo "== tests of the run-time tier (.venv, no torch)"
@@ -107,9 +110,13 @@ $(TRAIN):
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(RUN) -m pip install $(PIP_FLAGS) --no-build-isolation -e ".[dev,view]"
 	@touch $@
 
-.venv-train/dev-installed: $(TRAIN) $(NATIVE_SOURCES) constraints-test.txt
+.venv-train/torch-installed: $(TRAIN) constraints-test.txt
+	@echo "== installing torch into .venv-train"
+	@$(TRAIN) -m pip install $(PIP_FLAGS) $(BUILD_DEPS) -c constraints-test.txt torch torchvision timm lightning
+	@touch $@
+
+.venv-train/dev-installed: .venv-train/torch-installed $(NATIVE_SOURCES)
 	@echo "== installing hfd-edge with torch into .venv-train"
-	@$(TRAIN) -m pip install $(PIP_FLAGS) $(BUILD_DEPS)
 	@PATH="$(CURDIR)/.venv-train/bin:$$PATH" $(TRAIN) -m pip install $(PIP_FLAGS) --no-build-isolation \
 	  -c constraints-test.txt -e ".[dev,view,export,train,legality]"
 	@touch $@
