@@ -96,6 +96,22 @@ def test_a_window_stays_as_it_is_when_the_next_ones_are_read(files):
             np.testing.assert_array_equal(values, VALUES[:, row:row + 70])
 
 
+def test_a_read_that_fails_leaves_no_wrong_pixels_for_the_next(files, monkeypatch):
+    with RasterSource(files["tiles"]) as source:
+        reader, read_into = source.reader(0, COLS), source.read_into
+        reader.read(0, 70)
+
+        def failing(values, row, col):
+            values[:] = 7
+            raise RasterError("the disk is gone")
+
+        monkeypatch.setattr(source, "read_into", failing)
+        with pytest.raises(RasterError):
+            reader.read(60, 90)
+        monkeypatch.setattr(source, "read_into", read_into)
+        np.testing.assert_array_equal(reader.read(60, 90)[0], VALUES[:, 60:150])
+
+
 def test_the_pixels_outside_the_scene_are_refused(files):
     with RasterSource(files["tiles"]) as source:
         for part, words in (((0, 5, 100, 71), "columns 0 to 169"), ((0, 5, -1, 5), "columns 0 to 169"),

@@ -20,8 +20,6 @@ from hfd_edge.raster.output import PartialFile, check_output
 
 _SMALL_SIDE_PX = 1024
 _HEADER_BYTES = 1 << 20
-
-
 _PACKING = {"compress": "zstd", "zstd_level": 1}
 
 

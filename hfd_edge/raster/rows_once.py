@@ -33,12 +33,19 @@ class RowsOnce:
         no later call changes. Raises RasterError as `RasterSource.read_part` does.
         """
         if not self._window.row <= row <= self._end:
-            self._window = self._blocks = _Rows(row, self._window.values[:, :0])
-            self._end = row
+            self._forget(row)
         if row + rows > self._window.end:
-            self._window = self._made(row, row + rows)
+            try:
+                self._window = self._made(row, row + rows)
+            except BaseException:
+                self._forget(row)                           # half of a row of blocks may be overwritten
+                raise
         at = slice(row - self._window.row, row - self._window.row + rows)
         return self._window.values[:, at], None if self._window.valid is None else self._window.valid[at]
+
+    def _forget(self, row: int) -> None:
+        self._window = self._blocks = _Rows(row, self._window.values[:, :0])
+        self._end = row
 
     def _made(self, row: int, last: int) -> _Rows:
         """A window of the rows row..last-1: those in memory are copied, those from `_end` on are read by blocks."""
