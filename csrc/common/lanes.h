@@ -98,6 +98,17 @@ inline Floats higher_lanes(const Floats& a, const Floats& b) {
 
 constexpr int64_t kBytes = sizeof(Bytes);
 
+struct LaneMasks {
+  uint8_t bits[2 * kBytes];
+  constexpr LaneMasks() : bits() {
+    for (int64_t i = 0; i < kBytes; ++i) bits[i] = 0xff;
+  }
+};
+constexpr LaneMasks kLaneMasks;
+
+// All bits of the first `count` bytes, 0 <= count <= kBytes.
+inline Bytes first_lanes(int64_t count) { return load_lanes<Bytes>(kLaneMasks.bits + kBytes - count); }
+
 inline int64_t sum_bytes(const Bytes& bytes) {
   constexpr uint64_t kOdd = 0x00ff00ff00ff00ffu;
   uint64_t words[kBytes / 8], pairs = 0;

@@ -124,25 +124,34 @@ void weave(const int32_t* __restrict number, int64_t stride, int64_t cells, uint
   }
 }
 
-// kBytes statuses, or the `count` that are left, filled up with nodata.
-inline Bytes load_status(const uint8_t* status, int64_t count) {
-  Bytes some = Bytes{} + uint8_t{1};
+// kBytes statuses, or the `count` that are left, filled up with nodata; `end` is that of the whole plane. Loaded as one wherever the plane
+// goes on: a vector put together from pieces would wait until every store before it, labels on their way to memory too, is done.
+inline Bytes load_status(const uint8_t* status, int64_t count, const uint8_t* end) {
   if (count >= kBytes) return load_lanes<Bytes>(status);
+  Bytes some = Bytes{} + uint8_t{1};
+  if (end - status >= kBytes) {
+    const Bytes own = first_lanes(count);
+    return (load_lanes<Bytes>(status) & own) | (some & ~own);
+  }
   memcpy(&some, status, count);
   return some;
 }
 
 inline void store_some(const Bytes& bytes, uint8_t* to, int64_t count) {
   if (count >= kBytes) return store_lanes(bytes, to);
+#if defined(__AVX512BW__)
+  _mm512_mask_storeu_epi8(to, (uint64_t{1} << count) - 1, (__m512i)bytes);
+#else
   memcpy(to, &bytes, count);
+#endif
 }
 
 // Nodata is counted before NaN: what the network says about a hole is of no interest. At most 255 vectors: a byte counts them.
-void store_labels_piece(const uint8_t* status, uint8_t* made, uint8_t* labels, int64_t cols, FinishCounts& counts) {
+void store_labels_piece(const uint8_t* status, const uint8_t* end, uint8_t* made, uint8_t* labels, int64_t cols, FinishCounts& counts) {
   Bytes holes{}, broken{};
   for (int64_t at = 0; at < cols; at += kBytes) {
     const Bytes label = load_lanes<Bytes>(made + at);
-    const Bytes hole = (Bytes)(load_status(status + at, cols - at) == 1), bad = (Bytes)(label == kNodataLabel);
+    const Bytes hole = (Bytes)(load_status(status + at, cols - at, end) == 1), bad = (Bytes)(label == kNodataLabel);
     holes -= hole;  // a mask is -1
     broken -= bad & ~hole;
     store_lanes(label | hole, made + at);
@@ -153,13 +162,28 @@ void store_labels_piece(const uint8_t* status, uint8_t* made, uint8_t* labels, i
   counts.nan += sum_bytes(broken);
 }
 
-void store_labels(const FinishCall& call, const FinishBlock& block, int64_t row, FinishScratch& scratch) {
+// Asks for the status and the labels of a later row: a block's rows are short and a map's width apart, which the processor does not
+// foresee.
+void ask_for_row(const FinishCall& call, const FinishBlock& block, int64_t row) {
+  constexpr int64_t kLine = 64;
   const uint8_t* status = call.status + (call.crop.row + row) * call.status_size.cols + call.crop.col + block.col;
+  const uint8_t* labels = call.labels + row * call.label_stride + block.col;
+  for (int64_t at = 0; at < block.cols; at += kLine) {
+    __builtin_prefetch(status + at);
+    __builtin_prefetch(labels + at, 1);
+  }
+}
+
+void store_labels(const FinishCall& call, const FinishBlock& block, int64_t row, FinishScratch& scratch) {
+  constexpr int64_t kAhead = 4;
+  if (row + kAhead < block.row + block.rows) ask_for_row(call, block, row + kAhead);
+  const uint8_t* status = call.status + (call.crop.row + row) * call.status_size.cols + call.crop.col + block.col;
+  const uint8_t* end = call.status + call.status_size.rows * call.status_size.cols;
   uint8_t *labels = call.labels + row * call.label_stride + block.col, *made = scratch.labels + block.skipped;
   constexpr int64_t kPiece = 255 * kBytes;
   for (int64_t at = 0; at < block.cols; at += kPiece) {
     const int64_t cols = block.cols - at < kPiece ? block.cols - at : kPiece;
-    store_labels_piece(status + at, made + at, labels + at, cols, scratch.counts);
+    store_labels_piece(status + at, end, made + at, labels + at, cols, scratch.counts);
   }
 }
 
@@ -218,6 +242,13 @@ struct Held {
   bool tame[2] = {false, false};
 };
 
+// Asks for the block's logits of a row before their turn.
+void ask_for_logits(const float* row, int64_t count, const FinishBlock& block) {
+  constexpr int64_t kLine = 16;  // logits
+  const int64_t last = block.cell + block.cells < count ? block.cell + block.cells : count - 1;
+  for (int64_t at = block.cell < 0 ? 0 : block.cell; at <= last; at += kLine) __builtin_prefetch(row + at);
+}
+
 // The slot of a stretched logit row, made now if it is not there; `other` is the row that must stay.
 int stretched_slot(const FinishCall& call, const FinishBlock& block, int64_t row, int64_t other, Held& held,
                    FinishScratch& scratch) {
@@ -229,6 +260,7 @@ int stretched_slot(const FinishCall& call, const FinishBlock& block, int64_t row
   for (int64_t c = 0; c < call.classes; ++c) {
     const float* logits = call.logits + (c * call.logit_size.rows + row) * call.logit_size.cols;
     float* stretched = scratch.stretched + (slot * call.classes + c) * scratch.width;
+    if (row + 1 < call.logit_size.rows) ask_for_logits(logits + call.logit_size.cols, call.logit_size.cols, block);
     stretch_class(logits, call.logit_size.cols, call.stride, block, stretched);
     held.tame[slot] = held.tame[slot] && is_tame(logits, call.logit_size.cols, block);
   }
