@@ -18,9 +18,12 @@ from hfd_edge.source import Source
 from hfd_edge.source_offset import TrainingOffset
 from hfd_edge.source_saturation import saturated
 from hfd_edge.spec import ModelSpec
-from hfd_edge.stitch import STATUS_NODATA, CropFrame, CropStitch, PixelCounts
+from hfd_edge.stitch import STATUS_NODATA, CropFrame, CropStitch, MapRows, PixelCounts
 from hfd_edge.stitch_blend import BlendFrame, BlendStitch
 from hfd_edge.tiles import Strip, Tile
+
+
+LOOK_ROWS = 16          # of a tile at a time, for a pixel with a value: mostly the first ones have one
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Run:
     maps: DeviceMaps | None = None          # of a scene on a GPU: where its map is made; None = strips come to the host
     offset: TrainingOffset | None = None    # of the scene against the training data; None = cannot be told
     stored: SourceRadiometry | None = None  # what the windows' stored pixels are where saturated ones are counted; None = they are not
+    into: tuple[np.ndarray, np.ndarray | None] | None = None        # labels and confidence of the whole scene in main memory; None = strips have their own
     vector: np.ndarray | None = None        # what the network is told of the whole scene, (1, n) float32; None = nothing
     watch: Stopwatch = field(default_factory=Stopwatch)
     counts: PixelCounts = field(default_factory=PixelCounts)
@@ -83,12 +87,17 @@ class Run:
         self.counts.saturated += int(np.count_nonzero(saturated(window.values[(slice(None), *own)], valid, self.stored)))
         return window
 
+    def rows(self) -> MapRows:
+        """Where finished strips lie."""
+        return MapRows(self.plan.grid.kept[3], self.confidence, self.into)
+
     def stitch(self, spec: ModelSpec, threads: int) -> CropStitch | BlendStitch:
         """What makes finished strips of this run's tiles."""
         grid, blend = self.plan.grid, self.plan.blend
+        col, rows = grid.kept[1], self.rows()
         if blend is None:
-            return CropStitch(CropFrame(grid.kept[1::2], spec.logit_stride_px, self.confidence, threads), self.counts)
-        frame = BlendFrame(grid, blend, len(spec.classes), spec.logit_stride_px, self.confidence, threads)
+            return CropStitch(CropFrame(col, rows, spec.logit_stride_px, threads), self.counts)
+        frame = BlendFrame(grid, blend, len(spec.classes), spec.logit_stride_px, rows, threads)
         return BlendStitch(frame, self.counts)
 
     def buffers(self, tiles: int, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
@@ -114,4 +123,5 @@ def equal_shapes(tiles: tuple[Tile, ...], most: int) -> Iterator[list[Tile]]:
 def has_valid_pixel(tile: Tile, status: np.ndarray) -> bool:
     """Whether one pixel of the tile's core has a value."""
     row, col = tile.crop
-    return bool((status[row:row + tile.rows, col:col + tile.cols] != STATUS_NODATA).any())
+    core = status[row:row + tile.rows, col:col + tile.cols]
+    return any((core[first:first + LOOK_ROWS] != STATUS_NODATA).any() for first in range(0, tile.rows, LOOK_ROWS))

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from hfd_edge.device import own_pages
 from hfd_edge.device_array import DeviceArray
 from hfd_edge.device_memory import CudaDevice
 from hfd_edge.device_pool import DevicePool, DeviceSlotMemory, StripMemory, StripShape
@@ -202,10 +201,9 @@ class DeviceStages:
         labels = confidence = None
         with self._run.watch("download"):
             if self._run.maps is None:
-                labels = own_pages(memory.shape.labels, np.uint8)
+                labels, confidence = self._run.rows().of(part.strip)
                 np.copyto(labels, memory.labels_host)
-            if self._run.maps is None and self._run.confidence:
-                confidence = own_pages(memory.shape.labels, np.uint8)
+            if confidence is not None:
                 np.copyto(confidence, memory.confidence_host)
         nodata, nan = memory.counts_host.sum(axis=0)
         counts.written += part.answered

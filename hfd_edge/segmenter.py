@@ -149,10 +149,9 @@ class Segmenter:
         run = self.prepare(source, self.declared(unit, source.dtype), confidence, windows_held=0)
         labels = np.empty((source.rows, source.cols), np.uint8)
         scores = np.empty_like(labels) if confidence else None
-        for strip, stitcher in self.finished_strips(run, self.windows(run)):
-            labels[strip.row:strip.row + strip.rows] = stitcher.labels
-            if scores is not None:
-                scores[strip.row:strip.row + strip.rows] = stitcher.confidence
+        run.into = labels, scores
+        for _ in self.finished_strips(run, self.windows(run)):
+            continue
         report = self._report(run, time.perf_counter() - start)
         return Result(labels, scores, self.spec.classes, self.spec.colors, report)
 

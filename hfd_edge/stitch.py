@@ -42,12 +42,29 @@ def check_logits(tile: Tile, logits: np.ndarray, logit_stride: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class MapRows:
+    """Memory for finished strips: rows of their own, or those of the whole scene's map, written where they stay."""
+
+    cols: int
+    confidence: bool
+    whole: tuple[np.ndarray, np.ndarray | None] | None = None      # labels and confidence, (rows, cols) uint8 of the scene
+
+    def of(self, strip: Strip) -> tuple[np.ndarray, np.ndarray | None]:
+        """Labels and confidence (strip.rows, cols) uint8 of one strip, with whatever is in them."""
+        if self.whole is not None:
+            there = slice(strip.row, strip.row + strip.rows)
+            return self.whole[0][there], None if self.whole[1] is None else self.whole[1][there]
+        shape = (strip.rows, self.cols)
+        return own_pages(shape, np.uint8), own_pages(shape, np.uint8) if self.confidence else None
+
+
+@dataclass(frozen=True, slots=True)
 class CropFrame:
     """What all strips of a run have in common."""
 
-    columns: tuple[int, int]        # first scene column that is kept, and their number
+    first_col: int                  # of the scene, that is kept
+    rows: MapRows
     logit_stride: int
-    confidence: bool
     threads: int
 
 
@@ -75,10 +92,8 @@ class StripStitcher:
     """Collects the tiles of one strip into its rows; refuses a strip whose tiles do not add up to its pixels."""
 
     def __init__(self, strip: Strip, frame: CropFrame, counts: PixelCounts) -> None:
-        self._first_col, cols = frame.columns
         self.strip, self._frame, self._counts = strip, frame, counts
-        self.labels = own_pages((strip.rows, cols), np.uint8)
-        self.confidence = own_pages((strip.rows, cols), np.uint8) if frame.confidence else None
+        self.labels, self.confidence = frame.rows.of(strip)
         self._written = 0
 
     def put(self, tile: Tile, logits: np.ndarray, status: np.ndarray) -> None:
@@ -107,7 +122,7 @@ class StripStitcher:
                             "exactly one tile; the grid is broken, please report it with the scene's size and tile")
 
     def _window(self, tile: Tile) -> tuple[slice, slice]:
-        col = tile.col - self._first_col
+        col = tile.col - self._frame.first_col
         return slice(0, tile.rows), slice(col, col + tile.cols)
 
     def _count(self, tile: Tile, nodata: int, nan: int) -> None:

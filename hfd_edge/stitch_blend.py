@@ -15,7 +15,7 @@ import numpy as np
 from hfd_edge import _native
 from hfd_edge.device import own_pages
 from hfd_edge.errors import GridError
-from hfd_edge.stitch import STATUS_NODATA, PixelCounts, check_logits
+from hfd_edge.stitch import STATUS_NODATA, MapRows, PixelCounts, check_logits
 from hfd_edge.tiles import Strip, Tile, TileGrid
 from hfd_edge.tiles_shares import SHARE_ONE, Blend
 
@@ -31,7 +31,7 @@ class BlendFrame:
     blend: Blend
     classes: int
     logit_stride: int
-    confidence: bool
+    rows: MapRows
     threads: int
 
 
@@ -138,12 +138,11 @@ class BlendStrip:
 
     def finished(self) -> list[BlendStrip]:
         """This strip with its kept rows labelled; nothing where it only added to its neighbours'."""
-        frame, (_, col, _, cols) = self._frame, self._frame.grid.kept
-        shape, crop = (self.strip.rows, cols), (self.strip.row - self.row, col - self.col)
+        frame, (_, col, *_) = self._frame, self._frame.grid.kept
+        crop = (self.strip.row - self.row, col - self.col)
         if self.strip.rows == 0:
             return []
-        self.labels = own_pages(shape, np.uint8)
-        self.confidence = own_pages(shape, np.uint8) if frame.confidence else None
+        self.labels, self.confidence = frame.rows.of(self.strip)
         if not self.holds.all():
             self.field[:, :, self.holds == _NEW] = 0            # no valid pixel reads them: all tiles that cover them were empty
         nodata, nan = _native.finish(self.field, frame.logit_stride, self.status, crop, self.labels, self.confidence,
