@@ -43,7 +43,8 @@ def in_turns(jobs: Mapping[str, Callable[[], float | None]], rounds: int) -> dic
 # Idle OpenMP threads of one library must not take the cores from another's; and a stub engine's large answers must not be given back
 # to the system and faulted in anew at every call, which no engine with a memory arena does.
 _CALM = {"OMP_WAIT_POLICY": "passive", "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 33), "MALLOC_TOP_PAD_": str(1 << 28),
-         "OPENBLAS_NUM_THREADS": "2"}       # of the matrix product that is a bound; nothing else here calls a BLAS
+         "OPENBLAS_NUM_THREADS": "2", "OPENBLAS_THREAD_TIMEOUT": "4"}    # of the matrix product that is a bound: its idle thread would spin for
+# 27 ms on the core of whoever comes next; nothing else here calls a BLAS
 
 
 def calm_process() -> None:
