@@ -66,7 +66,7 @@ vectors:
 	@for flags in "" "-mavx2" "-mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512"; do \
 	  echo "== $${flags:-the base of the architecture}"; \
 	  $${CXX:-c++} -std=c++17 -O3 -fPIC -ffp-contract=off -fno-math-errno -fno-trapping-math $$flags -Icsrc -fopt-info-vec \
-	    -c csrc/ops/row_loops_base.cpp -o /dev/null 2>&1 | grep -oE "csrc/ops/(gather|finish|speckle)_[a-z]*.h:[0-9]+:.*vectorized.*" | \
+	    -c csrc/ops/row_loops_base.cpp -o /dev/null 2>&1 | grep -oE "csrc/ops/(gather|finish|speckle)_[a-z_]*.h:[0-9]+:.*vectorized.*" | \
 	    sed -E "s/:[0-9]+: optimized: +/: /" | sort | uniq -c; done
 
 # Built for the GPU at hand alone, by whatever Python is there: .venv-train's torch drives the pipeline, else that of python3.

@@ -74,34 +74,57 @@ hfd::Plane valid_plane(const py::object& valid) {
   return plane_of(array);
 }
 
+// A call of what is read; where it goes is still to be said.
+hfd::GatherCall gather_call(const py::array& values, Pair window, Pair scene, Pair tile_origin, py::array& status,
+                            const py::object& valid, int threads) {
+  check_dims(values, "values", 3, "(bands, rows, cols)");
+  check_dims(status, "status", 2, "(rows, cols)");
+  check_dtype<uint8_t>(status, "status");
+  check_c_order(status, "status");
+  check_writable(status, "status");
+  const hfd::Image image{static_cast<const char*>(values.data()), values.shape(0),   {values.shape(1), values.shape(2)},
+                         values.strides(0),                       values.strides(1), values.strides(2)};
+  return {image,
+          element_of(values),
+          valid_plane(valid),
+          {window.first, window.second},
+          {scene.first, scene.second},
+          {tile_origin.first, tile_origin.second},
+          {status.shape(0), status.shape(1)},
+          nullptr,
+          static_cast<uint8_t*>(status.mutable_data()),
+          threads};
+}
+
 void run_gather(const hfd::Gather& gather, const py::array& values, Pair window, Pair scene, Pair tile_origin, py::array tile,
                 py::array status, const py::object& valid, int threads) {
-  check_dims(values, "values", 3, "(bands, rows, cols)");
+  hfd::GatherCall call = gather_call(values, window, scene, tile_origin, status, valid, threads);
   check_dims(tile, "tile", 3, "(bands, rows, cols)");
-  check_dims(status, "status", 2, "(rows, cols)");
   check_dtype<float>(tile, "tile");
-  check_dtype<uint8_t>(status, "status");
-  for (const auto& [array, name] : {std::pair<py::array&, const char*>{tile, "tile"}, {status, "status"}}) {
-    check_c_order(array, name);
-    check_writable(array, name);
-  }
+  check_c_order(tile, "tile");
+  check_writable(tile, "tile");
   if (reinterpret_cast<uintptr_t>(tile.data()) % alignof(float) != 0)
     refuse("tile begins at an address that is no multiple of ", alignof(float), ": engines need it so; make it with np.empty");
   if (tile.shape(0) != values.shape(0) || tile.shape(1) != status.shape(0) || tile.shape(2) != status.shape(1))
     refuse("tile has shape ", shape_of(tile), ", values ", shape_of(values), " and status ", shape_of(status),
            ": bands of tile and values, rows and columns of tile and status must be equal");
-  const hfd::Image image{static_cast<const char*>(values.data()), values.shape(0),   {values.shape(1), values.shape(2)},
-                         values.strides(0),                       values.strides(1), values.strides(2)};
-  const hfd::GatherCall call{image,
-                             element_of(values),
-                             valid_plane(valid),
-                             {window.first, window.second},
-                             {scene.first, scene.second},
-                             {tile_origin.first, tile_origin.second},
-                             {status.shape(0), status.shape(1)},
-                             static_cast<float*>(tile.mutable_data()),
-                             static_cast<uint8_t*>(status.mutable_data()),
-                             threads};
+  call.tile = static_cast<float*>(tile.mutable_data());
+  const py::gil_scoped_release released;
+  gather.run(call);
+}
+
+void run_gather_bytes(const hfd::Gather& gather, const py::array& values, Pair window, Pair scene, Pair tile_origin, py::array cells,
+                      py::array status, const py::object& valid, double scale, int zero_point, int threads) {
+  hfd::GatherCall call = gather_call(values, window, scene, tile_origin, status, valid, threads);
+  check_dims(cells, "cells", 3, "(rows / 2, cols / 2, 4 * bands)");
+  check_dtype<uint8_t>(cells, "cells");
+  check_c_order(cells, "cells");
+  check_writable(cells, "cells");
+  if (2 * cells.shape(0) != status.shape(0) || 2 * cells.shape(1) != status.shape(1) || cells.shape(2) != 4 * values.shape(0))
+    refuse("cells has shape ", shape_of(cells), ", values ", shape_of(values), " and status ", shape_of(status),
+           ": cells of 2 x 2 pixels must be (rows / 2, cols / 2, 4 * bands), both sides of the tile even");
+  call.cells = static_cast<uint8_t*>(cells.mutable_data());
+  call.bytes = {static_cast<float>(scale), zero_point};
   const py::gil_scoped_release released;
   gather.run(call);
 }
@@ -190,7 +213,9 @@ PYBIND11_MODULE(_native, module) {
   py::class_<hfd::Gather>(module, "Gather", "Declared pixels to the network's input; one per run, for any number of threads.")
       .def(py::init(&make_gather), "unit"_a, "model_unit"_a, "scale"_a, "offset"_a, "nodata"_a, "floor"_a, "clip_low"_a,
            "clip_high"_a, "mean"_a, "gain"_a)
-      .def("run", &run_gather, "values"_a, "window"_a, "scene"_a, "tile_origin"_a, "tile"_a, "status"_a, "valid"_a, "threads"_a);
+      .def("run", &run_gather, "values"_a, "window"_a, "scene"_a, "tile_origin"_a, "tile"_a, "status"_a, "valid"_a, "threads"_a)
+      .def("run_bytes", &run_gather_bytes, "values"_a, "window"_a, "scene"_a, "tile_origin"_a, "cells"_a, "status"_a, "valid"_a, "scale"_a,
+           "zero_point"_a, "threads"_a);
   module.def("finish", &run_finish, "logits"_a, "logit_stride"_a, "status"_a, "crop"_a, "labels"_a, "confidence"_a, "threads"_a,
              "Logits at their own stride to labels and confidence; gives (nodata_count, nan_count).");
   bind_speckle(module);

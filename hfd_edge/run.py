@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hfd_edge._native import Gather
-from hfd_edge.engine.base import Engine
+from hfd_edge.engine.base import Engine, PixelBytes
 from hfd_edge.errors import EngineError
 from hfd_edge.pipeline import Stopwatch
 from hfd_edge.plan import TilePlan
@@ -100,13 +100,25 @@ class Run:
         frame = BlendFrame(grid, blend, len(spec.classes), spec.logit_stride_px, rows, threads)
         return BlendStitch(frame, self.counts)
 
-    def buffers(self, tiles: int, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
-        """Network input (tiles, bands, rows, cols) float32 and validity (tiles, rows, cols) uint8, for one batch at a time."""
-        pixels = tiles * rows * cols
+    def buffers(self, tiles: int, rows: int, cols: int, by: PixelBytes | None) -> tuple[np.ndarray, np.ndarray]:
+        """Network input and validity (tiles, rows, cols) uint8, for one batch at a time.
+
+        Returns:
+            the input as (tiles, bands, rows, cols) float32, or as `by` says.
+        """
+        pixels, bands, kind = tiles * rows * cols, self.source.count, np.float32 if by is None else np.uint8
         if self._statuses is None or self._statuses.size < pixels:
-            self._batch, self._statuses = np.empty(pixels * self.source.count, np.float32), np.empty(pixels, np.uint8)
-        batch = self._batch[:pixels * self.source.count].reshape(tiles, self.source.count, rows, cols)
-        return batch, self._statuses[:pixels].reshape(tiles, rows, cols)
+            self._batch, self._statuses = np.empty(pixels * bands, kind), np.empty(pixels, np.uint8)
+        shape = (tiles, bands, rows, cols) if by is None else (tiles, rows // 2, cols // 2, 4 * bands)
+        return self._batch[:pixels * bands].reshape(shape), self._statuses[:pixels].reshape(tiles, rows, cols)
+
+    def gather_tile(self, window: Window, tile: Tile, out: tuple[np.ndarray, np.ndarray], by: PixelBytes | None, threads: int) -> None:
+        """One tile of a window in main memory to its places in the `buffers`."""
+        place = ((window.strip.read_row, window.col), (self.source.rows, self.source.cols), (tile.in_row, tile.in_col))
+        if by is None:
+            self.gather.run(window.values, *place, *out, window.valid, threads)
+        else:
+            self.gather.run_bytes(window.values, *place, *out, window.valid, by.scale, by.zero_point, threads)
 
 
 def equal_shapes(tiles: tuple[Tile, ...], most: int) -> Iterator[list[Tile]]:

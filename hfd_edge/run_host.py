@@ -20,7 +20,7 @@ class _Begun:
 
     part: Any
     kept: list[Tile]
-    batch: np.ndarray               # (kept, bands, rows, cols) float32
+    batch: np.ndarray               # (kept, bands, rows, cols) float32, or the engine's PixelBytes
     statuses: np.ndarray            # (kept, rows, cols) uint8
     empty: list[Tile]
 
@@ -41,13 +41,13 @@ class HostStages:
 
     def begin(self, part: Any, tiles: list[Tile]) -> _Begun:
         run, window = self._run, self._window
-        batch, statuses = run.buffers(len(tiles), tiles[0].in_rows, tiles[0].in_cols)
+        by = getattr(self._engine, "pixel_bytes", None)
+        batch, statuses = run.buffers(len(tiles), tiles[0].in_rows, tiles[0].in_cols, by)
         kept, empty = [], []
         with run.watch("gather"):
             for tile in tiles:
                 slot = len(kept)
-                run.gather.run(window.values, (window.strip.read_row, window.col), (run.source.rows, run.source.cols),
-                               (tile.in_row, tile.in_col), batch[slot], statuses[slot], window.valid, self._threads)
+                run.gather_tile(window, tile, (batch[slot], statuses[slot]), by, self._threads)
                 (kept if has_valid_pixel(tile, statuses[slot]) else empty).append(tile)
         return _Begun(part, kept, batch[:len(kept)], statuses[:len(kept)], empty)
 

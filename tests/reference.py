@@ -68,6 +68,16 @@ def gather(values: np.ndarray, place: Place, radiometry: Radiometry,
     return np.where(missing, 0.0, tile), status
 
 
+def to_bytes(tile: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
+    """(bands, h, w) float32 to cells (h / 2, w / 2, 4 * bands) uint8 of 2 x 2 pixels."""
+    made = np.clip(np.rint(np.float32(tile) / np.float32(scale)) + zero_point, 0, 255)
+    rows, cols = tile.shape[1] // 2, tile.shape[2] // 2
+    cells = np.empty((rows, cols, 4 * len(tile)), np.uint8)
+    for row, col, band in np.ndindex(2, 2, len(tile)):
+        cells[:, :, (2 * row + col) * len(tile) + band] = made[band, row::2, col::2]
+    return cells
+
+
 def is_nodata(raw: np.ndarray, nodata: list[float]) -> np.ndarray:
     with np.errstate(over="ignore"):
         missing = ~np.isfinite(raw.astype(np.complex64 if np.iscomplexobj(raw) else np.float32))

@@ -116,6 +116,35 @@ def test_gather_matches_the_reference_in_five_thousand_cases(case):
     check_against_the_reference(case)
 
 
+def run_bytes(values, place: Place, radiometry: Radiometry, by: tuple[float, int], valid=None, threads: int = 2):
+    cells = np.full((place.size[0] // 2, place.size[1] // 2, 4 * len(values)), 99, np.uint8)
+    status = np.full(place.size, 99, np.uint8)
+    make(radiometry).run_bytes(values, place.window, place.scene, place.origin, cells, status, valid, *by, threads)
+    return cells, status
+
+
+@settings(max_examples=200, deadline=None)
+@given(cases(), st.floats(1e-3, 3.0), st.integers(0, 255), st.sampled_from([1, 2, 7]))
+def test_bytes_are_those_of_the_float_tile(case, scale, zero, threads):
+    values, place, radiometry, valid = case
+    place = replace(place, size=tuple(side + side % 2 for side in place.size))
+    tile, status = run(values, place, radiometry, valid)
+    cells, same = run_bytes(values, place, radiometry, (scale, zero), valid, threads)
+    np.testing.assert_array_equal(cells, reference.to_bytes(tile, scale, zero))
+    np.testing.assert_array_equal(same, status)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+def test_bytes_round_halves_to_even_and_stay_within_their_range(bands):
+    numbers = np.concatenate([np.arange(-300, 300) / 2, [1e30, -1e30, np.nan, np.inf]]).astype(np.float32)[:600 // 4 * 4]
+    values = np.stack([np.roll(numbers, band).reshape(4, -1) for band in range(bands)])
+    cells, status = run_bytes(values, whole(values), Radiometry("dn", "dn", [0.0] * bands, [1.0] * bands), (1.0, 101))
+    np.testing.assert_array_equal(cells, reference.to_bytes(np.where(status == 1, 0, values), 1.0, 101))
+    assert cells.min() == 0 and cells.max() > 200
+    halves = 101 + np.rint(numbers[np.abs(numbers) < 100])
+    assert {*halves[halves % 2 == 1].astype(int)} & {*cells.ravel()}
+
+
 @settings(max_examples=60, deadline=None)
 @given(cases())
 def test_any_number_of_threads_writes_the_same_bytes(case):

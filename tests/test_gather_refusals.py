@@ -89,3 +89,29 @@ def test_real_numbers_declared_complex_are_refused():
     tile, status = np.empty((2, 6, 7), np.float32), np.empty((6, 7), np.uint8)
     with pytest.raises(ArrayError, match="values of real dtype with unit=complex"):
         gather.run(np.ones((2, 6, 7), np.float32), (0, 0), (6, 7), (0, 0), tile, status, None, 1)
+
+
+def bytes_call(bands: int = 2, size: tuple[int, int] = (8, 10), **change):
+    arguments = {"values": np.ones((bands, 6, 7), np.float32), "window": (0, 0), "scene": (6, 7), "tile_origin": (0, 0),
+                 "cells": np.empty((size[0] // 2, size[1] // 2, 4 * bands), np.uint8), "status": np.empty(size, np.uint8), "valid": None,
+                 "scale": 0.1, "zero_point": 128, "threads": 1, **change}
+    _native.Gather(**{**GOOD, "mean": [0.0] * bands, "gain": [1.0] * bands}).run_bytes(**arguments)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"bands": 5}, "values has 5 bands: bytes are made of 1 to 4"),
+    ({"size": (8, 9)}, r"cells has shape \(4, 4, 8\).*both sides of the tile even"),
+    ({"size": (0, 0)}, "tile of 0 x 0 pixels"),
+    ({"cells": np.empty((4, 5, 7), np.uint8)}, r"cells has shape \(4, 5, 7\)"),
+    ({"cells": np.empty((4, 5, 8), np.int8)}, "cells is int8: it must be uint8"),
+    ({"cells": np.empty((4, 10, 8), np.uint8)[:, ::2]}, "cells is not in C order"),
+    ({"scale": 0.0}, "scale=0, zero_point=128: the scale of bytes must be finite and above 0"),
+    ({"scale": float("nan")}, "scale=nan"),
+    ({"scale": float("inf")}, "scale=inf"),
+    ({"zero_point": 256}, "zero_point=256"),
+    ({"zero_point": -1}, "zero_point=-1"),
+])
+def test_bytes_that_cannot_be_made(change, message):
+    bytes_call()
+    with pytest.raises(ArrayError, match=message):
+        bytes_call(**change)

@@ -13,7 +13,8 @@ import pytest
 
 CSRC = Path(__file__).parents[1] / "csrc"
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
-LOOPS = {"gather_loops.h": ("store_status", "along", "finish_gathered"), "finish_loops.h": ("stretch_class", "is_tame", "weave")}
+LOOPS = {"gather_loops.h": ("store_status", "along", "finish_gathered"), "gather_bytes_loops.h": ("cells_of_one", "cells_of_two"),
+         "finish_loops.h": ("stretch_class", "is_tame", "weave")}
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,16 @@ namespace {
 
 constexpr const char* kUnitNames[] = {"intensity", "amplitude", "db", "complex", "dn"};
 
+void check_bytes(const GatherCall& call) {
+  if (call.values.bands > kMostByteBands)
+    refuse("values has ", call.values.bands, " bands: bytes are made of 1 to ", kMostByteBands, "; give the network float32");
+  if (call.tile_size.rows % 2 != 0 || call.tile_size.cols % 2 != 0)
+    refuse("tile of ", call.tile_size.rows, " x ", call.tile_size.cols, " pixels as bytes: its cells are 2 x 2 pixels; both sides must be even");
+  if (!std::isfinite(call.bytes.scale) || call.bytes.scale <= 0.0f || call.bytes.zero < 0 || call.bytes.zero > 255)
+    refuse("scale=", call.bytes.scale, ", zero_point=", call.bytes.zero,
+           ": the scale of bytes must be finite and above 0, their zero point 0 to 255");
+}
+
 bool is_complex(Element element) { return element == Element::c64 || element == Element::c128; }
 
 void check_units(const GatherConfig& config) {
@@ -135,6 +145,7 @@ void Gather::check(const GatherCall& call) const {
   if (call.valid && (call.valid.size.rows != read.rows || call.valid.size.cols != read.cols))
     refuse("valid has shape (", call.valid.size.rows, ", ", call.valid.size.cols, ") and values (", bands(), ", ", read.rows,
            ", ", read.cols, "): rows and columns must be equal");
+  if (call.cells != nullptr) check_bytes(call);
   check_threads(call.threads);
   check_range("rows", call.origin.row, call.tile_size.rows, call.window.row, read.rows, call.scene.rows);
   check_range("columns", call.origin.col, call.tile_size.cols, call.window.col, read.cols, call.scene.cols);

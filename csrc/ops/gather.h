@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/views.h"
+#include "ops/gather_bytes.h"
 #include "ops/gather_row.h"
 
 namespace hfd {
@@ -27,9 +28,11 @@ struct GatherCall {
   Size scene;
   Point origin;     // scene coordinates of the first tile pixel; may lie outside
   Size tile_size;
-  float* tile;      // (bands, rows, cols), C order
+  float* tile;      // (bands, rows, cols), C order; not used where there are cells
   uint8_t* status;  // (rows, cols), C order: Status
   int threads;
+  uint8_t* cells = nullptr;  // (rows / 2, cols / 2, 4 * bands), C order: the tile as bytes instead, on a CPU alone
+  ByteScale bytes = {};
 };
 
 // One per run: checked once, never changed, used by any number of threads.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ops/finish_block.h"
+#include "ops/gather_bytes.h"
 #include "ops/gather_row.h"
 #include "ops/speckle_block.h"
 
@@ -18,6 +19,7 @@ namespace hfd {
 struct RowLoops {
   const char* name;  // sse, avx2, avx512, neon or plain
   GatherRowLoop gather_row;
+  ByteRowsLoop byte_rows;
   FinishBlockLoop finish_block;
   SpeckleBlockLoop speckle_block;
 };

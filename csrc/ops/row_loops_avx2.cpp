@@ -1,11 +1,12 @@
 // The row loops for processors with AVX2; CMakeLists.txt gives this file its flags.
 #include "ops/finish_loops.h"
+#include "ops/gather_bytes_loops.h"
 #include "ops/gather_loops.h"
 #include "ops/row_loops.h"
 #include "ops/speckle_loops.h"
 
 namespace hfd {
 
-const RowLoops kRowLoopsAvx2 = {kIsaName, gather_row, finish_block, speckle_block};
+const RowLoops kRowLoopsAvx2 = {kIsaName, gather_row, byte_rows, finish_block, speckle_block};
 
 }  // namespace hfd

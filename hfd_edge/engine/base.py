@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class PixelBytes:
+    """Network input as bytes, in cells of 2 x 2 pixels: (n, rows / 2, cols / 2, 4 * bands) uint8.
+
+    Channel (2 * row + col) * bands + band of a cell is the pixel at (row, col) in it: round(value / scale) + zero_point within 0..255,
+    halves to the even number, as ONNX's QuantizeLinear.
+    """
+
+    scale: float
+    zero_point: int
 
 
 @runtime_checkable
@@ -13,6 +26,8 @@ class Engine(Protocol):
 
     An engine has answered the package's golden tile before anyone else sees it. It never moves to another device or precision
     by itself: what it cannot run is an EngineError.
+
+    One with an attribute `pixel_bytes` that is not None takes a batch as PixelBytes too, which `gather` writes in a quarter of the memory.
     """
 
     name: str       # the library, e.g. "onnxruntime"

@@ -1,4 +1,4 @@
-"""The protobuf wire format, as far as looking into an ONNX file needs it. Knows no message types.
+"""The protobuf wire format, as far as looking into an ONNX file and changing its input need it. Knows no message types.
 
 Stricter than a protobuf library, so that what is read here is what every library reads: no groups, no overlong numbers.
 
@@ -46,6 +46,23 @@ def read_fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryvie
             raise EngineError(f"field {number} wants {size} bytes from byte {at} on, {len(message) - at} are left")
         yield number, wire, message[at:at + size]
         at += size
+
+
+def write_field(number: int, wire: int, value: int | bytes) -> bytes:
+    """One field as `read_fields` reads it."""
+    tag = _varint(number << 3 | wire)
+    if wire == VARINT:
+        return tag + _varint(value)
+    return tag + (_varint(len(value)) if wire == BYTES else b"") + bytes(value)
+
+
+def _varint(value: int) -> bytes:
+    """A non-negative number to the base of 128, lowest digits first."""
+    digits = bytearray()
+    while value > 0x7F:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*digits, value])
 
 
 def _read_varint(message: memoryview, at: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from onnxruntime.quantization.calibrate import TensorsData
 from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration import Ranges
 from hfd_edge.export.quantize import Int8Options
+from hfd_edge.export.quantize_head import head_as_product
 from hfd_edge.export.quantize_layout import attributes_of, prepared, set_nodes
 
 QUANTISED = ("Conv", "Relu", "Clip", "Add", "Concat", "Split", "Resize", "MaxPool", "AveragePool")
@@ -45,6 +46,8 @@ def int8_cpu(graph: bytes, ranges: Ranges, options: Int8Options) -> bytes:
     _keep_weights_float(quantised)
     if options.fast_layout:
         _dense_at_load(quantised)
+        head_as_product(quantised, head_of(model), options.weight_bits)
+    _drop_unread(quantised)
     _shrink(quantised)
     onnx.checker.check_model(quantised, full_check=True)
     return quantised.SerializeToString(deterministic=True)
@@ -160,6 +163,16 @@ def _dense_at_load(model: onnx.ModelProto) -> None:
         stored.input[0] = tensor
         next(a for a in node.attribute if a.name == "group").i = 1
     set_nodes(model, [*made, *model.graph.node])
+
+
+def _drop_unread(model: onnx.ModelProto) -> None:
+    """Take out nodes whose results nobody reads: ONNX Runtime runs a dequantisation that has lost its reader all the same."""
+    read, kept = {value.name for value in model.graph.output}, []
+    for node in reversed(model.graph.node):
+        if not read.isdisjoint(node.output):
+            read.update(node.input)
+            kept.append(node)
+    set_nodes(model, kept[::-1])
 
 
 def _shrink(model: onnx.ModelProto) -> None:

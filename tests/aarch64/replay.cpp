@@ -64,10 +64,17 @@ void replay_gather(Reader& in, std::ofstream& out) {
   const hfd::Image values{memory.data() + head[6], bands, {rows, cols}, head[7], head[8], head[9]};
   hfd::Plane valid_plane;
   if (head[16]) valid_plane = {valid.data(), {rows, cols}, cols, 1};
-  hfd::Gather(config).run({values, static_cast<hfd::Element>(head[0]), valid_plane, {0, 0}, {rows, cols}, {head[10], head[11]},
-                           {tile_rows, tile_cols}, tile.data(), status.data(), 2});
+  hfd::GatherCall call{values, static_cast<hfd::Element>(head[0]), valid_plane, {0, 0}, {rows, cols}, {head[10], head[11]},
+                       {tile_rows, tile_cols}, tile.data(), status.data(), 2};
+  hfd::Gather(config).run(call);
   write(out, tile);
   write(out, status);
+  if (tile_rows % 2 != 0 || tile_cols % 2 != 0) return;
+  std::vector<uint8_t> cells(bands * tile_rows * tile_cols, kPoison);
+  call.cells = cells.data();
+  call.bytes = {0.07f, 101};
+  hfd::Gather(config).run(call);
+  write(out, cells);
 }
 
 void replay_finish(Reader& in, std::ofstream& out) {

@@ -59,7 +59,8 @@ def test_weights_that_two_convolutions_share_are_left_alone():
     assert "SpaceToDepth" not in {n.op_type for n in prepared(graph, calibrate(graph, [tile()]))[0].graph.node}
 
 
-def test_grouped_convolutions_are_dense_at_load_and_give_the_same_bits():
+def test_grouped_convolutions_are_dense_at_load_and_give_the_same_bits(monkeypatch):
+    monkeypatch.setattr(quantize_cpu, "head_as_product", lambda *_: None)
     graph, small = demo()[0], gate_tiles()[0].pixels[None, :, :256, :256]
     fast, plain = (to_int8_cpu(graph, ranges(), Int8Options(fast_layout=on)) for on in (True, False))
     assert any(attributes_of(n).get("group", 1) > 1 for n in onnx.load_from_string(plain).graph.node if n.op_type == "Conv")
@@ -88,6 +89,27 @@ def test_seven_bit_weights_cannot_saturate_where_two_products_are_added_in_sixte
         to_int8_cpu(demo()[0], ranges(), Int8Options(weight_bits=4))
 
 
+@pytest.mark.parametrize("bits, error", [(8, 2e-5), (7, 1e-4)])
+def test_the_head_as_a_product_of_whole_numbers_is_as_good_as_in_float(monkeypatch, bits, error):
+    graph, pixels = demo()[0], np.ascontiguousarray(gate_tiles()[0].pixels[None, :, :256, :256])
+    made = to_int8_cpu(graph, ranges(), Int8Options(weight_bits=bits))
+    model = onnx.load_from_string(made)
+    product, = (node for node in model.graph.node if node.op_type == "MatMul")
+    weights = constants(model)[makers(model)[product.input[1]].input[0]]
+    assert weights.dtype == np.int8 and np.abs(weights.astype(int)).max() == {8: 127, 7: 63}[bits]
+    found = runner(made)(pixels)
+    monkeypatch.setattr(quantize_cpu, "head_as_product", lambda *_: None)
+    expected = runner(to_int8_cpu(graph, ranges(), Int8Options(weight_bits=bits)))(pixels)
+    assert 0 < np.abs(found - expected).max() <= error * np.abs(expected).max()
+    assert (found.argmax(axis=1) != expected.argmax(axis=1)).mean() <= 1e-4
+
+
+def test_every_result_of_the_int8_graph_is_read():
+    model = onnx.load_from_string(to_int8_cpu(demo()[0], ranges(), Int8Options()))
+    read = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
+    assert all(read & {*node.output} for node in model.graph.node)
+
+
 def test_the_head_and_what_is_kept_stay_float():
     graph = demo()[0]
     kept = quantisable(graph)[3]
@@ -97,8 +119,10 @@ def test_the_head_and_what_is_kept_stay_float():
         model = onnx.load_from_string(to_int8_cpu(graph, ranges(), options))
         makes = makers(model)
         return [n for n in model.graph.node if n.op_type == "Conv" and n.input[1] not in makes]
-    assert len(float_convs(Int8Options())) == 1
-    assert len(float_convs(Int8Options(keep_float=(kept,)))) == 2
+    assert len(float_convs(Int8Options(fast_layout=False))) == 1
+    assert len(float_convs(Int8Options(fast_layout=False, keep_float=(kept,)))) == 2
+    assert not float_convs(Int8Options()), "the head is a product"
+    assert len(float_convs(Int8Options(keep_float=(kept,)))) == 1
     with pytest.raises(ExportError, match="no node of the graph"):
         to_int8_cpu(graph, ranges(), Int8Options(keep_float=("nothing",)))
 
