@@ -96,6 +96,23 @@ inline Floats higher_lanes(const Floats& a, const Floats& b) {
 #endif
 }
 
+// Whether a mask has a lane.
+inline bool any_lane(const Ints& mask) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__SSE2__)
+  return _mm_movemask_ps((__m128)mask) != 0;
+#elif defined(__ARM_NEON)
+  return vmaxvq_u32((uint32x4_t)mask) != 0;
+#else
+  int32_t all = 0;
+  for (int i = 0; i < kLanes; ++i) all |= mask[i];
+  return all != 0;
+#endif
+}
+
 constexpr int64_t kBytes = sizeof(Bytes);
 
 struct LaneMasks {

@@ -18,9 +18,9 @@ void check_bytes(const GatherCall& call) {
     refuse("values has ", call.values.bands, " bands: bytes are made of 1 to ", kMostByteBands, "; give the network float32");
   if (call.tile_size.rows % 2 != 0 || call.tile_size.cols % 2 != 0)
     refuse("tile of ", call.tile_size.rows, " x ", call.tile_size.cols, " pixels as bytes: its cells are 2 x 2 pixels; both sides must be even");
-  if (!std::isfinite(call.bytes.scale) || call.bytes.scale <= 0.0f || call.bytes.zero < 0 || call.bytes.zero > 255)
+  if (!std::isnormal(call.bytes.scale) || call.bytes.scale < 0.0f || call.bytes.zero < 0 || call.bytes.zero > 255)
     refuse("scale=", call.bytes.scale, ", zero_point=", call.bytes.zero,
-           ": the scale of bytes must be finite and above 0, their zero point 0 to 255");
+           ": the scale of bytes must be above 0 and neither infinite nor denormal, their zero point 0 to 255");
 }
 
 bool is_complex(Element element) { return element == Element::c64 || element == Element::c128; }

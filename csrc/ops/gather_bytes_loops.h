@@ -14,27 +14,38 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first band's byte 
 constexpr float kRounds = 12582912.0f;  // 1.5 * 2^23
 constexpr uint32_t kRoundsBits = 0x4b400000u;
 
-// What is no number becomes 0.
+// The byte of value / scale, given as `steps`. What is no number becomes 0.
 template <class T>
-inline typename Of<T>::Unsigned byte_of(const T& value, const ByteScale& by) {
+inline typename Of<T>::Unsigned byte_of(const T& steps, const ByteScale& by) {
   const T low = every<T>(static_cast<float>(-by.zero)), high = every<T>(static_cast<float>(255 - by.zero));
-  const T inside = Of<T>::lower(Of<T>::higher(value / by.scale, low), high);
+  const T inside = Of<T>::lower(Of<T>::higher(steps, low), high);
   return bits_of(inside + kRounds) - (kRoundsBits - static_cast<uint32_t>(by.zero));
 }
 
-template <class T>
-inline void add_byte(const float* value, const ByteScale& by, int64_t band, uint32_t* word) {
-  using Unsigned = typename Of<T>::Unsigned;
-  const Unsigned byte = byte_of(load_lanes<T>(value), by) << static_cast<int>(8 * band);
-  store_lanes(band == 0 ? byte : load_lanes<Unsigned>(word) | byte, word);
+inline uint32_t byte_of_one(float value, const ByteScale& by) { return byte_of(value / by.scale, by); }
+
+// A division costs as much as all the rest. The product with 1 / scale lies within 2^-14 of it where the byte is not cut off, and rounds
+// alike unless it lies that near to a half: then, a few times in ten thousand, it is divided after all.
+inline Unsigneds bytes_of_lanes(const Floats& value, const ByteScale& by) {
+  constexpr float kNearHalf = 0.5f - 0x1p-13f;
+  const Floats steps = value * (1.0f / by.scale);
+  const Floats beside = steps - ((steps + kRounds) - kRounds);
+  const Ints doubtful = (beside > kNearHalf) | (beside < -kNearHalf);
+  return byte_of(any_lane(doubtful) ? value / by.scale : steps, by);
+}
+
+template <class Word>
+inline void add_bytes(const Word& bytes, int64_t band, uint32_t* words) {
+  const Word moved = bytes << static_cast<int>(8 * band);
+  store_lanes(band == 0 ? moved : load_lanes<Word>(words) | moved, words);
 }
 
 // The bytes of every pixel's bands as one word.
 void words_of(const ByteRows& rows, const float* values, uint32_t* words) {
   for (int64_t b = 0; b < rows.bands; ++b, values += rows.cols) {
     int64_t at = 0;
-    for (; at + kLanes <= rows.cols; at += kLanes) add_byte<Floats>(values + at, rows.by, b, words + at);
-    for (; at < rows.cols; ++at) add_byte<float>(values + at, rows.by, b, words + at);
+    for (; at + kLanes <= rows.cols; at += kLanes) add_bytes(bytes_of_lanes(load_lanes<Floats>(values + at), rows.by), b, words + at);
+    for (; at < rows.cols; ++at) add_bytes(byte_of_one(values[at], rows.by), b, words + at);
   }
 }
 
