@@ -83,13 +83,13 @@ def commit() -> str:
     return (git("rev-parse", "--short", "HEAD") or "not a git checkout") + (" and changes" if git("status", "--porcelain", "-uno") else "")
 
 
-def report(outcomes: list[Outcome], verdict: ratios.Verdict, of_class: str, recorded: dict) -> str:
-    """RESULTS.md."""
+def report(outcomes: list[Outcome], verdict: ratios.Verdict, of_class: str, recorded: dict, at: str) -> str:
+    """RESULTS.md of the commit `at`."""
     from hfd_edge.measure.benchmark_machine import machine
     known, here = recorded.get(of_class, {}), machine()
     versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
     lines = ["# Results of `make bench`", "", "Short forms: they show what regressed, not how fast it is at best. Higher is better; beside a bound (copy, engine) 1 is the most.", "",
-             f"{datetime.date.today()}, commit {commit()}, {here['processor']}, {here['cores_usable']} cores, class `{of_class}`, load "
+             f"{datetime.date.today()}, commit {at}, {here['processor']}, {here['cores_usable']} cores, class `{of_class}`, load "
              f"{here['load_average']}, {versions}; {sum(o.seconds for o in outcomes):.0f} s.", "",
              "| benchmark | ratio | measured | recorded | may fall to |", "|---|---|---|---|---|"]
     for name, value in ratios_of(outcomes).items():
@@ -119,7 +119,7 @@ def main() -> int:
     parser.add_argument("--state", type=Path, help="file of finished benchmarks; delete it to begin anew")
     parser.add_argument("--terratorch", type=Path, help="TerraTorch's tiled_inference.py")
     options = parser.parse_args()
-    names, outcomes, kept = options.only.split(","), [], {}
+    names, outcomes, kept, at = options.only.split(","), [], {}, commit()
     if options.state and options.state.is_file():
         kept = {each["name"]: Outcome(**each) for each in json.loads(options.state.read_text())}
     unknown = sorted(set(names) - set(BENCHMARKS))
@@ -138,7 +138,7 @@ def main() -> int:
     recorded = ratios.records()
     asked = {name: value for name, value in recorded.get(of_class, {}).items() if name.split(".")[0] in names}
     verdict = ratios.check(measured, asked)
-    options.out.write_text(report(outcomes, verdict, of_class, recorded))
+    options.out.write_text(report(outcomes, verdict, of_class, recorded, at))
     print(options.out.read_text())
     return 1 if verdict.regressed or any(o.failed for o in outcomes) else 0
 

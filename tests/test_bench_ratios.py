@@ -103,11 +103,11 @@ def test_the_table_tells_ratios_gaps_failures_and_regressions(recorded):
     found = [*outcomes(worse), run_all.Outcome("bench_stitch", left_out="needs torch"), run_all.Outcome("bench_scene", failed="ended with 1: oh")]
     found[1].found["missing"] = {"monai": "not installed"}
     verdict = ratios.check(run_all.ratios_of(found), recorded)
-    text = run_all.report(found, verdict, CLASS, {CLASS: recorded})
+    text = run_all.report(found, verdict, CLASS, {CLASS: recorded}, "abc1234")
     for words in ("| bench_gather | numpy_over_gather | 1.1 | 5.56 | 3.27 |", "bench_stitch was left out: needs torch", "**bench_scene failed**: ended with 1",
                   "bench_finish without monai: not installed", "**regressed**: bench_gather.numpy_over_gather is 1.1"):
         assert words in text
-    assert "nothing was checked" in run_all.report(found, verdict, "sse, 2 threads", {CLASS: recorded})
+    assert "nothing was checked" in run_all.report(found, verdict, "sse, 2 threads", {CLASS: recorded}, "abc1234")
 
 
 def test_operations_of_a_convolution_are_counted_for_the_shape_it_runs_on():
