@@ -19,10 +19,10 @@ from hfd_edge.segmenter import Segmenter
 BANDS, CLASSES, SCALE, ZERO = 2, 3, 0.031, 90
 
 
-def graph(*, block: int = 2, zero_type=np.uint8, also_read: bool = False, per_channel: bool = False, bands: int = BANDS) -> bytes:
+def graph(*, block: int = 2, zero_type=np.uint8, scale: float = SCALE, also_read: bool = False, per_channel: bool = False, bands: int = BANDS) -> bytes:
     """SpaceToDepth, QuantizeLinear, a convolution of 1 x 1 over what that gives back, and an up-sampling to the input's size."""
     rng, channels = np.random.default_rng(0), bands * block * block
-    scale = np.full(channels, SCALE, np.float32) if per_channel else np.float32(SCALE)
+    scale = np.full(channels, scale, np.float32) if per_channel else np.float32(scale)
     zero = np.full(channels, ZERO, zero_type) if per_channel else zero_type(ZERO)
     arrays = {"scale": scale, "zero": zero, "weights": rng.normal(size=(CLASSES, channels, 1, 1)).astype(np.float32),
               "factors": np.array([1, 1, block, block], np.float32)}
@@ -53,9 +53,18 @@ def test_the_rewritten_graph_answers_as_the_file_does():
     assert len({*expected.argmax(axis=1).ravel()}) == CLASSES
 
 
-@pytest.mark.parametrize("changed", [{"block": 4}, {"zero_type": np.int8}, {"also_read": True}, {"per_channel": True}, {"bands": 5}])
+@pytest.mark.parametrize("changed", [{"block": 4}, {"zero_type": np.int8}, {"also_read": True}, {"per_channel": True}, {"bands": 5}, {"scale": 1e-40},
+                                     {"scale": np.inf}])
 def test_a_graph_that_does_not_begin_so_stays_as_it_is(changed):
     assert with_byte_input(graph(**changed), "pixels", changed.get("bands", BANDS)) is None
+
+
+def test_names_of_another_wire_type_or_no_result_at_all_are_no_reason_to_fail():
+    model = onnx.load_from_string(graph())
+    del model.graph.node[0].output[:]
+    assert with_byte_input(model.SerializeToString(), "pixels", BANDS) is None
+    strange = write_field(7, BYTES, write_field(1, BYTES, write_field(1, VARINT, 1 << 40) + write_field(2, BYTES, b"\xff\xfe")))
+    assert with_byte_input(strange, "pixels", BANDS) is None
 
 
 def test_a_graph_of_another_input_stays_as_it_is():
