@@ -68,11 +68,16 @@ void cells_of_two(const uint32_t* __restrict even, const uint32_t* __restrict od
   }
 }
 
-void cells_of_many(const ByteRows& rows, const uint32_t* odd) {
+// The bytes of two neighbours, one after the other.
+inline uint8_t* put_pair(const uint32_t* words, int64_t bands, uint8_t* out) {
+  for (int64_t i = 0; i < 2; ++i)
+    for (int64_t b = 0; b < bands; ++b) *out++ = static_cast<uint8_t>(words[i] >> 8 * b);
+  return out;
+}
+
+void cells_of_many(const uint32_t* even, const uint32_t* odd, const ByteRows& rows) {
   uint8_t* out = rows.cells;
-  for (int64_t c = 0; c < rows.cols; c += 2)
-    for (int64_t i = 0; i < 4; ++i)
-      for (int64_t b = 0; b < rows.bands; ++b) *out++ = static_cast<uint8_t>((i < 2 ? rows.words : odd)[c + i % 2] >> 8 * b);
+  for (int64_t c = 0; c < rows.cols; c += 2) out = put_pair(odd + c, rows.bands, put_pair(even + c, rows.bands, out));
 }
 
 void byte_rows(const ByteRows& rows) {
@@ -81,7 +86,7 @@ void byte_rows(const ByteRows& rows) {
   words_of(rows, rows.odd, odd);
   if (rows.bands == 1) return cells_of_one(rows.words, odd, rows.cols / 2, rows.cells);
   if (rows.bands == 2) return cells_of_two(rows.words, odd, rows.cols / 2, rows.cells);
-  cells_of_many(rows, odd);
+  cells_of_many(rows.words, odd, rows);
 }
 
 }  // namespace
