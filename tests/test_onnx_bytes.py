@@ -9,8 +9,8 @@ import pytest
 from engines import make_spec
 from onnx import TensorProto, helper, numpy_helper
 
-from hfd_edge.engine.onnx_bytes import with_byte_input
-from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine, as_bytes
+from hfd_edge.engine.onnx_bytes import as_bytes, with_byte_input
+from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
 from hfd_edge.engine.protobuf_wire import BYTES, FIXED32, FIXED64, VARINT, read_fields, write_field
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Golden, Package, write_package
@@ -65,6 +65,12 @@ def test_names_of_another_wire_type_or_no_result_at_all_are_no_reason_to_fail():
     assert with_byte_input(model.SerializeToString(), "pixels", BANDS) is None
     strange = write_field(7, BYTES, write_field(1, BYTES, write_field(1, VARINT, 1 << 40) + write_field(2, BYTES, b"\xff\xfe")))
     assert with_byte_input(strange, "pixels", BANDS) is None
+
+
+def test_a_graph_that_gives_its_cells_back_stays_as_it_is():
+    model = onnx.load_from_string(graph())
+    model.graph.output.append(helper.make_tensor_value_info("cells", TensorProto.FLOAT, None))
+    assert with_byte_input(model.SerializeToString(), "pixels", BANDS) is None
 
 
 def test_a_graph_of_another_input_stays_as_it_is():

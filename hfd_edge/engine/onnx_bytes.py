@@ -11,6 +11,9 @@ import math
 import struct
 from dataclasses import dataclass
 
+import numpy as np
+
+from hfd_edge._native import Gather
 from hfd_edge.engine.base import PixelBytes
 from hfd_edge.engine.protobuf_wire import BYTES, VARINT, read_fields, write_field
 
@@ -44,10 +47,11 @@ def with_byte_input(model: bytes, image: str, bands: int) -> tuple[bytes, PixelB
     at = next(i for i, (number, wire, _) in enumerate(outer) if (number, wire) == (7, BYTES))
     graph = _fields(outer[at][2])
     nodes = [_node(value) for value in _all(graph, 1)]
+    results = {part for value in _all(graph, 12) for part in _all(_fields(value), 1)}
     cells = _only(nodes, name, b"SpaceToDepth")
     to_bytes = None if cells is None or _ints(cells).get(b"blocksize") != [2] else _only(nodes, cells.outputs[0], b"QuantizeLinear")
     made = None if to_bytes is None or bands > MOST_BANDS else _pixel_bytes(to_bytes, _all(graph, 5))
-    if made is None:
+    if made is None or not results.isdisjoint((name, cells.outputs[0])):
         return None
     first = _message([(1, BYTES, name), (2, BYTES, to_bytes.outputs[0]), (3, BYTES, b"pixels/cells"), (4, BYTES, b"Transpose"),
                       (5, BYTES, _message([(1, BYTES, b"perm"), *((8, VARINT, axis) for axis in _NCHW), (20, VARINT, _INTS)]))])
@@ -59,6 +63,16 @@ def with_byte_input(model: bytes, image: str, bands: int) -> tuple[bytes, PixelB
         kept.append((number, wire, _input(name, bands) if is_image else value))
     outer[at] = (7, BYTES, _message(kept))
     return _message(outer), made
+
+
+def as_bytes(batch: np.ndarray, by: PixelBytes, threads: int) -> np.ndarray:
+    """A batch (n, bands, rows, cols) of finite float32 of network input as PixelBytes; a pixel that is not finite becomes 0. Raises ArrayError where its sides are not even."""
+    bands, rows, cols = batch.shape[1:]
+    plain = Gather("dn", "dn", 1.0, 0.0, [], math.nan, [], [], [0.0] * bands, [1.0] * bands)
+    cells, status = np.empty((len(batch), rows // 2, cols // 2, 4 * bands), np.uint8), np.empty((rows, cols), np.uint8)
+    for tile, made in zip(batch, cells):
+        plain.run_bytes(tile, (0, 0), (rows, cols), (0, 0), made, status, None, by.scale, by.zero_point, threads)
+    return cells
 
 
 def _only(nodes: list[_Node], tensor: bytes, operator: bytes) -> _Node | None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hfd_edge._native import Gather
-from hfd_edge.engine.base import PixelBytes
 from hfd_edge.engine.graph_scan import check_graph, scan
-from hfd_edge.engine.onnx_bytes import with_byte_input
+from hfd_edge.engine.onnx_bytes import as_bytes, with_byte_input
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
 from hfd_edge.spec import SCENE_INPUT
@@ -73,16 +70,6 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """Free the session; the engine cannot be used afterwards."""
         self._session = None
-
-
-def as_bytes(batch: np.ndarray, by: PixelBytes, threads: int) -> np.ndarray:
-    """A batch (n, bands, rows, cols) float32 of network input as PixelBytes. Raises ArrayError where its sides are not even."""
-    bands, rows, cols = batch.shape[1:]
-    plain = Gather("dn", "dn", 1.0, 0.0, [], math.nan, [], [], [0.0] * bands, [1.0] * bands)
-    cells, status = np.empty((len(batch), rows // 2, cols // 2, 4 * bands), np.uint8), np.empty((rows, cols), np.uint8)
-    for tile, made in zip(batch, cells):
-        plain.run_bytes(tile, (0, 0), (rows, cols), (0, 0), made, status, None, by.scale, by.zero_point, threads)
-    return cells
 
 
 def _scene_input(session: onnxruntime.InferenceSession, package: Package, graph: str) -> str:

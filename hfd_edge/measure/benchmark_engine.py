@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hfd_edge.engine.base import Engine
+from hfd_edge.engine.onnx_bytes import as_bytes
 from hfd_edge.errors import HfdError
 from hfd_edge.measure.benchmark_times import Spread, in_turns
 
@@ -23,13 +24,15 @@ def engine_records(engine: Engine, bands: int, shape: tuple[int, int], batches: 
 
     Args:
         shape: rows and columns of the tiles, multiples of the network's stride.
-    A batch that the engine refuses is a record that says so.
+    A batch that the engine refuses is a record that says so. An engine of bytes gets them: in a run it is gather that makes them.
     """
     jobs, first_ms, refused = {}, {}, {}
     for batch in batches:
         values = tile_input(bands, batch, shape)
-        start = time.perf_counter()
         try:
+            if (by := getattr(engine, "pixel_bytes", None)) is not None:
+                values = as_bytes(values, by, 1)
+            start = time.perf_counter()
             engine.infer(values)
         except HfdError as error:
             refused[batch] = str(error)
