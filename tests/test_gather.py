@@ -146,13 +146,11 @@ def test_bytes_are_right_at_every_number_beside_a_half(scale):
 
 @pytest.mark.parametrize("bands", [1, 2, 3, 4])
 def test_bytes_round_halves_to_even_and_stay_within_their_range(bands):
-    numbers = np.concatenate([np.arange(-300, 300) / 2, [1e30, -1e30, np.nan, np.inf]]).astype(np.float32)[:600 // 4 * 4]
+    numbers = np.concatenate([np.arange(-298, 298) / 2, [1e30, -1e30, np.nan, np.inf]]).astype(np.float32)
     values = np.stack([np.roll(numbers, band).reshape(4, -1) for band in range(bands)])
     cells, status = run_bytes(values, whole(values), Radiometry("dn", "dn", [0.0] * bands, [1.0] * bands), (1.0, 101))
     np.testing.assert_array_equal(cells, reference.to_bytes(np.where(status == 1, 0, values), 1.0, 101))
-    assert cells.min() == 0 and cells.max() > 200
-    halves = 101 + np.rint(numbers[np.abs(numbers) < 100])
-    assert {*halves[halves % 2 == 1].astype(int)} & {*cells.ravel()}
+    assert cells.min() == 0 and cells.max() == 255 and (status == 1).any()
 
 
 @settings(max_examples=60, deadline=None)

@@ -19,7 +19,7 @@ from hfd_edge.segmenter import Segmenter
 BANDS, CLASSES, SCALE, ZERO = 2, 3, 0.031, 90
 
 
-def graph(*, block: int = 2, zero_type=np.uint8, scale: float = SCALE, also_read: bool = False, per_channel: bool = False, bands: int = BANDS) -> bytes:
+def graph(*, block: int = 2, zero_type=np.uint8, scale: float = SCALE, rows: int | str = "r", also_read: bool = False, per_channel: bool = False, bands: int = BANDS) -> bytes:
     """SpaceToDepth, QuantizeLinear, a convolution of 1 x 1 over what that gives back, and an up-sampling to the input's size."""
     rng, channels = np.random.default_rng(0), bands * block * block
     scale = np.full(channels, scale, np.float32) if per_channel else np.float32(scale)
@@ -34,7 +34,7 @@ def graph(*, block: int = 2, zero_type=np.uint8, scale: float = SCALE, also_read
     if also_read:
         nodes[-1].output[0] = "large"
         nodes += [helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1]), helper.make_node("Add", ["large", "mean"], ["logits"])]
-    image = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", bands, "r", "c"])
+    image = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", bands, rows, "c"])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", CLASSES, "r", "c"])
     made = helper.make_graph(nodes, "g", [image], [logits], [numpy_helper.from_array(np.asarray(v), k) for k, v in arrays.items()])
     opset = 17 if also_read else 18
@@ -53,7 +53,7 @@ def test_the_rewritten_graph_answers_as_the_file_does():
     assert len({*expected.argmax(axis=1).ravel()}) == CLASSES
 
 
-@pytest.mark.parametrize("changed", [{"block": 4}, {"zero_type": np.int8}, {"also_read": True}, {"per_channel": True}, {"bands": 5}, {"scale": 1e-40},
+@pytest.mark.parametrize("changed", [{"block": 4}, {"zero_type": np.int8}, {"also_read": True}, {"per_channel": True}, {"bands": 5}, {"rows": 32}, {"scale": 1e-40},
                                      {"scale": np.inf}])
 def test_a_graph_that_does_not_begin_so_stays_as_it_is(changed):
     assert with_byte_input(graph(**changed), "pixels", changed.get("bands", BANDS)) is None
@@ -86,7 +86,7 @@ def test_a_field_is_read_as_it_was_written(wire, value):
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
-    """A package whose INT8 graph is this file's, and whose FP32 graph does without the rounding."""
+    """A package whose INT8 graph is this file's, and whose FP32 graph keeps its first nodes."""
     path, golden = tmp_path_factory.mktemp("bytes") / "m.engine", np.random.default_rng(3).normal(size=(BANDS, 64, 64)).astype(np.float32)
     graphs = {"graph-fp32.onnx": graph(per_channel=True), "graph-int8-cpu.onnx": graph()}
     labels = {}

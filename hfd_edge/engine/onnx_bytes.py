@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfd_edge._native import Gather
-from hfd_edge.engine.base import PixelBytes
+from hfd_edge.engine.base import Engine, PixelBytes
 from hfd_edge.engine.protobuf_wire import BYTES, VARINT, read_fields, write_field
 
 MOST_BANDS = 4              # csrc/ops/gather_bytes.h
@@ -48,18 +48,19 @@ def with_byte_input(model: bytes, image: str, bands: int) -> tuple[bytes, PixelB
     graph = _fields(outer[at][2])
     nodes = [_node(value) for value in _all(graph, 1)]
     results = {part for value in _all(graph, 12) for part in _all(_fields(value), 1)}
+    images = [value for value in _all(graph, 11) if _all(_fields(value), 1) == [name]]
     cells = _only(nodes, name, b"SpaceToDepth")
     to_bytes = None if cells is None or _ints(cells).get(b"blocksize") != [2] else _only(nodes, cells.outputs[0], b"QuantizeLinear")
     made = None if to_bytes is None or bands > MOST_BANDS else _pixel_bytes(to_bytes, _all(graph, 5))
-    if made is None or not results.isdisjoint((name, cells.outputs[0])):
+    if made is None or not results.isdisjoint((name, cells.outputs[0])) or len(images) != 1 or _has_fixed_size(images[0]):
         return None
-    first = _message([(1, BYTES, name), (2, BYTES, to_bytes.outputs[0]), (3, BYTES, b"pixels/cells"), (4, BYTES, b"Transpose"),
+    first = _message([(1, BYTES, name), (2, BYTES, to_bytes.outputs[0]), (4, BYTES, b"Transpose"),
                       (5, BYTES, _message([(1, BYTES, b"perm"), *((8, VARINT, axis) for axis in _NCHW), (20, VARINT, _INTS)]))])
     gone, kept = (cells.fields, to_bytes.fields), [(1, BYTES, first)]
     for number, wire, value in graph:
         if number == 1 and _fields(value) in gone:
             continue
-        is_image = (number, wire) == (11, BYTES) and _all(_fields(value), 1) == [name]
+        is_image = (number, wire) == (11, BYTES) and value == images[0]
         kept.append((number, wire, _input(name, bands) if is_image else value))
     outer[at] = (7, BYTES, _message(kept))
     return _message(outer), made
@@ -73,6 +74,12 @@ def as_bytes(batch: np.ndarray, by: PixelBytes, threads: int) -> np.ndarray:
     for tile, made in zip(batch, cells):
         plain.run_bytes(tile, (0, 0), (rows, cols), (0, 0), made, status, None, by.scale, by.zero_point, threads)
     return cells
+
+
+def as_taken(batch: np.ndarray, engine: Engine) -> np.ndarray:
+    """A batch of network input as a run hands it to this engine: for timing one alone. Raises ArrayError as `as_bytes`."""
+    by = getattr(engine, "pixel_bytes", None)
+    return batch if by is None else as_bytes(batch, by, 1)
 
 
 def _only(nodes: list[_Node], tensor: bytes, operator: bytes) -> _Node | None:
@@ -99,6 +106,15 @@ def _raw(tensor: Fields, kind: int, size: int) -> bytes | None:
     """The bytes of a tensor of one number of this type, None where it is another or is written in another way."""
     raw = _all(tensor, 9)
     return raw[0] if _all(tensor, 2, VARINT) == [kind] and len(raw) == 1 and len(raw[0]) == size else None
+
+
+def _has_fixed_size(value_info: bytes) -> bool:
+    """Whether an input declares a number for its batch, rows or columns: what it takes would be lost."""
+    inner = _fields(value_info)
+    for number in (2, 1, 2):                                # TypeProto, its tensor, the shape
+        inner = _fields(b"".join(_all(inner, number)))
+    sizes = [_fields(size) for size in _all(inner, 1)]
+    return any(_all(size, 1, VARINT) for axis, size in enumerate(sizes) if axis != 1)
 
 
 def _input(name: bytes, bands: int) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.engine.onnx_bytes import as_bytes, with_byte_input
-from hfd_edge.errors import EngineError
+from hfd_edge.errors import ArrayError, EngineError
 from hfd_edge.package import Package
 from hfd_edge.spec import SCENE_INPUT
 
@@ -60,9 +60,11 @@ class OnnxRuntimeEngine:
         if session is None:
             raise EngineError(f"the engine of {self.graph} is closed: open the package again (Segmenter is a context manager)")
         try:
-            if self.pixel_bytes is not None and batch.dtype == np.float32:
-                batch = as_bytes(batch, self.pixel_bytes, self._threads)
-            return session.run([self._output], {self._input: batch, **({} if scene is None else {self._scene: scene})})[0]
+            given = batch if self.pixel_bytes is None or batch.dtype != np.float32 else as_bytes(batch, self.pixel_bytes, self._threads)
+        except ArrayError as error:
+            raise EngineError(f"{self.graph} takes cells of 2 x 2 pixels, which a batch of shape {batch.shape} has not: {error}") from error
+        try:
+            return session.run([self._output], {self._input: given, **({} if scene is None else {self._scene: scene})})[0]
         except Exception as error:  # as above
             raise EngineError(f"ONNX Runtime failed on {self.graph} with a batch of shape {batch.shape}: "
                               f"{_one_line(error)}") from error

@@ -22,7 +22,8 @@ QUANTISED = ("Conv", "Relu", "Clip", "Add", "Concat", "Split", "Resize", "MaxPoo
 
 
 def int8_cpu(graph: bytes, ranges: Ranges, options: Int8Options) -> bytes:
-    """The graph with Q/DQ around every operator of QUANTISED, but for the head and what the options keep in float.
+    """The graph with Q/DQ around every operator of QUANTISED, but for what the options keep in float; the head is a product
+    of whole numbers as good as float (quantize_head), or float without the fast layout.
 
     Args:
         graph: serialised float ONNX, opset 18.
@@ -54,7 +55,7 @@ def int8_cpu(graph: bytes, ranges: Ranges, options: Int8Options) -> bytes:
 
 
 def quantisable(graph: bytes) -> list[str]:
-    """Names of the convolutions that may be kept in float one by one; the head, which always is, is not among them."""
+    """Names of the convolutions that may be kept in float one by one; the head, whose weights are as good as float, is not among them."""
     model = onnx.load_from_string(graph)
     return [node.name for node in model.graph.node if node.op_type == "Conv" and node.name != head_of(model)]
 

@@ -27,9 +27,9 @@ def head_as_product(model: onnx.ModelProto, head: str, weight_bits: int) -> None
     makers = {name: node for node in model.graph.node for name in node.output}
     conv = next((node for node in model.graph.node if node.name == head and node.op_type == "Conv"), None)
     quantised = None if conv is None else makers.get(conv.input[0])
-    if conv is None or quantised is None or quantised.op_type != "DequantizeLinear" or not _plain(conv, constants):
+    if conv is None or quantised is None or quantised.op_type != "DequantizeLinear" or len(quantised.input) != 3 or not _plain(conv, constants):
         return
-    scale, zero = (numpy_helper.to_array(constants[name]).reshape(-1) for name in quantised.input[1:3])
+    scale, zero = (numpy_helper.to_array(constants[name]).reshape(-1) for name in quantised.input[1:])
     if (scale != scale[0]).any() or (zero != zero[0]).any():
         return
     weights = numpy_helper.to_array(constants[conv.input[1]])[:, :, 0, 0].T
@@ -46,7 +46,8 @@ def head_as_product(model: onnx.ModelProto, head: str, weight_bits: int) -> None
             helper.make_node("Split", [f"{at}/both", f"{at}/parts"], [f"{at}/coarse", f"{at}/fine"], axis=1),
             helper.make_node("Add", [f"{at}/coarse", f"{at}/fine"], [f"{at}/sum"]),
             helper.make_node("Add", [f"{at}/sum", f"{at}/bias"], [conv.output[0]])]
-    set_nodes(model, [each for node in model.graph.node for each in (made if node.name == head else [node])])
+    result = conv.output[0]
+    set_nodes(model, [each for node in model.graph.node for each in (made if [*node.output] == [result] else [node])])
 
 
 def _plain(conv: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hfd_edge.engine.base import Engine
-from hfd_edge.engine.onnx_bytes import as_bytes
+from hfd_edge.engine.onnx_bytes import as_taken
 from hfd_edge.errors import HfdError
 from hfd_edge.measure.benchmark_times import Spread, in_turns
 
@@ -30,8 +30,7 @@ def engine_records(engine: Engine, bands: int, shape: tuple[int, int], batches: 
     for batch in batches:
         values = tile_input(bands, batch, shape)
         try:
-            if (by := getattr(engine, "pixel_bytes", None)) is not None:
-                values = as_bytes(values, by, 1)
+            values = as_taken(values, engine)
             start = time.perf_counter()
             engine.infer(values)
         except HfdError as error:

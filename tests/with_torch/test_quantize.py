@@ -110,7 +110,7 @@ def test_every_result_of_the_int8_graph_is_read():
     assert all(read & {*node.output} for node in model.graph.node)
 
 
-def test_the_head_and_what_is_kept_stay_float():
+def test_what_is_kept_stays_float_and_the_head_without_the_fast_layout():
     graph = demo()[0]
     kept = quantisable(graph)[3]
     assert head_of(onnx.load_from_string(graph)) not in quantisable(graph)
