@@ -92,7 +92,7 @@ def gather_case(rng: np.random.Generator) -> GatherCase:
     unit = int(rng.integers(0, 5))
     element = int(rng.integers(8, 10) if UNITS[unit] == "complex" else rng.integers(0, 8))
     model_unit = 4 if UNITS[unit] == "dn" else int(rng.integers(0, 3))
-    shape = tuple(int(n) for n in (rng.integers(1, 5), rng.integers(1, 9), rng.integers(1, 90)))
+    shape = tuple(int(n) for n in (rng.integers(1, 4), rng.integers(1, 9), rng.integers(1, 90)))
     values = wild_pixels(rng, ELEMENTS[element], int(np.prod(shape))).reshape(shape)
     offset, strides, memory = lay_out(values, str(rng.choice(LAYOUTS)))
     bands = shape[0]
