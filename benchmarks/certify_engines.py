@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_filtered import with_lee
 from certify_gpu import ROOT, Context, NotHere, require
 
 ENGINE = ROOT / "hfd_edge" / "data" / "demo.engine"
@@ -131,7 +133,13 @@ def latency(context: Context, seg: Any) -> dict[str, float]:
     return {f"one tile p{share} ms": float(np.percentile(seconds, share)) for share in (50, 95, 99)}
 
 
-def torch_part(precision: str, **options: bool) -> Callable[[Context], dict[str, Any]]:
+def torch_part(precision: str, tiles: dict[str, Any] | None = None, filtered: bool = False, **options: bool) -> Callable[[Context], dict[str, Any]]:
+    """A whole run with a torch network.
+
+    Args:
+        tiles: how the Segmenters cut and stitch.
+        filtered: whether Lee 7 x 7 stands in front of the network.
+    """
     def part(context: Context) -> dict[str, Any]:
         try:
             import torch
@@ -143,8 +151,10 @@ def torch_part(precision: str, **options: bool) -> Callable[[Context], dict[str,
 
         if options.get("compiled") and context.left_s < 150:
             raise NotHere(f"{context.left_s:.0f} s are left: too few to compile a network")
-        return whole_run(context, lambda package: TorchEngine(package.spec, precision == "float16", **options),
-                         lambda package: TorchOnHost(package.spec), precision)
+        with tempfile.TemporaryDirectory() as folder:
+            path = with_lee(Path(folder)) if filtered else ENGINE
+            return whole_run(context, lambda package: TorchEngine(package.spec, precision == "float16", **options),
+                             lambda package: TorchOnHost(package.spec), precision, path=path, **(tiles or {}))
     return part
 
 
@@ -167,6 +177,9 @@ def tensorrt_part(context: Context) -> dict[str, Any]:
     return found
 
 
-PARTS = {"run, torch float32": torch_part("float32"), "run, torch float16": torch_part("float16"),
+# Tiles overlap by less than their halos, so that what is fused never saw the end of a tile: the map does not depend on the tiles.
+BLENDED = {"stitch": "hann", "overlap": 96, "halo": "exact"}
+PARTS = {"run, torch float32": torch_part("float32"), "run, torch float32, blended": torch_part("float32", BLENDED),
+         "run, torch float32, behind Lee 7 x 7": torch_part("float32", filtered=True), "run, torch float16": torch_part("float16"),
          "run, torch float16, CUDA graph": torch_part("float16", cuda_graph=True), "run, TensorRT": tensorrt_part,
          "run, torch float16, compiled": torch_part("float16", compiled=True)}

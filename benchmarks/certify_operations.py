@@ -38,7 +38,7 @@ def sanitized(tool: str) -> Callable[[Context], dict[str, Any]]:
             raise NotHere("compute-sanitizer is not installed")
         script = Path(__file__).with_name("certify_gpu.py")
         command = [found, "--tool", tool, "--error-exitcode", "9", "--target-processes", "all", sys.executable, str(script), "--calls", "12",
-                   "--out", "build/certify-sanitizer", "--only", *(f"{name} bits" for name in ("gather", "finish", "speckle", "counts", "blend"))]
+                   "--out", "build/certify-sanitizer", "--only", *(f"{name} bits" for name in ("gather", "finish", "speckle", "counts", "blend", "validity"))]
         done = subprocess.run(command, text=True, capture_output=True, timeout=max(20, min(90, context.left_s)), check=False)
         require(done.returncode == 0, f"{tool} ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}")
         return {"tool": tool}
@@ -155,6 +155,6 @@ def judged(found: dict[str, dict[str, float]], names: tuple[str, ...]) -> dict[s
     return found
 
 
-PARTS = {**{f"{name} bits": twins(name) for name in ("gather", "finish", "speckle", "counts", "blend")},
+PARTS = {**{f"{name} bits": twins(name) for name in ("gather", "finish", "speckle", "counts", "blend", "validity")},
          "memcheck": sanitized("memcheck"), "racecheck": sanitized("racecheck"), "device copy": copy_part,
          "gather speed": gather_part, "filter speed": filters_part, "finish speed": finish_part}

@@ -1,4 +1,4 @@
-// Speckle filters and scene counts on a GPU: convert, check, release the GIL, enqueue.
+// Speckle filters, their masks and scene counts on a GPU: convert, check, release the GIL, enqueue.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -12,6 +12,7 @@
 #include "common/refuse.h"
 #include "ops/scene_counts_cuda.h"
 #include "ops/speckle_cuda.h"
+#include "ops/validity_cuda.h"
 
 namespace py = pybind11;
 
@@ -55,6 +56,11 @@ void run_speckle(const hfd::SpeckleConfig& config, const Memory& values, std::ar
   hfd::speckle_cuda(config, call, queue_of(queue));
 }
 
+void run_valid_of_status(const Memory& status, int64_t pixels, const Queue& queue) {
+  const py::gil_scoped_release released;
+  hfd::valid_of_status_cuda(at<uint8_t>(status, pixels, "status"), pixels, queue_of(queue));
+}
+
 void run_count_power(const Memory& values, const std::optional<Memory>& mask, int64_t bands, int64_t pixels,
                      const Memory& histogram, const Memory& totals, const Queue& queue) {
   const py::gil_scoped_release released;
@@ -82,6 +88,8 @@ void bind_cuda_speckle(py::module_& module) {
       .def(py::init(&make_config), "filter"_a, "border"_a, "radius"_a, "looks"_a, "damping"_a, "low"_a, "high"_a, "noise2"_a)
       .def("run", &run_speckle, "values"_a, "shape"_a, "mask"_a, "bright"_a, "rows"_a, "out"_a, "queue"_a,
            "(bands, rows, cols) float32 in device memory, C order, to (bands, rows made, cols).");
+  module.def("valid_of_status", &run_valid_of_status, "status"_a, "pixels"_a, "queue"_a,
+             "What gather says of pixels to a mask for filters and counts, nonzero = valid, in the same memory.");
   module.def("count_power", &run_count_power, "values"_a, "mask"_a, "bands"_a, "pixels"_a, "histogram"_a, "totals"_a, "queue"_a);
   module.def("count_between", &run_count_between, "values"_a, "count"_a, "low"_a, "high"_a, "counts"_a, "bins"_a, "queue"_a);
 }

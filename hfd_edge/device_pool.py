@@ -6,12 +6,14 @@ After the first strips of the first run nothing is allocated any more, on the de
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from hfd_edge.device_copies import HostCopies
 from hfd_edge.device_memory import CudaDevice
 from hfd_edge.errors import EngineError
 
@@ -28,6 +30,8 @@ class StripShape:
     labels: tuple[int, int]             # kept rows and columns
     tiles: int
     in_place: bool = False              # the scene lies on the device already, and its map stays there
+    filtered: tuple[int, int] = (0, 0)  # rows and columns that a speckle filter makes for the tiles
+    cells: tuple[int, int] = (0, 0)     # of blending: columns of logits, and rows that two strips share
 
 
 class StripMemory:
@@ -41,12 +45,16 @@ class StripMemory:
         self.valid, self._valid_host = gpu.allocate(read), gpu.pinned((read,), np.uint8)
         self.labels, self.confidence, self._maps_host = gpu.allocate(kept), gpu.allocate(kept), gpu.pinned((2, kept), np.uint8)
         self.counts, self._counts_host = gpu.allocate(16 * largest.tiles), gpu.pinned((largest.tiles, 2), np.int64)
+        self.filtered = gpu.allocate(4 * largest.values[0] * math.prod(largest.filtered))
+        cells, shares = largest.cells
+        self.tables, self.tables_host = gpu.allocate(4 * shares + cells), gpu.pinned((4 * shares + cells,), np.uint8)
         self.arrived, self.done = gpu.event(), gpu.event()
 
     def fits(self, shape: StripShape) -> bool:
         mine = self.largest
         return (shape.dtype == mine.dtype and shape.in_place == mine.in_place and math.prod(shape.values) <= math.prod(mine.values)
-                and math.prod(shape.labels) <= math.prod(mine.labels) and shape.tiles <= mine.tiles
+                and math.prod(shape.labels) <= math.prod(mine.labels) and shape.tiles <= mine.tiles and shape.cells == mine.cells
+                and shape.values[0] * math.prod(shape.filtered) <= mine.values[0] * math.prod(mine.filtered)
                 and (not shape.masked or (mine.masked and math.prod(shape.values[1:]) <= math.prod(mine.values[1:]))))
 
     def take(self, shape: StripShape) -> StripMemory:
@@ -74,6 +82,26 @@ class StripMemory:
     def counts_host(self) -> np.ndarray:
         return self._counts_host[:self.shape.tiles]
 
+    @property
+    def share_host(self) -> np.ndarray:
+        """The lower strip's share of rows that two strips have; csrc/ops/blend.h."""
+        return self.tables_host[:4 * self.shape.cells[1]].view(np.int32)
+
+    @property
+    def holds_host(self) -> np.ndarray:
+        """Which columns of logits a tile covers."""
+        return self.tables_host[4 * self.shape.cells[1]:]
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """(address, bytes) of share_host's twin on the device."""
+        return self.tables.ptr, 4 * self.shape.cells[1]
+
+    @property
+    def holds(self) -> tuple[int, int]:
+        """(address, bytes) of holds_host's."""
+        return self.tables.ptr + 4 * self.shape.cells[1], self.shape.cells[0]
+
     def scene(self, native: ModuleType, window: tuple[int, int], scene: tuple[int, int]) -> Any:
         """What gather reads of the stored pixels."""
         shape, dtype = self.shape, self.shape.dtype
@@ -98,7 +126,7 @@ class DeviceSlotMemory:
         self.seen_host = gpu.pinned((tiles,), np.uint32)
         self._stream = gpu.stream()
         self.stream: int = self._stream.handle
-        self.gathered, self.finished = gpu.event(), gpu.event()
+        self.gathered, self.answered, self.finished = gpu.event(), gpu.event(), gpu.event()
         gpu.fill(self.tile.ptr, 0, self.tile.nbytes, self.stream)       # tiles that a small batch leaves out are numbers at least
         self.tile_memory = (self.tile.ptr, self.tile.nbytes)
         self.status_memory = (self.status.ptr, self.status.nbytes)
@@ -106,17 +134,28 @@ class DeviceSlotMemory:
         self.logits_memory = (self.logits.ptr, self.logits.nbytes)
 
 
+@dataclass(frozen=True, slots=True)
+class FieldMemory:
+    """Where one strip's tiles are fused: (address, bytes) of logits at their own stride and of validity."""
+
+    logits: tuple[int, int]
+    status: tuple[int, int]
+
+
 class DevicePool:
     """Slots, streams and strips of one run at a time."""
 
-    def __init__(self, gpu: CudaDevice, engine: Any, bands: int, classes: int, logit_stride: int) -> None:
-        self.gpu, self.broken = gpu, False
+    def __init__(self, gpu: CudaDevice, engine: Any, bands: int, classes: int, logit_stride: int, threads: int = 1) -> None:
+        """`threads`: that copy pixels into pinned memory."""
+        self.gpu, self.broken, self.copies = gpu, False, HostCopies(threads)
         self._engine, self._bands, self._classes, self._stride = engine, bands, classes, logit_stride
-        self._up, self._down = gpu.stream(), gpu.stream()
-        self.up: int = self._up.handle
-        self.down: int = self._down.handle
+        self._streams = gpu.stream(), gpu.stream(), gpu.stream()
+        self.up, self.down, self.fuse = (stream.handle for stream in self._streams)     # pixels up, maps down, tiles fused
+        self.fused = gpu.event()
         self._slots: dict[tuple[int, int, int], list[DeviceSlotMemory]] = {}
         self._spare: list[StripMemory] = []
+        self._lock = threading.Lock()               # of the spare strips: one thread takes, another gives back
+        self._kept: dict[str, Any] = {}             # memory by what it is for
 
     def slots(self, tiles: int, rows: int, cols: int) -> list[DeviceSlotMemory]:
         """The slots for batches of this shape; those for other shapes are freed."""
@@ -132,20 +171,48 @@ class DevicePool:
 
     def strip(self, largest: StripShape, shape: StripShape) -> StripMemory:
         """Memory for a strip, large enough for all strips of its run: a spare one, else new."""
-        for memory in self._spare:
-            if memory.fits(largest):
-                self._spare.remove(memory)
-                return memory.take(shape)
+        with self._lock:
+            for memory in self._spare:
+                if memory.fits(largest):
+                    self._spare.remove(memory)
+                    return memory.take(shape)
         return StripMemory(self.gpu, largest).take(shape)
 
     def give_back(self, memory: StripMemory) -> None:
         """For a later strip; the device has done with it."""
-        self._spare.append(memory)
+        with self._lock:
+            self._spare.append(memory)
+
+    def scratch(self, *nbytes: int) -> list[tuple[int, int]]:
+        """(address, bytes) of memory that only what is enqueued on `up` uses, with whatever is in it."""
+        return [(self._of(f"scratch {i}", size).ptr, size) for i, size in enumerate(nbytes)]
+
+    def fields(self, logits: int, status: int) -> tuple[FieldMemory, FieldMemory]:
+        """Memory for two strips that are fused, of so many bytes."""
+        made = [(self._of(f"logits {i}", logits).ptr, self._of(f"status {i}", status).ptr) for i in range(2)]
+        return tuple(FieldMemory((at, logits), (status_at, status)) for at, status_at in made)
+
+    def tables(self, nbytes: int) -> tuple[np.ndarray, Any]:
+        """Pinned memory (nbytes,) uint8 and device memory of at least that size."""
+        host = self._kept.get("tables host")
+        if host is None or host.nbytes < nbytes:
+            host = self._kept["tables host"] = self.gpu.pinned((nbytes,), np.uint8)
+        return host[:nbytes], self._of("tables", nbytes)
 
     def close(self) -> None:
         """Free everything; the device has done with it."""
         self._free_slots()
         self._spare.clear()
+        self._kept.clear()
+        self.copies.close()
+
+    def _of(self, what: str, nbytes: int) -> Any:
+        """Device memory of at least `nbytes`; a larger one frees the one before, which waits for the device."""
+        held = self._kept.get(what)
+        if held is None or held.nbytes < nbytes:
+            self._kept.pop(what, None)
+            held = self._kept[what] = self.gpu.allocate(nbytes)
+        return held
 
     def _free_slots(self) -> None:
         for slots in self._slots.values():

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from hfd_edge.plan import PlanRequest, SceneShape, TilePlan, plan_tiles
+from hfd_edge.plan_blend import blended, is_exact
 from hfd_edge.spec import ModelSpec
 
 MOST_TILES = 8              # of a batch that the plan chooses: more gains nothing once the GPU is full
@@ -30,10 +31,14 @@ def plan_on_device(spec: ModelSpec, scene: SceneShape, request: PlanRequest, eng
         tile = (spec.tile_px, spec.tile_px)
     rows, cols = (tile, tile) if isinstance(tile, int) else tile
     core = rows - 2 * halo, cols - 2 * halo
-    grid = replace(planned.grid, core_rows=core[0], core_cols=core[1], fixed_shape=True,
+    grid = replace(planned.grid, core_rows=core[0], core_cols=core[1], fixed_shape=True, spread_px=0,
                    offset=tuple(o % c for o, c in zip(request.offset, core)))
+    blend, kind = None, planned.halo
+    if request.stitch != "crop":
+        grid, blend = blended(spec, grid, request.stitch, request.overlap)
+        kind = "exact" if is_exact(spec, halo, blend) else "custom"
     across = max(len(strip.tiles) for strip in grid.strips())
     most = getattr(engine, "batch", None) or (MOST_TILES if request.batch == "auto" else int(request.batch))
     batch = most if getattr(engine, "batch", None) else -(-across // -(-across // most))
     kept = grid.kept[2] * grid.kept[3]
-    return replace(planned, grid=grid, batch=batch, compute_ratio=grid.input_px / kept)
+    return replace(planned, grid=grid, batch=batch, halo=kind, blend=blend, compute_ratio=grid.input_px / kept)

@@ -28,12 +28,13 @@ LOOK_ROWS = 16          # of a tile at a time, for a pixel with a value: mostly 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Stored pixels of one strip with all its halos, as read."""
+    """Stored pixels of one strip with all its halos, as read; a filter's halo on a GPU is one of them."""
 
     strip: Strip
-    values: np.ndarray | None       # (bands, strip.read_rows, columns read); None = they lie on a GPU
-    valid: np.ndarray | None        # (strip.read_rows, columns read)
-    col: int                        # scene column of the first one read
+    values: np.ndarray | None       # (bands, rows read, columns read); None = they lie on a GPU
+    valid: np.ndarray | None        # (rows read, columns read)
+    row: int                        # scene row and column of the first one read
+    col: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Run:
         if self.stored is None:
             return window
         _, col, _, cols = self.plan.grid.kept
-        row, strip = window.strip.row - window.strip.read_row, window.strip
+        row, strip = window.strip.row - window.row, window.strip
         own = (slice(row, row + strip.rows), slice(col - window.col, col - window.col + cols))
         valid = None if window.valid is None else window.valid[own]
         self.counts.saturated += int(np.count_nonzero(saturated(window.values[(slice(None), *own)], valid, self.stored)))
@@ -114,7 +115,7 @@ class Run:
 
     def gather_tile(self, window: Window, tile: Tile, out: tuple[np.ndarray, np.ndarray], by: PixelBytes | None, threads: int) -> None:
         """One tile of a window in main memory to its places in the `buffers`."""
-        place = ((window.strip.read_row, window.col), (self.source.rows, self.source.cols), (tile.in_row, tile.in_col))
+        place = ((window.row, window.col), (self.source.rows, self.source.cols), (tile.in_row, tile.in_col))
         if by is None:
             self.gather.run(window.values, *place, *out, window.valid, threads)
         else:

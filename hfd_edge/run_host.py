@@ -28,12 +28,15 @@ class _Begun:
 class HostStages:
     """Gather, engine and stitching on the CPU; see run_stages.Stages."""
 
-    ahead = 0
+    ahead, stages_ahead = 0, False
 
     def __init__(self, run: Run, engine: Engine, spec: ModelSpec, threads: int) -> None:
         self._run, self._engine, self._threads = run, engine, threads
         self._stitch = run.stitch(spec, threads)
         self._window: Window | None = None
+
+    def stage(self, window: Window) -> Window:
+        return window
 
     def open(self, window: Window) -> Any:
         self._window = window

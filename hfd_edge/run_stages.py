@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from hfd_edge.pipeline import prefetch
 from hfd_edge.run import Window, equal_shapes
 from hfd_edge.tiles import Strip, Tile
 
@@ -29,8 +31,12 @@ class Stages(Protocol):
     """What a device does with a strip: open, then begin and answer for all its tiles in order, then close."""
 
     ahead: int                          # batches that may be begun and not answered
+    stages_ahead: bool                  # whether strips are made ready in a thread of its own
 
-    def open(self, window: Window) -> Any:
+    def stage(self, window: Window) -> Any:
+        """Make a strip's stored pixels ready for `open`, which takes what this gives; its `strip` is the window's."""
+
+    def open(self, window: Any) -> Any:
         """Take a strip's stored pixels; gives what stands for the strip until it is closed."""
 
     def begin(self, part: Any, tiles: list[Tile]) -> Any:
@@ -69,15 +75,17 @@ def finished_strips(stages: Stages, windows: Iterable[Window], batch: int) -> It
             begun -= 1
             stages.answer(first)
 
+    staged = map(stages.stage, windows)
     try:
-        for window in windows:
-            part = stages.open(window)
-            for tiles in equal_shapes(window.strip.tiles, batch):
-                waiting.append(stages.begin(part, tiles))
-                begun += 1
+        with closing(prefetch(staged)) if stages.stages_ahead else nullcontext(staged) as ready:
+            for window in ready:
+                part = stages.open(window)
+                for tiles in equal_shapes(window.strip.tiles, batch):
+                    waiting.append(stages.begin(part, tiles))
+                    begun += 1
+                    yield from go_on(stages.ahead)
+                waiting.append(_Closing(part))
                 yield from go_on(stages.ahead)
-            waiting.append(_Closing(part))
-            yield from go_on(stages.ahead)
         yield from go_on(0)
         yield from stages.end()
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,8 +27,9 @@ from hfd_edge.run import Run, Window
 from hfd_edge.run_device import GpuRuns
 from hfd_edge.run_host import HostStages
 from hfd_edge.run_stages import FinishedStrip, Stages, finished_strips
-from hfd_edge.source import ArraySource, Source, sample, window_reader
-from hfd_edge.source_filter import FilteredSource, check_filter, counted, filter_notes, filtered_input, scene_shape
+from hfd_edge.run_windows import windows_of
+from hfd_edge.source import ArraySource, Source, sample
+from hfd_edge.source_filter import check_filter, counted, filter_notes, filtered_input, scene_shape
 from hfd_edge.source_offset import sample_offset
 from hfd_edge.source_vector import scene_vector
 from hfd_edge.spec import ModelSpec, Unit
@@ -81,7 +82,7 @@ class Segmenter:
             check_filter(self.spec.input)
             check_stitch(stitch, self.spec)
             self._engine: Engine = self._open_engine(precision)
-            self._gpu = GpuRuns(self.device, self._engine, self.spec) if isinstance(self._engine, DeviceEngine) else None
+            self._gpu = GpuRuns(self.device, self._engine, self.spec, self.threads) if isinstance(self._engine, DeviceEngine) else None
         except BaseException:
             self._package.close()
             raise
@@ -190,8 +191,9 @@ class Segmenter:
                 write(row, labels, scores)
 
         # closing: after an error the traceback keeps the generators alive, and the source must not be read once it is closed
-        with closing(prefetch(self.windows(run))) as windows, WriteBehind(write_timed) as behind:
-            for strip, stitcher in self.finished_strips(run, windows):
+        with (closing(prefetch(self.windows(run))) as windows, WriteBehind(write_timed) as behind,
+              closing(self.finished_strips(run, windows)) as strips):
+            for strip, stitcher in strips:
                 behind.put(strip.row - first_row, stitcher.labels, stitcher.confidence)
                 if progress is not None:
                     progress(strip.row - first_row + strip.rows, rows)
@@ -256,14 +258,7 @@ class Segmenter:
 
     def windows(self, run: Run) -> Iterator[Window]:
         """Stored pixels, strip by strip; of a scene on a GPU they are read where they lie."""
-        if run.maps is not None:
-            yield from (Window(strip, None, None, 0) for strip in run.plan.grid.strips())
-            return
-        reader, first_col = window_reader(run.source, *run.plan.grid.read_cols, run.plan.rows_below > 0)
-        for strip in run.plan.grid.strips():
-            with nullcontext() if isinstance(run.source, FilteredSource) else run.watch("read"):        # that one times itself
-                values, valid = reader.read(strip.read_row, strip.read_rows)
-            yield run.counted(Window(strip, values, valid, first_col))
+        return windows_of(run, self._gpu is not None)
 
     def finished_strips(self, run: Run, windows: Iterable[Window]) -> Iterator[tuple[Strip, FinishedStrip]]:
         """Strips with every pixel labelled; holds a few strips, never the scene."""

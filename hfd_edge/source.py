@@ -14,6 +14,7 @@ _DLPACK_CPU = 1
 _SAMPLE_STRIPS = 8
 _SAMPLE_ROWS = 16
 _SAMPLE_EVERY = 4
+_SAMPLE_PX = 1 << 14            # of a wide scene's strips every so many-th pixel
 
 
 class Source(Protocol):
@@ -66,16 +67,17 @@ class ArraySource:
 
 
 def sample(source: Source) -> tuple[np.ndarray, np.ndarray | None]:
-    """A few short strips spread over the scene: (bands, 1, n) stored pixels and their validity (1, n).
+    """A few short strips spread over the scene, thinned where it is wide: (bands, 1, n) stored pixels and their validity (1, n).
 
     Where blocks are decoded whole, each strip takes every _SAMPLE_EVERY-th block of its row only, another one in each strip.
     """
     starts = np.unique(np.linspace(0, max(0, source.rows - _SAMPLE_ROWS), _SAMPLE_STRIPS).astype(int))
     parts = [part for number, row in enumerate(starts)
              for part in _strip_parts(source, number, int(row), min(_SAMPLE_ROWS, source.rows - int(row)))]
-    values = np.concatenate([v.reshape(len(v), 1, -1) for v, _ in parts], axis=2)
+    step = sum(v[0].size for v, _ in parts) // _SAMPLE_PX | 1           # odd: no column is met in every row
+    values = np.concatenate([v.reshape(len(v), 1, -1)[:, :, ::step] for v, _ in parts], axis=2)
     masks = [np.ones(v.shape[1:], bool) if m is None else np.asarray(m, bool) for v, m in parts]
-    return values, np.concatenate([m.reshape(1, -1) for m in masks], axis=1)
+    return values, np.concatenate([m.reshape(1, -1)[:, ::step] for m in masks], axis=1)
 
 
 def _strip_parts(source: Source, number: int, row: int, rows: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:

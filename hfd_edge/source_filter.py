@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -39,13 +41,10 @@ def filtered_input(source: Source, radiometry: SourceRadiometry, model: ModelInp
         A source and what its pixels are: the same two where the network was trained without a filter, else a FilteredSource and
         linear intensity. Improved Lee sigma without `filter_bright` costs one more read of the scene here.
     Raises:
-        RadiometryError: the scene lies on a GPU, digital numbers have no intensity, the filter's numbers contradict themselves, or no pixel is valid.
+        RadiometryError: digital numbers have no intensity, the filter's numbers contradict themselves, or no pixel is valid.
     """
     if model.speckle_filter == "none":
         return source, radiometry
-    if isinstance(source, DeviceArraySource):
-        raise RadiometryError(f"input.speckle_filter={model.speckle_filter!r} and a scene on a GPU: this network's filter runs on pixels "
-                              "in main memory, and nothing is copied in silence; give the scene as an array there")
     bright = model.filter_bright
     if model.speckle_filter == "lee_sigma" and bright is None:
         with watch("scene"):
@@ -105,6 +104,17 @@ def filter_notes(source: Source, saturation: float | None = None) -> tuple[str, 
             f"{source.filter.halo_px} px was read from the scene beyond the tiles' own{unseen}",)
 
 
+def stored_behind(source: Source) -> tuple[Source, int]:
+    """What a device that filters by itself reads: the source of stored pixels, and how far the filter sees."""
+    return (source.source, source.filter.halo_px) if isinstance(source, FilteredSource) else (source, 0)
+
+
+def widened(span: tuple[int, int], halo: int, size: int) -> tuple[int, int]:
+    """First and number of a span with a halo on both sides, as far as the scene goes."""
+    first, last = max(0, span[0] - halo), min(size, span[0] + span[1] + halo)
+    return first, last - first
+
+
 def words_of(chosen: SpeckleFilter) -> str:
     """Such as "lee (radius 3, border mask, looks 4.4)"."""
     numbers = [f"radius {chosen.radius}", f"border {chosen.border}"]
@@ -124,8 +134,12 @@ class FilteredSource:
         """`source` may be read by one window reader at a time and by `read`."""
         self.source, self.filter, self.threads, self.watch = source, chosen, threads, watch
         self.rows, self.cols, self.count = source.rows, source.cols, source.count
-        plain = ModelInput(Unit.INTENSITY, (0.0,) * source.count, (1.0,) * source.count)
-        self._gather = make_gather(radiometry, plain)
+        self._radiometry = radiometry
+        self._gather = self.to_intensity()
+
+    def to_intensity(self, *module: ModuleType) -> Any:
+        """What makes linear intensity of stored pixels; `module`: hfd_edge._cuda for a GPU's."""
+        return make_gather(self._radiometry, ModelInput(Unit.INTENSITY, (0.0,) * self.count, (1.0,) * self.count), *module)
 
     @property
     def bytes_per_px(self) -> int:
@@ -145,10 +159,9 @@ class FilteredSource:
 
     def filtered(self, reader: WindowReader, row: int, rows: int) -> np.ndarray:
         """(bands, rows, columns of the reader): its columns at an inner end lack the filter's halo, and are the caller's to drop."""
-        first = max(0, row - self.filter.halo_px)
-        last = min(self.rows, row + rows + self.filter.halo_px)
+        first, count = widened((row, rows), self.filter.halo_px, self.rows)
         with self.watch("read"):
-            values, valid = reader.read(first, last - first)
+            values, valid = reader.read(first, count)
         with self.watch("filter"):
             size = values.shape[1:]
             intensity, status = np.empty(values.shape, np.float32), np.empty(size, np.uint8)
@@ -160,9 +173,8 @@ class _FilteredRows:
     """Windows of some columns; holds the filtered rows of the last one."""
 
     def __init__(self, scene: FilteredSource, col: int, cols: int, whole_blocks: bool) -> None:
-        first, last = max(0, col - scene.filter.halo_px), min(scene.cols, col + cols + scene.filter.halo_px)
         self._scene = scene
-        self._reader, known_col = window_reader(scene.source, first, last - first, whole_blocks)
+        self._reader, known_col = window_reader(scene.source, *widened((col, cols), scene.filter.halo_px, scene.cols), whole_blocks)
         self._cols = slice(col - known_col, col - known_col + cols)
         self._row, self._values = 0, np.empty((scene.count, 0, cols), np.float32)
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -93,20 +95,22 @@ class SpeckleFilter:
         values = as_intensity(intensity)
         first, count = rows if rows is not None else (0, values.shape[1])
         out = np.empty((values.shape[0], count, values.shape[2]), np.float32)
-        self._native().run(values, as_mask(mask, values.shape[1:]), self._bright_of(values.shape[0]), first, out,
-                           thread_budget(threads))
+        self.native(_native).run(values, as_mask(mask, values.shape[1:]), self.bright_of(values.shape[0]), first, out,
+                                 thread_budget(threads))
         return out if np.ndim(intensity) == 3 else out[0]
 
-    def _bright_of(self, bands: int) -> list[float]:
+    def bright_of(self, bands: int) -> list[float]:
+        """A value for each band; [] where the filter takes none."""
         if self.name != "lee_sigma":
             return []
         if len(self.bright) not in (1, bands):
             raise ArrayError(f"bright={self.bright} for {bands} bands: give one value, or one per band")
         return list(self.bright) * (bands // len(self.bright))
 
-    def _native(self) -> _native.Speckle:
+    def native(self, module: ModuleType) -> Any:
+        """The filter in hfd_edge._native, or in hfd_edge._cuda for a GPU."""
         low, high, noise2 = sigma_range(float(self.looks), float(self.sigma)) if self.name == "lee_sigma" else (0.0, 0.0, 0.0)
-        return _native.Speckle(self.name, self.border, int(self.radius), self.looks or 1.0, self.damping, low, high, noise2)
+        return module.Speckle(self.name, self.border, int(self.radius), self.looks or 1.0, self.damping, low, high, noise2)
 
 
 def as_intensity(intensity: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from hfd_edge.tiles_shares import SHARE_ONE, Blend
 
 _NEW, _HELD_FIRST, _HELD_SECOND = 0, 1, 2       # csrc/ops/blend_pixel.h, BlendState
 _FULL = 3                                       # of a column of the field: all tiles that cover it are in
+NEIGHBOUR_HELD = _HELD_SECOND                   # role of the cells that a tile shares with the one to its left
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class BlendFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class _Columns:
+class FieldColumns:
     """Where a tile's cells lie in the field of its strip."""
 
     first: int                  # field column of the first one
@@ -71,13 +72,13 @@ class BlendStitch:
     def __init__(self, frame: BlendFrame, counts: PixelCounts) -> None:
         self.frame, self._counts = frame, counts
         self._waiting: BlendStrip | None = None
-        self._columns: dict[int, _Columns] = {}
+        self._columns: dict[int, FieldColumns] = {}
         self._memory = _Memory()
 
     def open(self, strip: Strip) -> BlendStrip:
         """The strip's field, empty."""
         if not self._columns:
-            self._columns = _columns(strip.tiles, self.frame)
+            self._columns = field_columns(strip.tiles, self.frame)
         return BlendStrip(strip, self.frame, self._columns, self._counts, self._memory)
 
     def close(self, part: BlendStrip) -> list[BlendStrip]:
@@ -100,7 +101,7 @@ class BlendStitch:
 class BlendStrip:
     """The logits of one strip, fused along its columns; labels and confidence once it is finished."""
 
-    def __init__(self, strip: Strip, frame: BlendFrame, columns: dict[int, _Columns], counts: PixelCounts,
+    def __init__(self, strip: Strip, frame: BlendFrame, columns: dict[int, FieldColumns], counts: PixelCounts,
                  memory: _Memory) -> None:
         self.strip, self._frame, self._columns, self._counts = strip, frame, columns, counts
         first, s = strip.tiles[0], frame.logit_stride
@@ -161,19 +162,23 @@ class BlendStrip:
         self.status[:, col:col + tile.cols] = status
 
 
+def shared_rows(above: Strip, below: Strip, frame: BlendFrame) -> np.ndarray:
+    """(rows) int32: the lower strip's share of each row of logits that two neighbouring strips have."""
+    s, upper, lower = frame.logit_stride, above.tiles[0], below.tiles[0]
+    first = (lower.in_row + frame.grid.halo_px - frame.grid.spread_px) // s         # of the band, a cell of the scene
+    return np.asarray(frame.blend.rows, np.int32)[lower.row // s - first:(upper.row + upper.rows) // s - first]
+
+
 def _fuse_strips(above: BlendStrip, below: BlendStrip, frame: BlendFrame) -> None:
-    s = frame.logit_stride
-    first = (below.strip.tiles[0].in_row + frame.grid.halo_px - frame.grid.spread_px) // s      # of the band, a cell of the scene
-    begin, end = below.row // s, (above.row + above.rows) // s
-    share = np.asarray(frame.blend.rows, np.int32)[begin - first:end - first]
+    share = shared_rows(above.strip, below.strip, frame)
     _native.blend_strips(above.field, below.field, share, above.holds, below.holds, frame.threads)
 
 
-def _columns(tiles: tuple[Tile, ...], frame: BlendFrame) -> dict[int, _Columns]:
+def field_columns(tiles: tuple[Tile, ...], frame: BlendFrame) -> dict[int, FieldColumns]:
     """By the first column of the tiles' inputs. Raises GridError where the shares of a cell do not add up to one."""
     s, origin = frame.logit_stride, min(tile.col for tile in tiles)
     sums = np.zeros((max(tile.col + tile.cols for tile in tiles) - origin) // s, np.int64)
-    found = {tile.in_col: _Columns((tile.col - origin) // s, np.zeros(tile.cols // s, np.int32),
+    found = {tile.in_col: FieldColumns((tile.col - origin) // s, np.zeros(tile.cols // s, np.int32),
                                    np.full(tile.cols // s, _FULL, np.uint8)) for tile in tiles}
     for left, right in zip(tiles, tiles[1:]):
         table = _shares_between(left, right, frame)

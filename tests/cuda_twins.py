@@ -15,7 +15,7 @@ import recorded_speckle
 from hfd_edge import _native
 from hfd_edge.device_memory import CudaDevice
 
-OPERATIONS = ("gather", "finish", "speckle", "counts", "blend")
+OPERATIONS = ("gather", "finish", "speckle", "counts", "blend", "validity")
 POISON = 0xA5
 GUARD = 64                  # bytes beside every output that nobody may touch
 
@@ -194,6 +194,14 @@ class Twins:
         self.done()
         wrong = [name for name, a, b in zip(("field", "below"), got, (field, below)) if same_numbers(a, b) is False]
         return f"blend of {classes} x {rows} x {cols}, {used} used from {first}, {shared} rows: {wrong} differ" if wrong else None
+
+    def validity(self) -> str | None:
+        status = self.rng.integers(0, 3, int(self.rng.integers(1, 9000))).astype(np.uint8)
+        out = Output(self.gpu, self.stream, status.nbytes, int(self.rng.integers(0, 20)))
+        self.gpu.copy_in(out.ptr, status, self.stream)
+        self.gpu.native.valid_of_status(out.memory, status.size, self.queue)
+        got = out.read()
+        return None if got == (status != 1).astype(np.uint8).tobytes() else f"masks of {status.size} pixels: {status.tolist()[:40]} ..."
 
 
 def same_numbers(one: np.ndarray, other: np.ndarray) -> bool:

@@ -97,7 +97,7 @@ class Emulated:
         self._calls: list = []
 
     def policy(self, name: str, seed: int = 0) -> None:
-        """How streams run: "lazy" (when waited for), "eager" (at once) or "random"."""
+        """How streams run: "lazy" (when waited for), "eager" (at once), "random" or "idle" (never)."""
         self._library.emulated_policy(name.encode(), seed)
 
     def fail(self, call: str, code: int, after: int = 0) -> None:

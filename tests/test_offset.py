@@ -121,3 +121,11 @@ def test_a_filtered_network_is_compared_with_filtered_pixels():
     (stored,) = sample_offset(sample(ArraySource(power, 1)), SourceRadiometry("intensity"), model, ("VV",)).bands
     assert abs(filtered.offset_db) < 0.05 and stored.offset_db < -0.4
     assert measure_array(power).offset(model, ("VV",)) is None
+
+
+def test_a_sample_of_a_wide_scene_is_thinned_evenly_and_a_small_one_is_whole():
+    columns = np.tile(np.arange(30000, dtype=np.float32), (1, 200, 1))
+    values, valid = sample(ArraySource(columns, 1, columns[0] % 3 > 0))
+    assert 10000 < values.shape[2] < 1.5 * 16384 and valid.shape == (1, values.shape[2]) and (valid[0] == (values[0, 0] % 3 > 0)).all()
+    assert np.histogram(values, 10, (0, 30000))[0].min() > 0.09 * values.size
+    assert sample(ArraySource(columns[:, :, :100], 1))[0].shape == (1, 1, 8 * 16 * 100)

@@ -214,7 +214,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
 HFD_SEEN void emulated_policy(const char* name, unsigned seed) {
   const Lock lock(state().lock);
   const std::string wanted = name;
-  state().policy = wanted == "eager" ? Policy::eager : wanted == "random" ? Policy::random : Policy::lazy;
+  state().policy = wanted == "eager" ? Policy::eager : wanted == "random" ? Policy::random : wanted == "idle" ? Policy::idle : Policy::lazy;
   state().random.seed(seed);
 }
 
