@@ -23,10 +23,13 @@ NATIVE_TESTS = tests/test_thread_pool.py tests/test_gather.py tests/test_gather_
 
 .PHONY: certify demo test test-run test-torch test-quick sanitize aarch64 vectors demo-engine bench bench-engine clean
 
+# Where there is no GPU, the first map need not wait for kernels for nine of them.
+DEMO_CUDA = $(or $(HFD_CUDA),$(if $(wildcard /dev/nvidiactl /dev/nvgpu /dev/nvhost-gpu),AUTO,OFF))
+
 demo: $(RUN)
 	@echo "== installing hfd-edge into .venv"
 	@rm -f .venv/dev-installed
-	@$(RUN) -m pip install $(PIP_FLAGS) ".[view]"
+	@HFD_CUDA=$(DEMO_CUDA) $(RUN) -m pip install $(PIP_FLAGS) ".[view]"
 	@$(RUN) -I -c "import hfd_edge; print('== native module ready; CUDA module', hfd_edge.build_info()['cuda'])"
 	@echo "== segmenting a simulated scene into demo/"
 	@.venv/bin/hfd-edge demo --out demo

@@ -15,9 +15,10 @@ import numpy as np
 
 from hfd_edge.device_copies import HostCopies
 from hfd_edge.device_memory import CudaDevice
-from hfd_edge.errors import EngineError
+from hfd_edge.errors import DeviceError, EngineError
 
 SLOTS = 3                   # batches on the device at once: one in the engine, one gathered, one being finished
+SHAPES_KEPT = 2             # of slots: the usual tiles and the wide ones (plan_device.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,16 +159,24 @@ class DevicePool:
         self._kept: dict[str, Any] = {}             # memory by what it is for
 
     def slots(self, tiles: int, rows: int, cols: int) -> list[DeviceSlotMemory]:
-        """The slots for batches of this shape; those for other shapes are freed."""
+        """The slots for batches of this shape. Those of one other shape are kept, as long as there is memory for both."""
         key = (tiles, rows, cols)
+        while key not in self._slots and len(self._slots) >= SHAPES_KEPT:
+            self._free_slots(next(iter(self._slots)))
         if key not in self._slots:
-            self._free_slots()
-            s = self._stride
-            expected = (tiles, self._bands, rows, cols), (tiles, self._classes, rows // s, cols // s)
-            self._slots[key] = made = []
-            for _ in range(SLOTS):
-                made.append(DeviceSlotMemory(self.gpu, self._engine.slot(*key), expected))
+            try:
+                self._slots[key] = self._made_slots(key)
+            except DeviceError:
+                if not self._slots:
+                    raise
+                self._free_slots(*self._slots)
+                self._slots[key] = self._made_slots(key)
         return self._slots[key]
+
+    def _made_slots(self, key: tuple[int, int, int]) -> list[DeviceSlotMemory]:
+        (tiles, rows, cols), s = key, self._stride
+        expected = (tiles, self._bands, rows, cols), (tiles, self._classes, rows // s, cols // s)
+        return [DeviceSlotMemory(self.gpu, self._engine.slot(*key), expected) for _ in range(SLOTS)]
 
     def strip(self, largest: StripShape, shape: StripShape) -> StripMemory:
         """Memory for a strip, large enough for all strips of its run: a spare one, else new."""
@@ -201,7 +210,7 @@ class DevicePool:
 
     def close(self) -> None:
         """Free everything; the device has done with it."""
-        self._free_slots()
+        self._free_slots(*self._slots)
         self._spare.clear()
         self._kept.clear()
         self.copies.close()
@@ -214,8 +223,7 @@ class DevicePool:
             held = self._kept[what] = self.gpu.allocate(nbytes)
         return held
 
-    def _free_slots(self) -> None:
-        for slots in self._slots.values():
-            for slot in slots:
+    def _free_slots(self, *keys: tuple[int, int, int]) -> None:
+        for key in keys:
+            for slot in self._slots.pop(key):
                 slot.engine.close()
-        self._slots.clear()

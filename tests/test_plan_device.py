@@ -1,0 +1,93 @@
+"""Tiles for a GPU: one size a run, of two sizes in all, and the one that reads fewer pixels."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hfd_edge.plan import PlanRequest, SceneShape
+from hfd_edge.plan_device import MOST_TILES, plan_on_device, usual_batch, usual_tile_px, wide_tile_px
+from hfd_edge.segmenter import Segmenter
+from tests import emulated_cuda
+from tests.device_engine import emulated_segmenter
+from tests.engines import make_spec, random_engine
+
+ANY = SimpleNamespace()
+
+
+@pytest.fixture(scope="module")
+def spec():
+    """Of the demo engine's numbers."""
+    return make_spec(2, 5, 16, 4, 112, tile_px=512)
+
+
+def plan(spec, rows, cols, engine=ANY, **request):
+    return plan_on_device(spec, SceneShape(rows, cols, 8, 0), PlanRequest(**request), engine)
+
+
+def side(planned):
+    return planned.grid.core_rows + 2 * planned.grid.halo_px
+
+
+def test_large_scenes_take_wide_tiles_and_small_ones_the_usual(spec):
+    assert (usual_tile_px(spec), wide_tile_px(spec)) == (512, 1440) and usual_batch(spec, 1440, 1440) == 1 and usual_batch(spec, 512, 512) == MOST_TILES
+    large, small = plan(spec, 16000, 16000), plan(spec, 288, 300)
+    assert (side(large), large.batch, large.halo) == (1440, 1, "exact") and (side(small), small.batch) == (512, 2)
+    assert large.compute_ratio < 1.6 < 3.1 < plan(spec, 16000, 16000, tile=512).compute_ratio
+    for rows, cols in ((1, 1), (700, 700), (289, 5000), (4096, 4096), (1217, 1217)):
+        chosen = plan(spec, rows, cols)
+        assert chosen.grid.input_px <= 1.1 * min(plan(spec, rows, cols, tile=each).grid.input_px for each in (512, 1440))
+
+
+def test_a_tile_a_batch_or_an_engine_of_one_size_decide_by_themselves(spec):
+    assert side(plan(spec, 16000, 16000, tile=768)) == 768
+    given = plan(spec, 16000, 16000, batch=4)
+    assert (side(given), given.batch) == (512, 4)
+    assert side(plan(spec, 16000, 16000, SimpleNamespace(tile=(640, 640)))) == 640
+    built = plan(spec, 16000, 16000, SimpleNamespace(batch=8))
+    assert (side(built), built.batch) == (1440, 1)
+    asked = []
+    refusing = SimpleNamespace(batch=8, takes=lambda *size: asked.append(size))
+    assert (side(plan(spec, 16000, 16000, refusing)), plan(spec, 16000, 16000, refusing).batch) == (512, 8) and set(asked) == {(1440, 1440)}
+    fixed = make_spec(2, 5, 16, 4, 112, tile_px=512, fixed_tile=True)
+    assert side(plan(fixed, 16000, 16000)) == 512 and wide_tile_px(fixed) is None
+
+
+def test_wide_strips_keep_to_the_memory(spec):
+    needed = 5 * 1440 * 16000 * 10
+    assert side(plan(spec, 16000, 16000, memory=needed)) == 1440 and side(plan(spec, 16000, 16000, memory=needed - 1)) == 512
+
+
+@pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
+@pytest.mark.parametrize("stitch", ["crop", "hann"])
+def test_wide_tiles_give_the_usual_ones_map(tmp_path, emulated_device, stitch):
+    path = random_engine(tmp_path / "random.engine")
+    scene = np.random.default_rng(0).normal(size=(2, 400, 400)).astype(np.float32)
+    scene[:, 100:300, 50:350] = np.nan
+    with emulated_device.installed(), emulated_segmenter(path, emulated_device, stitch=stitch, overlap=16 if stitch != "crop" else "auto",
+                                                         halo=48) as seg:
+        wide = seg.run(scene)
+        assert wide.report.tile_px == (wide_tile_px(seg.spec),) * 2
+    with Segmenter(path, halo=48) as cpu:
+        np.testing.assert_array_equal(wide.labels, cpu.run(scene).labels)
+
+
+@pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
+def test_scenes_of_both_sizes_in_turn_allocate_nothing_after_the_first_and_little_memory_holds_one(tmp_path, emulated_device):
+    path = random_engine(tmp_path / "random.engine")
+    large = np.random.default_rng(0).normal(size=(2, 400, 400)).astype(np.float32)
+    with emulated_device.installed(), emulated_segmenter(path, emulated_device, halo=48) as seg:
+        sizes = [seg.run(scene).report.tile_px[0] for scene in (large, large[:, :40, :40])]
+        assert len(set(sizes)) == 2
+        before = emulated_device.counts()
+        seg.run(large), seg.run(large[:, :40, :40])
+        assert emulated_device.counts()["allocations"] == before["allocations"]
+        seg.run(large[:, :40, :40], unit=None, confidence=False)
+    with emulated_device.installed(), emulated_segmenter(path, emulated_device, halo=48) as seg:
+        wanted, used = seg.run(large).labels, emulated_device.counts()["used"]
+        emulated_device.limit(used + 200_000)                           # not enough for the usual tiles too
+        assert seg.run(large[:, :40, :40]).report.tile_px[0] == min(sizes)
+        emulated_device.limit()
+        np.testing.assert_array_equal(seg.run(large).labels, wanted)
