@@ -1,4 +1,8 @@
-"""Overlap added outside the stages: one thread that reads ahead, one that writes behind; both hand errors to the caller."""
+"""Overlap added outside the stages: one thread that reads ahead, one that writes behind; both hand errors to the caller.
+
+Threads wait for each other by SimpleQueue alone: Ctrl-C in the middle of a lock of Python's own (Queue, Semaphore, Event) can lose the word
+that wakes the other one, and then both wait for ever.
+"""
 
 from __future__ import annotations
 
@@ -37,15 +41,16 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
 
     An error in `items` is raised here, at the place in the order where it happened. Leaving the loop early stops the thread.
     """
-    process = os.getpid()
-    made: queue.Queue = queue.Queue()
-    room = threading.Semaphore(depth)               # taken before an item is made, given back when the next one is asked for
-    stop = threading.Event()
+    process, stopped = os.getpid(), []
+    made: queue.SimpleQueue = queue.SimpleQueue()
+    room: queue.SimpleQueue = queue.SimpleQueue()   # a word for each item that may be made
+    for _ in range(depth):
+        room.put(None)
 
     def work() -> None:
         source = iter(items)
         try:
-            while room.acquire() and not stop.is_set():
+            while room.get() is None and not stopped:
                 made.put((next(source, _END), None))
         except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
             made.put((_END, error))
@@ -60,11 +65,11 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
                 raise error
             if item is _END:
                 return
-            room.release()
+            room.put(None)
             yield item
     finally:
-        stop.set()
-        room.release()
+        stopped.append(True)
+        room.put(_END)
         thread.join()
 
 
@@ -85,7 +90,10 @@ class WriteBehind:
 
     def __init__(self, write: Callable[..., None], depth: int = 1) -> None:
         self._write = write
-        self._waiting: queue.Queue = queue.Queue(maxsize=depth)
+        self._waiting: queue.SimpleQueue = queue.SimpleQueue()
+        self._room: queue.SimpleQueue = queue.SimpleQueue()         # a word for each item that may wait
+        for _ in range(depth):
+            self._room.put(None)
         self._error: BaseException | None = None
         self._dropped = False
         self._process = os.getpid()
@@ -99,6 +107,7 @@ class WriteBehind:
         """Queue one item; waits while `depth` items are already waiting."""
         _check_process(self._process, "writes behind")
         self._raise_error()
+        self._room.get()
         self._waiting.put(item)
 
     def __exit__(self, kind: type | None, *_: object) -> None:
@@ -114,6 +123,7 @@ class WriteBehind:
 
     def _work(self) -> None:
         while (item := self._waiting.get()) is not _END:
+            self._room.put(None)
             if self._error is None and not self._dropped:
                 try:
                     self._write(*item)

@@ -1,5 +1,6 @@
 """Read-ahead and write-behind: same order, every error, no thread left over."""
 
+import sys
 import threading
 import time
 
@@ -88,3 +89,61 @@ def test_an_error_in_the_block_wins_and_ends_the_thread():
             behind.put(1)
             raise KeyError("engine failed")
     assert _gone("hfd-write-behind")
+
+
+def interrupted_at(line: int, use) -> str:
+    """Run `use` in a thread that is interrupted, as by Ctrl-C, at its nth line of Python, our own or a library's."""
+    seen, outcome = 0, ["stuck"]
+
+    def tracer(frame, event, arg):
+        nonlocal seen
+        seen += event == "line"
+        if seen == line and event == "line":
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return tracer
+
+    def run():
+        try:
+            use(lambda: sys.settrace(tracer), lambda: sys.settrace(None))
+            outcome[0] = "whole"
+        except KeyboardInterrupt:
+            outcome[0] = "interrupted"
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(5)
+    return outcome[0]
+
+
+def writes(begin, end):
+    with WriteBehind(lambda item: time.sleep(0.002)) as behind:
+        time.sleep(0.005)                   # the writer waits for work
+        begin()
+        for item in range(3):
+            behind.put(item)
+        end()
+
+
+def reads(begin, end):
+    items = prefetch(iter(range(6)))
+    try:
+        next(items)
+        time.sleep(0.005)
+        begin()
+        for _ in range(3):
+            next(items)
+        end()
+    finally:
+        sys.settrace(None)
+        items.close()
+
+
+@pytest.mark.parametrize("use", [writes, reads])
+def test_an_interrupt_anywhere_ends_the_threads(use):
+    line, outcome, found = 1, "", {}
+    while outcome != "whole" and line < 600:
+        outcome = interrupted_at(line, use)
+        found.setdefault(outcome, []).append(line)
+        line += 1
+    assert "stuck" not in found and outcome == "whole" and len(found["interrupted"]) > 5
