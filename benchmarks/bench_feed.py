@@ -44,7 +44,7 @@ class EmptySlot:
 class EmptyEngine:
     """A DeviceEngine that does nothing."""
 
-    name, version, graph, device, tile = "empty", "0", "none", "cuda:0", (512, 512)
+    name, version, graph, device = "empty", "0", "none", "cuda:0"
 
     def __init__(self, package: Any) -> None:
         self._spec = package.spec
