@@ -120,11 +120,13 @@ class DeviceSlotMemory:
         if (tuple(engine_slot.input_shape), tuple(engine_slot.output_shape)) != expected:
             raise EngineError(f"the engine takes {tuple(engine_slot.input_shape)} and gives {tuple(engine_slot.output_shape)}: the "
                               f"spec says {expected[0]} and {expected[1]}; graph and spec differ, export the package again")
-        self.engine = engine_slot
+        self.engine, self._gpu = engine_slot, gpu
         tiles, _, rows, cols = engine_slot.input_shape
         self.tile, self.logits = gpu.allocate(4 * math.prod(engine_slot.input_shape)), gpu.allocate(4 * math.prod(expected[1]))
         self.status, self.seen = gpu.allocate(tiles * rows * cols), gpu.allocate(4 * tiles)
         self.seen_host = gpu.pinned((tiles,), np.uint32)
+        self._told: tuple[int, int] = getattr(engine_slot, "scene_memory", (0, 0))
+        self._told_host = gpu.pinned((self._told[1] // 4,), np.float32) if self._told[1] else None
         self._stream = gpu.stream()
         self.stream: int = self._stream.handle
         self.gathered, self.answered, self.finished = gpu.event(), gpu.event(), gpu.event()
@@ -133,6 +135,21 @@ class DeviceSlotMemory:
         self.status_memory = (self.status.ptr, self.status.nbytes)
         self.seen_memory = (self.seen.ptr, self.seen.nbytes)
         self.logits_memory = (self.logits.ptr, self.logits.nbytes)
+
+    def tell(self, vector: np.ndarray) -> None:
+        """Let the engine know what a network is told of the whole scene, (1, n) float32; what the stream does from now on finds it there.
+
+        The device has done with the last one, so this is once a run.
+
+        Raises:
+            EngineError: the engine takes no such vector, or another one.
+        """
+        address, nbytes = self._told
+        if nbytes != vector.nbytes:
+            raise EngineError(f"this network is told of the whole scene (scene_percentiles) in {vector.size} numbers, and the engine on this "
+                              f"GPU takes {nbytes // 4 or 'none'}: run it with device='cpu', or package the network again")
+        np.copyto(self._told_host, vector.reshape(-1))
+        self._gpu.copy_in(address, self._told_host, self.stream)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,14 +50,13 @@ class DeviceStages:
     """Gather, engine and finish on one device; see run_stages.Stages."""
 
     def __init__(self, run: Run, pool: DevicePool, spec: ModelSpec, take_back: Callable[[DevicePool], None]) -> None:
-        """`take_back` is called with the pool when the run is over. Raises EngineError where the engine cannot be asked for the plan's tiles, or the plan wants what only the CPU does."""
-        if run.vector is not None:
-            raise EngineError("this network is told of the whole scene (scene_percentiles), which engines on a GPU are not yet: run it "
-                              "with device='cpu'")
+        """`take_back` is called with the pool when the run is over. Raises EngineError where the engine cannot be asked for the plan's tiles, or does not take what the network is told."""
         self._run, self._pool, self._gpu = run, pool, pool.gpu
         grid = run.plan.grid
         self._size = grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px
         self._slots = pool.slots(run.plan.batch, *self._size)
+        for slot in self._slots if run.vector is not None else ():
+            slot.tell(run.vector)
         self._strips = DeviceStrips(run, pool)
         self._stitch = (DeviceCrop if run.plan.blend is None else DeviceBlend)(run, pool, spec)
         self.ahead, self.stages_ahead = len(self._slots) - 1, self._strips.count > 1

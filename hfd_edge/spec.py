@@ -123,6 +123,11 @@ class ModelSpec:
         """The scale the network's normalisation is meant in; pixels in other known units are converted to it."""
         return self.input.unit
 
+    @property
+    def scene_numbers(self) -> int:
+        """How many numbers the network is told of the whole scene; 0 = it has no second input."""
+        return len(self.bands) * len(self.scene_percentiles or ())
+
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON-ready numbers, strings and lists. Later keys are left out where they say what 1.0 took for granted."""
         record = asdict(self)

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from hfd_edge.device_memory import CudaDevice
 from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
 from hfd_edge.errors import EngineError
 from hfd_edge.segmenter import Segmenter
@@ -23,6 +24,9 @@ class Slot:
         spec = engine.package.spec
         self.tiles, self._engine, self.closed = tiles, engine, False
         self.input_shape = (tiles, len(spec.bands), rows, cols)
+        self._scene = CudaDevice(0).allocate(4 * spec.scene_numbers) if spec.scene_numbers else None
+        self.scene_memory = (0, 0) if self._scene is None else (self._scene.ptr, self._scene.nbytes)
+        floats_at(self.scene_memory[0], (spec.scene_numbers,))[...] = 0
         self.output_shape = (tiles, len(spec.classes), rows // spec.logit_stride_px, cols // spec.logit_stride_px)
 
     def enqueue(self, input_ptr: int, output_ptr: int, stream: int) -> None:
@@ -33,12 +37,13 @@ class Slot:
         self._engine.enqueued += 1
 
         def run() -> None:
-            floats_at(output_ptr, self.output_shape)[...] = self._engine.infer(floats_at(input_ptr, self.input_shape))
+            scene = floats_at(self.scene_memory[0], (1, numbers)) if (numbers := self.scene_memory[1] // 4) else None
+            floats_at(output_ptr, self.output_shape)[...] = self._engine.infer(floats_at(input_ptr, self.input_shape), scene)
 
         self._engine.device_module.call(stream, run)
 
     def close(self) -> None:
-        self.closed = True
+        self.closed, self._scene = True, None
 
 
 class EmulatedEngine(OnnxRuntimeEngine):

@@ -75,7 +75,11 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
             self.name, self.shape, self.dtype = name, shape, DataType.HALF if "half" in faults else DataType.FLOAT
 
     class INetworkDefinition:
-        num_inputs = num_outputs = 1
+        num_outputs = 1
+
+        @property
+        def num_inputs(self):
+            return len(self.inputs)
 
         def get_input(self, index):
             return self.inputs[index]
@@ -84,9 +88,12 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
             return self.outputs[index]
 
     class IOptimizationProfile:
+        def __init__(self):
+            self._shapes = {}
+
         def set_shape(self, input, min, opt, max):
             calls.append(("set_shape", (input, min, opt, max)))
-            self.shape = (input, [min, opt, max])
+            self._shapes[input] = [min, opt, max]
 
     class ITimingCache:
         def __init__(self, data):
@@ -108,7 +115,7 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
             calls.append(("clear_flag", (flag,)))
 
         def add_optimization_profile(self, profile):
-            self.profiles.append(profile.shape)
+            self.profiles.append(profile._shapes)
             return len(self.profiles) - 1
 
         def create_timing_cache(self, serialized_timing_cache):
@@ -146,7 +153,7 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
                 config.progress_monitor.phase_start("inner", "Building", 9)
                 assert config.progress_monitor.step_complete("Building", 0)
                 config.progress_monitor.phase_finish("Building")
-            head = json.dumps({"version": version, "gpu": gpu, "profiles": [shapes for _, shapes in config.profiles]}).encode()
+            head = json.dumps({"version": version, "gpu": gpu, "profiles": config.profiles}).encode()
             return b"ftrt" + len(head).to_bytes(4, "little") + head + network.graph
 
     class ParserError:
@@ -176,9 +183,10 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
             if "parse" in faults:
                 return False
             graph = onnx.load_from_string(bytes(model)).graph
-            sizes = [[d.dim_value or -1 for d in end.type.tensor_type.shape.dim] for end in (graph.input[0], graph.output[0])]
-            self.network.inputs = [ITensor(graph.input[0].name, tuple(sizes[0]))]
-            self.network.outputs = [ITensor(graph.output[0].name, tuple(sizes[1]))]
+            constants = {tensor.name for tensor in graph.initializer}           # an input with a default is a constant, as in TensorRT
+            self.network.inputs, self.network.outputs = (
+                [ITensor(end.name, tuple(d.dim_value or -1 for d in end.type.tensor_type.shape.dim)) for end in ends if end.name not in constants]
+                for ends in (graph.input, graph.output[:1]))
             self.network.graph = bytes(model)
             return True
 
@@ -187,7 +195,7 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
 
     class IExecutionContext:
         def __init__(self, engine):
-            self.engine, self.addresses, self.profile, self.shape, self.memory = engine, {}, None, None, None
+            self.engine, self.addresses, self.profile, self.shapes, self.memory = engine, {}, None, {}, None
 
         def set_optimization_profile_async(self, profile_index, stream_handle):
             assert stream_handle, "the default stream"
@@ -195,16 +203,17 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
             return "profile" not in faults
 
         def set_input_shape(self, name, shape):
-            low = self.engine.head["profiles"][self.profile][0]
-            self.shape = tuple(shape)
-            return list(shape) == low
+            calls.append(("set_input_shape", (name, tuple(shape))))
+            self.shapes[name] = tuple(shape)
+            return list(shape) == self.engine.head["profiles"][self.profile][name][0]
 
         def infer_shapes(self):
             return ["pixels"] if "missing shape" in faults else []
 
         def get_tensor_shape(self, name):
-            n, _, h, w = self.shape
-            answer = self.engine.session.run(None, {self.engine.names[0]: np.zeros((1, *self.shape[1:]), np.float32)})[0]
+            assert {*self.shapes} == {*self.engine.inputs}
+            n, _, h, w = self.shapes[self.engine.inputs[0]]
+            answer = self.engine.session.run(None, {each: np.zeros((1, *shape[1:]), np.float32) for each, shape in self.shapes.items()})[0]
             return (n, *answer.shape[1:]) if "output shape" not in faults else (n, 99, h, w)
 
         def set_device_memory(self, memory, size):
@@ -217,6 +226,7 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
             self.aux = list(aux_streams)
 
         def set_tensor_address(self, name, memory):
+            calls.append(("set_tensor_address", (name, memory)))
             assert name in self.engine.names and memory
             self.addresses[name] = memory
             return "address" not in faults
@@ -224,32 +234,35 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
         def execute_async_v3(self, stream_handle):
             assert stream_handle and self.memory and {*self.addresses} == {*self.engine.names}
             assert not self.engine.num_aux_streams or len(self.aux) == self.engine.num_aux_streams
-            calls.append(("execute_async_v3", (self.addresses[self.engine.names[0]], self.addresses[self.engine.names[1]], stream_handle)))
+            calls.append(("execute_async_v3", (self.addresses[self.engine.names[0]], self.addresses[self.engine.names[-1]], stream_handle)))
             if fault := faults & {"lost", "execute memory", "execute"}:
                 words = {"lost": "Cuda failure: 700 (an illegal memory access was encountered)", "execute memory": "OutOfMemory in allocation",
                          "execute": "something else"}
                 return bool(say(self.engine.logger, words[fault.pop()]))
-            source, target = (self.addresses[name] for name in self.engine.names)
-            shape, session, names = self.shape, self.engine.session, self.engine.names
+            places, target = {name: self.addresses[name] for name in self.engine.inputs}, self.addresses[self.engine.names[-1]]
+            shapes, session = dict(self.shapes), self.engine.session
             spoil = 1.0 if "wrong answers" in faults else 0.0
 
             def run():
-                pixels = floats_at(source, shape)
-                answer = session.run(None, {names[0]: np.ascontiguousarray(pixels)})[0]
+                answer = session.run(None, {name: np.ascontiguousarray(floats_at(place, shapes[name])) for name, place in places.items()})[0]
                 floats_at(target, answer.shape)[...] = np.roll(answer, 1, axis=1) if spoil else answer
 
             device.call(stream_handle, run)
             return True
 
     class ICudaEngine:
-        num_io_tensors = 2
         num_aux_streams = 2 if "aux streams" in faults else 0
 
         def __init__(self, logger, head, graph):
             import onnxruntime
             self.logger, self.head = logger, head
             self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-            self.names = [self.session.get_inputs()[0].name, self.session.get_outputs()[0].name]
+            self.inputs = [end.name for end in self.session.get_inputs()]
+            self.names = [*self.inputs, self.session.get_outputs()[0].name]
+
+        @property
+        def num_io_tensors(self):
+            return len(self.names)
 
         @property
         def num_optimization_profiles(self):
@@ -265,16 +278,19 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
         def get_tensor_mode(self, name):
             if "missing tensor" in faults:
                 return TensorIOMode.INPUT
-            return TensorIOMode.INPUT if name == self.names[0] else TensorIOMode.OUTPUT
+            return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
+
+        def get_tensor_shape(self, name):
+            return (1, 99) if "scene shape" in faults else tuple(next(end.shape for end in self.session.get_inputs() if end.name == name))
 
         def get_tensor_dtype(self, name):
             return DataType.INT8 if "dtype" in faults else DataType.FLOAT
 
         def get_tensor_profile_shape(self, name, profile_index):
-            return [(9, 9, 9, 9)] * 3 if "profile shape" in faults else self.head["profiles"][profile_index]
+            return [(9, 9, 9, 9)] * 3 if "profile shape" in faults else self.head["profiles"][profile_index][name]
 
         def get_device_memory_size_for_profile_v2(self, profile_index):
-            return SCRATCH * self.head["profiles"][profile_index][2][0]
+            return SCRATCH * self.head["profiles"][profile_index][self.names[0]][2][0]
 
         def create_execution_context(self, strategy=ExecutionContextAllocationStrategy.STATIC):
             calls.append(("create_execution_context", (strategy,)))

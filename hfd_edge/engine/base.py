@@ -58,7 +58,12 @@ class Engine(Protocol):
 
 @runtime_checkable
 class DeviceSlot(Protocol):
-    """One execution context of a DeviceEngine with fixed shapes. A slot serves one stream at a time; slots run side by side."""
+    """One execution context of a DeviceEngine with fixed shapes. A slot serves one stream at a time; slots run side by side.
+
+    One of an engine with takes_scene = True has `scene_memory = (address, bytes)`: device memory of its own for what the network is told of
+    the whole scene, (1, n) float32, the same as long as the slot lives, zeros at first. Whoever runs the slot writes there, in order with
+    the stream that it enqueues on; what stands there when the network comes to it counts, in a replayed CUDA graph too.
+    """
 
     tiles: int                          # of one call; a call with fewer tiles leaves the rest of its input as it is
     input_shape: tuple[int, ...]        # (tiles, bands, rows, cols) float32, C order

@@ -125,8 +125,6 @@ def why_not_cuda(index: int = 0) -> list[str]:
 def _open_cuda(package: Package, device: str, precision: str, options: GpuOptions) -> Engine:
     """TensorRT, or one error that names everything that is missing."""
     missing, graph = why_not_cuda(_index(device)), None
-    if package.spec.scene_percentiles is not None:
-        missing.append("an engine on the GPU that is told of the whole scene (this network has scene_percentiles)")
     try:
         graph = trt_graph(package, precision)
     except EngineError as error:
@@ -144,7 +142,7 @@ def _cpu_ways(package: Package) -> list[Way]:
 def _tensorrt_ways(package: Package) -> list[Way]:
     if not build_info()["cuda_module"]["devices"]:          # before anything of TensorRT is imported
         return []
-    if package.spec.scene_percentiles is not None or why_not_cuda():
+    if why_not_cuda():
         return []
     return [Way(load_tensorrt().library, "cuda:0", graph, PRECISION_OF[graph]) for graph in GRAPHS_FOR_TENSORRT if graph in package.graph_names]
 

@@ -76,7 +76,7 @@ class OnnxRuntimeEngine:
 
 def _scene_input(session: onnxruntime.InferenceSession, package: Package, graph: str) -> str:
     """Name of the second input; "" where the spec names none. Raises EngineError where spec and graph contradict each other."""
-    wanted = len(package.spec.bands) * len(package.spec.scene_percentiles or ())
+    wanted = package.spec.scene_numbers
     if not wanted:
         return ""
     found = next((list(value.shape) for value in session.get_overridable_initializers() if value.name == SCENE_INPUT), None)

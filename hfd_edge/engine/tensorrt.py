@@ -44,8 +44,6 @@ class TensorRTEngine:
     Plans are made ready by size of tile: the usual one at once, others when a slot or `infer` asks for them first.
     """
 
-    takes_scene = False
-
     def __init__(self, package: Package, graph: str, options: TensorRTOptions | None = None) -> None:
         """Find or build the plan, load it, and let it answer the golden tile.
 
@@ -60,6 +58,8 @@ class TensorRTEngine:
         self._trt = load_tensorrt(options.library)
         self.name, self.version, self.graph = self._trt.library, self._trt.version, graph
         self.device, self.batch = f"cuda:{options.device}", options.batch
+        self.takes_scene = package.spec.scene_numbers > 0
+        self._numbers = package.spec.scene_numbers
         self._package: Package | None = package
         self._lock = threading.RLock()
         self._plans: dict[tuple[int, int], LoadedPlan] = {}
@@ -86,16 +86,18 @@ class TensorRTEngine:
     def infer(self, batch: np.ndarray, scene: np.ndarray | None = None) -> np.ndarray:
         """Logits (n, classes, rows / s, cols / s) float32 of a batch (n, bands, rows, cols) float32 of network input.
 
-        Host in, host out, synchronous; a batch of the engine's own size runs at once, others tile by tile.
+        Host in, host out, synchronous; a batch of the engine's own size runs at once, others tile by tile. `scene` is (1, n) float32, what the
+        network is told of the whole scene; None = zeros.
         """
-        if scene is not None:
-            raise EngineError(f"{self.name} runs {self.graph} without its second input (scene_percentiles); use device='cpu'")
+        if scene is not None and (scene.dtype != np.float32 or scene.shape != (1, self._numbers)):
+            raise EngineError(f"{self.name} was given {scene.dtype} {scene.shape} for the whole scene: {self.graph} takes "
+                              f"{f'float32 {(1, self._numbers)}' if self._numbers else 'no second input (the spec has no scene_percentiles)'}")
         if batch.ndim != 4 or batch.dtype != np.float32:
             raise EngineError(f"a batch of {batch.dtype} {batch.shape}: it must be float32 (n, bands, rows, cols)")
         rows, cols = batch.shape[2:]
         with self._lock:
             step = self.batch if len(batch) == self.batch and self._plan_of(1, rows, cols) is None else 1
-            answers = [self._answer(np.ascontiguousarray(batch[at:at + step])) for at in range(0, len(batch), step)]
+            answers = [self._answer(np.ascontiguousarray(batch[at:at + step]), scene) for at in range(0, len(batch), step)]
         return np.concatenate(answers)
 
     def slot(self, tiles: int, rows: int, cols: int) -> Slot:
@@ -147,23 +149,26 @@ class TensorRTEngine:
         self._plans[rows, cols] = plan
         return plan
 
-    def _answer(self, batch: np.ndarray) -> np.ndarray:
+    def _answer(self, batch: np.ndarray, scene: np.ndarray | None) -> np.ndarray:
         tiles, _, rows, cols = batch.shape
         plan = self._plan_of(tiles, rows, cols) or self._plan(rows, cols)
         key = (tiles, rows, cols)
         if key not in self._own:
             self._own[key] = plan.slot(key, self._block, cuda_graphs=False)
-        return self.run(self._own[key], batch)
+        return self.run(self._own[key], batch, scene)
 
-    def run(self, slot: Slot, batch: np.ndarray) -> np.ndarray:
-        """One batch through a slot, from and to main memory."""
+    def run(self, slot: Slot, batch: np.ndarray, scene: np.ndarray | None = None) -> np.ndarray:
+        """One batch through a slot, from and to main memory; the slot is told of the scene first, None = zeros."""
         if batch.shape != slot.input_shape:
             raise EngineError(f"a batch of {batch.shape}: this network takes {slot.input_shape[1]} bands; give {slot.input_shape}")
         stream, gpu = self._stream.handle, self.gpu
         logits = np.empty(slot.output_shape, np.float32)
+        vector = np.zeros((1, self._numbers), np.float32) if scene is None else np.ascontiguousarray(scene)
         source, target = gpu.allocate(batch.nbytes), gpu.allocate(logits.nbytes)
         try:
             gpu.copy_in(source.ptr, batch, stream)
+            if self._numbers:
+                gpu.copy_in(slot.scene_memory[0], vector, stream)
             slot.enqueue(source.ptr, target.ptr, stream)
             gpu.copy_out(logits, target.ptr, stream)
             gpu.synchronize(stream)
@@ -185,7 +190,7 @@ class _OnePlan:
     def infer(self, batch: np.ndarray, scene: np.ndarray | None = None) -> np.ndarray:
         slot = self._plan.slot((len(batch), *batch.shape[2:]), Block(self._engine.gpu), cuda_graphs=False)
         try:
-            return self._engine.run(slot, np.ascontiguousarray(batch))
+            return self._engine.run(slot, np.ascontiguousarray(batch), scene)
         finally:
             slot.close()
 

@@ -13,6 +13,7 @@ from hfd_edge.engine.tensorrt_build import PlanShapes
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
 from hfd_edge.package_plans import PlanKey
+from hfd_edge.spec import SCENE_INPUT
 
 
 def write_bare(path: Path, package: Package, key: PlanKey, plan: bytes | memoryview, overwrite: bool = False) -> list[Path]:
@@ -25,7 +26,7 @@ def write_bare(path: Path, package: Package, key: PlanKey, plan: bytes | memoryv
     """
     record = path.with_name(path.name + ".json")
     text = json.dumps({"format": "hfd_edge.plan", "key": key.to_dict(), "sha256": hashlib.sha256(plan).hexdigest(),
-                       "engine_hash": package.engine_hash, "profiles": _profiles(package, key), "spec": package.spec.to_dict()}, indent=1)
+                       "engine_hash": package.engine_hash, "profiles": _profiles(package, key), **_told(package), "spec": package.spec.to_dict()}, indent=1)
     return _write({path: bytes(plan), record: text.encode() + b"\n"}, overwrite)
 
 
@@ -42,7 +43,8 @@ def check_free(path: Path, triton: Path | None, overwrite: bool) -> None:
 def write_triton(folder: Path, package: Package, key: PlanKey, plan: bytes | memoryview, overwrite: bool = False) -> list[Path]:
     """Write a model of a Triton repository: FOLDER/config.pbtxt and FOLDER/1/model.plan.
 
-    It takes whole batches of key.batch tiles of network input and gives logits; cutting, normalising and stitching are the client's.
+    It takes whole batches of key.batch tiles of network input (and the scene's vector, where the network is told of it) and gives logits;
+    cutting, normalising and stitching are the client's.
 
     Raises:
         EngineError: a file exists and overwrite is off, or cannot be written.
@@ -54,6 +56,7 @@ def write_triton(folder: Path, package: Package, key: PlanKey, plan: bytes | mem
     spec, s = package.spec, package.spec.logit_stride_px
     profile = PlanShapes(key.rows, key.cols, key.batch, key.golden_px).profiles.index((key.batch, key.rows, key.cols))
     ends = [("input", source, (key.batch, len(spec.bands), key.rows, key.cols)),
+            *([("input", SCENE_INPUT, (1, spec.scene_numbers))] if spec.scene_numbers else []),
             ("output", target, (key.batch, len(spec.classes), key.rows // s, key.cols // s))]
     lines = [f'name: "{folder.name}"', 'platform: "tensorrt_plan"', "max_batch_size: 0"]
     lines += [f'{what} [{{ name: "{name}" data_type: TYPE_FP32 dims: [ {", ".join(map(str, dims))} ] }}]' for what, name, dims in ends]
@@ -72,6 +75,12 @@ def trtexec_command(path: Path, package: Package, key: PlanKey) -> str:
 def _ends(package: Package, key: PlanKey) -> tuple[str, str]:
     graph = scan(package.read(key.graph), key.graph)
     return graph.inputs[0].name, graph.outputs[0].name
+
+
+def _told(package: Package) -> dict[str, dict[str, list[int] | str]]:
+    """The second input, the same in every profile; empty where the network has none."""
+    numbers = package.spec.scene_numbers
+    return {"scene": {"input": SCENE_INPUT, "shape": [1, numbers]}} if numbers else {}
 
 
 def _profiles(package: Package, key: PlanKey) -> list[dict[str, list[int] | str]]:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from hfd_edge.engine.graph_scan import check_graph, scan
+from hfd_edge.engine.onnx_scene import with_scene_input
 from hfd_edge.engine.tensorrt_capabilities import Gpu, TensorRT, check_driver
 from hfd_edge.engine.tensorrt_log import Log
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
 from hfd_edge.package_plans import PlanKey
-from hfd_edge.spec import ModelSpec
+from hfd_edge.spec import SCENE_INPUT, ModelSpec
 
 PRECISION_OF = {"graph-fp32.onnx": "fp32", "graph-fp16-trt.onnx": "fp16", "graph-int8-trt.onnx": "int8"}
 WORKSPACE_BYTES = 1 << 30
@@ -101,12 +102,12 @@ def build_plan(trt: TensorRT, package: Package, key: PlanKey, options: BuildOpti
     check_graph(scan(data, name))
     builder = module.Builder(log.logger)
     network = builder.create_network(1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    _parse(trt, network, log, bytes(data), name)
-    check_network(network, module, package.spec, name)
+    _parse(trt, network, log, with_scene_input(bytes(data)), name)
+    image = check_network(network, module, package.spec, name)
     config = builder.create_builder_config()
     _configure(trt, config, options)
     shapes = PlanShapes(key.rows, key.cols, key.batch, key.golden_px)
-    _add_profiles(builder, config, network.get_input(0).name, len(package.spec.bands), shapes)
+    _add_profiles(builder, config, image, package.spec, shapes)
     cache = _with_timing_cache(trt, config, options.timing_cache)
     log_before = log.other_types()
     plan = builder.build_serialized_network(network, config)
@@ -139,17 +140,29 @@ def _parser_error(error: Any) -> str:
     return ", ".join(parts)
 
 
-def check_network(network: Any, module: Any, spec: ModelSpec, name: str) -> None:
-    """Refuse a network whose ends are not the spec's: one float32 input of its bands, one float32 output of its classes."""
-    if network.num_inputs != 1 or network.num_outputs != 1:
-        told = " (what it is told of the whole scene cannot be given on a GPU yet; use device='cpu')" if spec.scene_percentiles else ""
-        raise EngineError(f"{name} has {network.num_inputs} inputs and {network.num_outputs} outputs: an engine here takes one and gives "
-                          f"one{told}")
-    for end, what, count in ((network.get_input(0), "input", len(spec.bands)), (network.get_output(0), "output", len(spec.classes))):
+def check_network(network: Any, module: Any, spec: ModelSpec, name: str) -> str:
+    """Refuse a network whose ends are not the spec's: one float32 input of its bands, one float32 output of its classes, and the scene's
+    vector where it has scene_percentiles.
+
+    Returns:
+        name of the input of bands.
+    """
+    inputs, numbers = [network.get_input(i) for i in range(network.num_inputs)], spec.scene_numbers
+    images = [end for end in inputs if not numbers or end.name != SCENE_INPUT]
+    if len(images) != 1 or len(inputs) != 1 + (numbers > 0) or network.num_outputs != 1:
+        wanted = f"one and {SCENE_INPUT!r} (the spec has scene_percentiles)" if numbers else "one (the spec has no scene_percentiles)"
+        raise EngineError(f"{name} has inputs {', '.join(end.name for end in inputs) or 'none'} and {network.num_outputs} outputs: an engine here "
+                          f"takes {wanted} and gives one; graph and spec differ, package the network again")
+    for end in inputs:
+        if end is not images[0] and (end.dtype != module.DataType.FLOAT or tuple(end.shape) != (1, numbers)):
+            raise EngineError(f"{name} has input {end.name} of type {end.dtype} and shape {tuple(end.shape)}: the spec's scene_percentiles and "
+                              f"bands make float32 {(1, numbers)}; graph and spec differ, package the network again")
+    for end, what, count in ((images[0], "input", len(spec.bands)), (network.get_output(0), "output", len(spec.classes))):
         shape = tuple(end.shape)
         if end.dtype != module.DataType.FLOAT or len(shape) != 4 or shape[1] not in (count, -1):
             raise EngineError(f"{name} has {what} {end.name} of type {end.dtype} and shape {shape}: the spec says float32 and {count} "
                               "channels; graph and spec differ, export the package again")
+    return images[0].name
 
 
 def _configure(trt: TensorRT, config: Any, options: BuildOptions) -> None:
@@ -163,10 +176,12 @@ def _configure(trt: TensorRT, config: Any, options: BuildOptions) -> None:
         config.progress_monitor = _monitor(trt, options.progress)
 
 
-def _add_profiles(builder: Any, config: Any, name: str, bands: int, shapes: PlanShapes) -> None:
+def _add_profiles(builder: Any, config: Any, name: str, spec: ModelSpec, shapes: PlanShapes) -> None:
     for tiles, rows, cols in shapes.profiles:
-        profile, shape = builder.create_optimization_profile(), (tiles, bands, rows, cols)
+        profile, shape = builder.create_optimization_profile(), (tiles, len(spec.bands), rows, cols)
         profile.set_shape(name, shape, shape, shape)
+        if spec.scene_numbers:
+            profile.set_shape(SCENE_INPUT, *[(1, spec.scene_numbers)] * 3)
         if config.add_optimization_profile(profile) < 0:
             raise EngineError(f"TensorRT refused a profile of {shape} for input {name}: the graph fixes a size of its own; use "
                               "--tile and --max-batch that it takes, or export it with free sizes")

@@ -11,7 +11,7 @@ from hfd_edge.engine.tensorrt_find import Found
 from hfd_edge.engine.tensorrt_log import Log
 from hfd_edge.engine.tensorrt_slot import Block, Names, Slot, SlotShape
 from hfd_edge.errors import EngineError
-from hfd_edge.spec import ModelSpec
+from hfd_edge.spec import SCENE_INPUT, ModelSpec
 
 _WAY_OUT = "remove it (hfd-edge inspect names the plans), and run hfd-edge build again on this machine"
 
@@ -53,7 +53,8 @@ class LoadedPlan:
         spec, profile, s = self._spec, self.profiles.index(shape), self._spec.logit_stride_px
         block.reserve(self._memory_bytes(profile))
         return Slot(self._context, self._gpu, block, self.log, SlotShape(
-            profile, (tiles, len(spec.bands), rows, cols), (tiles, len(spec.classes), rows // s, cols // s), self._names, cuda_graphs))
+            profile, (tiles, len(spec.bands), rows, cols), (tiles, len(spec.classes), rows // s, cols // s), self._names, cuda_graphs,
+            spec.scene_numbers))
 
     def close(self) -> None:
         """Let go of engine and runtime; slots must be closed before."""
@@ -91,13 +92,18 @@ class LoadedPlan:
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         ends = [[name for name in names if engine.get_tensor_mode(name) == mode]
                 for mode in (module.TensorIOMode.INPUT, module.TensorIOMode.OUTPUT)]
-        if [len(found) for found in ends] != [1, 1]:
+        told = [SCENE_INPUT] if self._spec.scene_numbers else []
+        images = [name for name in ends[0] if name not in told]
+        if (len(images), len(ends[0]), len(ends[1])) != (1, 1 + len(told), 1):
             raise EngineError(f"{what}: it has inputs {', '.join(ends[0]) or 'none'} and outputs {', '.join(ends[1]) or 'none'}, an engine "
-                              f"here has one of each; {_WAY_OUT}")
+                              f"here has one of each{f' and an input {SCENE_INPUT!r} (scene_percentiles)' if told else ''}; {_WAY_OUT}")
         for name in names:
             if engine.get_tensor_dtype(name) != module.DataType.FLOAT:
                 raise EngineError(f"{what}: tensor {name} is {engine.get_tensor_dtype(name)}, not float32; {_WAY_OUT}")
-        return Names(ends[0][0], ends[1][0])
+        if told and (found := tuple(engine.get_tensor_shape(SCENE_INPUT))) != (1, self._spec.scene_numbers):
+            raise EngineError(f"{what}: input {SCENE_INPUT} has shape {found}, the spec's scene_percentiles and bands make "
+                              f"{(1, self._spec.scene_numbers)}; {_WAY_OUT}")
+        return Names(images[0], ends[1][0])
 
     def _check_profiles(self, what: str) -> None:
         engine, bands = self._engine, len(self._spec.bands)

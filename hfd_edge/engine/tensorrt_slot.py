@@ -11,6 +11,7 @@ from typing import Any
 from hfd_edge.device_memory import CudaDevice
 from hfd_edge.engine.tensorrt_log import Log
 from hfd_edge.errors import DeviceError, EngineError
+from hfd_edge.spec import SCENE_INPUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class SlotShape:
     target: tuple[int, int, int, int]
     names: Names
     cuda_graphs: bool
+    scene_numbers: int = 0                  # of the vector that the network is told of the whole scene; 0 = none
 
 
 class Block:
@@ -72,6 +74,8 @@ class Slot:
         self._graph: tuple[tuple[int, int], Any] | None = None
         self._seen = -1                         # version of the block's address
         self._graphs = shape.cuda_graphs
+        self._scene: Any = gpu.allocate(4 * shape.scene_numbers) if shape.scene_numbers else None
+        self.scene_memory = (0, 0) if self._scene is None else (self._scene.ptr, self._scene.nbytes)
         self._context, self._streams = make()
         try:
             self._set_up()
@@ -98,6 +102,7 @@ class Slot:
             self._graph = None
             self._block = None                  # the last holder's memory is freed, which waits for the device
             self._context = None
+            self._scene = None
             self._streams = []
 
     @property
@@ -117,12 +122,15 @@ class Slot:
             self._place()
             if not self._context.set_input_shape(shape.names.source, shape.source):
                 raise self._log.error(f"input {shape.names.source} was refused the shape {shape.source}", "build the plan again")
+            if self._scene is not None and not self._context.set_input_shape(SCENE_INPUT, (1, shape.scene_numbers)):
+                raise self._log.error(f"input {SCENE_INPUT} was refused the shape {(1, shape.scene_numbers)}", "build the plan again")
             if missing := list(self._context.infer_shapes()):
                 raise EngineError(f"TensorRT misses the shape of {', '.join(missing)}: graph and plan differ, build the plan again")
             if (found := tuple(self._context.get_tensor_shape(shape.names.target))) != shape.target:
                 raise EngineError(f"output {shape.names.target} has shape {found}, the spec says {shape.target}: graph and spec differ, "
                                   "export the package again")
-            gpu.fill(source.ptr, 0, source.nbytes, stream.handle)
+            for address, nbytes in ((source.ptr, source.nbytes), *([self.scene_memory] if self._scene is not None else [])):
+                gpu.fill(address, 0, nbytes, stream.handle)
             self._execute(source.ptr, target.ptr, stream.handle)
             gpu.synchronize(stream.handle)
         finally:
@@ -138,7 +146,8 @@ class Slot:
         if self._seen != self._block.version:
             self._place()
         context, names = self._context, self._shape.names
-        for name, address in ((names.source, input_ptr), (names.target, output_ptr)):
+        told = [] if self._scene is None else [(SCENE_INPUT, self.scene_memory[0])]
+        for name, address in ((names.source, input_ptr), (names.target, output_ptr), *told):
             if not context.set_tensor_address(name, address):
                 raise self._log.error(f"tensor {name} was refused the address {address:#x}", "addresses must be on this device and aligned")
         if not context.execute_async_v3(stream):

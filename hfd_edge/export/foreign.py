@@ -123,7 +123,7 @@ def _write(graph: bytes, spec: ModelSpec, golden: Golden, where: tuple[Path, For
         return "", spec, {GRAPH: len(graph)}
     if spec.scene_percentiles is not None:
         raise ExportError("other precisions of a network with scene_percentiles: ranges would be calibrated without knowing what "
-                          "scenes tell it, and TensorRT takes no second input here; package it as FP32, without --calibration")
+                          "scenes tell it; package it as FP32, which TensorRT runs too, without --calibration and --precision")
     from hfd_edge.export.build_graphs import GraphSet       # the gate needs torch, a package of FP32 alone does not
     from hfd_edge.export.foreign_graphs import seal_with_more
     from hfd_edge.export.sealed import Contents

@@ -1,0 +1,47 @@
+"""A graph that must be told of the whole scene: the same network without the zeros that stand in for it.
+
+In a package the vector is an input that has a default of the same name. TensorRT's parser takes such an input for a constant, so the default
+goes before TensorRT sees the graph. Source of the field numbers: onnx/onnx.proto of ONNX 1.18.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hfd_edge.engine.protobuf_wire import BYTES, read_fields, write_field
+from hfd_edge.spec import SCENE_INPUT
+
+Fields = Iterable[tuple[int, int, "int | bytes | memoryview"]]
+_GRAPH, _INITIALIZER, _INPUT = 7, 5, 11         # of a ModelProto, and of its GraphProto
+_TENSOR_NAME, _INPUT_NAME = 8, 1                # of a TensorProto and of a ValueInfoProto
+
+
+def with_scene_input(model: bytes) -> bytes:
+    """The same network, its input SCENE_INPUT without a default.
+
+    Args:
+        model: serialised ONNX, checked (graph_scan).
+    Returns:
+        serialised ONNX; `model` itself where it has no such input, or no default for it.
+    """
+    outer = list(read_fields(memoryview(model)))
+    at = next(i for i, (number, wire, _) in enumerate(outer) if (number, wire) == (_GRAPH, BYTES))
+    graph = list(read_fields(outer[at][2]))
+    if not any(_named(field, _INPUT, _INPUT_NAME) for field in graph):
+        return model
+    kept = [field for field in graph if not _named(field, _INITIALIZER, _TENSOR_NAME)]
+    if len(kept) == len(graph):
+        return model
+    outer[at] = (_GRAPH, BYTES, _message(kept))
+    return _message(outer)
+
+
+def _named(field: tuple[int, int, int | memoryview], number: int, name: int) -> bool:
+    """Whether a field of a graph is of this kind, and is called SCENE_INPUT."""
+    if field[:2] != (number, BYTES):
+        return False
+    return any((inner, wire) == (name, BYTES) and bytes(value) == SCENE_INPUT.encode() for inner, wire, value in read_fields(field[2]))
+
+
+def _message(fields: Fields) -> bytes:
+    return b"".join(write_field(*field) for field in fields)
