@@ -31,9 +31,9 @@ def wide_tile_px(spec: ModelSpec) -> int | None:
     return None if spec.fixed_tile else isqrt(MOST_TILES * usual_tile_px(spec) ** 2) // spec.stride_px * spec.stride_px
 
 
-def usual_batch(spec: ModelSpec, rows: int, cols: int, most: int = MOST_TILES) -> int:
-    """Tiles of a batch: `most`, but one of the wide size."""
-    return 1 if (rows, cols) == (wide_tile_px(spec),) * 2 else most
+def usual_batch(spec: ModelSpec, rows: int, cols: int) -> int:
+    """Tiles of a batch that a run takes by itself: MOST_TILES, but one of the wide size."""
+    return 1 if (rows, cols) == (wide_tile_px(spec),) * 2 else MOST_TILES
 
 
 def plan_on_device(spec: ModelSpec, scene: SceneShape, request: PlanRequest, engine: Any) -> TilePlan:
@@ -81,9 +81,8 @@ def _with_tiles(spec: ModelSpec, request: PlanRequest, planned: TilePlan, tile: 
 def _batch(spec: ModelSpec, request: PlanRequest, grid: Any, engine: Any) -> int:
     """As many as the engine was built for; else batches of one size along a strip, as many as are asked for at most."""
     size = grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px
-    fixed = getattr(engine, "batch", None)
-    if fixed:
-        return usual_batch(spec, *size, fixed) if request.batch == "auto" else fixed
+    if hasattr(engine, "batch_of"):
+        return engine.batch_of(*size)
     across = max(len(strip.tiles) for strip in grid.strips())
     most = usual_batch(spec, *size) if request.batch == "auto" else int(request.batch)
     return -(-across // -(-across // most))

@@ -46,10 +46,10 @@ def test_a_tile_a_batch_or_an_engine_of_one_size_decide_by_themselves(spec):
     given = plan(spec, 16000, 16000, batch=4)
     assert (side(given), given.batch) == (512, 4)
     assert side(plan(spec, 16000, 16000, SimpleNamespace(tile=(640, 640)))) == 640
-    built = plan(spec, 16000, 16000, SimpleNamespace(batch=8))
+    built = plan(spec, 16000, 16000, SimpleNamespace(batch_of=lambda *size: 1 if size == (1440, 1440) else 8))
     assert (side(built), built.batch) == (1440, 1)
     asked = []
-    refusing = SimpleNamespace(batch=8, takes=lambda *size: asked.append(size))
+    refusing = SimpleNamespace(batch_of=lambda *_: 8, takes=lambda *size: asked.append(size))
     assert (side(plan(spec, 16000, 16000, refusing)), plan(spec, 16000, 16000, refusing).batch) == (512, 8) and set(asked) == {(1440, 1440)}
     fixed = make_spec(2, 5, 16, 4, 112, tile_px=512, fixed_tile=True)
     assert side(plan(fixed, 16000, 16000)) == 512 and wide_tile_px(fixed) is None

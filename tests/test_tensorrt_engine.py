@@ -294,6 +294,21 @@ def test_a_segmenter_on_the_device_gives_the_cpus_map(machine, engine_file):
         Segmenter(engine_file, device="cuda:0", precision="int8")
 
 
+def test_large_scenes_take_a_wide_plan_where_there_is_one_or_one_may_be_built(machine, engine_file):
+    machine()
+    large, sides = power(900, 700), []
+    with Segmenter(engine_file, halo="exact") as cpu:
+        wanted = cpu.run(large, unit="intensity").labels
+    with Segmenter(engine_file, device="cuda:0", halo="exact") as seg:
+        assert seg.run(power(50, 60), unit="intensity").report.tile_px == (120, 120)
+    for build in ("never", "auto", "never"):                    # the usual plan alone is there, then both
+        with Segmenter(engine_file, device="cuda:0", halo="exact", build=build) as seg:
+            result = seg.run(large, unit="intensity")
+            np.testing.assert_array_equal(result.labels, wanted)
+            sides.append(result.report.tile_px)
+    assert sides == [(120, 120), (336, 336), (336, 336)]
+
+
 def test_the_registry_offers_what_is_here_and_opens_it(machine, package, monkeypatch):
     machine(library="tensorrt_rtx")
     with monkeypatch.context() as without:

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfd_edge.engine.tensorrt_bare import check_free, trtexec_command, write_bare, write_triton
-from hfd_edge.engine.tensorrt_build import PlanShapes, default_tile_px, plan_shapes
+from hfd_edge.engine.tensorrt_build import PlanShapes, plan_shapes
 from hfd_edge.engine.tensorrt_cache import PlanCache
 from hfd_edge.engine.tensorrt_request import trt_graph
 from hfd_edge.errors import EngineError, PackageError
 from hfd_edge.package import Package
 from hfd_edge.package_plans import PlanKey, embed_plans
+from hfd_edge.plan_device import usual_tile_px, wide_tile_px
 from tests.engines import random_engine
 from tests.package_files import refuse
 
@@ -182,8 +183,9 @@ def test_the_name_of_a_member_is_safe_whatever_a_driver_calls_itself(version, gp
 def test_shapes_are_one_tile_a_batch_and_the_golden_tile_and_none_twice(package):
     assert PlanShapes(512, 768, 8, 256).profiles == ((1, 512, 768), (8, 512, 768), (1, 256, 256))
     assert PlanShapes(256, 256, 1, 256).profiles == ((1, 256, 256),)
-    shapes = plan_shapes(package, None, 8)
-    assert shapes.rows == shapes.cols == default_tile_px(package.spec) >= 2 * package.spec.halo_px + package.spec.stride_px
+    shapes, wide = plan_shapes(package), wide_tile_px(package.spec)
+    assert shapes.rows == shapes.cols == usual_tile_px(package.spec) >= 2 * package.spec.halo_px + package.spec.stride_px and shapes.batch == 8
+    assert plan_shapes(package, (wide, wide)).batch == 1 and plan_shapes(package, (wide, wide), 3).batch == 3
     for tile, batch, message in (((100, 104), 8, "multiple of the network's stride"), ((0, 8), 8, "multiple"), ((104, 104), 0, "1 to 1024")):
         with pytest.raises(EngineError, match=message):
             plan_shapes(package, tile, batch)

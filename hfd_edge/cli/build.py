@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ENGINE = typer.Argument(metavar="ENGINE", help="The .engine file.")
 _PRECISION = typer.Option(help="fp16, int8, fp32, or auto: fp16 where the engine holds it.")
 _TILE = typer.Option(metavar="PX[,PX]", help="Rows and columns of a tile with its halo; default: what a run takes by itself.")
-_BATCH = typer.Option("--max-batch", help="Tiles of a batch.", min=1, max=1024)
+_BATCH = typer.Option("--max-batch", help="Tiles of a batch; default: what a run takes by itself.", min=1, max=1024)
 _WORKSPACE = typer.Option(help="Memory that a kernel may use besides its tensors: 512M, 2G, or bytes.")
 _TIMING = typer.Option(help="TensorRT's timings, read and written; default: kept with the plans.")
 _LIBRARY = typer.Option(help="tensorrt or tensorrt_rtx; default: the full TensorRT where it is installed.")
@@ -30,7 +30,7 @@ def build(  # an option of the command line is an argument here: more than six a
     engine: Annotated[Path, _ENGINE],
     precision: Annotated[str, _PRECISION] = "auto",
     tile: Annotated[str | None, _TILE] = None,
-    max_batch: Annotated[int, _BATCH] = 8,
+    max_batch: Annotated[int | None, _BATCH] = None,
     workspace: Annotated[str, _WORKSPACE] = "1G",
     embed: Annotated[bool, typer.Option("--embed", help="Also put the plan into the engine file, for machines exactly like this one.")] = False,
     timing_cache: Annotated[Path | None, _TIMING] = None,
@@ -39,25 +39,26 @@ def build(  # an option of the command line is an argument here: more than six a
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
 ) -> None:
-    """Compile an engine's graph for the GPU of this machine; the plan is kept for this user, and found by every later run.
+    """Compile an engine's graph for the GPU of this machine, for usual and wide tiles; plans are kept for this user, and found by every later run.
 
     hfd-edge build model.engine --precision fp16
     """
-    from hfd_edge.engine.tensorrt_request import make_plan
+    from hfd_edge.engine.tensorrt_request import make_plans
     from hfd_edge.package import Package
     from hfd_edge.package_plans import embed_plans
 
     with Package.open(engine) as package, _building(quiet or as_json) as progress:
         request = _request(precision, tile, max_batch, library, device, _options(workspace, timing_cache, progress))
-        found = make_plan(package, request, quiet)
-        members = embed_plans(package, {found.key: bytes(found.plan)}) if embed else ()
+        made = make_plans(package, request, quiet)
+        members = embed_plans(package, {found.key: bytes(found.plan) for found in made}) if embed else ()
     cache = request.cache
     if as_json:
-        print_json({"key": found.key.to_dict(), "plan_bytes": len(found.plan), "source": found.source, "embedded": list(members),
-                    "cache": str(cache.folder), "cache_bytes": cache.size_bytes()})
+        print_json({"plans": [{"key": found.key.to_dict(), "plan_bytes": len(found.plan), "source": found.source} for found in made],
+                    "embedded": list(members), "cache": str(cache.folder), "cache_bytes": cache.size_bytes()})
     elif not quiet:
-        key = found.key
-        print_lines({"plan": f"{key.graph}, {key.precision}, tiles {key.shape}, {len(found.plan) / 1e6:.1f} MB ({found.source})",
+        key = made[0].key
+        print_lines({**{f"plan {number + 1}": f"{found.key.graph}, {found.key.precision}, tiles {found.key.shape}, {len(found.plan) / 1e6:.1f} MB "
+                                              f"({found.source})" for number, found in enumerate(made)},
                      "for": f"{key.gpu}, compute capability {key.capability}, {key.library} {key.version}, driver {key.driver}",
                      "cache": f"{cache.folder}, {cache.size_bytes() / 1e6:.1f} MB in all",
                      **({"embedded": f"{', '.join(members)}; runs only with --trust-plans"} if members else {})})
@@ -68,7 +69,7 @@ def plan(  # as above
     output: Annotated[Path, typer.Option("--output", "-o", help="The plan to write; a record, OUTPUT.json, goes beside it.")],
     precision: Annotated[str, _PRECISION] = "auto",
     tile: Annotated[str | None, _TILE] = None,
-    max_batch: Annotated[int, _BATCH] = 8,
+    max_batch: Annotated[int | None, _BATCH] = None,
     workspace: Annotated[str, _WORKSPACE] = "1G",
     library: Annotated[str | None, _LIBRARY] = None,
     device: Annotated[str, _DEVICE] = "cuda:0",
@@ -98,7 +99,7 @@ def plan(  # as above
         print_lines({"written": ", ".join(map(str, files)), "try": command})
 
 
-def _request(precision: str, tile: str | None, batch: int, library: str | None, device: str, options: object) -> PlanRequest:
+def _request(precision: str, tile: str | None, batch: int | None, library: str | None, device: str, options: object) -> PlanRequest:
     from hfd_edge.engine.tensorrt_request import PlanRequest
 
     kind, _, number = device.partition(":")

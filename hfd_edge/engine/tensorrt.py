@@ -15,15 +15,14 @@ import numpy as np
 
 from hfd_edge.device_memory import CudaDevice
 from hfd_edge.engine.golden import check_golden
-from hfd_edge.engine.tensorrt_build import plan_shapes
-from hfd_edge.engine.tensorrt_capabilities import check_driver, load_tensorrt
-from hfd_edge.engine.tensorrt_find import PlanPolicy, find_plan
+from hfd_edge.engine.tensorrt_build import plan_key, plan_shapes
+from hfd_edge.engine.tensorrt_capabilities import check_driver, load_tensorrt, target_gpu
+from hfd_edge.engine.tensorrt_find import PlanPolicy, find_plan, ready_plan
 from hfd_edge.engine.tensorrt_plan import LoadedPlan
 from hfd_edge.engine.tensorrt_slot import Block, Slot
 from hfd_edge.errors import DeviceError, EngineError
 from hfd_edge.package import Package
-
-BATCH = 8
+from hfd_edge.plan_device import usual_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class TensorRTOptions:
     """How the engine runs."""
 
     device: int = 0
-    batch: int = BATCH                      # tiles of a batch; 1 is always there too
+    batch: int | None = None                # tiles of a batch, 1 is always there too; None = what a run takes by itself
     tile: tuple[int, int] | None = None     # rows, cols of the plan that is made ready at once; None = what a run takes by itself
     library: str | None = None
     cuda_graphs: bool = True                # replay a captured graph where that works
@@ -57,9 +56,9 @@ class TensorRTEngine:
         self.gpu = CudaDevice(options.device)
         self._trt = load_tensorrt(options.library)
         self.name, self.version, self.graph = self._trt.library, self._trt.version, graph
-        self.device, self.batch = f"cuda:{options.device}", options.batch
+        self.device = f"cuda:{options.device}"
         self.takes_scene = package.spec.scene_numbers > 0
-        self._numbers = package.spec.scene_numbers
+        self._spec, self._numbers = package.spec, package.spec.scene_numbers
         self._package: Package | None = package
         self._lock = threading.RLock()
         self._plans: dict[tuple[int, int], LoadedPlan] = {}
@@ -96,9 +95,23 @@ class TensorRTEngine:
             raise EngineError(f"a batch of {batch.dtype} {batch.shape}: it must be float32 (n, bands, rows, cols)")
         rows, cols = batch.shape[2:]
         with self._lock:
-            step = self.batch if len(batch) == self.batch and self._plan_of(1, rows, cols) is None else 1
+            step = len(batch) if len(batch) == self.batch_of(rows, cols) and self._plan_of(1, rows, cols) is None else 1
             answers = [self._answer(np.ascontiguousarray(batch[at:at + step]), scene) for at in range(0, len(batch), step)]
         return np.concatenate(answers)
+
+    def batch_of(self, rows: int, cols: int) -> int:
+        """See DeviceEngine."""
+        return self._options.batch or usual_batch(self._spec, rows, cols)
+
+    def takes(self, rows: int, cols: int) -> bool:
+        """Whether there is a plan for tiles of this size, or one may be built."""
+        options = self._options
+        with self._lock:
+            if options.policy.build == "auto" or (rows, cols) in self._plans or self._package is None:
+                return True
+            key = plan_key(self._package, self.graph, plan_shapes(self._package, (rows, cols), options.batch), self._trt,
+                           target_gpu(self._trt, options.device))
+            return ready_plan(self._package, key, options.policy) is not None
 
     def slot(self, tiles: int, rows: int, cols: int) -> Slot:
         """A new execution context for batches of 1 or `batch` tiles of rows x cols, with memory of its own.
@@ -108,9 +121,8 @@ class TensorRTEngine:
             DeviceError: not enough device memory.
         """
         with self._lock:
-            if tiles not in (1, self.batch):
-                raise EngineError(f"a slot of {tiles} tiles: the plan takes 1 or {self.batch}; use batch={self.batch}, or build with "
-                                  f"--max-batch {tiles}")
+            if tiles not in (1, most := self.batch_of(rows, cols)):
+                raise EngineError(f"a slot of {tiles} tiles: the plan takes 1 or {most}; use batch={most}, or build with --max-batch {tiles}")
             slot = self._plan(rows, cols).slot((tiles, rows, cols), Block(self.gpu), self._options.cuda_graphs)
             self._slots = [*(held for held in self._slots if not held.closed), slot]
             return slot
@@ -138,7 +150,7 @@ class TensorRTEngine:
         if (plan := self._plans.get((rows, cols))) is not None:
             return plan
         options, package = self._options, self._package
-        shapes = plan_shapes(package, (rows, cols), self.batch)
+        shapes = plan_shapes(package, (rows, cols), options.batch)
         found = find_plan(self._trt, package, self.graph, shapes, options.policy, options.device)
         plan = LoadedPlan(self._trt, self.gpu, found, package.spec)
         try:

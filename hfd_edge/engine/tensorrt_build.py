@@ -17,6 +17,7 @@ from hfd_edge.engine.tensorrt_log import Log
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
 from hfd_edge.package_plans import PlanKey
+from hfd_edge.plan_device import usual_batch, usual_tile_px
 from hfd_edge.spec import SCENE_INPUT, ModelSpec
 
 PRECISION_OF = {"graph-fp32.onnx": "fp32", "graph-fp16-trt.onnx": "fp16", "graph-int8-trt.onnx": "int8"}
@@ -59,26 +60,22 @@ class Built:
     warnings: tuple[str, ...]
 
 
-def plan_shapes(package: Package, tile: tuple[int, int] | None, batch: int) -> PlanShapes:
-    """The shapes of a package's plan; without a tile, the one that a run takes by itself.
+def plan_shapes(package: Package, tile: tuple[int, int] | None = None, batch: int | None = None) -> PlanShapes:
+    """The shapes of a package's plan; without a tile or a batch, those that a run takes by itself (plan_device.py).
 
     Raises:
         EngineError: the network's stride or a fixed tile size says otherwise.
     """
     spec, golden = package.spec, package.golden.input.shape[-1]
-    rows, cols = tile or (default_tile_px(spec),) * 2
+    rows, cols = tile or (usual_tile_px(spec),) * 2
     if rows < 1 or cols < 1 or rows % spec.stride_px or cols % spec.stride_px:
         raise EngineError(f"a tile of {rows} x {cols} px: it must be a multiple of the network's stride of {spec.stride_px} px")
     if spec.fixed_tile and (rows, cols) != (spec.tile_px, spec.tile_px):
         raise EngineError(f"a tile of {rows} x {cols} px: this network takes {spec.tile_px} x {spec.tile_px} px and nothing else")
+    batch = usual_batch(spec, rows, cols) if batch is None else batch
     if not 1 <= batch <= 1024:
         raise EngineError(f"batch {batch}: it must be 1 to 1024 tiles")
     return PlanShapes(rows, cols, batch, golden)
-
-
-def default_tile_px(spec: ModelSpec) -> int:
-    """The tile that a run on a GPU takes by itself: the one trained on, or the smallest whose core is as wide as its halo."""
-    return spec.tile_px if spec.fixed_tile else max(spec.tile_px, 2 * spec.halo_px + max(spec.halo_px, spec.stride_px))
 
 
 def plan_key(package: Package, graph: str, shapes: PlanShapes, trt: TensorRT, gpu: Gpu) -> PlanKey:

@@ -53,13 +53,13 @@ def find_plan(trt: TensorRT, package: Package, graph: str, shapes: PlanShapes, p
         DeviceError: there is no such GPU.
     """
     key = plan_key(package, graph, shapes, trt, target_gpu(trt, device))
-    if (found := _ready(package, key, policy)) is not None:
+    if (found := ready_plan(package, key, policy)) is not None:
         return found
     if policy.build == "never":
         raise EngineError(f"there is no plan of {graph} for tiles of {key.shape} on this machine{_why(package, key, policy)}: build='never' "
                           f"builds none; run {build_command(package, key)}")
     with policy.cache.building(key):
-        if (found := _ready(package, key, policy)) is not None:         # another process built it while this one waited
+        if (found := ready_plan(package, key, policy)) is not None:         # another process built it while this one waited
             return found
         policy.say(f"building a plan of {graph} for tiles of {key.shape} on {key.gpu} with {key.library} {key.version}"
                    f"{_why(package, key, policy)}; this can take minutes, once")
@@ -83,7 +83,8 @@ def build_command(package: Package, key: PlanKey) -> str:
     return (f"hfd-edge build {package.path} --precision {key.precision} --tile {key.rows},{key.cols} --max-batch {key.batch}")
 
 
-def _ready(package: Package, key: PlanKey, policy: PlanPolicy) -> Found | None:
+def ready_plan(package: Package, key: PlanKey, policy: PlanPolicy) -> Found | None:
+    """The plan with this key that may run here, without building any."""
     if (plan := policy.cache.find(key, policy.say)) is not None:
         return Found(key, plan, "cache")
     if policy.trust_plans:

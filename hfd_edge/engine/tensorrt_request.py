@@ -1,8 +1,8 @@
-"""What `hfd-edge build` and `hfd-edge plan` do: a plan for this machine from a package, made or taken from the cache."""
+"""What `hfd-edge build` and `hfd-edge plan` do: plans for this machine from a package, made or taken from the cache."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hfd_edge.engine.tensorrt_build import PRECISION_OF, BuildOptions, plan_shapes
 from hfd_edge.engine.tensorrt_cache import PlanCache
@@ -10,8 +10,8 @@ from hfd_edge.engine.tensorrt_capabilities import load_tensorrt
 from hfd_edge.engine.tensorrt_find import Found, PlanPolicy, find_plan, say_aloud
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
+from hfd_edge.plan_device import wide_tile_px
 
-BATCH = 8
 # Half precision first: INT8 is often no faster on small networks (docs/tensorrt.md), and it was not measured here.
 GRAPHS = ("graph-fp16-trt.onnx", "graph-int8-trt.onnx", "graph-fp32.onnx")
 
@@ -22,7 +22,7 @@ class PlanRequest:
 
     precision: str = "auto"                     # "fp16", "int8", "fp32", or the first of GRAPHS that the package holds
     tile: tuple[int, int] | None = None         # rows, cols; None = what a run takes by itself
-    batch: int = BATCH
+    batch: int | None = None                    # tiles of a batch; None = what a run takes by itself
     library: str | None = None                  # None = the full TensorRT where it is there
     device: int = 0
     options: BuildOptions = BuildOptions()
@@ -55,6 +55,14 @@ def make_plan(package: Package, request: PlanRequest, quiet: bool = False) -> Fo
     trt = load_tensorrt(request.library)
     policy = PlanPolicy(options=request.options, cache=request.cache, say=_silent if quiet else say_aloud)
     return find_plan(trt, package, graph, plan_shapes(package, request.tile, request.batch), policy, request.device)
+
+
+def make_plans(package: Package, request: PlanRequest, quiet: bool = False) -> list[Found]:
+    """Every plan that a run takes by itself: that of the usual tiles and that of the wide ones; or the one that was asked for by tile or
+    batch. Raises as make_plan."""
+    wide = wide_tile_px(package.spec)
+    sizes = [request.tile] if request.tile or request.batch or wide is None else [None, (wide, wide)]
+    return [make_plan(package, replace(request, tile=tile), quiet) for tile in sizes]
 
 
 def _silent(_: str) -> None:

@@ -15,6 +15,7 @@ from hfd_edge.errors import EngineError
 from hfd_edge.export.golden import golden_labels
 from hfd_edge.export.quantize import to_fp16_trt, to_int8_trt
 from hfd_edge.package import Golden, Package, write_package
+from hfd_edge.plan_device import usual_tile_px, wide_tile_px
 from tests.command import failed, run
 from tests.engines import Graph, make_spec, write_engine
 from tests.test_tensorrt_plans import silent
@@ -61,9 +62,11 @@ def test_build_embeds_and_inspect_shows_in_a_process_of_its_own(engine, tmp_path
     done = run("build", path, "--precision", "int8", "--tile", 64, "--max-batch", 2, "--library", "tensorrt_rtx", "--embed", "--json", env=env)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert report["source"] == "built" and report["cache_bytes"] == report["plan_bytes"] and "building a plan" in done.stderr
+    (made,) = report["plans"]
+    assert made["source"] == "built" and report["cache_bytes"] == made["plan_bytes"] and "building a plan" in done.stderr
     with Package.open(path) as package:
-        assert list(package.plans) == report["embedded"] and len(package.read(report["embedded"][0])) == report["plan_bytes"]
+        assert list(package.plans) == report["embedded"] and len(package.read(report["embedded"][0])) == made["plan_bytes"]
+        usual, wide = usual_tile_px(package.spec), wide_tile_px(package.spec)
     shown = run("inspect", path, env=env).stdout
     assert shown.count("int8, tiles 2x64x64, portable") == 2 and "only with --trust-plans" in shown
     plan = run("plan", path, "-o", tmp_path / "bare.plan", "--precision", "int8", "--tile", 64, "--max-batch", 2, env=env)
@@ -71,6 +74,8 @@ def test_build_embeds_and_inspect_shows_in_a_process_of_its_own(engine, tmp_path
     failed(run("plan", path, "-o", tmp_path / "bare.plan", env=env), "exists", "--overwrite")
     failed(run("inspect", tmp_path / "bare.plan"), "bare TensorRT plan")
     failed(run("build", path, "--workspace", "1", "--tile", 65, env=env), "stride")
+    done = run("build", path, "--precision", "int8", "--library", "tensorrt_rtx", env=env)
+    assert f"tiles 8x{usual}x{usual}" in done.stdout and f"tiles 1x{wide}x{wide}" in done.stdout, done.stderr
 
 
 def test_a_graph_whose_channels_are_not_the_specs_is_refused_before_it_is_built(tmp_path):
