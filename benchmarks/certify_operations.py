@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from certify_gpu import Context, NotHere, require
 
+OPERATIONS = ("gather", "finish", "speckle", "counts", "saturation", "blend", "validity")      # those of tests/cuda_twins.py
 WANTED_SHARE = 0.8              # of the lower of two bounds, a device copy's bandwidth and arithmetic, for gather, boxcar and Lee
 # float32 operations a pixel at the least, counted in the formulas (a division counts 9, no multiply-add is fused): docs/cuda.md
 ARITHMETIC = {"uint16 amplitude to dB": 96, "float32 intensity to dB": 94, "boxcar 7 x 7": 14, "lee 7 x 7": 58}
@@ -38,7 +39,7 @@ def sanitized(tool: str) -> Callable[[Context], dict[str, Any]]:
             raise NotHere("compute-sanitizer is not installed")
         script = Path(__file__).with_name("certify_gpu.py")
         command = [found, "--tool", tool, "--error-exitcode", "9", "--target-processes", "all", sys.executable, str(script), "--calls", "12",
-                   "--out", "build/certify-sanitizer", "--only", *(f"{name} bits" for name in ("gather", "finish", "speckle", "counts", "blend", "validity"))]
+                   "--out", "build/certify-sanitizer", "--only", *(f"{name} bits" for name in OPERATIONS)]
         done = subprocess.run(command, text=True, capture_output=True, timeout=max(20, min(90, context.left_s)), check=False)
         require(done.returncode == 0, f"{tool} ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}")
         return {"tool": tool}
@@ -155,6 +156,6 @@ def judged(found: dict[str, dict[str, float]], names: tuple[str, ...]) -> dict[s
     return found
 
 
-PARTS = {**{f"{name} bits": twins(name) for name in ("gather", "finish", "speckle", "counts", "blend", "validity")},
+PARTS = {**{f"{name} bits": twins(name) for name in OPERATIONS},
          "memcheck": sanitized("memcheck"), "racecheck": sanitized("racecheck"), "device copy": copy_part,
          "gather speed": gather_part, "filter speed": filters_part, "finish speed": finish_part}

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("gather", "finish", "speckle", "scene_counts", "blend")
+SOURCES = ("gather", "finish", "speckle", "scene_counts", "saturation", "blend", "validity")
 FLAGS = ["-std=c++17", "-fmad=false", f"-I{ROOT / 'csrc'}"]
 INEXACT = re.compile(r"\b(?:fma\.(?:rn|rz)(?:\.ftz)?\.f32|(?:mul|add|sub)\.f32|\w+\.approx\S*|\w+(?:\.\w+)*\.ftz\S*)")
 COUNTED = {"LDG.128": r"LDG\.E\.128", "LDG.64": r"LDG\.E\.64", "STG.128": r"STG\.E\.128", "LDL/STL": r"\b(?:LDL|STL)\b", "FFMA": r"\bFFMA\b"}
@@ -60,6 +60,7 @@ def inexact(ptx: str) -> list[str]:
     return sorted(set(INEXACT.findall(ptx)))
 
 
+TYPES = {"h": "u1", "a": "i1", "t": "u2", "s": "i2", "j": "u4", "i": "i4", "f": "f4", "d": "f8"}
 WORDS = {"gather": ["intensity", "amplitude", "db", "complex", "dn"], "speckle": ["sums", "rings", "halves", "range"]}
 
 
@@ -67,8 +68,9 @@ def plain_name(operation: str, mangled: str) -> str:
     """What a mangled kernel is, e.g. "finish 4 x 2" from FinishBody<4, 2>; enumerations by name."""
     body = re.search(r"[A-Z][a-z]+Body", mangled)
     numbers = [int(n) for n in re.findall(r"L(?:i|N\w+?E|S\d*_)(\d+)E", mangled[body.end():])] if body else []
-    words = WORDS.get(operation, [])
-    named = [words[n] if words and (i == 0 or operation == "gather") else str(n) for i, n in enumerate(numbers)]
+    words, typed = WORDS.get(operation, []), re.match(r"I([a-z])L", mangled[body.end():]) if body else None
+    named = [TYPES[typed.group(1)]] if typed else []
+    named += [words[n] if words and (i == 0 or operation == "gather") else str(n) for i, n in enumerate(numbers)]
     return f"{operation} {' '.join(named)}" if named else f"{operation} {body.group(0)[:-4].lower() if body else mangled}"
 
 

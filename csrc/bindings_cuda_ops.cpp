@@ -1,4 +1,4 @@
-// gather and finish on a GPU: convert, check, release the GIL, enqueue. Memory is given as (address, bytes), a queue as (device,
+// gather, finish and the count of saturated pixels on a GPU: convert, check, release the GIL, enqueue. Memory is given as (address, bytes), a queue as (device,
 // stream); what the device still works on must be kept by the caller.
 #include "bindings_cuda_ops.h"
 
@@ -17,6 +17,7 @@
 #include "common/refuse.h"
 #include "ops/finish_cuda.h"
 #include "ops/gather_cuda.h"
+#include "ops/saturation_cuda.h"
 
 namespace py = pybind11;
 
@@ -96,6 +97,12 @@ void run_gather(const hfd::Gather& gather, const Scene& scene, const std::vector
   hfd::gather_cuda(gather.config(), call, {tiles.data(), count, flags}, queue_of(queue));
 }
 
+void run_count_saturated(const Scene& scene, std::vector<double> nodata, double level, const Memory& total, const Queue& queue) {
+  const py::gil_scoped_release released;
+  const hfd::SaturationCall call{scene.values, scene.element, scene.valid, std::move(nodata), level};
+  hfd::count_saturated_cuda(call, at<int64_t>(total, sizeof(int64_t), "total"), queue_of(queue));
+}
+
 using Kept = std::array<int64_t, 5>;  // crop row and column, rows, columns, where it begins in the maps (row * pitch + column)
 
 // Where a tile begins in a map whose rows are `pitch` apart, from where it begins in one of pitch `cols`.
@@ -149,6 +156,8 @@ void bind_cuda_ops(py::module_& module) {
       .def(py::init(&make_gather), "unit"_a, "model_unit"_a, "scale"_a, "offset"_a, "nodata"_a, "floor"_a, "clip_low"_a,
            "clip_high"_a, "mean"_a, "gain"_a)
       .def("run", &run_gather, "scene"_a, "places"_a, "size"_a, "tile"_a, "status"_a, "seen"_a, "queue"_a);
+  module.def("count_saturated", &run_count_saturated, "scene"_a, "nodata"_a, "level"_a, "total"_a, "queue"_a,
+             "Adds the pixels of what was read that have a value in every band and reach the level in one to an int64.");
   module.def("finish", &run_finish, "logits"_a, "shape"_a, "stride"_a, "status"_a, "kept"_a, "labels"_a, "confidence"_a, "counts"_a,
              "queue"_a, "Logits at their own stride to labels and confidence, tiles at a time; adds (nodata, NaN) to counts.");
 }

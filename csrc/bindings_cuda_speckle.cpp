@@ -62,14 +62,14 @@ void run_valid_of_status(const Memory& status, int64_t pixels, const Queue& queu
 }
 
 void run_count_power(const Memory& values, const std::optional<Memory>& mask, int64_t bands, int64_t pixels,
-                     const Memory& histogram, const Memory& totals, const Queue& queue) {
+                     const Memory& histogram, const Memory& totals, const Queue& queue, uint8_t missing) {
   const py::gil_scoped_release released;
   const float* data = at<const float>(values, bands * pixels, "values");
   int64_t* counts = at<int64_t>(histogram, bands * hfd::kPowerBins, "histogram");
   int64_t* sums = at<int64_t>(totals, bands * 2, "totals");
+  const hfd::PixelMask allowed{mask_of(mask, pixels), missing};
   for (int64_t b = 0; b < bands; ++b)
-    hfd::count_power_cuda(data + b * pixels, mask_of(mask, pixels), pixels, counts + b * hfd::kPowerBins, sums + 2 * b,
-                          queue_of(queue));
+    hfd::count_power_cuda(data + b * pixels, allowed, pixels, counts + b * hfd::kPowerBins, sums + 2 * b, queue_of(queue));
 }
 
 void run_count_between(const Memory& values, int64_t count, float low, float high, const Memory& counts, int64_t bins,
@@ -89,7 +89,8 @@ void bind_cuda_speckle(py::module_& module) {
       .def("run", &run_speckle, "values"_a, "shape"_a, "mask"_a, "bright"_a, "rows"_a, "out"_a, "queue"_a,
            "(bands, rows, cols) float32 in device memory, C order, to (bands, rows made, cols).");
   module.def("valid_of_status", &run_valid_of_status, "status"_a, "pixels"_a, "queue"_a,
-             "What gather says of pixels to a mask for filters and counts, nonzero = valid, in the same memory.");
-  module.def("count_power", &run_count_power, "values"_a, "mask"_a, "bands"_a, "pixels"_a, "histogram"_a, "totals"_a, "queue"_a);
+             "What gather says of pixels to a mask for filters, nonzero = valid, in the same memory.");
+  module.def("count_power", &run_count_power, "values"_a, "mask"_a, "bands"_a, "pixels"_a, "histogram"_a, "totals"_a, "queue"_a,
+             "missing"_a = 0);
   module.def("count_between", &run_count_between, "values"_a, "count"_a, "low"_a, "high"_a, "counts"_a, "bins"_a, "queue"_a);
 }

@@ -51,13 +51,14 @@ hfd::SpeckleConfig make_config(const std::string& filter, const std::string& bor
           static_cast<float>(damping), static_cast<float>(low), static_cast<float>(high), static_cast<float>(noise2)};
 }
 
-void run_count_power(const Floats32& values, const std::optional<Bytes8>& mask, Counts64 histogram, Counts64 totals) {
+void run_count_power(const Floats32& values, const std::optional<Bytes8>& mask, Counts64 histogram, Counts64 totals,
+                     uint8_t missing) {
   check_bands(values, "values");
   const int64_t bands = values.shape(0);
   if (histogram.size() != bands * hfd::kPowerBins || totals.size() != bands * 2)
     refuse("histogram and totals have ", histogram.size(), " and ", totals.size(), " counts: ", bands, " bands need ",
            hfd::kPowerBins, " and 2 each");
-  const uint8_t* valid = mask_data(mask, values);
+  const hfd::PixelMask valid{mask_data(mask, values), missing};
   int64_t *counts = histogram.mutable_data(), *sums = totals.mutable_data();
   const float* data = values.data();
   const int64_t pixels = values.shape(1) * values.shape(2);
@@ -101,7 +102,8 @@ void bind_speckle(py::module_& module) {
            "threads"_a)
       .def_property_readonly("halo_px", [](const hfd::SpeckleConfig& c) { return hfd::speckle_halo(c.filter, c.radius); });
   module.def("count_power", &run_count_power, "values"_a.noconvert(), "mask"_a.noconvert(), "histogram"_a.noconvert(),
-             "totals"_a.noconvert(), "Adds the pixels of (bands, rows, cols) to histograms of power; csrc/ops/scene_counts.h.");
+             "totals"_a.noconvert(), "missing"_a = 0,
+             "Adds the pixels of (bands, rows, cols) to histograms of power; csrc/ops/scene_counts.h.");
   module.def("count_between", &run_count_between, "values"_a.noconvert(), "low"_a, "high"_a, "counts"_a.noconvert(),
              "Adds the numbers in [low, high) to equal bins.");
   module.def("count_pairs", &run_count_pairs, "plane"_a.noconvert(), "cols"_a, "rows"_a, "apart"_a, "low"_a, "high"_a,

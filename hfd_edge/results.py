@@ -35,7 +35,7 @@ class RunReport:
     notes: tuple[str, ...] = ()     # what differs from the training data and was not corrected
     read_as: str = ""               # of a raster: its bands, unit, scale and offset as they were taken; "" for an array
     stitch: str = "crop"            # or "precision", "hann", "gaussian", "constant": overlapping tiles were fused
-    saturated_pixels: int | None = None     # valid, but their power is a lower bound; None = no level was declared, or not counted here
+    saturated_pixels: int | None = None     # valid, but their power is a lower bound; None = no level was declared, or the pixels were filtered
     offset: TrainingOffset | None = None    # how far the scene lies off the training data, in dB; None = cannot be told
     overlap_px: int = 0             # width of the bands in which two neighbours were fused; 0 with crop
 

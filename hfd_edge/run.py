@@ -56,7 +56,7 @@ class Run:
     notes: tuple[str, ...] = ()
     maps: DeviceMaps | None = None          # of a scene on a GPU: where its map is made; None = strips come to the host
     offset: TrainingOffset | None = None    # of the scene against the training data; None = cannot be told
-    stored: SourceRadiometry | None = None  # what the windows' stored pixels are where saturated ones are counted; None = they are not
+    stored: SourceRadiometry | None = None  # what the stored pixels are where saturated ones are counted; None = they are not
     into: tuple[np.ndarray, np.ndarray | None] | None = None        # labels and confidence of the whole scene in main memory; None = strips have their own
     vector: np.ndarray | None = None        # what the network is told of the whole scene, (1, n) float32; None = nothing
     watch: Stopwatch = field(default_factory=Stopwatch)

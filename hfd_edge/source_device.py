@@ -25,7 +25,7 @@ class DeviceArraySource:
             ArrayError: wrong shape or dtype.
             DeviceError: the array or its mask is on another device.
         """
-        self._gpu = gpu
+        self.gpu = gpu
         self.values = _with_bands(foreign_array(array, gpu, stream), bands)
         if len(self.values.shape) != 3 or self.values.shape[0] != bands or 0 in self.values.shape:
             raise ArrayError(f"array of shape {self.values.shape}: this network takes ({bands}, rows, cols), bands first, with at least one "
@@ -39,7 +39,7 @@ class DeviceArraySource:
     def _mask(self, valid: object, stream: object) -> ForeignArray:
         if not is_on_device(valid):
             raise DeviceError("valid is in main memory and the array on the device: nothing is copied in silence; move the mask there too")
-        mask = foreign_array(valid, self._gpu, stream)
+        mask = foreign_array(valid, self.gpu, stream)
         if mask.shape != (self.rows, self.cols) or mask.dtype not in (np.dtype(bool), np.dtype(np.uint8)):
             raise ArrayError(f"valid of shape {mask.shape} and dtype {mask.dtype}: it must be bool or uint8 of the scene's shape "
                              f"{(self.rows, self.cols)}, nonzero = valid")
@@ -48,20 +48,20 @@ class DeviceArraySource:
     def order_after_caller(self, stream: int) -> None:
         """What is enqueued on `stream` from now on waits for what the caller has enqueued on the array."""
         for given in {self.values.stream, *(() if self.valid is None else (self.valid.stream,))}:
-            event = self._gpu.event()
+            event = self.gpu.event()
             event.record(given)
-            self._gpu.wait(stream, event)
+            self.gpu.wait(stream, event)
 
     def scene(self) -> Any:
         """What gather reads: all of it."""
         values, valid = self.values, self.valid
         mask = None if valid is None else (valid.ptr, *valid.strides)
-        return self._gpu.native.Scene(values.ptr, f"{values.dtype.kind}{values.dtype.itemsize}", values.shape, values.strides, mask, (0, 0),
+        return self.gpu.native.Scene(values.ptr, f"{values.dtype.kind}{values.dtype.itemsize}", values.shape, values.strides, mask, (0, 0),
                                       values.shape[1:])
 
     def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Copies of some rows, for the samples."""
-        stream = self._gpu.stream()
+        stream = self.gpu.stream()
         self.order_after_caller(stream.handle)
         mask = None if self.valid is None else self._rows(self.valid, 0, row, rows, stream.handle)
         return self._rows(self.values, 1, row, rows, stream.handle), mask
@@ -73,8 +73,8 @@ class DeviceArraySource:
         if high - low > 64 * array.dtype.itemsize * np.prod(shape):     # bands far apart: one after the other
             return np.stack([self._rows(_band(array, b), 0, row, rows, stream) for b in range(array.shape[0])])
         memory = np.empty(high - low, np.uint8)
-        self._gpu.copy_out(memory, array.ptr + row * array.strides[axis] + low, stream)
-        self._gpu.synchronize(stream)
+        self.gpu.copy_out(memory, array.ptr + row * array.strides[axis] + low, stream)
+        self.gpu.synchronize(stream)
         return np.ndarray(shape, array.dtype, memory, -low, array.strides)
 
 

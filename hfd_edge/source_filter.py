@@ -90,9 +90,9 @@ def scene_shape(source: Source, windows_held: int) -> SceneShape:
     return SceneShape(source.rows, source.cols, stored, held, min(getattr(source, "block_rows", 1), source.rows) - 1)
 
 
-def counted(source: Source, radiometry: SourceRadiometry) -> SourceRadiometry | None:
-    """What a run's windows are where their saturated pixels are to be counted; None where no level is known, and on a GPU."""
-    return None if radiometry.saturation is None or isinstance(source, DeviceArraySource) else radiometry
+def counted(radiometry: SourceRadiometry) -> SourceRadiometry | None:
+    """What a run's stored pixels are where saturated ones are to be counted; None where no level is known."""
+    return None if radiometry.saturation is None else radiometry
 
 
 def filter_notes(source: Source, saturation: float | None = None) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ def saturated(values: np.ndarray, valid: np.ndarray | None, radiometry: SourceRa
         radiometry: nothing is saturated where its saturation is None.
     """
     found = np.zeros(values.shape[1:], bool)
-    level = None if radiometry.saturation is None else _level(radiometry.saturation, values.dtype)
+    level = stored_level(radiometry, values.dtype)
     if level is None:
         return found
     for band in values:
@@ -41,9 +41,21 @@ def _reaches(band: np.ndarray, level: float | int) -> np.ndarray:
     return band >= level
 
 
-def _level(level: float, dtype: np.dtype) -> float | int | None:
-    """The level in the dtype's own numbers, so that integers are compared as such; None where no number of it is so high."""
-    if dtype.kind not in "iu":
-        return level
-    lowest = math.ceil(level)
-    return None if lowest > np.iinfo(dtype).max else max(lowest, int(np.iinfo(dtype).min))
+def stored_level(radiometry: SourceRadiometry, dtype: np.dtype) -> float | int | None:
+    """The level as a number of the dtype, so that integers are compared as such; None where there is none, or no number is so high."""
+    if radiometry.saturation is None:
+        return None
+    whole = dtype.kind in "iu"
+    level = math.ceil(radiometry.saturation) if whole else _rounded(radiometry.saturation, dtype)
+    limits = np.iinfo(dtype) if whole else np.finfo(dtype)
+    return None if level > limits.max else max(level, type(level)(limits.min))
+
+
+def stored_nodata(radiometry: SourceRadiometry, dtype: np.dtype) -> list[float]:
+    """The nodata values as NumPy compares them with numbers of the dtype: in its own precision, where that is not whole numbers."""
+    return list(radiometry.nodata) if dtype.kind in "iu" else [_rounded(value, dtype) for value in radiometry.nodata]
+
+
+def _rounded(value: float, dtype: np.dtype) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.finfo(dtype).dtype.type(value))

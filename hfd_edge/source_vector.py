@@ -16,6 +16,8 @@ from hfd_edge.errors import RadiometryError
 from hfd_edge.radiometry import SourceRadiometry, make_gather
 from hfd_edge.radiometry_power import percentile_of
 from hfd_edge.source import Source
+from hfd_edge.source_device import DeviceArraySource
+from hfd_edge.source_device_counts import count_power
 from hfd_edge.spec import ModelInput, ModelSpec, Unit
 from hfd_edge.stitch import STATUS_NODATA
 
@@ -49,23 +51,33 @@ class PowerCounts:
 def count_scene(source: Source, radiometry: SourceRadiometry, threads: int) -> PowerCounts:
     """Count a scene's linear power, band by band, in one read; whole numbers, so the order of rows and threads changes nothing.
 
+    A scene on a GPU is counted there, and its pixels stay there.
+
     Raises:
         RadiometryError: not one pixel of the scene is valid.
     """
+    plain = ModelInput(Unit.INTENSITY, (0.0,) * source.count, (1.0,) * source.count)
+    if isinstance(source, DeviceArraySource):
+        power, totals = count_power(source, radiometry, plain)
+    else:
+        power, totals = _count_strips(source, make_gather(radiometry, plain), threads)
+    if not totals[:, 0].all():
+        raise RadiometryError(f"not one of the {source.rows} x {source.cols} pixels is valid: this network needs percentiles of the "
+                              "scene; check the nodata value and the band order")
+    return PowerCounts(power, totals)
+
+
+def _count_strips(source: Source, gather: _native.Gather, threads: int) -> tuple[np.ndarray, np.ndarray]:
     bands = source.count
     power, totals = np.zeros((bands, _native.POWER_BINS), np.int64), np.zeros((bands, 2), np.int64)
-    gather = make_gather(radiometry, ModelInput(Unit.INTENSITY, (0.0,) * bands, (1.0,) * bands))
     step = max(1, _STRIP_PX // (source.cols * bands))
     for row in range(0, source.rows, step):
         values, valid = source.read(row, min(step, source.rows - row))
         size = values.shape[1:]
         intensity, status = np.empty(values.shape, np.float32), np.empty(size, np.uint8)
         gather.run(values, (0, 0), size, (0, 0), intensity, status, valid, threads)
-        _native.count_power(intensity, (status != STATUS_NODATA).astype(np.uint8), power, totals)
-    if not totals[:, 0].all():
-        raise RadiometryError(f"not one of the {source.rows} x {source.cols} pixels is valid: this network needs percentiles of the "
-                              "scene; check the nodata value and the band order")
-    return PowerCounts(power, totals)
+        _native.count_power(intensity, status, power, totals, STATUS_NODATA)
+    return power, totals
 
 
 def percentiles_of(counts: PowerCounts, percents: Sequence[float]) -> np.ndarray:

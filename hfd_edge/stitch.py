@@ -26,7 +26,7 @@ class PixelCounts:
 
     written: int = 0
     nodata: int = 0
-    saturated: int = 0      # pixels at the end of their scale in one band; counted as they are read
+    saturated: int = 0      # pixels at the end of their scale in one band; counted as they are read, on a GPU all at once
     nan: int = 0            # pixels where the engine answered NaN; they carry NODATA_LABEL and are reported, never hidden
     tiles_run: int = 0
     tiles_empty: int = 0    # tiles without one valid pixel in their core: labelled nodata without asking the engine

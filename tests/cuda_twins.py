@@ -14,8 +14,10 @@ import recorded_speckle
 
 from hfd_edge import _native
 from hfd_edge.device_memory import CudaDevice
+from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.source_saturation import saturated, stored_level, stored_nodata
 
-OPERATIONS = ("gather", "finish", "speckle", "counts", "blend", "validity")
+OPERATIONS = ("gather", "finish", "speckle", "counts", "saturation", "blend", "validity")
 POISON = 0xA5
 GUARD = 64                  # bytes beside every output that nobody may touch
 
@@ -154,15 +156,16 @@ class Twins:
         rng = self.rng
         bands, rows, cols = (int(n) for n in rng.integers(1, (3, 40, 300)))
         values = np.abs(recorded.wild_floats(rng, bands * rows * cols)).reshape(bands, rows, cols)
-        mask = (rng.random((rows, cols)) < 0.9).astype(np.uint8) if rng.random() < 0.5 else None
+        mask = rng.choice(np.uint8([0, 1, 2]), (rows, cols), p=[0.1, 0.8, 0.1]) if rng.random() < 0.5 else None
+        missing = int(rng.integers(0, 3))           # 0 of a mask, 1 of gather's status
         low, high, bins = -3.0, float(rng.uniform(1, 40)), int(rng.integers(1, 500))
         wanted = [np.zeros((bands, _native.POWER_BINS), np.int64), np.zeros((bands, 2), np.int64), np.zeros(bins, np.int64)]
-        _native.count_power(values, mask, *wanted[:2])
+        _native.count_power(values, mask, *wanted[:2], missing)
         _native.count_between(values, low, high, wanted[2])
         there = (self.upload(values, 4 * int(rng.integers(0, 4))), values.nbytes)
         sums = [(self.upload(np.zeros_like(w)), w.nbytes) for w in wanted]
         self.gpu.native.count_power(there, None if mask is None else (self.upload(mask), mask.nbytes), bands, rows * cols, *sums[:2],
-                                    self.queue)
+                                    self.queue, missing)
         self.gpu.native.count_between(there, values.size, low, high, sums[2], bins, self.queue)
         got = [np.empty_like(w) for w in wanted]
         for host, (address, _) in zip(got, sums):
@@ -170,6 +173,23 @@ class Twins:
         self.done()
         wrong = [name for name, a, b in zip(("histogram", "totals", "between"), got, wanted) if (a != b).any()]
         return f"counts of {values.shape}, {bins} bins: {', '.join(wrong)} differ" if wrong else None
+
+    def saturation(self) -> str | None:
+        """Against NumPy: there is no other twin."""
+        rng, case, declared = self.rng, *saturation_case(self.rng)
+        values, mask = case.values(), None if case.valid is None else case.valid.reshape(case.shape[1:])
+        with np.errstate(all="ignore"):                 # NaNs that signal
+            wanted = int(np.count_nonzero(saturated(values, mask, declared)))
+        level, nodata = stored_level(declared, values.dtype), stored_nodata(declared, values.dtype)
+        there = self.upload(case.memory, int(rng.integers(0, 17)) * int(rng.integers(0, 2))) + case.offset
+        valid = None if mask is None else (self.upload(mask, int(rng.integers(0, 3))), mask.shape[1], 1)
+        scene = self.gpu.native.Scene(there, recorded.ELEMENTS[case.element], case.shape, case.strides, valid, (0, 0), case.shape[1:])
+        total = Output(self.gpu, self.stream, 8)
+        if level is not None:
+            self.gpu.native.count_saturated(scene, nodata, level, total.memory, self.queue)
+        got = int(np.frombuffer(total.read(), np.int64)[0]) - int(np.full(8, POISON, np.uint8).view(np.int64)[0])       # it adds
+        self.done()
+        return None if got == wanted else f"{got} of {wanted} saturated pixels of {case.shape} {values.dtype} {case.strides}, {declared}"
 
     def blend(self) -> str | None:
         rng, native = self.rng, self.gpu.native
@@ -202,6 +222,19 @@ class Twins:
         self.gpu.native.valid_of_status(out.memory, status.size, self.queue)
         got = out.read()
         return None if got == (status != 1).astype(np.uint8).tobytes() else f"masks of {status.size} pixels: {status.tolist()[:40]} ..."
+
+
+def saturation_case(rng: np.random.Generator) -> tuple[recorded.GatherCase, SourceRadiometry]:
+    """Stored pixels as of gather, and a declaration whose level and nodata values many of them meet."""
+    case = recorded.gather_case(rng)
+    with np.errstate(all="ignore"):
+        values = case.values().astype("c16").ravel()
+        known = values[np.isfinite(values)]
+        known = known if known.size else np.ones(1, "c16")
+    some = [float(part) for number in rng.choice(known, 3) for part in (number.real, -number.imag)]
+    level = float(rng.choice([*some[:2], some[0] + 0.5, -1e300, 1e300, 0.0, 255.0, 32767.0, 3.4028234663852886e38]))
+    nodata = rng.choice(np.float64([0.0, 7.0, 0.1, -9999.0, np.nan, 1e300, *some[2:]]), int(rng.integers(0, 4)))
+    return case, SourceRadiometry(recorded.UNITS[case.unit], nodata=tuple(nodata), saturation=level)
 
 
 def same_numbers(one: np.ndarray, other: np.ndarray) -> bool:

@@ -79,9 +79,10 @@ def test_windows_of_a_raster(tmp_path, scene, emulated_device, window):
     assert maps[0] == maps[1]
 
 
-@pytest.mark.parametrize("stitch", ["crop", "hann"])
-def test_a_scene_on_the_device_is_filtered_where_it_lies(tmp_path, scene, emulated_device, stitch):
-    path = engine(tmp_path, "lee", filter_looks=4.0)
+@pytest.mark.parametrize(("name", "stitch"), [("lee", "crop"), ("lee", "hann"), ("lee_sigma", "crop")])
+def test_a_scene_on_the_device_is_filtered_where_it_lies(tmp_path, scene, emulated_device, name, stitch):
+    """Lee sigma's bright level is counted there too."""
+    path = engine(tmp_path, name, filter_looks=4.0, filter_bright=None)
     gpu = CudaDevice(0)
     there, stream = DeviceArray(gpu, scene.shape, scene.dtype), gpu.stream()
     gpu.copy_in(there.ptr, scene, stream.handle)

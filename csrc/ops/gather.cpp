@@ -83,6 +83,8 @@ bool holds(double value) {
   return in_range && static_cast<double>(static_cast<T>(value)) == value;
 }
 
+}  // namespace
+
 bool can_be(Element element, double value) {
   switch (element) {
     case Element::u8: return holds<uint8_t>(value);
@@ -97,11 +99,9 @@ bool can_be(Element element, double value) {
   return false;
 }
 
-}  // namespace
-
-std::vector<double> possible_nodata(const GatherConfig& config, Element element) {
+std::vector<double> possible_nodata(const std::vector<double>& nodata, Element element) {
   std::vector<double> kept;
-  for (const double value : config.nodata)
+  for (const double value : nodata)
     if (can_be(element, value)) kept.push_back(value);
   return kept;
 }

@@ -51,8 +51,11 @@ class Gather {
 Unit unit_from_name(const std::string& name, const char* argument);
 const char* unit_name(Unit unit);
 
-// The declared nodata values that a stored pixel can be at all; the others equal none.
-std::vector<double> possible_nodata(const GatherConfig& config, Element element);
+// Whether a stored number can be this value at all.
+bool can_be(Element element, double value);
+
+// The declared nodata values that a stored pixel can be; the others equal none.
+std::vector<double> possible_nodata(const std::vector<double>& nodata, Element element);
 
 // Floor, clip, mean and gain of every band.
 std::vector<Normal> normals(const GatherConfig& config);

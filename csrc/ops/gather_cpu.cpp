@@ -27,7 +27,7 @@ struct Memory {
 struct Rows {
   Rows(const GatherConfig& config, const GatherCall& call)
       : call(call), runs(reflected_runs(call.origin.col, call.tile_size.cols, call.scene.cols)),
-        nodata(possible_nodata(config, call.element)), normal(normals(config)),
+        nodata(possible_nodata(config.nodata, call.element)), normal(normals(config)),
         plan{config.unit, config.model_unit, call.element, config.scale, config.offset, config.floor,
              nodata.data(), static_cast<int64_t>(nodata.size()), normal.data(),
              runs.data(), static_cast<int64_t>(runs.size()), call.values.bands, call.tile_size.cols,

@@ -202,7 +202,7 @@ void gather_between(const GatherConfig& config, const GatherCall& call, const Ga
   body.calibrates = config.scale != 1.0f || config.offset != 0.0f;
   body.wide_tile = body.cols % kPixels == 0 && aligned(call.tile, 16);
   body.wide_status = body.cols % kPixels == 0 && aligned(call.status, 4);
-  const std::vector<double> nodata = possible_nodata(config, call.element);
+  const std::vector<double> nodata = possible_nodata(config.nodata, call.element);
   const std::vector<Normal> normal = normals(config);
   body.nodata.count = static_cast<int32_t>(nodata.size());
   for (size_t i = 0; i < nodata.size(); ++i) body.nodata.value[i] = nodata[i];

@@ -5,12 +5,11 @@
 
 namespace hfd {
 
-void count_power_cpu(const float* values, const uint8_t* mask, int64_t count, int64_t* histogram, int64_t* totals) {
+void count_power_cpu(const float* values, const PixelMask& mask, int64_t count, int64_t* histogram, int64_t* totals) {
   int64_t valid = 0, dark = 0;
   for (int64_t i = 0; i < count; ++i) {
     const float value = values[i];
-    if (mask != nullptr && mask[i] == 0) continue;
-    if (!counts_as_power(value)) continue;
+    if (!allows(mask, i) || !counts_as_power(value)) continue;
     ++valid;
     if (value > 0.0f)
       ++histogram[power_bin(value)];

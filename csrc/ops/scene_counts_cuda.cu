@@ -19,7 +19,7 @@ struct PowerBody {
   using Shared = CountShared;
 
   const float* values;
-  const uint8_t* mask;
+  PixelMask mask;
   int64_t count;
   Count *histogram, *totals;
 
@@ -43,7 +43,7 @@ struct PowerBody {
       const int64_t i = first + k * kThreads;
       if (i >= count) break;
       const float value = values[i];
-      if ((mask != nullptr && mask[i] == 0) || !counts_as_power(value)) continue;
+      if (!allows(mask, i) || !counts_as_power(value)) continue;
       ++valid;
       if (value > 0.0f)
         add_atomically(histogram + power_bin(value), Count{1});
@@ -79,7 +79,7 @@ struct BetweenBody {
 
 }  // namespace
 
-void count_power_cuda(const float* values, const uint8_t* mask, int64_t count, int64_t* histogram, int64_t* totals,
+void count_power_cuda(const float* values, const PixelMask& mask, int64_t count, int64_t* histogram, int64_t* totals,
                       const CudaQueue& queue) {
   const PowerBody body{values, mask, count, reinterpret_cast<Count*>(histogram), reinterpret_cast<Count*>(totals)};
   launch(body, {pieces_of(count, PowerBody::kThreads * kEach)}, queue, "counting power");

@@ -7,6 +7,8 @@
 
 namespace hfd {
 
+HFD_HD bool allows(const PixelMask& mask, int64_t pixel) { return mask.data == nullptr || mask.data[pixel] != mask.missing; }
+
 HFD_HD bool counts_as_power(float value) { return value >= -kLargestIntensity && value <= kLargestIntensity; }
 
 // Of a positive number.
