@@ -16,12 +16,12 @@ from hfd_edge.source_device import DeviceArraySource
 from hfd_edge.source_device_counts import SaturatedPixels
 from hfd_edge.source_saturation import saturated
 from hfd_edge.source_vector import count_scene
-from tests import emulated_cuda
+from tests import emulated_cuda, recorded
 from tests.device_engine import emulated_segmenter
-from tests.recorded import LAYOUTS, lay_out
 
 pytestmark = pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
 DTYPES = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64", "complex64", "complex128"]
+LAYOUTS = (*recorded.LAYOUTS, "transposed", "half")
 POLICIES = [("lazy", 0), ("eager", 0), ("random", 1)]
 
 
@@ -29,6 +29,15 @@ POLICIES = [("lazy", 0), ("eager", 0), ("random", 1)]
 def gpu(emulated_device):
     with emulated_device.installed():
         yield CudaDevice(0)
+
+
+def lay_out(values: np.ndarray, layout: str) -> tuple[int, tuple[int, int, int], np.ndarray]:
+    """As recorded.lay_out; also columns far apart, and complex numbers at addresses that fit their parts alone."""
+    offset, strides, memory = recorded.lay_out(values.swapaxes(1, 2) if layout == "transposed" else values, layout)
+    if layout == "transposed":
+        return offset, (strides[0], strides[2], strides[1]), memory
+    half = values.itemsize // 2 if layout == "half" else 0
+    return offset + half, strides, np.concatenate([np.zeros(half, np.uint8), memory])
 
 
 class OnDevice:
@@ -97,13 +106,14 @@ def test_the_counts_are_the_hosts_for_any_shape_and_strip(gpu, seed, dtype, layo
         assert_counted_alike(*both(gpu, values, valid, layout), declared)
 
 
+@pytest.mark.parametrize("layout", ["plain", "transposed"])
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])
-def test_scenes_larger_than_all_threads_at_once_are_counted_to_the_end(gpu, dtype):
+def test_scenes_larger_than_all_threads_at_once_are_counted_to_the_end(gpu, dtype, layout):
     values = np.zeros((1, 2049, 2311 if dtype == "uint8" else 1201), dtype)
     at = np.random.default_rng(0).choice(values.size, 5000, replace=False)
     values.flat[at], values.flat[-1] = 200, 200
     declared = SourceRadiometry("amplitude", scale=0.01, saturation=200)
-    assert SaturatedPixels(DeviceArraySource(OnDevice(gpu, values), 1, None, gpu), declared).total() == np.count_nonzero(values)
+    assert SaturatedPixels(DeviceArraySource(OnDevice(gpu, values, layout), 1, None, gpu), declared).total() == np.count_nonzero(values)
 
 
 @pytest.mark.parametrize(("dtype", "level"), [("uint8", 255.5), ("int16", 1e9), ("float32", 3.5e38), ("complex64", 1e300)])
