@@ -28,7 +28,7 @@ def saturated(values: np.ndarray, valid: np.ndarray | None, radiometry: SourceRa
     if found.any():                                             # hardly ever: the rest costs nothing where nothing is
         for band in values:
             found &= np.isfinite(band)
-            for nodata in radiometry.nodata:
+            for nodata in stored_nodata(radiometry, values.dtype):
                 found &= band != nodata
         if valid is not None:
             found &= np.asarray(valid, bool)
@@ -52,8 +52,8 @@ def stored_level(radiometry: SourceRadiometry, dtype: np.dtype) -> float | int |
 
 
 def stored_nodata(radiometry: SourceRadiometry, dtype: np.dtype) -> list[float]:
-    """The nodata values as NumPy compares them with numbers of the dtype: in its own precision, where that is not whole numbers."""
-    return list(radiometry.nodata) if dtype.kind in "iu" else [_rounded(value, dtype) for value in radiometry.nodata]
+    """The nodata values that a number of the dtype can be: gather compares exactly, so 0.1 is no float32's, and no pixel of a map's nodata."""
+    return [value for value in radiometry.nodata if dtype.kind in "iu" or _rounded(value, dtype) == value]
 
 
 def _rounded(value: float, dtype: np.dtype) -> float:

@@ -102,3 +102,10 @@ def test_no_signal_is_not_nodata_in_the_plane(tmp_path):
     with rasterio.open(tmp_path / "v.tif") as plane:
         codes = plane.read(1)
     assert (codes[[3, 5]] == 2).all() and (codes[7] == 1).all() and (np.delete(codes, [3, 5, 7], axis=0) == 0).all()
+
+
+def test_a_nodata_value_that_no_stored_number_can_be_hides_none():
+    """As for the map: 0.1 is no float32's, though NumPy would round it to one."""
+    values = np.full((1, 2, 3), 0.1, np.float32)
+    assert saturated(values, None, SourceRadiometry("intensity", nodata=(0.1,), saturation=0.05)).all()
+    assert not saturated(values, None, SourceRadiometry("intensity", nodata=(float(np.float32(0.1)),), saturation=0.05)).any()
