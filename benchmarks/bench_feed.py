@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from timing import calm_process, faster, in_turns, show, tell
 
+from hfd_edge.errors import EngineError
+
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "hfd_edge" / "data" / "demo.engine"
 COPY = "copy of the pixels (baseline)"
@@ -53,7 +55,7 @@ class EmptyEngine:
         return EmptySlot(self._spec, tiles, rows, cols)
 
     def infer(self, batch: np.ndarray, scene: np.ndarray | None = None) -> np.ndarray:
-        raise NotImplementedError("an empty engine has no answer")
+        raise EngineError("an empty engine has no answer: it is there to be fed")
 
     def close(self) -> None:
         return None

@@ -12,7 +12,7 @@ from typing import Any
 
 from hfd_edge.device import available_memory_bytes
 from hfd_edge.plan import PlanRequest, SceneShape, TilePlan, plan_tiles
-from hfd_edge.plan_blend import blended, is_exact
+from hfd_edge.plan_blend import blended, fused_bytes_per_px, is_exact
 from hfd_edge.spec import ModelSpec
 
 MOST_TILES = 8              # of a batch that the plan chooses: more gains nothing once the GPU is full
@@ -53,15 +53,17 @@ def plan_on_device(spec: ModelSpec, scene: SceneShape, request: PlanRequest, eng
         return _with_tiles(spec, request, planned, (rows, cols), engine)
     side, wide = usual_tile_px(spec, planned.grid.halo_px), wide_tile_px(spec)
     usual = _with_tiles(spec, request, planned, (side, side), engine)
-    if wide <= side or request.batch != "auto" or not _fits(scene, request, wide) or not getattr(engine, "takes", lambda *_: True)(wide, wide):
+    if wide <= side or request.batch != "auto" or not _fits(spec, scene, request) or not getattr(engine, "takes", lambda *_: True)(wide, wide):
         return usual
     other = _with_tiles(spec, request, planned, (wide, wide), engine)
     return other if usual.grid.input_px > WIDE_SAVES * other.grid.input_px else usual
 
 
-def _fits(scene: SceneShape, request: PlanRequest, side: int) -> bool:
+def _fits(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> bool:
+    """Whether strips of wide tiles are within the memory, those that are fused included."""
     most = available_memory_bytes() // 4 if request.memory is None else request.memory
-    return STRIPS_HELD * side * scene.cols * (scene.bytes_per_px + 2) <= most
+    per_px = STRIPS_HELD * (scene.bytes_per_px + 2) + fused_bytes_per_px(spec, request.stitch)
+    return per_px * wide_tile_px(spec) * scene.cols <= most
 
 
 def _with_tiles(spec: ModelSpec, request: PlanRequest, planned: TilePlan, tile: tuple[int, int], engine: Any) -> TilePlan:
