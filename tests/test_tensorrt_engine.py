@@ -84,6 +84,17 @@ def test_answers_are_the_networks_for_one_tile_a_batch_and_other_counts(machine,
         engine.infer(batch)
 
 
+def test_a_batch_of_the_plans_own_size_runs_at_once_and_others_tile_by_tile(machine, package):
+    _, calls = machine()
+    engine, runs = opened(package), {}
+    for tiles in (4, 3, 1, 4, 3, 1):                    # the first of each makes a context, which runs once by itself
+        before = len(names(calls, "execute_async_v3"))
+        engine.infer(batch_of(package, tiles))
+        runs[tiles] = len(names(calls, "execute_async_v3")) - before
+    assert runs == {4: 1, 3: 3, 1: 1}
+    engine.close()
+
+
 def test_a_second_opening_finds_the_plan_and_says_nothing(machine, package):
     _, calls = machine()
     opened(package).close()

@@ -95,7 +95,8 @@ class TensorRTEngine:
             raise EngineError(f"a batch of {batch.dtype} {batch.shape}: it must be float32 (n, bands, rows, cols)")
         rows, cols = batch.shape[2:]
         with self._lock:
-            step = len(batch) if len(batch) == self.batch_of(rows, cols) and self._plan_of(1, rows, cols) is None else 1
+            new = self._plan_of(1, rows, cols) is None and len(batch) == self.batch_of(rows, cols)
+            step = len(batch) if new or self._plan_of(len(batch), rows, cols) is not None else 1
             answers = [self._answer(np.ascontiguousarray(batch[at:at + step]), scene) for at in range(0, len(batch), step)]
         return np.concatenate(answers)
 
