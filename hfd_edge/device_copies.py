@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 
@@ -26,7 +26,12 @@ class HostCopies:
             return
         cuts = [rows * i // pieces for i in range(pieces + 1)]
         parts = [slice(*cut) for cut in zip(cuts, cuts[1:])]
-        list(self._workers().map(lambda part: np.copyto(to[..., part, :], source[..., part, :], casting="unsafe"), parts))
+        copying = [self._workers().submit(np.copyto, to[..., part, :], source[..., part, :], "unsafe") for part in parts]
+        try:
+            for each in copying:
+                each.result()
+        finally:
+            wait(copying)                               # after Ctrl-C too: whoever gets this memory next must find it still
 
     def close(self) -> None:
         """End the threads; a later copy makes new ones."""

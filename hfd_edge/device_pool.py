@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -18,7 +19,8 @@ from hfd_edge.device_memory import CudaDevice
 from hfd_edge.errors import DeviceError, EngineError
 
 SLOTS = 3                   # batches on the device at once: one in the engine, one gathered, one being finished
-SHAPES_KEPT = 2             # of slots: the usual tiles and the wide ones (plan_device.py)
+SPARES_KEPT = 10            # of strips: those of two kinds of scenes
+SHAPES_KEPT = 3             # of slots: one usual tile, a batch of them, and a wide one (plan_device.py)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +36,33 @@ class StripShape:
     filtered: tuple[int, int] = (0, 0)  # rows and columns that a speckle filter makes for the tiles
     cells: tuple[int, int] = (0, 0)     # of blending: columns of logits, and rows that two strips share
 
+    @property
+    def nbytes(self) -> tuple[int, ...]:
+        """Of stored pixels, their mask, a map, counts, filtered pixels, and tables of blending."""
+        bands, *size = self.values
+        return (bands * math.prod(size) * self.dtype.itemsize, math.prod(size) * self.masked, math.prod(self.labels) * (not self.in_place),
+                16 * self.tiles, 4 * bands * math.prod(self.filtered), self.cells[0] + 4 * self.cells[1])
+
 
 class StripMemory:
     """Stored pixels and labels of one strip, on the device and pinned; made for the largest strip, used for smaller ones."""
 
-    def __init__(self, gpu: CudaDevice, largest: StripShape) -> None:
-        self.largest = self.shape = largest
-        pixels, kept = math.prod(largest.values), 0 if largest.in_place else math.prod(largest.labels)
-        self.values, self._values_host = gpu.allocate(pixels * largest.dtype.itemsize), gpu.pinned((pixels,), largest.dtype)
-        read = math.prod(largest.values[1:]) if largest.masked else 0
-        self.valid, self._valid_host = gpu.allocate(read), gpu.pinned((read,), np.uint8)
+    shape: StripShape
+
+    def __init__(self, gpu: CudaDevice, nbytes: tuple[int, ...]) -> None:
+        """`nbytes`: as StripShape.nbytes."""
+        self.nbytes = nbytes
+        stored, mask, kept, counts, filtered, tables = nbytes
+        self.values, self._values_host = gpu.allocate(stored), gpu.pinned((stored,), np.uint8)
+        self.valid, self._valid_host = gpu.allocate(mask), gpu.pinned((mask,), np.uint8)
         self.labels, self.confidence, self._maps_host = gpu.allocate(kept), gpu.allocate(kept), gpu.pinned((2, kept), np.uint8)
-        self.counts, self._counts_host = gpu.allocate(16 * largest.tiles), gpu.pinned((largest.tiles, 2), np.int64)
-        self.filtered = gpu.allocate(4 * largest.values[0] * math.prod(largest.filtered))
-        cells, shares = largest.cells
-        self.tables, self.tables_host = gpu.allocate(4 * shares + cells), gpu.pinned((4 * shares + cells,), np.uint8)
+        self.counts, self._counts_host = gpu.allocate(counts), gpu.pinned((counts // 16, 2), np.int64)
+        self.filtered = gpu.allocate(filtered)
+        self.tables, self.tables_host = gpu.allocate(tables), gpu.pinned((tables,), np.uint8)
         self.arrived, self.done = gpu.event(), gpu.event()
 
     def fits(self, shape: StripShape) -> bool:
-        mine = self.largest
-        return (shape.dtype == mine.dtype and shape.in_place == mine.in_place and math.prod(shape.values) <= math.prod(mine.values)
-                and math.prod(shape.labels) <= math.prod(mine.labels) and shape.tiles <= mine.tiles and shape.cells == mine.cells
-                and shape.values[0] * math.prod(shape.filtered) <= mine.values[0] * math.prod(mine.filtered)
-                and (not shape.masked or (mine.masked and math.prod(shape.values[1:]) <= math.prod(mine.values[1:]))))
+        return all(needed <= held for needed, held in zip(shape.nbytes, self.nbytes))
 
     def take(self, shape: StripShape) -> StripMemory:
         """The same memory, for a strip of this shape."""
@@ -65,7 +71,7 @@ class StripMemory:
 
     @property
     def values_host(self) -> np.ndarray:
-        return self._values_host[:math.prod(self.shape.values)].reshape(self.shape.values)
+        return self._values_host[:self.shape.nbytes[0]].view(self.shape.dtype).reshape(self.shape.values)
 
     @property
     def valid_host(self) -> np.ndarray:
@@ -91,7 +97,7 @@ class StripMemory:
     @property
     def holds_host(self) -> np.ndarray:
         """Which columns of logits a tile covers."""
-        return self.tables_host[4 * self.shape.cells[1]:]
+        return self.tables_host[4 * self.shape.cells[1]:self.shape.nbytes[-1]]
 
     @property
     def share(self) -> tuple[int, int]:
@@ -165,7 +171,7 @@ class DevicePool:
 
     def __init__(self, gpu: CudaDevice, engine: Any, bands: int, classes: int, logit_stride: int, threads: int = 1) -> None:
         """`threads`: that copy pixels into pinned memory."""
-        self.gpu, self.broken, self.copies = gpu, False, HostCopies(threads)
+        self.gpu, self.copies = gpu, HostCopies(threads)
         self._engine, self._bands, self._classes, self._stride = engine, bands, classes, logit_stride
         self._streams = gpu.stream(), gpu.stream(), gpu.stream()
         self.up, self.down, self.fuse = (stream.handle for stream in self._streams)     # pixels up, maps down, tiles fused
@@ -174,35 +180,56 @@ class DevicePool:
         self._spare: list[StripMemory] = []
         self._lock = threading.Lock()               # of the spare strips: one thread takes, another gives back
         self._kept: dict[str, Any] = {}             # memory by what it is for
+        self._in_use: tuple[int, int, int] | None = None            # key of the slots that the run works with
 
     def slots(self, tiles: int, rows: int, cols: int) -> list[DeviceSlotMemory]:
-        """The slots for batches of this shape. Those of one other shape are kept, as long as there is memory for both."""
-        key = (tiles, rows, cols)
+        """The slots for batches of this shape, for a run that begins. Those of other shapes are kept, as long as there is memory for all.
+
+        Raises:
+            DeviceError, EngineError: not enough memory for this shape alone, or the engine refuses it.
+        """
+        self._in_use = key = (tiles, rows, cols)
         while key not in self._slots and len(self._slots) >= SHAPES_KEPT:
             self._free_slots(next(iter(self._slots)))
         if key not in self._slots:
-            try:
-                self._slots[key] = self._made_slots(key)
-            except DeviceError:
-                if not self._slots:
-                    raise
-                self._free_slots(*self._slots)
-                self._slots[key] = self._made_slots(key)
+            self._slots[key] = self._with_room(lambda: self._made_slots(key))
         return self._slots[key]
 
     def _made_slots(self, key: tuple[int, int, int]) -> list[DeviceSlotMemory]:
-        (tiles, rows, cols), s = key, self._stride
+        (tiles, rows, cols), s, made, engines = key, self._stride, [], []
         expected = (tiles, self._bands, rows, cols), (tiles, self._classes, rows // s, cols // s)
-        return [DeviceSlotMemory(self.gpu, self._engine.slot(*key), expected) for _ in range(SLOTS)]
+        try:
+            for _ in range(SLOTS):
+                engines.append(self._engine.slot(*key))
+                made.append(DeviceSlotMemory(self.gpu, engines[-1], expected))
+        except BaseException:
+            for engine in engines:
+                engine.close()
+            raise
+        return made
 
     def strip(self, largest: StripShape, shape: StripShape) -> StripMemory:
-        """Memory for a strip, large enough for all strips of its run: a spare one, else new."""
+        """Memory for a strip, large enough for all strips of its run: a spare one, else a new one. Of many spare ones the oldest are freed."""
         with self._lock:
             for memory in self._spare:
                 if memory.fits(largest):
                     self._spare.remove(memory)
                     return memory.take(shape)
-        return StripMemory(self.gpu, largest).take(shape)
+            del self._spare[:max(0, len(self._spare) - SPARES_KEPT)]
+        return self._with_room(lambda: StripMemory(self.gpu, largest.nbytes)).take(shape)
+
+    def _with_room(self, make: Callable[[], Any]) -> Any:
+        """What `make` gives; where there is not enough memory once more, without what this run does not use."""
+        try:
+            return make()
+        except DeviceError:
+            idle = [key for key in self._slots if key != self._in_use]
+            if not idle and not self._spare:
+                raise
+        self._free_slots(*idle)                     # here, for an error that is still being handled holds what its frames hold
+        with self._lock:
+            self._spare.clear()
+        return make()
 
     def give_back(self, memory: StripMemory) -> None:
         """For a later strip; the device has done with it."""
@@ -220,10 +247,10 @@ class DevicePool:
 
     def tables(self, nbytes: int) -> tuple[np.ndarray, Any]:
         """Pinned memory (nbytes,) uint8 and device memory of at least that size."""
-        host = self._kept.get("tables host")
-        if host is None or host.nbytes < nbytes:
-            host = self._kept["tables host"] = self.gpu.pinned((nbytes,), np.uint8)
-        return host[:nbytes], self._of("tables", nbytes)
+        if self._kept.get("tables host") is None or self._kept["tables host"].nbytes < nbytes:
+            self._kept.pop("tables host", None)
+            self._kept["tables host"] = self.gpu.pinned((nbytes,), np.uint8)
+        return self._kept["tables host"][:nbytes], self._of("tables", nbytes)
 
     def close(self) -> None:
         """Free everything; the device has done with it."""
@@ -234,11 +261,10 @@ class DevicePool:
 
     def _of(self, what: str, nbytes: int) -> Any:
         """Device memory of at least `nbytes`; a larger one frees the one before, which waits for the device."""
-        held = self._kept.get(what)
-        if held is None or held.nbytes < nbytes:
-            self._kept.pop(what, None)
-            held = self._kept[what] = self.gpu.allocate(nbytes)
-        return held
+        if self._kept.get(what) is None or self._kept[what].nbytes < nbytes:
+            self._kept.pop(what, None)                  # freed before there is a larger one
+            self._kept[what] = self._with_room(lambda: self.gpu.allocate(nbytes))
+        return self._kept[what]
 
     def _free_slots(self, *keys: tuple[int, int, int]) -> None:
         for key in keys:

@@ -1,6 +1,6 @@
 """Overlap added outside the stages: one thread that reads ahead, one that writes behind; both hand errors to the caller.
 
-Threads wait for each other by SimpleQueue alone: Ctrl-C in the middle of a lock of Python's own (Queue, Semaphore, Event) can lose the word
+These threads wait by SimpleQueue alone: Ctrl-C in the middle of a lock of Python's own (Queue, Semaphore, Event) can lose the word
 that wakes the other one, and then both wait for ever.
 """
 
@@ -70,7 +70,16 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
     finally:
         stopped.append(True)
         room.put(_END)
+        _join(thread)
+
+
+def _join(thread: threading.Thread) -> None:
+    """Wait for a thread that was told to end, interrupted or not: what it reads is closed next."""
+    try:
         thread.join()
+    except BaseException:
+        thread.join()
+        raise
 
 
 def _check_process(made_in: int, what: str) -> None:
@@ -117,7 +126,12 @@ class WriteBehind:
             return                                  # the thread that would take what waits is not here
         self._dropped = kind is not None
         self._waiting.put(_END)
-        self._thread.join()
+        try:
+            self._thread.join()
+        except BaseException:                       # interrupted: what waits is dropped, and nobody closes a file under the writer
+            self._dropped = True
+            self._thread.join()
+            raise
         if kind is None:
             self._raise_error()
 

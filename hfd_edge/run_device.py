@@ -49,7 +49,7 @@ class DeviceStrip:
 class DeviceStages:
     """Gather, engine and finish on one device; see run_stages.Stages."""
 
-    def __init__(self, run: Run, pool: DevicePool, spec: ModelSpec, take_back: Callable[[DevicePool], None]) -> None:
+    def __init__(self, run: Run, pool: DevicePool, spec: ModelSpec, take_back: Callable[[DevicePool, bool], None]) -> None:
         """`take_back` is called with the pool when the run is over. Raises EngineError where the engine cannot be asked for the plan's tiles, or does not take what the network is told."""
         self._run, self._pool, self._gpu = run, pool, pool.gpu
         grid = run.plan.grid
@@ -164,13 +164,16 @@ class DeviceStages:
 
     def release(self) -> None:
         """Wait for what the device still does with this run's memory, which the next run may use then."""
+        whole = False
         try:
             for stream in (self._pool.up, *(slot.stream for slot in self._slots), self._pool.fuse, self._pool.down):
                 self._gpu.synchronize(stream)
+            whole = True
         except DeviceError:
-            self._pool.broken = True            # told by what waited for it, or by the next run, which makes everything anew
-        self._strips.end()
-        self._take_back(self._pool)
+            whole = False                           # told by what waited for it, or by the next run, which makes everything anew
+        finally:
+            self._strips.end()
+            self._take_back(self._pool, whole)
 
 
 class GpuRuns:
@@ -194,7 +197,11 @@ class GpuRuns:
         if pool is None:
             spec = self._spec
             pool = DevicePool(self.gpu, self._engine, len(spec.bands), len(spec.classes), spec.logit_stride_px, self._threads)
-        return DeviceStages(run, pool, self._spec, self._take_back)
+        try:
+            return DeviceStages(run, pool, self._spec, self._take_back)
+        except BaseException:
+            pool.close()                            # what it holds may be what the next run lacks
+            raise
 
     def source(self, array: object, valid: object | None, stream: object) -> DeviceArraySource:
         """A scene that lies on this device."""
@@ -205,9 +212,10 @@ class GpuRuns:
         shape = (source.rows, source.cols)
         return DeviceMaps(DeviceArray(self.gpu, shape, np.uint8), DeviceArray(self.gpu, shape, np.uint8) if confidence else None)
 
-    def _take_back(self, pool: DevicePool) -> None:
-        if pool.broken:
-            return
+    def _take_back(self, pool: DevicePool, whole: bool) -> None:
+        """For the next run; one that may still be worked with is closed."""
+        if not whole:
+            return pool.close()
         with self._lock:
             self._spare.append(pool)
 
