@@ -10,20 +10,23 @@ from dataclasses import replace
 from math import isqrt
 from typing import Any
 
-from hfd_edge.device import available_memory_bytes
+from hfd_edge.device import available_memory_bytes, is_whole
 from hfd_edge.plan import PlanRequest, SceneShape, TilePlan, plan_tiles
-from hfd_edge.plan_blend import blended, fused_bytes_per_px, is_exact
+from hfd_edge.plan_blend import blended, check_stitch, fused_bytes_per_px, is_exact
 from hfd_edge.spec import ModelSpec
+from hfd_edge.tiles import TileGrid, round_up
 
 MOST_TILES = 8              # of a batch that the plan chooses: more gains nothing once the GPU is full
 WIDE_SAVES = 1.1            # times as many pixels in usual tiles, from which on wide ones are taken: their engine must be built too
-STRIPS_HELD = 5             # of stored pixels in pinned memory: staged, sent, being worked on, coming down, and one between
+STRIPS_HELD = 6             # of stored pixels in pinned memory: staged, sent, being worked on, waiting to be fused, coming down, one between
 
 
 def usual_tile_px(spec: ModelSpec, halo_px: int | None = None) -> int:
-    """The side that a run on a GPU takes by itself: the one trained on, or the smallest whose core is as wide as its halo."""
-    halo = spec.halo_px if halo_px is None else halo_px
-    return spec.tile_px if spec.fixed_tile else max(spec.tile_px, 2 * halo + max(halo, spec.stride_px))
+    """The side that a run on a GPU takes by itself: the one trained on, or the smallest whose core is as wide as the exact halo; with another
+    halo the same, so that one built engine does, but where that leaves no such core the smallest that has one."""
+    usual = spec.tile_px if spec.fixed_tile else max(spec.tile_px, 2 * spec.halo_px + max(spec.halo_px, spec.stride_px))
+    least = 0 if halo_px is None or spec.fixed_tile else 2 * halo_px + max(halo_px, spec.stride_px)
+    return max(usual, least)
 
 
 def wide_tile_px(spec: ModelSpec) -> int | None:
@@ -39,24 +42,37 @@ def usual_batch(spec: ModelSpec, rows: int, cols: int) -> int:
 def plan_on_device(spec: ModelSpec, scene: SceneShape, request: PlanRequest, engine: Any) -> TilePlan:
     """The plan of plan.plan_tiles with inputs of one size.
 
-    The size is the engine's (`engine.tile`), else the one asked for, else the usual or the wide one, whichever makes the engine read fewer
-    pixels. Wide ones are left out where the engine says that it does not take them (`engine.takes`), where a batch was asked for,
-    and where their strips would need more than `request.memory`, or a quarter of the free main memory.
+    The size is the one asked for, else the usual or the wide one, whichever makes the engine compute fewer pixels, tiles that only fill a batch
+    included. Wide ones are left out where a batch was asked for, where their strips would need more than `request.memory`, or a quarter of
+    the free main memory, and where the engine says that it does not take them (`engine.takes`).
 
     Raises:
         GridError, DeviceError: as plan_tiles.
     """
-    given = getattr(engine, "tile", None) or (request.tile if request.tile != "auto" else None)
-    planned = plan_tiles(spec, scene, replace(request, tile=given or "auto", batch=1))
-    if given is not None or spec.fixed_tile:
-        rows, cols = (spec.tile_px,) * 2 if given is None else (given, given) if isinstance(given, int) else given
-        return _with_tiles(spec, request, planned, (rows, cols), engine)
+    planned = plan_tiles(spec, scene, _to_plan(spec, request))
+    if request.tile != "auto" or spec.fixed_tile:
+        tile = (spec.tile_px,) * 2 if spec.fixed_tile else (request.tile,) * 2 if isinstance(request.tile, int) else request.tile
+        return _with_tiles(spec, request, planned, tile, engine)
     side, wide = usual_tile_px(spec, planned.grid.halo_px), wide_tile_px(spec)
+    if request.overlap != "auto":
+        side = max(side, 2 * planned.grid.halo_px + round_up(int(request.overlap), spec.stride_px))
     usual = _with_tiles(spec, request, planned, (side, side), engine)
-    if wide <= side or request.batch != "auto" or not _fits(spec, scene, request) or not getattr(engine, "takes", lambda *_: True)(wide, wide):
+    if wide <= side or request.batch != "auto" or not _fits(spec, scene, request):
         return usual
     other = _with_tiles(spec, request, planned, (wide, wide), engine)
-    return other if usual.grid.input_px > WIDE_SAVES * other.grid.input_px else usual
+    takes = getattr(engine, "takes", lambda *_: True)
+    return other if usual.compute_ratio > WIDE_SAVES * other.compute_ratio and takes(wide, wide) else usual
+
+
+def _to_plan(spec: ModelSpec, request: PlanRequest) -> PlanRequest:
+    """What the plan of plan_tiles is asked for: the halo, which is chosen as it costs in wide tiles, whatever the main memory; the window."""
+    check_stitch(request.stitch, spec)
+    tile = request.tile
+    if tile == "auto" and not spec.fixed_tile:
+        halo = request.halo if is_whole(request.halo) else 0
+        tile = max(wide_tile_px(spec), 2 * halo + max(halo, spec.stride_px))
+    crop = {} if request.stitch == "crop" else {"stitch": "crop", "overlap": "auto"}        # what is fused is planned for the tiles chosen
+    return replace(request, tile=tile, batch=1, memory=None, **crop)
 
 
 def _fits(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> bool:
@@ -74,17 +90,20 @@ def _with_tiles(spec: ModelSpec, request: PlanRequest, planned: TilePlan, tile: 
                    offset=tuple(o % c for o, c in zip(request.offset, core)))
     blend, kind = None, planned.halo
     if request.stitch != "crop":
-        grid, blend = blended(spec, grid, request.stitch, request.overlap)
+        grid, blend = blended(spec, replace(grid, own_cores=False), request.stitch, request.overlap)
         kind = "exact" if is_exact(spec, halo, blend) else "custom"
-    kept = grid.kept[2] * grid.kept[3]
-    return replace(planned, grid=grid, batch=_batch(spec, request, grid, engine), halo=kind, blend=blend, compute_ratio=grid.input_px / kept)
+    batch = _batch(spec, request, grid, engine)
+    strips = [len(strip.tiles) for strip in grid.strips()]
+    computed = sum(-(-tiles // batch) * batch for tiles in strips) * tile[0] * tile[1]
+    return replace(planned, grid=grid, batch=batch, halo=kind, blend=blend, compute_ratio=computed / (grid.kept[2] * grid.kept[3]))
 
 
-def _batch(spec: ModelSpec, request: PlanRequest, grid: Any, engine: Any) -> int:
-    """As many as the engine was built for; else batches of one size along a strip, as many as are asked for at most."""
-    size = grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px
+def _batch(spec: ModelSpec, request: PlanRequest, grid: TileGrid, engine: Any) -> int:
+    """As many tiles as are asked for, or as the engine was built for, one by one where most of such a batch would only fill it; an engine that
+    takes any number has batches of one size along a strip."""
+    size, across = (grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px), max(len(strip.tiles) for strip in grid.strips())
     if hasattr(engine, "batch_of"):
-        return engine.batch_of(*size)
-    across = max(len(strip.tiles) for strip in grid.strips())
+        most = engine.batch_of(*size)
+        return most if request.batch != "auto" or -(-across // most) * most < 2 * across else 1
     most = usual_batch(spec, *size) if request.batch == "auto" else int(request.batch)
     return -(-across // -(-across // most))

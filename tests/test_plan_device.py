@@ -45,7 +45,6 @@ def test_a_tile_a_batch_or_an_engine_of_one_size_decide_by_themselves(spec):
     assert side(plan(spec, 16000, 16000, tile=768)) == 768
     given = plan(spec, 16000, 16000, batch=4)
     assert (side(given), given.batch) == (512, 4)
-    assert side(plan(spec, 16000, 16000, SimpleNamespace(tile=(640, 640)))) == 640
     built = plan(spec, 16000, 16000, SimpleNamespace(batch_of=lambda *size: 1 if size == (1440, 1440) else 8))
     assert (side(built), built.batch) == (1440, 1)
     asked = []
@@ -55,8 +54,37 @@ def test_a_tile_a_batch_or_an_engine_of_one_size_decide_by_themselves(spec):
     assert side(plan(fixed, 16000, 16000)) == 512 and wide_tile_px(fixed) is None
 
 
+def test_tiles_that_only_fill_a_batch_count(spec):
+    built = SimpleNamespace(batch_of=lambda *size: 1 if size == (1440, 1440) else 8)
+    one, few = plan(spec, 288, 288, built), plan(spec, 400, 400, built)
+    assert (side(one), one.batch, one.compute_ratio) == (512, 1, 512**2 / 288**2)
+    assert (side(few), few.batch) == (512, 1) and few.compute_ratio == 4 * 512**2 / 400**2
+    for rows in (600, 1000, 1500):
+        chosen = plan(spec, rows, rows, built)
+        strips = [len(strip.tiles) for strip in chosen.grid.strips()]
+        assert chosen.compute_ratio == sum(-(-n // chosen.batch) * chosen.batch for n in strips) * side(chosen) ** 2 / rows**2
+    assert plan(spec, 300, 2200, built, tile=512).batch == 8            # eight tiles across
+
+
+def test_halo_and_overlap_take_the_sizes_that_engines_are_built_for():
+    spec = make_spec(2, 5, 16, 4, 240, tile_px=512, halo_bounded_px=32)
+    assert usual_tile_px(spec) == 720 and {side(plan(spec, 200, 200, halo=halo)) for halo in ("exact", "bounded", 64)} == {720}
+    assert side(plan(spec, 200, 200, halo=320)) == 960                  # leaves 720 no core as wide as itself
+    assert plan(spec, 20000, 30000, memory=1 << 28).halo == plan(spec, 20000, 30000).halo          # whatever the main memory
+    narrow = make_spec(2, 5, 16, 4, 112, tile_px=256)
+    small, large = (plan(narrow, rows, rows, stitch="hann", overlap=224) for rows in (200, 9000))
+    assert small.blend.overlap_px == large.blend.overlap_px == 224 and side(large) == wide_tile_px(narrow) > side(small) >= 448
+
+
+def test_an_engine_is_asked_for_wide_tiles_only_where_they_would_be_taken(spec):
+    asked = []
+    engine = SimpleNamespace(takes=lambda *size: asked.append(size) or True)
+    plan(spec, 288, 288, engine)
+    assert not asked and side(plan(spec, 16000, 16000, engine)) == 1440 and asked
+
+
 def test_wide_strips_keep_to_the_memory(spec):
-    needed = 5 * 1440 * 16000 * 10
+    needed = 6 * 1440 * 16000 * 10
     assert side(plan(spec, 16000, 16000, memory=needed)) == 1440 and side(plan(spec, 16000, 16000, memory=needed - 1)) == 512
 
 
