@@ -139,6 +139,12 @@ void bind_cuda_memory(py::module_& module) {
   module.def("copy_rows", &copy_rows, "to"_a, "to_stride"_a, "address"_a, "from_stride"_a, "row_bytes_and_rows"_a, "stream"_a,
              "Rows between two pitches, host (pinned) or device on either side, in the stream's order.");
   module.def("fill", &fill, "to"_a, "byte"_a, "nbytes"_a, "stream"_a);
+  module.def("make_current", [](int device) {
+    int before = 0;
+    hfd::cuda_check(cudaGetDevice(&before), "asking for the current device");
+    hfd::cuda_check(cudaSetDevice(device), "making a device current");
+    return before;
+  }, "device"_a, "Make a device the calling thread's; gives the one before.", Unlocked());
   module.def("memory_info", [](int device) {
     const hfd::MemoryInfo info = hfd::memory_info(device);
     return std::make_pair(info.free, info.total);

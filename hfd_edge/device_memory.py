@@ -65,6 +65,15 @@ class CudaDevice:
         """The operations: hfd_edge._cuda."""
         return self._cuda
 
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """This device is the calling thread's inside the block: what takes a stream alone, TensorRT first of all, works on the current one."""
+        before = self._cuda.make_current(self.index)
+        try:
+            yield
+        finally:
+            self._cuda.make_current(before)
+
     def allocate(self, nbytes: int) -> Any:
         """Device memory that is not initialised, with .ptr, .nbytes, .device and .free(); freed with its last reference."""
         return self._cuda.DeviceBuffer(self.index, nbytes)
@@ -72,7 +81,8 @@ class CudaDevice:
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
         """An array in pinned main memory, not initialised; it lives as long as a view of it does."""
         dtype, count = np.dtype(dtype), math.prod(shape)
-        return np.frombuffer(self._cuda.PinnedBuffer(max(1, count * dtype.itemsize)), dtype, count).reshape(shape)
+        with self.current():                    # or the thread's device gets a context for it
+            return np.frombuffer(self._cuda.PinnedBuffer(max(1, count * dtype.itemsize)), dtype, count).reshape(shape)
 
     def stream(self) -> Any:
         """A stream with .handle and .device; it does not wait for the default stream."""
@@ -100,7 +110,8 @@ class CudaDevice:
 
     def fill(self, to: int, byte: int, nbytes: int, stream: int) -> None:
         """Write `byte` to `nbytes` bytes of device memory."""
-        self._cuda.fill(to, byte, nbytes, stream)
+        with self.current():
+            self._cuda.fill(to, byte, nbytes, stream)
 
     def memory_info(self) -> tuple[int, int]:
         """Free and total bytes of the device."""

@@ -19,12 +19,12 @@ import numpy as np
 from hfd_edge.device_array import DeviceArray
 from hfd_edge.device_memory import CudaDevice
 from hfd_edge.device_pool import DevicePool, DeviceSlotMemory
-from hfd_edge.run_device_strips import DeviceStrips, StagedStrip
 from hfd_edge.errors import DeviceError, EngineError, GridError
 from hfd_edge.run import DeviceMaps, Run, Window
+from hfd_edge.run_device_stitch import DeviceBlend, DeviceCrop, DevicePart
+from hfd_edge.run_device_strips import DeviceStrips, StagedStrip
 from hfd_edge.source_device import DeviceArraySource
 from hfd_edge.spec import ModelSpec
-from hfd_edge.run_device_stitch import DeviceBlend, DeviceCrop, DevicePart
 from hfd_edge.tiles import Strip, Tile
 
 _STRIPS_LATE = 1            # strips whose labels are on their way down while the next one is worked on
@@ -50,7 +50,12 @@ class DeviceStages:
     """Gather, engine and finish on one device; see run_stages.Stages."""
 
     def __init__(self, run: Run, pool: DevicePool, spec: ModelSpec, take_back: Callable[[DevicePool, bool], None]) -> None:
-        """`take_back` is called with the pool when the run is over. Raises EngineError where the engine cannot be asked for the plan's tiles, or does not take what the network is told."""
+        """`take_back` is called with the pool when the run is over, and whether all of its work is done.
+
+        Raises:
+            EngineError: the engine cannot be asked for the plan's tiles, or does not take what the network is told of the scene.
+            DeviceError: there is not enough memory.
+        """
         self._run, self._pool, self._gpu = run, pool, pool.gpu
         grid = run.plan.grid
         self._size = grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px

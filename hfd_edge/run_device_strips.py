@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hfd_edge.run_device_filter import DeviceFilter
 from hfd_edge.device_pool import DevicePool, StripMemory, StripShape
 from hfd_edge.run import Run, Window
+from hfd_edge.run_device_filter import DeviceFilter
 from hfd_edge.source_filter import FilteredSource
 from hfd_edge.tiles import Strip
 
@@ -33,7 +33,7 @@ class DeviceStrips:
         strips = list(grid.strips())
         self.count = len(strips)
         self._most_read, self._most_kept = max(s.read_rows for s in strips), max(s.rows for s in strips)
-        self._filter = DeviceFilter(run.source, pool) if isinstance(run.source, FilteredSource) else None
+        self._filter = DeviceFilter(run.source, pool, self._most_read) if isinstance(run.source, FilteredSource) else None
         self._stored = run.source if self._filter is None else run.source.source
         self._cells = (0, 0) if blend is None else (grid.read_cols[1] + 2 * grid.core_cols, len(blend.rows))
         self._foreign: Any = None

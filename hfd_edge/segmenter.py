@@ -243,7 +243,8 @@ class Segmenter:
         source, radiometry = filtered_input(source, radiometry, self.spec.input, self.threads, watch)
         plan = self._plan(scene_shape(source, windows_held), request or self._request)
         offset = sample_offset(stored if source is scene[0] else sample(source), radiometry, self.spec.input, self.spec.bands)
-        notes = (*known, *(offset.notes() if offset else ()), *filter_notes(source, scene[1].saturation), *costly(plan), *no_gain(self.spec, plan.grid.halo_px, plan.blend))
+        notes = (*known, *(offset.notes() if offset else ()), *filter_notes(source, scene[1].saturation), *costly(plan),
+                 *no_gain(self.spec, plan.grid.halo_px, plan.blend))
         run = Run(source, self._gather(radiometry), plan, confidence, notes, offset=offset, stored=counted(radiometry), watch=watch)
         if self.spec.scene_percentiles is not None:
             with run.watch("scene"):

@@ -60,11 +60,11 @@ class EmulatedEngine(OnnxRuntimeEngine):
         return self.slots[-1]
 
 
-def emulated_segmenter(path, device_module: Emulated, **options) -> Segmenter:
-    """A Segmenter on the emulated device, which must be installed."""
+def emulated_segmenter(path, device_module: Emulated, device: str = "cuda:0", **options) -> Segmenter:
+    """A Segmenter on an emulated device, which must be installed."""
 
     class OnEmulated(Segmenter):
         def _open_engine(self, precision):
             return EmulatedEngine(self._package, self.threads, device_module)
 
-    return OnEmulated(path, device="cuda:0", **options)
+    return OnEmulated(path, device=device, **options)

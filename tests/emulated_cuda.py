@@ -108,6 +108,10 @@ class Emulated:
         """How much device memory there is; 0 = plenty. The peak begins anew."""
         self._library.emulated_limit(ctypes.c_size_t(nbytes))
 
+    def devices(self, count: int) -> None:
+        """How many devices there are; kernels and fills refuse a stream that is not of the calling thread's."""
+        self._library.emulated_devices(count)
+
     def counts(self) -> dict[str, int]:
         numbers = (ctypes.c_long * len(COUNTS))()
         self._library.emulated_counts(numbers)

@@ -22,7 +22,7 @@ from hfd_edge.engine.tensorrt_plan import LoadedPlan
 from hfd_edge.engine.tensorrt_slot import Block, Slot
 from hfd_edge.errors import DeviceError, EngineError
 from hfd_edge.package import Package
-from hfd_edge.plan_device import usual_batch
+from hfd_edge.plan_device import usual_batch, usual_tile_px, wide_tile_px
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +152,14 @@ class TensorRTEngine:
             return plan
         options, package = self._options, self._package
         shapes = plan_shapes(package, (rows, cols), options.batch)
-        found = find_plan(self._trt, package, self.graph, shapes, options.policy, options.device)
-        plan = LoadedPlan(self._trt, self.gpu, found, package.spec)
+        with self.gpu.current():
+            try:
+                found = find_plan(self._trt, package, self.graph, shapes, options.policy, options.device)
+                plan = LoadedPlan(self._trt, self.gpu, found, package.spec)
+            except (EngineError, DeviceError) as error:
+                if (rows, cols) != (wide_tile_px(package.spec),) * 2:
+                    raise
+                raise type(error)(f"{error}; tile={usual_tile_px(package.spec)} (--tile) runs this scene without it") from error
         try:
             check_golden(package, _OnePlan(self, plan))
         except BaseException:

@@ -76,16 +76,17 @@ class Slot:
         self._graphs = shape.cuda_graphs
         self._scene: Any = gpu.allocate(4 * shape.scene_numbers) if shape.scene_numbers else None
         self.scene_memory = (0, 0) if self._scene is None else (self._scene.ptr, self._scene.nbytes)
-        self._context, self._streams = make()
-        try:
-            self._set_up()
-        except BaseException:
-            self.close()
-            raise
+        with gpu.current():
+            self._context, self._streams = make()
+            try:
+                self._set_up()
+            except BaseException:
+                self.close()
+                raise
 
     def enqueue(self, input_ptr: int, output_ptr: int, stream: int) -> None:
         """See DeviceSlot. The first call with a pair of addresses captures them; the same pair is replayed from then on."""
-        with self._lock:
+        with self._lock, self._gpu.current():
             if self._context is None:
                 raise EngineError("this slot is closed: ask the engine for another one")
             if not self._graphs:

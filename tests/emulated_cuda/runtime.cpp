@@ -3,6 +3,7 @@
 
 void emulated_enqueue(cudaStream_t stream, const char* what, std::function<void()> work) {
   const Lock lock(state().lock);
+  if (!is_current(stream)) return void(answer(cudaErrorInvalidValue));
   state().kernels += std::string(what) == "kernel";
   append(stream, {what, std::move(work)});
 }
@@ -28,14 +29,17 @@ cudaError_t cudaGetLastError() {
 }
 cudaError_t cudaDriverGetVersion(int* version) { return *version = 13000, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 13000, cudaSuccess; }
-cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, injected("cudaGetDeviceCount"); }
+cudaError_t cudaGetDeviceCount(int* count) { return *count = state().devices, injected("cudaGetDeviceCount"); }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {"emulated device", 9, 0, kTotal, 1};
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 1000000, cudaSuccess; }
-cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
-cudaError_t cudaSetDevice(int device) { return answer(device == 0 ? cudaSuccess : cudaErrorInvalidDevice); }
+cudaError_t cudaGetDevice(int* device) { return *device = current_device, cudaSuccess; }
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= state().devices) return answer(cudaErrorInvalidDevice);
+  return current_device = device, cudaSuccess;
+}
 
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   const Lock lock(state().lock);
@@ -114,6 +118,7 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
 
 cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t stream) {
   const Lock lock(state().lock);
+  if (!is_current(stream)) return answer(cudaErrorInvalidValue);
   append(stream, {"fill", [=] { std::memset(to, byte, bytes); }});
   return cudaSuccess;
 }
@@ -121,6 +126,7 @@ cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t strea
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   const Lock lock(state().lock);
   *stream = new EmulatedStream;
+  (*stream)->device = current_device;
   state().streams.insert(*stream);
   return cudaSuccess;
 }
@@ -221,6 +227,11 @@ HFD_SEEN void emulated_policy(const char* name, unsigned seed) {
 HFD_SEEN void emulated_fail(const char* call, long after, int code) {
   const Lock lock(state().lock);
   state().failing[call] = {after, static_cast<cudaError_t>(code)};
+}
+
+HFD_SEEN void emulated_devices(int count) {
+  const Lock lock(state().lock);
+  state().devices = count;
 }
 
 HFD_SEEN void emulated_limit(size_t bytes) {

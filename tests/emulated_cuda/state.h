@@ -25,6 +25,7 @@ struct Work {
 struct EmulatedStream {
   std::deque<Work> queue;
   EmulatedGraph* capture = nullptr;
+  int device = 0;
 };
 
 struct EmulatedEvent {
@@ -55,6 +56,7 @@ struct State {
   std::map<std::string, std::pair<long, cudaError_t>> failing;  // call -> (how many calls from now, what it answers)
   long allocations = 0, kernels = 0, synchronisations = 0;
   size_t used = 0, peak = 0, limit = kTotal;
+  int devices = 1;
 };
 
 State& state() {
@@ -71,6 +73,11 @@ EmulatedStream* stream_of(cudaStream_t handle) {
   }();
   return reinterpret_cast<uintptr_t>(handle) <= 2 ? usual : handle;
 }
+
+thread_local int current_device = 0;
+
+// What works on the calling thread's device refuses the streams of another one.
+bool is_current(cudaStream_t stream) { return reinterpret_cast<uintptr_t>(stream) <= 2 || stream->device == current_device; }
 
 using Lock = std::lock_guard<std::recursive_mutex>;
 
