@@ -7,17 +7,16 @@ Faults are switched on by name, to see what our engine makes of them.
 
 from __future__ import annotations
 
-import ctypes
 import enum
 import importlib.machinery
 import json
-import math
 import sys
 from contextlib import contextmanager
 from types import ModuleType
 
 import numpy as np
 
+from tests.device_engine import floats_at
 from tests.stand_in_tensorrt_types import (
     BuilderFlag, DataType, EngineValidity, ExecutionContextAllocationStrategy, MemoryPoolType, NetworkDefinitionCreationFlag, TensorIOMode)
 
@@ -298,11 +297,6 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
         Runtime.get_engine_validity = lambda self, buffer: (EngineValidity.INVALID if "invalid" in faults else EngineValidity.VALID, 0)
     module.faults = faults
     return module, calls
-
-
-def floats_at(address, shape):
-    """Memory of the emulated device, which is main memory, as an array."""
-    return np.frombuffer((ctypes.c_float * math.prod(shape)).from_address(address), np.float32).reshape(shape)
 
 
 @contextmanager

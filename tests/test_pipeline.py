@@ -147,3 +147,4 @@ def test_an_interrupt_anywhere_ends_the_threads(use):
         found.setdefault(outcome, []).append(line)
         line += 1
     assert "stuck" not in found and outcome == "whole" and len(found["interrupted"]) > 5
+    assert _gone("hfd-write-behind") and _gone("hfd-read-ahead")

@@ -29,9 +29,9 @@ from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
 from tests import emulated_cuda
-from tests.device_engine import emulated_segmenter
+from tests.device_engine import emulated_segmenter, floats_at
 from tests.foreign_networks import deeplab
-from tests.stand_in_tensorrt import floats_at, installed, make_stand_in
+from tests.stand_in_tensorrt import installed, make_stand_in
 from tests.test_device_array import ArrayInterface
 from tests.test_device_run import POLICIES, same, with_holes
 from tests.test_scene_vector import SPEC, told_network

@@ -19,8 +19,9 @@ from hfd_edge.errors import DeviceError, EngineError, PackageError
 from hfd_edge.package import Package
 from tests import emulated_cuda
 from tests.command import INPUT
+from tests.device_engine import floats_at
 from tests.engines import random_engine
-from tests.stand_in_tensorrt import SCRATCH, floats_at, installed, make_stand_in
+from tests.stand_in_tensorrt import SCRATCH, installed, make_stand_in
 
 pytestmark = pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
 GRAPH, SIDE = "graph-fp32.onnx", 176
