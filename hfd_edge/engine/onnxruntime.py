@@ -9,6 +9,7 @@ import numpy as np
 from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.engine.onnx_bytes import as_bytes, with_byte_input
 from hfd_edge.errors import ArrayError, EngineError
+from hfd_edge.forks import no_fork
 from hfd_edge.package import Package
 from hfd_edge.spec import SCENE_INPUT
 
@@ -45,7 +46,8 @@ class OnnxRuntimeEngine:
         options.enable_mem_pattern = False          # a plan per shape: 1.2x slower and 1.5x the memory, for edge tiles differ
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            with no_fork():
+                self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own exceptions share no public base
             raise EngineError(f"ONNX Runtime {self.version} refused {graph} of {package.path}: {_one_line(error)}; "
                               "export the package again with this version of hfd_edge") from error

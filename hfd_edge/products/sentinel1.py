@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rasterio.crs import CRS
 
 from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.products.annotation import QUANTITIES, Image, read_calibration, read_image, read_noise
@@ -83,7 +82,7 @@ class Sentinel1Source:
         self._planes: tuple[_Plane, ...] = planes
         self.rows, self.cols, self.spacing_m = image.rows, image.cols, image.spacing_m
         self.files = tuple(file for name in self.band_names for file in _files(self._safe.channels[name]))
-        self.geo = GeoReference(gcps=image.gcps, gcp_crs=CRS.from_epsg(4326), files=self.files)
+        self.geo = GeoReference.by_points(image.gcps, self.files)
         self.declared = SourceRadiometry(Unit.INTENSITY, quantity=options.quantity, bands=self.band_names, looks=image.looks)
         self.notes = (_about(image, self._safe, options.quantity), *_differing(self.band_names, words), STATUS)
         self._lock = threading.Lock()

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from rasterio.control import GroundControlPoint
-from rasterio.crs import CRS
 
 from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.products.vendor import LAYOUT_ONLY
@@ -81,7 +80,7 @@ class SicdSource:
         self._check_positive()
         polarisation = getattr(meta.ImageFormation, "TxRcvPolarizationProc", None) or ""
         self.band_names = (polarisation.replace(":", ""),)
-        self.geo = GeoReference(gcps=_corners(meta, self.rows, self.cols), gcp_crs=CRS.from_epsg(4326), files=self.files)
+        self.geo = GeoReference.by_points(_corners(meta, self.rows, self.cols), self.files)
         self.declared = SourceRadiometry(Unit.INTENSITY, quantity=quantity, looks=1.0)
         collector = getattr(meta.CollectionInfo, "CollectorName", None) or "unknown collector"
         self.notes = (f"SICD of {collector}, {polarisation or 'polarisation not stated'}, {self.spacing_m[0]:g} x {self.spacing_m[1]:g} m (rows x "

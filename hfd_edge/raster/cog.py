@@ -18,6 +18,7 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from hfd_edge.errors import RasterError
+from hfd_edge.forks import no_fork
 from hfd_edge.raster.guard import gdal_threads, one_line, rasterio_open
 from hfd_edge.raster.output import PartialFolder, check_output
 from hfd_edge.raster.product import RasterProfile, RasterWriter
@@ -90,8 +91,9 @@ class CogWriter:
         if kind is not None:
             return
         try:
-            self._join()
-            sound = all(self._holds(number, level.crc) for number, level in enumerate(self._levels))
+            with no_fork():
+                self._join()
+                sound = all(self._holds(number, level.crc) for number, level in enumerate(self._levels))
         except Exception as error:  # GDAL's own errors share no public base
             raise RasterError(f"{self._folder.path} cannot be written ({one_line(error)}): make room, or choose another folder; "
                               "nothing was left there") from error

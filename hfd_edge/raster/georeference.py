@@ -12,6 +12,8 @@ import rasterio
 from rasterio.control import GroundControlPoint
 from rasterio.errors import NotGeoreferencedWarning
 
+from hfd_edge.forks import no_fork
+
 
 @dataclass(frozen=True, slots=True)
 class GeoReference:
@@ -39,7 +41,12 @@ class GeoReference:
     @classmethod
     def north_up(cls, crs: str, left: float, top: float, spacing_m: float) -> GeoReference:
         """A grid of square pixels whose upper left corner lies at (left, top) in `crs`, e.g. "EPSG:32633"."""
-        return cls(rasterio.crs.CRS.from_user_input(crs), rasterio.Affine(spacing_m, 0.0, left, 0.0, -spacing_m, top))
+        return cls(_crs(crs), rasterio.Affine(spacing_m, 0.0, left, 0.0, -spacing_m, top))
+
+    @classmethod
+    def by_points(cls, gcps: tuple[Any, ...], files: tuple[Path, ...]) -> GeoReference:
+        """Control points in WGS 84 longitudes and latitudes, as products in radar geometry have them."""
+        return cls(gcps=gcps, gcp_crs=_crs("EPSG:4326"), files=files)
 
     def shifted(self, row: int, col: int) -> GeoReference:
         """That of the pixels from (row, col) on: transform, control points and RPCs count from there."""
@@ -67,9 +74,17 @@ class GeoReference:
 
     def same_place(self, other: GeoReference) -> bool:
         """Whether two rasters of one size lie on the same pixels; to a thousandth of a pixel."""
-        if self.crs != other.crs or (self.transform is None) != (other.transform is None):
+        with no_fork():
+            if self.crs != other.crs:
+                return False
+        if (self.transform is None) != (other.transform is None):
             return False
         if self.transform is None:
             return True
         scale = max(abs(v) for v in (self.transform.a, self.transform.b, self.transform.d, self.transform.e))
         return all(abs(a - b) <= 1e-3 * scale for a, b in zip(self.transform[:6], other.transform[:6]))
+
+
+def _crs(name: str) -> Any:
+    with no_fork():
+        return rasterio.crs.CRS.from_user_input(name)

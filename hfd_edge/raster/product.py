@@ -14,6 +14,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hfd_edge.errors import ArrayError, RasterError
+from hfd_edge.forks import no_fork
 from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster.guard import one_line, rasterio_open
 from hfd_edge.raster.output import PartialFile, check_output
@@ -71,7 +72,7 @@ class RasterWriter:
         self._dataset: Any = None
 
     def __enter__(self) -> RasterWriter:
-        with ExitStack() as stack:
+        with no_fork(), ExitStack() as stack:
             stack.callback(self._file.discard)
             self._dataset = stack.enter_context(self._create())
             p = self.profile
@@ -111,7 +112,7 @@ class RasterWriter:
                 self._write_blocks(self._next_row - at - count, at + count)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with self._open:                                    # closes, and removes what was not renamed
+        with no_fork(), self._open:                         # closes, and removes what was not renamed
             if kind is not None:
                 return
             if self._next_row != self.profile.rows:
@@ -132,7 +133,8 @@ class RasterWriter:
     def _write_blocks(self, row: int, count: int) -> None:
         rows = self._rows if count == self.profile.block_px else np.ascontiguousarray(self._rows[:, :count])
         try:
-            self._dataset.write(rows, window=Window(0, row, self.profile.cols, count))
+            with no_fork():
+                self._dataset.write(rows, window=Window(0, row, self.profile.cols, count))
         except (RasterioError, OSError) as error:
             raise self._refused(error) from error
         self.crc = zlib.crc32(rows, self.crc)

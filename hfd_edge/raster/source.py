@@ -17,6 +17,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hfd_edge.errors import DeviceError, RasterError
+from hfd_edge.forks import no_fork
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster.declaration import declared_by_tags
 from hfd_edge.raster.georeference import GeoReference
@@ -66,7 +67,7 @@ class RasterSource:
         paths = list(path) if isinstance(path, (list, tuple, Iterator)) else [path]
         if not paths:
             raise RasterError("no raster was given: name one file, or one per band")
-        with ExitStack() as stack:
+        with no_fork(), ExitStack() as stack:
             datasets = [stack.enter_context(open_raster(p, limits, threads)) for p in paths]
             self.files = tuple(Path(d.name) for d in datasets)
             if len({file.resolve() for file in self.files}) < len(self.files):
@@ -96,7 +97,7 @@ class RasterSource:
 
     def close(self) -> None:
         """Let go of the files; waits for a read that is under way."""
-        with self._lock:
+        with self._lock, no_fork():
             self._open.close()
 
     def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -125,7 +126,7 @@ class RasterSource:
         window = Window(col, row, cols, rows)
         self._check_process()
         try:
-            with self._lock:
+            with self._lock, no_fork():
                 for first, last in _runs(self._layers):
                     indexes = [layer.index for layer in self._layers[first:last]]
                     self._layers[first].dataset.read(indexes, window=window, out=values[first:last])

@@ -1,0 +1,48 @@
+"""A fork waits until no thread of ours is inside a library that holds locks of its own (GDAL; ONNX Runtime while it makes a session).
+
+A forked process inherits a lock that another thread held as held for ever, and waits for ever at its first call. GDAL does not
+see to it, so each thread that calls it holds a lock meanwhile, and a fork takes all of these first: it waits for a strip to be
+read or written, or for a map to be joined.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+
+_here = threading.local()
+_growing = threading.RLock()
+_all: weakref.WeakSet = weakref.WeakSet()
+_taken: list = []                           # by the fork that is under way, `_growing` first
+
+
+def no_fork() -> threading.RLock:
+    """This thread's lock, to be held around calls into such a library: `with no_fork(): ...`. A thread may hold it twice, and may
+    itself fork while it does."""
+    lock = getattr(_here, "lock", None)
+    if lock is None:
+        lock = threading.RLock()
+        with _growing:
+            _all.add(lock)
+        _here.lock = lock
+    return lock
+
+
+def _take_all() -> None:
+    _take(_growing)
+    for lock in list(_all):
+        _take(lock)
+
+
+def _take(lock: threading.RLock) -> None:
+    lock.acquire()
+    _taken.append(lock)
+
+
+def _give_back() -> None:
+    while _taken:
+        _taken.pop().release()
+
+
+os.register_at_fork(before=_take_all, after_in_parent=_give_back, after_in_child=_give_back)

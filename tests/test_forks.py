@@ -1,0 +1,146 @@
+"""A fork waits until no thread is inside GDAL: every call into it is made under the thread's lock."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.io import DatasetReader, DatasetWriter
+
+import hfd_edge.forks
+from hfd_edge.forks import no_fork
+from hfd_edge.raster import RasterSource
+from hfd_edge.segmenter import Segmenter
+from tests.engines import random_engine
+from tests.rasters import write_tif
+
+LIMIT_S = 60
+UNGUARDED = {"close", "__exit__", "__enter__", "__class__", "name", "_env"}     # of the object in Python, or asked by the garbage collector
+
+
+def exit_code(child):
+    """Fork in this thread; what `child` returns is the other process's exit code."""
+    if (pid := os.fork()) == 0:
+        code = 99
+        try:
+            code = child()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+class Inside(threading.Thread):
+    """A thread that holds its lock until `leave` is set, and says in `left` that it is about to let go."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.entered, self.leave, self.left = threading.Event(), threading.Event(), False
+
+    def run(self):
+        with no_fork():
+            self.entered.set()
+            assert self.leave.wait(LIMIT_S)
+            self.left = True
+
+
+def inside():
+    thread = Inside()
+    thread.start()
+    assert thread.entered.wait(LIMIT_S)
+    return thread
+
+
+def test_a_fork_waits_for_every_thread_that_is_inside():
+    threads = [inside() for _ in range(3)]
+    for number, thread in enumerate(threads):
+        threading.Timer(0.05 * (number + 1), thread.leave.set).start()
+    assert exit_code(lambda: sum(thread.left for thread in threads)) == 3
+
+
+def test_without_the_hook_a_fork_does_not_wait(monkeypatch):
+    thread = inside()
+    monkeypatch.setattr(hfd_edge.forks, "_all", ())
+    assert exit_code(lambda: int(thread.left)) == 0
+    thread.leave.set()
+
+
+def test_a_thread_that_is_inside_may_fork_and_every_lock_is_free_in_both_processes():
+    thread = inside()
+    threading.Timer(0.05, thread.leave.set).start()
+
+    def child():
+        with no_fork():
+            return exit_code(lambda: 7)
+
+    with no_fork():
+        assert exit_code(child) == 7
+    assert not no_fork()._is_owned() and not hfd_edge.forks._taken
+    assert exit_code(lambda: 5) == 5
+    thread.join(LIMIT_S)
+
+
+def test_a_thread_that_begins_while_a_fork_waits_does_not_slip_through():
+    thread, seen = inside(), []
+    forking = threading.Thread(target=lambda: seen.append(exit_code(lambda: len(late))), daemon=True)
+    late = []
+
+    def enter_late():
+        with no_fork():
+            late.append(1)
+
+    forking.start()
+    while not hfd_edge.forks._taken:
+        pass
+    other = threading.Thread(target=enter_late, daemon=True)
+    other.start()
+    other.join(0.1)
+    assert not late
+    thread.leave.set()
+    forking.join(LIMIT_S)
+    other.join(LIMIT_S)
+    assert seen == [0] and late == [1]
+
+
+def watched(kind, calls):
+    """A rasterio dataset that notes the attributes used by a thread without its lock."""
+    class Watched(kind):
+        def __getattribute__(self, name):
+            if not no_fork()._is_owned():
+                calls.append(name)
+            return super().__getattribute__(name)
+    return Watched
+
+
+@pytest.fixture
+def scene(tmp_path):
+    values = np.random.default_rng(0).normal(size=(2, 300, 700)).astype(np.float32)
+    return write_tif(tmp_path / "scene.tif", values, tiled=True, blockxsize=64, blockysize=64, compress="deflate", nodata=-1.0)
+
+
+@pytest.fixture
+def calls(scene, monkeypatch):
+    calls = []
+    writer = watched(DatasetWriter, calls)
+    monkeypatch.setattr(rasterio, "DatasetReader", watched(DatasetReader, calls))
+    monkeypatch.setattr(rasterio, "get_writer_for_driver", lambda driver: writer)
+    return calls
+
+
+def run(scene, folder):
+    with Segmenter(random_engine(folder / "random.engine"), threads=2) as seg:
+        seg.run_raster(scene, folder / "map.tif", confidence=folder / "confidence.tif", unit="dn", overwrite=True)
+    with RasterSource(folder / "map.tif") as source:
+        assert source.geo.same_place(source.geo)
+        return source.read(0, source.rows)[0]
+
+
+def test_every_call_into_gdal_is_made_under_the_lock(scene, tmp_path, calls):
+    run(scene, tmp_path)
+    assert set(calls) <= UNGUARDED, sorted(set(calls) - UNGUARDED)
+
+
+def test_a_read_without_the_lock_is_noticed(scene, tmp_path, calls, monkeypatch):
+    monkeypatch.setattr("hfd_edge.raster.source.no_fork", threading.Lock)
+    run(scene, tmp_path)
+    assert "read" in calls
