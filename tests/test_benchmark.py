@@ -16,6 +16,8 @@ from hfd_edge.measure.benchmark_compare import compare_records, differences
 from hfd_edge.measure.benchmark_page import page
 from hfd_edge.measure.benchmark_times import Spread, in_turns
 
+pytestmark = pytest.mark.slow
+
 DEMO = Path(__file__).resolve().parent.parent / "hfd_edge" / "data" / "demo.engine"
 VOID = {"meta", "rect", "br"}
 

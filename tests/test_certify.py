@@ -81,6 +81,7 @@ def test_no_part_begins_when_the_time_is_up(certify):
     assert outcome.state == "not run" and "used up" in outcome.said
 
 
+@pytest.mark.slow
 @EMULATED
 def test_a_whole_run_is_measured_and_compared_with_the_cpu(certify, emulated_device, db_engine, monkeypatch):
     import certify_engines

@@ -46,6 +46,7 @@ def test_predict_writes_a_map_and_reports_it(scene, engine, tmp_path):
         assert labels.read(0, 90)[0].max() < 5 and scores.read(0, 90)[0].max() < 255
 
 
+@pytest.mark.slow
 def test_predict_blends_when_asked_and_says_what_it_cost(scene, engine, tmp_path):
     done = run("predict", scene, engine, "-o", tmp_path / "a.tif", "--stitch", "hann", "--tile", "64", "--halo", "16",
                "--overlap", "16", "--json")
@@ -58,6 +59,7 @@ def test_predict_blends_when_asked_and_says_what_it_cost(scene, engine, tmp_path
     failed(run("predict", scene, engine, "-o", tmp_path / "c.tif", "--stitch", "hann", "--overlap", "24"), "overlap=24")
 
 
+@pytest.mark.slow
 def test_a_window_of_some_classes_is_judged_and_drawn_like_the_scene(scene, engine, tmp_path):
     whole, part = tmp_path / "whole.tif", tmp_path / "part.tif"
     assert run("predict", scene, engine, "-o", whole, "--quiet").returncode == 0
@@ -81,6 +83,7 @@ def test_a_window_of_some_classes_is_judged_and_drawn_like_the_scene(scene, engi
         assert done.returncode == 2 and words[0] in done.stderr
 
 
+@pytest.mark.slow
 def test_a_plain_run_prints_a_report_and_quiet_prints_nothing(scene, engine, tmp_path):
     done = run("predict", scene, engine, "-o", tmp_path / "a.tif")
     assert done.returncode == 0 and not done.stderr and "Mpx/s" in done.stdout and str(tmp_path / "a.tif") in done.stdout
@@ -103,6 +106,7 @@ def test_the_report_and_the_map_say_how_the_scene_was_read(engine, tmp_path):
             segmenter.run_raster(scene, tmp_path / "x.tif", RasterOptions("db"), unit="db")
 
 
+@pytest.mark.slow
 def test_the_same_scene_in_db_gives_the_same_map(scene, engine, tmp_path):
     in_db = write_tif(tmp_path / "db.tif", 10 * np.log10(power().astype("float64")).astype("float32"), crs="EPSG:32633",
                       transform=UTM)
@@ -117,6 +121,7 @@ def test_the_same_scene_in_db_gives_the_same_map(scene, engine, tmp_path):
     assert np.mean(maps[0] != maps[1]) < 1e-3 and np.mean(maps[0] != maps[2]) < 0.02
 
 
+@pytest.mark.slow
 def test_truth_gives_accuracy_and_itself_gives_one(scene, engine, tmp_path):
     assert run("predict", scene, engine, "-o", tmp_path / "map.tif", "-q").returncode == 0
     done = run("predict", scene, engine, "-o", tmp_path / "again.tif", "--truth", tmp_path / "map.tif", "--json")
@@ -138,6 +143,7 @@ def test_truth_gives_accuracy_and_itself_gives_one(scene, engine, tmp_path):
     assert json.loads(done.stdout)["accuracy"]["pixels"] == 80 * 70, "the truth's own nodata value is not known"
 
 
+@pytest.mark.slow
 def test_one_file_per_band(scene, engine, tmp_path):
     named = tmp_path / "named.engine"
     with Package.open(engine) as package:
@@ -157,6 +163,7 @@ def test_one_file_per_band(scene, engine, tmp_path):
     assert (maps[0] == maps[1]).all() and (maps[0] == maps[2]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("product,looks", [("linear", 4.4), ("db", 3), ("amplitude", 4.4), ("complex", 1)])
 def test_simulate_is_deterministic_and_its_products_go_straight_through_predict(product, looks, engine, tmp_path):
     sizes = ("--rows", 70, "--cols", 300, "--seed", 5, "--looks", looks, "--product", product, "--border", 20)
@@ -181,6 +188,7 @@ def test_inspect_lists_spec_members_and_hashes(engine):
     assert record["manifest"]["spec"]["stride_px"] == 8 and len(record["engine_hash"]) == 64
 
 
+@pytest.mark.slow
 def test_doctor_runs_the_golden_tile(engine, tmp_path):
     record = json.loads(run("doctor", engine, "--json").stdout)
     engines = record["engines"]
@@ -192,6 +200,7 @@ def test_doctor_runs_the_golden_tile(engine, tmp_path):
     assert done.returncode == 1 and "self-test failed" in done.stderr
 
 
+@pytest.mark.slow
 def test_demo_writes_everything_it_names(engine, tmp_path):
     done = run("demo", "--out", tmp_path / "demo", "--engine", engine, "--side", 200, "--json")
     assert done.returncode == 0, done.stderr
@@ -237,6 +246,7 @@ def test_debug_shows_the_traceback(engine, tmp_path):
     assert "Traceback" in done.stderr
 
 
+@pytest.mark.slow
 def test_help_of_every_verb_has_an_example():
     verbs = ("predict", "scene", "despeckle", "seams", "inspect", "build", "plan", "export", "package", "verify", "compare", "doctor", "simulate", "demo")
     assert all(f"  {verb} " in run("--help").stdout for verb in verbs)
@@ -245,6 +255,7 @@ def test_help_of_every_verb_has_an_example():
         assert done.returncode == 0 and done.stdout.count(f"hfd-edge {verb} ") >= 2, done.stdout       # the usage and the examples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_half_way_is_one_line_and_leaves_nothing(sent, engine, tmp_path):
     scene = write_tif(tmp_path / "large.tif", np.tile(power(512, 1024), (1, 8, 2)), tags={"HFD_UNIT": "intensity"})
@@ -264,6 +275,7 @@ def test_ctrl_c_half_way_is_one_line_and_leaves_nothing(sent, engine, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["large.tif"]
 
 
+@pytest.mark.slow
 def test_predict_works_with_torch_onnx_and_opencv_blocked(scene, engine, tmp_path):
     code = ("import sys\nclass Block:\n def find_spec(self, name, path=None, target=None):\n"
             "  if name.split('.')[0] in ('torch', 'onnx', 'timm', 'tensorrt', 'cv2'): raise ImportError('blocked: ' + name)\n"

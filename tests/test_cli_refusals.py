@@ -15,6 +15,8 @@ from tests.command import INPUT, ROOT, failed, power, run
 from tests.engines import Graph, make_spec, random_engine, write_engine
 from tests.rasters import UTM, ramp, write_tif
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):

@@ -136,6 +136,7 @@ def test_differences_name_the_value_and_the_place(engines, tmp_path):
         assert {d.where: (d.old, d.new) for d in differences(old, spaced)}["spec.pixel_spacing_m"] == ("null", "10.0")
 
 
+@pytest.mark.slow
 def test_the_commands_write_the_report_and_show_the_difference(engines, scene, tmp_path):
     done = run("compare", *engines, "--data", scene, "-o", tmp_path / "report", "--unit", "dn", "--rounds", 1)
     assert done.returncode == 0 and "16.290% of 11050 labels flip" in done.stdout and "mIoU 1.0000 -> " in done.stdout, done

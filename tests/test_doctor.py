@@ -10,6 +10,7 @@ from tests.command import INPUT, failed, run
 from tests.engines import random_engine
 
 
+@pytest.mark.slow
 def test_the_record_names_what_is_here_and_why_the_rest_is_not(tmp_path):
     done = run("doctor", random_engine(tmp_path / "good.engine", input=INPUT), "--threads", 1, "--json")
     assert done.returncode == 0 and not done.stderr, done.stderr
@@ -28,6 +29,7 @@ def test_the_record_names_what_is_here_and_why_the_rest_is_not(tmp_path):
     assert sum(step["seconds"] for step in steps.values()) < 30
 
 
+@pytest.mark.slow
 def test_an_engine_whose_halo_is_too_small_fails_the_self_test_and_the_exit_code_says_so(tmp_path):
     wrong = random_engine(tmp_path / "wrong.engine", input=INPUT, reach_px=0, halo_px=0)
     result = run_self_test(wrong, threads=2)
@@ -37,6 +39,7 @@ def test_an_engine_whose_halo_is_too_small_fails_the_self_test_and_the_exit_code
     assert done.returncode == 1 and "FAILED" in done.stdout and "error: the self-test failed" in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_engine_fails_the_self_test(tmp_path):
     (tmp_path / "bad.engine").write_bytes(b"bad")
     assert run_self_test(tmp_path / "bad.engine")["passed"] is False

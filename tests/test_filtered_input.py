@@ -145,6 +145,7 @@ def test_a_filter_that_cannot_run_is_refused_when_the_engine_is_opened(tmp_path,
         Segmenter(path)
 
 
+@pytest.mark.slow
 def test_a_foreign_network_with_a_filter_is_packaged_and_runs_behind_it(tmp_path, scene):
     network, page = save(tmp_path, unet(), FILTERED)
     made = run("package", network, "--spec", page, "-o", tmp_path / "net.engine")

@@ -98,6 +98,7 @@ def test_a_halo_is_not_asked_for_where_the_reach_is_known(tmp_path):
     assert not (tmp_path / "net.engine").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixed", [None, 64])
 def test_attention_runs_with_the_size_it_has(fixed, tmp_path):
     report, path = packaged(tmp_path, attention(fixed), ForeignOptions(halo_px=16))
@@ -126,6 +127,7 @@ def test_a_fixed_size_may_stay_fixed_and_tiles_still_equal_the_whole(tmp_path):
     assert result.report.halo == "exact" and result.report.tile_px == (96, 96)
 
 
+@pytest.mark.slow
 def test_the_command_packages_and_predicts(tmp_path):
     network, spec = save(tmp_path, unet())
     done = run("package", network, "--spec", spec, "-o", tmp_path / "net.engine")

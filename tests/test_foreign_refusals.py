@@ -171,6 +171,7 @@ def test_a_filter_without_its_looks_is_refused(tmp_path):
     refused(tmp_path, "looks=None", spec=SPEC.replace("dn,", "intensity,").replace("std: [1, 1]", "std: [1, 1], speckle_filter: lee"))
 
 
+@pytest.mark.slow
 def test_the_command_says_it_in_one_line(tmp_path):
     network, spec = save(tmp_path, deeplab(pooling=True))
     failed(run("package", network, "--spec", spec, "-o", tmp_path / "net.engine"), "ReduceMean", "--unbounded")

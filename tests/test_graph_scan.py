@@ -195,6 +195,7 @@ def read_or_refuse(data):
         assert "\n" not in str(error)
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None)
 @given(flips=st.lists(st.tuples(st.integers(0, len(RICH) - 1), st.integers(1, 255)), max_size=6),
        cut=st.none() | st.integers(0, len(RICH)), tail=st.binary(max_size=12))

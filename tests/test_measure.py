@@ -65,6 +65,7 @@ def test_no_rule_of_one_pixel_beats_it_by_more_than_counting_noise():
     assert 0.35 < bayes.miou < 0.7                                # imperfect, yet far from chance
 
 
+@pytest.mark.slow
 def test_more_looks_make_the_pixel_classifier_better():
     scores = []
     for looks in (1, 4.4, 20):

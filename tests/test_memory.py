@@ -54,6 +54,7 @@ def test_strips_are_private_pages_that_go_back_to_the_system():
     assert kib("VmRSS:") - resident < 8 << 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stitch", ["crop", "hann"])
 def test_a_run_keeps_to_its_memory_budget(stitch):
     """The shipped engine, for its working memory was counted at export: what a run adds to an idle process stays in the budget."""

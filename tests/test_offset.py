@@ -96,6 +96,7 @@ def test_what_has_no_decibels_has_no_offset(trained):
     assert measure_array(np.full((2, 40, 40), np.nan, np.float32)).offset(trained, NAMES) is None
 
 
+@pytest.mark.slow
 def test_predict_and_scene_tell_it(tmp_path):
     demo = command.ROOT / "hfd_edge" / "data" / "demo.engine"
     path = write_tif(tmp_path / "bright.tif", scene(21).sar * np.float32(2), descriptions=NAMES)

@@ -60,6 +60,7 @@ def first_block(dataset):
     return int(dataset.get_tag_item("BLOCK_OFFSET_0_0", "TIFF", bidx=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("legend, reduce", [(Legend(), reference.most_frequent), (None, reference.mean_valid)])
 def test_a_map_is_a_cog_whose_levels_summarise_each_other(tmp_path, legend, reduce):
     rng = np.random.default_rng(0)

@@ -188,6 +188,7 @@ def content(package):
     return {name: bytes(package.read(name)) for name in package.names}
 
 
+@pytest.mark.slow
 @settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(flips=st.lists(st.tuples(st.integers(0, len(ENGINE) - 1), st.integers(1, 255)), min_size=1, max_size=4),
        cut=st.none() | st.integers(0, len(ENGINE)), tail=st.binary(max_size=40))

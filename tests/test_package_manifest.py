@@ -120,6 +120,7 @@ JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dict
 KEYS = [*MAKE["manifest"]([1, 0]), "members", *(f"spec.{key}" for key in spec()), *(f"input.{key}" for key in spec()["input"])]
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=st.sampled_from(KEYS), value=JSON)
 def test_any_json_in_place_of_any_value_of_the_manifest_never_crashes_the_reader(tmp_path, key, value):

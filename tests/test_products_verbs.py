@@ -46,6 +46,7 @@ def test_despeckle_with_a_boxcar_of_one_writes_what_was_read(product, tmp_path):
     assert valid[40:43, 40:43].all() and got[0, 41, 41] == pytest.approx(window.mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_predict_with_truth_picture_and_window(product, tmp_path):
     pytest.importorskip("cv2")
     made, safe, engine = product

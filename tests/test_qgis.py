@@ -99,6 +99,7 @@ def test_units_that_convert_to_nothing_and_names_that_clash(tmp_path):
     onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
 
+@pytest.mark.slow
 def test_the_command_writes_it_beside_the_package(tmp_path):
     network, spec = save(tmp_path, deeplab(), SPEC + "pixel_spacing_m: 5\n")
     done = run("package", network, "--spec", spec, "-o", tmp_path / "net.engine", "--qgis", tmp_path / "q.onnx")

@@ -85,6 +85,7 @@ def test_every_two_band_backscatter_raster_of_known_unit_becomes_a_map(files, op
         assert scene.count == 2 and report["nan_pixels"] == 0
 
 
+@pytest.mark.slow
 def test_separate_files_are_taken_in_the_networks_order_whatever_theirs(engine, tmp_path):
     vh, vv = (f"{S1}_4_55_{name}.tif" for name in ("VH", "VV"))
     for name, files in (("a", (vh, vv)), ("b", (vv, vh))):
@@ -105,6 +106,7 @@ def test_what_is_not_known_is_refused_with_the_reason_and_the_option(files, opti
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_every_eight_bit_sar_chip_of_a_folder_is_refused(engine, tmp_path):
     chips = sorted((data_folder() / "ombria-flood-no-explicit-licence").rglob("*_s1after*"))[:2]
     if not chips:

@@ -74,6 +74,7 @@ def test_a_run_counts_each_saturated_pixel_once_for_any_tiling_and_changes_no_la
     assert (result.labels[40:][stored[0, 40:] == 65535] != 255).all()
 
 
+@pytest.mark.slow
 def test_predict_counts_them_in_a_window_and_scene_writes_the_plane(scene, tmp_path):
     stored, wanted = scene
     stored = stored.copy()

@@ -189,6 +189,7 @@ def raster(tmp_path_factory):
     return write_tif(path, stored, nodata=-99, crs="EPSG:32633", transform=UTM, descriptions=("VV", "VH")), power
 
 
+@pytest.mark.slow
 def test_scene_prints_and_draws_what_it_found(raster, tmp_path):
     path, power = raster
     picture = tmp_path / "scene.png"

@@ -152,6 +152,7 @@ def test_the_smallest_halo_is_one_that_keeps_to_the_wanted_rate_as_all_larger_on
     assert smallest_halo(reports, 1e-9) is None
 
 
+@pytest.mark.slow
 def test_the_command_measures_a_crop_and_tells(db_engine, power, tmp_path):
     path = write_tif(tmp_path / "scene.tif", power)
     done = command.run("seams", path, db_engine, "--unit", "intensity", "--halo", "0", "--tile", "32", "--side", "64", "--json")
@@ -167,6 +168,7 @@ def test_the_command_measures_a_crop_and_tells(db_engine, power, tmp_path):
     command.failed(command.run("seams", path, db_engine), "--unit")
 
 
+@pytest.mark.slow
 def test_the_command_names_the_halo_and_draws_it(db_engine, power, tmp_path):
     path, truth = write_tif(tmp_path / "scene.tif", power), tmp_path / "truth.tif"
     write_tif(truth, np.zeros((1, *power.shape[1:]), np.uint8))
@@ -183,6 +185,7 @@ def test_the_command_names_the_halo_and_draws_it(db_engine, power, tmp_path):
     assert command.run("seams", path, db_engine, "--unit", "intensity", "--wanted", "0.9", "--halo", "8").returncode == 2
 
 
+@pytest.mark.slow
 def test_the_command_measures_the_edge_error_and_then_precision_runs(db_engine, power, tmp_path):
     path, new = write_tif(tmp_path / "scene.tif", np.tile(power, (1, 3, 3))), tmp_path / "new.engine"
     done = command.run("seams", path, db_engine, "--unit", "intensity", "--profile", new)

@@ -51,6 +51,7 @@ def test_a_variant_that_cannot_run_is_refused(name):
     assert f"ArrayError: HFD_SIMD={name}: it must name a variant" in refused.stderr.replace("hfd_edge.errors.", "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("avx2" not in COMPILED or not shutil.which("g++") or not shutil.which("nm"), reason="needs g++, nm, x86-64")
 @pytest.mark.parametrize("variant", FLAGS)
 @pytest.mark.parametrize("level", ["-O0", "-O1"])

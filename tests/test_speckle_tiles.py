@@ -79,6 +79,7 @@ def digest() -> str:
     return made.hexdigest() + hashlib.sha256(counts.tobytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_every_variant_that_runs_here_gives_the_same_bits():
     here = digest()
     for name in build_info()["simd_usable"]:

@@ -55,6 +55,7 @@ def test_a_segmenter_on_the_device_gives_the_cpus_map(machine, engine_file):
         Segmenter(engine_file, device="cuda:0", precision="int8")
 
 
+@pytest.mark.slow
 def test_large_scenes_take_a_wide_plan_where_there_is_one_or_one_may_be_built(machine, engine_file):
     machine()
     large, sides = power(900, 700), []

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 CSRC = Path(__file__).parents[1] / "csrc"
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 LOOPS = {"gather_loops.h": ("store_status", "along", "finish_gathered"), "gather_bytes_loops.h": ("cells_of_one", "cells_of_two"),
