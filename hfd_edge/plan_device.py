@@ -11,6 +11,7 @@ from math import isqrt
 from typing import Any
 
 from hfd_edge.device import available_memory_bytes, is_whole
+from hfd_edge.errors import DeviceError
 from hfd_edge.plan import PlanRequest, SceneShape, TilePlan, plan_tiles
 from hfd_edge.plan_blend import blended, check_stitch, fused_bytes_per_px, is_exact
 from hfd_edge.spec import ModelSpec
@@ -39,29 +40,34 @@ def usual_batch(spec: ModelSpec, rows: int, cols: int) -> int:
     return 1 if (rows, cols) == (wide_tile_px(spec),) * 2 else MOST_TILES
 
 
-def plan_on_device(spec: ModelSpec, scene: SceneShape, request: PlanRequest, engine: Any) -> TilePlan:
+def plan_on_device(spec: ModelSpec, scene: SceneShape, request: PlanRequest, engine: Any, device_bytes: int) -> TilePlan:
     """The plan of plan.plan_tiles with inputs of one size.
 
     The size is the one asked for, else the usual or the wide one, whichever makes the engine compute fewer pixels, tiles that only fill a batch
-    included. Wide ones are left out where a batch was asked for, where their strips would need more than `request.memory`, or a quarter of
-    the free main memory, and where the engine says that it does not take them (`engine.takes`).
+    included. Wide ones are left out where a batch was asked for, where their strips would need more than `request.memory`, a quarter of the
+    free main memory if that is None, or a quarter of the device's, and where the engine says that it does not take them (`engine.takes`).
 
+    Args:
+        device_bytes: memory of the device, used and free: what is free now would let the size of tiles hang on the run before.
     Raises:
-        GridError, DeviceError: as plan_tiles.
+        GridError: as plan_tiles.
+        DeviceError: the main memory, or `request.memory`, does not hold the strips.
     """
     planned = plan_tiles(spec, scene, _to_plan(spec, request))
     if request.tile != "auto" or spec.fixed_tile:
         tile = (spec.tile_px,) * 2 if spec.fixed_tile else (request.tile,) * 2 if isinstance(request.tile, int) else request.tile
-        return _with_tiles(spec, request, planned, tile, engine)
+        return _checked(_with_tiles(spec, scene, request, planned, tile, engine), request)
     side, wide = usual_tile_px(spec, planned.grid.halo_px), wide_tile_px(spec)
     if request.overlap != "auto":
         side = max(side, 2 * planned.grid.halo_px + round_up(int(request.overlap), spec.stride_px))
-    usual = _with_tiles(spec, request, planned, (side, side), engine)
-    if wide <= side or request.batch != "auto" or not _fits(spec, scene, request):
-        return usual
-    other = _with_tiles(spec, request, planned, (wide, wide), engine)
+    usual = _with_tiles(spec, scene, request, planned, (side, side), engine)
+    if wide <= side or request.batch != "auto":
+        return _checked(usual, request)
+    other = _with_tiles(spec, scene, request, planned, (wide, wide), engine)
+    most = min(device_bytes // 4, available_memory_bytes() // 4 if request.memory is None else request.memory)
     takes = getattr(engine, "takes", lambda *_: True)
-    return other if usual.compute_ratio > WIDE_SAVES * other.compute_ratio and takes(wide, wide) else usual
+    better = other.memory_bytes <= most and usual.compute_ratio > WIDE_SAVES * other.compute_ratio and takes(wide, wide)
+    return _checked(other if better else usual, request)
 
 
 def _to_plan(spec: ModelSpec, request: PlanRequest) -> PlanRequest:
@@ -75,15 +81,19 @@ def _to_plan(spec: ModelSpec, request: PlanRequest) -> PlanRequest:
     return replace(request, tile=tile, batch=1, memory=None, **crop)
 
 
-def _fits(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> bool:
-    """Whether strips of wide tiles are within the memory, those that are fused included."""
-    most = available_memory_bytes() // 4 if request.memory is None else request.memory
-    per_px = STRIPS_HELD * (scene.bytes_per_px + 2) + fused_bytes_per_px(spec, request.stitch)
-    return per_px * wide_tile_px(spec) * scene.cols <= most
+def _checked(plan: TilePlan, request: PlanRequest) -> TilePlan:
+    """The plan. Raises DeviceError where its strips do not fit: pinned memory is never swapped, and a run would end in the middle."""
+    most = available_memory_bytes() if request.memory is None else request.memory
+    if plan.memory_bytes > most:
+        said = f"{most} bytes of main memory are free" if request.memory is None else f"memory={request.memory}"
+        raise DeviceError(f"{said}, and strips of tiles of {plan.grid.core_rows + 2 * plan.grid.halo_px} rows over {plan.grid.read_cols[1]} columns "
+                          f"take {plan.memory_bytes}, which the GPU reads from there: give more memory (--memory), lower tiles (--tile), or run "
+                          "the scene in windows (--window)")
+    return plan
 
 
-def _with_tiles(spec: ModelSpec, request: PlanRequest, planned: TilePlan, tile: tuple[int, int], engine: Any) -> TilePlan:
-    """The plan with tiles of this size."""
+def _with_tiles(spec: ModelSpec, scene: SceneShape, request: PlanRequest, planned: TilePlan, tile: tuple[int, int], engine: Any) -> TilePlan:
+    """The plan with tiles of this size; its memory is that of the strips, on the host and on the device alike."""
     halo = planned.grid.halo_px
     core = tile[0] - 2 * halo, tile[1] - 2 * halo
     grid = replace(planned.grid, core_rows=core[0], core_cols=core[1], fixed_shape=True, spread_px=0,
@@ -95,7 +105,10 @@ def _with_tiles(spec: ModelSpec, request: PlanRequest, planned: TilePlan, tile: 
     batch = _batch(spec, request, grid, engine)
     strips = [len(strip.tiles) for strip in grid.strips()]
     computed = sum(-(-tiles // batch) * batch for tiles in strips) * tile[0] * tile[1]
-    return replace(planned, grid=grid, batch=batch, halo=kind, blend=blend, compute_ratio=computed / (grid.kept[2] * grid.kept[3]))
+    per_px = min(STRIPS_HELD, len(strips)) * (scene.bytes_per_px + 2) + fused_bytes_per_px(spec, request.stitch)
+    memory = per_px * min(tile[0], scene.rows) * grid.read_cols[1]
+    return replace(planned, grid=grid, batch=batch, halo=kind, blend=blend, memory_bytes=memory,
+                   compute_ratio=computed / (grid.kept[2] * grid.kept[3]))
 
 
 def _batch(spec: ModelSpec, request: PlanRequest, grid: TileGrid, engine: Any) -> int:

@@ -56,7 +56,8 @@ class Segmenter:
             tile: input side in pixels with halo, (rows, cols), or "auto" from the memory budget.
             batch: tiles per engine call; "auto" is 1 on the CPU, where larger batches gain nothing.
             halo: "auto", "exact", "bounded", or pixels (a multiple of spec.stride_px).
-            memory: budget in bytes for engine and buffers; None = a quarter of the free memory, 1 GiB at most.
+            memory: budget in bytes for engine and buffers; None = a quarter of the free memory, 1 GiB at most. On a GPU for the strips of a
+                scene in pinned main memory; None = all that is free.
             threads: for operations and engine together; None = the cores this process may use. A forked worker opens a Segmenter
                 of its own, unless there is 1 thread.
             precision: "fp32", "int8", on a GPU "fp16" too, or "auto" for the fastest graph of the package that runs here; the report names it.
@@ -252,7 +253,9 @@ class Segmenter:
         return run
 
     def _plan(self, shape: SceneShape, request: PlanRequest) -> TilePlan:
-        return plan_tiles(self.spec, shape, request) if self._gpu is None else plan_on_device(self.spec, shape, request, self._engine)
+        if self._gpu is None:
+            return plan_tiles(self.spec, shape, request)
+        return plan_on_device(self.spec, shape, request, self._engine, self._gpu.gpu.memory_info()[1])
 
     def _gather(self, radiometry: SourceRadiometry) -> Any:
         return make_gather(radiometry, self.spec.input, *(() if self._gpu is None else (self._gpu.native,)))

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from hfd_edge.errors import DeviceError
 from hfd_edge.plan import PlanRequest, SceneShape
 from hfd_edge.plan_device import MOST_TILES, plan_on_device, usual_batch, usual_tile_px, wide_tile_px
 from hfd_edge.segmenter import Segmenter
@@ -23,8 +24,8 @@ def spec():
     return make_spec(2, 5, 16, 4, 112, tile_px=512)
 
 
-def plan(spec, rows, cols, engine=ANY, **request):
-    return plan_on_device(spec, SceneShape(rows, cols, 8, 0), PlanRequest(**request), engine)
+def plan(spec, rows, cols, engine=ANY, device_bytes=1 << 36, **request):
+    return plan_on_device(spec, SceneShape(rows, cols, 8, 0), PlanRequest(**request), engine, device_bytes)
 
 
 def side(planned):
@@ -70,7 +71,7 @@ def test_halo_and_overlap_take_the_sizes_that_engines_are_built_for():
     spec = make_spec(2, 5, 16, 4, 240, tile_px=512, halo_bounded_px=32)
     assert usual_tile_px(spec) == 720 and {side(plan(spec, 200, 200, halo=halo)) for halo in ("exact", "bounded", 64)} == {720}
     assert side(plan(spec, 200, 200, halo=320)) == 960                  # leaves 720 no core as wide as itself
-    assert plan(spec, 20000, 30000, memory=1 << 28).halo == plan(spec, 20000, 30000).halo          # whatever the main memory
+    assert plan(spec, 20000, 30000, memory=1 << 31).halo == plan(spec, 20000, 30000).halo          # whatever the main memory
     narrow = make_spec(2, 5, 16, 4, 112, tile_px=256)
     small, large = (plan(narrow, rows, rows, stitch="hann", overlap=224) for rows in (200, 9000))
     assert small.blend.overlap_px == large.blend.overlap_px == 224 and side(large) == wide_tile_px(narrow) > side(small) >= 448
@@ -86,6 +87,22 @@ def test_an_engine_is_asked_for_wide_tiles_only_where_they_would_be_taken(spec):
 def test_wide_strips_keep_to_the_memory(spec):
     needed = 6 * 1440 * 16000 * 10
     assert side(plan(spec, 16000, 16000, memory=needed)) == 1440 and side(plan(spec, 16000, 16000, memory=needed - 1)) == 512
+    assert side(plan(spec, 16000, 16000, device_bytes=4 * needed)) == 1440 and side(plan(spec, 16000, 16000, device_bytes=4 * needed - 1)) == 512
+    windowed = plan(spec, 16000, 16000, window=(0, 0, 2000, 2000))
+    assert side(windowed) == 1440 and windowed.memory_bytes == 2 * 1440 * windowed.grid.read_cols[1] * 10 < needed / 18
+
+
+def test_strips_that_the_memory_does_not_hold_are_refused(spec, monkeypatch):
+    needed = 6 * 512 * 16000 * 10
+    assert plan(spec, 16000, 16000, memory=needed).memory_bytes == needed
+    said = f"tiles of 512 rows over 16000 columns take {needed}.*--memory.*--tile.*--window"
+    for tile in ("auto", 512, (512, 1024)):
+        with pytest.raises(DeviceError, match=f"memory={needed - 1}, and strips of {said}"):
+            plan(spec, 16000, 16000, memory=needed - 1, tile=tile)
+    assert side(plan(spec, 16000, 16000, memory=needed - 1, tile=256)) == 256
+    monkeypatch.setattr("hfd_edge.plan_device.available_memory_bytes", lambda: needed - 1)
+    with pytest.raises(DeviceError, match=f"{needed - 1} bytes of main memory are free, and strips of {said}"):
+        plan(spec, 16000, 16000)
 
 
 @pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
