@@ -6,28 +6,15 @@
 #include <utility>
 
 #include "bindings_cuda_ops.h"
-#include "common/refuse.h"
 #include "ops/blend_cuda.h"
 
 namespace py = pybind11;
 
 namespace {
 
-using Address = uintptr_t;
-using Memory = std::pair<Address, int64_t>;  // address, bytes
+using hfd::Address, hfd::Memory, hfd::Queue, hfd::at, hfd::queue_of;
 using Shape = std::array<int64_t, 3>;        // classes, rows, columns
 using Pair = std::pair<int64_t, int64_t>;
-using Queue = std::pair<int, Address>;
-
-hfd::CudaQueue queue_of(const Queue& queue) { return {queue.first, reinterpret_cast<cudaStream_t>(queue.second)}; }
-
-template <class T>
-T* at(const Memory& memory, int64_t count, const char* name) {
-  const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
-  if (memory.second < bytes) hfd::refuse(name, " has ", memory.second, " bytes: this call needs ", bytes, "; give more memory");
-  if (memory.first % alignof(T) != 0) hfd::refuse(name, " begins at an address that is no multiple of ", alignof(T), ": move it");
-  return reinterpret_cast<T*>(memory.first);
-}
 
 int64_t size_of(const Shape& shape) { return shape[0] * shape[1] * shape[2]; }
 

@@ -1,5 +1,5 @@
-// gather, finish and the count of saturated pixels on a GPU: convert, check, release the GIL, enqueue. Memory is given as (address, bytes), a queue as (device,
-// stream); what the device still works on must be kept by the caller.
+// gather, finish and the count of saturated pixels on a GPU: convert, check, release the GIL, enqueue. What the device still works on
+// must be kept by the caller.
 #include "bindings_cuda_ops.h"
 
 #include <pybind11/stl.h>
@@ -14,7 +14,6 @@
 #include <utility>
 #include <vector>
 
-#include "common/refuse.h"
 #include "ops/finish_cuda.h"
 #include "ops/gather_cuda.h"
 #include "ops/saturation_cuda.h"
@@ -23,21 +22,10 @@ namespace py = pybind11;
 
 namespace {
 
+using hfd::Address, hfd::Memory, hfd::Queue, hfd::at, hfd::queue_of;
 using hfd::refuse;
-using Address = uintptr_t;
-using Memory = std::pair<Address, int64_t>;  // address, bytes
 using Pair = std::pair<int64_t, int64_t>;
-using Queue = std::pair<int, Address>;
 using Rows = std::tuple<Address, int64_t, int64_t>;  // address, bytes, bytes from one row to the next
-
-hfd::CudaQueue queue_of(const Queue& queue) { return {queue.first, reinterpret_cast<cudaStream_t>(queue.second)}; }
-
-template <class T>
-T* at(const Memory& memory, int64_t bytes, const char* name) {
-  if (memory.second < bytes) refuse(name, " has ", memory.second, " bytes: this call writes or reads ", bytes, "; give more memory");
-  if (memory.first % alignof(T) != 0) refuse(name, " begins at an address that is no multiple of ", alignof(T), ": move it");
-  return reinterpret_cast<T*>(memory.first);
-}
 
 hfd::Element element_of(const std::string& name) {
   constexpr const char* kNames[] = {"u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8", "c8", "c16"};
@@ -91,16 +79,16 @@ void run_gather(const hfd::Gather& gather, const Scene& scene, const std::vector
     const auto narrow = [&](int i) { return static_cast<int32_t>(place[i]); };
     tiles.push_back({narrow(0), narrow(1), narrow(2), narrow(3), narrow(4), narrow(5)});
   }
-  call.tile = at<float>(tile, count * gather.bands() * pixels * static_cast<int64_t>(sizeof(float)), "tile");
+  call.tile = at<float>(tile, count * gather.bands() * pixels, "tile");
   call.status = at<uint8_t>(status, count * pixels, "status");
-  uint32_t* flags = seen ? at<uint32_t>(*seen, count * static_cast<int64_t>(sizeof(uint32_t)), "seen") : nullptr;
+  uint32_t* flags = seen ? at<uint32_t>(*seen, count, "seen") : nullptr;
   hfd::gather_cuda(gather.config(), call, {tiles.data(), count, flags}, queue_of(queue));
 }
 
 void run_count_saturated(const Scene& scene, std::vector<double> nodata, double level, const Memory& total, const Queue& queue) {
   const py::gil_scoped_release released;
   const hfd::SaturationCall call{scene.values, scene.element, scene.valid, std::move(nodata), level};
-  hfd::count_saturated_cuda(call, at<int64_t>(total, sizeof(int64_t), "total"), queue_of(queue));
+  hfd::count_saturated_cuda(call, at<int64_t>(total, 1, "total"), queue_of(queue));
 }
 
 using Kept = std::array<int64_t, 5>;  // crop row and column, rows, columns, where it begins in the maps (row * pitch + column)
@@ -135,7 +123,7 @@ void run_finish(const Memory& logits, std::array<int64_t, 3> shape, int64_t stri
     tiles.push_back({narrow(0), narrow(1), narrow(2), narrow(3), tile[4], tile[4]});
   }
   if (pixels > int64_t{1} << 30) refuse("tiles of ", pixels, " pixels: a GPU's finish takes at most 2^30; use smaller tiles");
-  call.logits = at<const float>(logits, count * shape[0] * shape[1] * shape[2] * static_cast<int64_t>(sizeof(float)), "logits");
+  call.logits = at<const float>(logits, count * shape[0] * shape[1] * shape[2], "logits");
   call.status = at<const uint8_t>(status, count * pixels, "status");
   call.labels = reinterpret_cast<uint8_t*>(std::get<0>(labels));
   call.label_stride = std::get<2>(labels);
@@ -143,7 +131,7 @@ void run_finish(const Memory& logits, std::array<int64_t, 3> shape, int64_t stri
     call.confidence = reinterpret_cast<uint8_t*>(std::get<0>(*confidence));
     call.confidence_stride = std::get<2>(*confidence);
   }
-  hfd::finish_cuda(call, {tiles.data(), count, at<unsigned long long>(counts, count * 16, "counts")}, queue_of(queue));
+  hfd::finish_cuda(call, {tiles.data(), count, at<unsigned long long>(counts, 2 * count, "counts")}, queue_of(queue));
 }
 
 }  // namespace

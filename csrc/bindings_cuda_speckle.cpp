@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "bindings_cuda_ops.h"
-#include "common/refuse.h"
 #include "ops/scene_counts_cuda.h"
 #include "ops/speckle_cuda.h"
 #include "ops/validity_cuda.h"
@@ -18,20 +17,8 @@ namespace py = pybind11;
 
 namespace {
 
+using hfd::Address, hfd::Memory, hfd::Queue, hfd::at, hfd::queue_of;
 using hfd::refuse;
-using Address = uintptr_t;
-using Memory = std::pair<Address, int64_t>;  // address, bytes
-using Queue = std::pair<int, Address>;
-
-hfd::CudaQueue queue_of(const Queue& queue) { return {queue.first, reinterpret_cast<cudaStream_t>(queue.second)}; }
-
-template <class T>
-T* at(const Memory& memory, int64_t count, const char* name) {
-  if (memory.second < count * static_cast<int64_t>(sizeof(T)))
-    refuse(name, " has ", memory.second, " bytes: this call needs ", count * static_cast<int64_t>(sizeof(T)), "; give more memory");
-  if (memory.first % alignof(T) != 0) refuse(name, " begins at an address that is no multiple of ", alignof(T), ": move it");
-  return reinterpret_cast<T*>(memory.first);
-}
 
 const uint8_t* mask_of(const std::optional<Memory>& mask, int64_t pixels) {
   return mask ? at<const uint8_t>(*mask, pixels, "mask") : nullptr;

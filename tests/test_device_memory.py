@@ -27,6 +27,14 @@ def copied_up(gpu) -> None:
     gpu.synchronize(stream.handle)
 
 
+def waited_for(gpu, nbytes: int = 4) -> None:
+    """Wait for an event behind so many filled bytes."""
+    there, stream, filled = gpu.allocate(nbytes), gpu.stream(), gpu.event()
+    gpu.fill(there.ptr, 0, nbytes, stream.handle)
+    filled.record(stream.handle)
+    filled.synchronize()
+
+
 def staged(gpu, values: np.ndarray) -> np.ndarray:
     pinned = gpu.pinned(values.shape, values.dtype)
     pinned[...] = values
@@ -128,6 +136,8 @@ def test_host_memory_out_of_order_is_refused(gpu):
 @pytest.mark.parametrize(("call", "code", "work"), [
     ("cudaMemcpyAsync", 700, lambda gpu: copied_up(gpu)),
     ("cudaStreamSynchronize", 700, lambda gpu: gpu.synchronize(gpu.stream().handle)),
+    ("cudaEventQuery", 719, lambda gpu: waited_for(gpu)),
+    ("cudaEventSynchronize", 719, lambda gpu: waited_for(gpu, 1 << 26)),
     ("cudaMalloc", 2, lambda gpu: gpu.allocate(4)),
     ("cudaHostAlloc", 2, lambda gpu: gpu.pinned((4,), np.uint8))])
 def test_every_failure_is_a_device_error(emulated_device, call, code, work):
@@ -137,6 +147,18 @@ def test_every_failure_is_a_device_error(emulated_device, call, code, work):
         with pytest.raises(DeviceError, match="failed with cudaError"):
             work(gpu)
         work(gpu)
+
+
+@EMULATED
+def test_a_short_wait_is_watched_and_a_long_one_sleeps(emulated_device):
+    with emulated_device.installed():
+        gpu = CudaDevice(0)
+        emulated_device.policy("lazy")
+        slept = [emulated_device.counts()["slept"] for _ in range(20) if waited_for(gpu) is None]
+        assert len(set(slept)) < 20                     # a busy machine may stop this process in the middle of a short one
+        waited_for(gpu, 1 << 26)
+        after = emulated_device.counts()
+    assert after["slept"] == slept[-1] + 1 and after["spun"] == 0
 
 
 def test_without_a_device_one_error_names_what_is_missing_and_the_ways_out():

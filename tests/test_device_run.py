@@ -115,7 +115,7 @@ def test_a_missing_wait_comes_out_wrong(db_engine, power, emulated_device, monke
     assert (got.labels != wanted.labels).any()
 
 
-@pytest.mark.parametrize(("call", "code"), [("cudaStreamSynchronize", 700), ("cudaEventSynchronize", 719), ("cudaMemcpyAsync", 700)])
+@pytest.mark.parametrize(("call", "code"), [("cudaStreamSynchronize", 700), ("cudaEventQuery", 719), ("cudaMemcpyAsync", 700)])
 @pytest.mark.parametrize("after", [0, 2])
 def test_a_failing_device_is_an_error_and_the_next_run_is_sound(db_engine, power, emulated_device, call, code, after):
     with emulated_segmenter(db_engine, emulated_device, tile=48, halo=16) as seg:

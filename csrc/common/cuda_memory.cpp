@@ -1,9 +1,15 @@
 #include "common/cuda_memory.h"
 
+#include <chrono>
 #include <string>
+
+#include "common/watch.h"
 
 namespace hfd {
 namespace {
+
+// Longer than it takes to sleep and be woken, shorter than most batches.
+constexpr std::chrono::microseconds kWatched{100};
 
 // What to do about a failure; the sticky ones end every later call of this process.
 const char* way_out(cudaError_t code) {
@@ -79,7 +85,7 @@ PinnedBuffer::~PinnedBuffer() {
 
 Event::Event(int device, bool timing) : device_(device) {
   const OnDevice here(device);
-  cuda_check(cudaEventCreateWithFlags(&event_, timing ? cudaEventDefault : cudaEventDisableTiming), "making an event");
+  cuda_check(cudaEventCreateWithFlags(&event_, cudaEventBlockingSync | (timing ? cudaEventDefault : cudaEventDisableTiming)), "making an event");
 }
 
 Event::~Event() {
@@ -91,7 +97,10 @@ void Event::record(cudaStream_t stream) {
   cuda_check(cudaEventRecord(event_, stream), "recording an event");
 }
 
-void Event::synchronize() const { cuda_check(cudaEventSynchronize(event_), "waiting for the device"); }
+void Event::synchronize() const {
+  if (watch(kWatched, [this] { return done(); })) return;
+  cuda_check(cudaEventSynchronize(event_), "waiting for the device");
+}
 
 bool Event::done() const {
   const cudaError_t code = cudaEventQuery(event_);

@@ -72,7 +72,7 @@ class Event {
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
   void record(cudaStream_t stream);
-  void synchronize() const;
+  void synchronize() const;  // a short wait is watched, a long one leaves the core to others
   bool done() const;
   float milliseconds_since(const Event& earlier) const;  // both made with timing, recorded and done
   cudaEvent_t handle() const { return event_; }

@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+#include "common/watch.h"
+
 namespace hfd {
 namespace {
 
@@ -23,26 +25,6 @@ struct Job {
   int joined = 0;             // helpers that began
   std::atomic<int> busy{0};   // helpers at work; who takes it to 0 does not look at the job again
 };
-
-using Clock = std::chrono::steady_clock;
-
-inline void pause_briefly() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ __volatile__("yield");
-#endif
-}
-
-// Looks again and again until it holds, for at most so long: cheaper than to sleep and be woken. Says whether it holds.
-template <class Condition>
-bool watch(std::chrono::microseconds most, const Condition& holds) {
-  for (const auto end = Clock::now() + most; !holds();) {
-    if (Clock::now() >= end) return false;
-    for (int i = 0; i < 16; ++i) pause_briefly();
-  }
-  return true;
-}
 
 // Operations follow each other closely: who has just helped looks out for the next for a moment before it sleeps.
 constexpr std::chrono::microseconds kAwake{20};

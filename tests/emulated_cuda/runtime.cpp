@@ -149,7 +149,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   return cudaSuccess;
 }
 
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return *event = new EmulatedEvent, cudaSuccess; }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) { return *event = new EmulatedEvent{flags}, cudaSuccess; }
 
 cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }  // waits for nothing, and work that waits may name it: it is kept
 
@@ -167,13 +167,15 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const Lock lock(state().lock);
   if (const cudaError_t code = injected("cudaEventSynchronize")) return code;
+  ++(event->flags & cudaEventBlockingSync ? state().slept : state().spun);
   if (event->stream != nullptr) run_until(event, event->recorded);
   return cudaSuccess;
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   const Lock lock(state().lock);
-  if (event->done == event->recorded) return cudaSuccess;
+  if (const cudaError_t code = injected("cudaEventQuery")) return code;
+  if (event->done == event->recorded || state().policy == Policy::idle) return cudaSuccess;
   run_one(event->stream);
   return answer(cudaErrorNotReady);
 }
@@ -240,14 +242,15 @@ HFD_SEEN void emulated_limit(size_t bytes) {
   state().peak = state().used;
 }
 
-// allocations so far, kernels so far, bytes in use, their peak, work that waits, streams that were waited for
+// allocations so far, kernels so far, bytes in use, their peak, work that waits, streams that were waited for,
+// waits for events that slept and that spun
 HFD_SEEN void emulated_counts(long* to) {
   const Lock lock(state().lock);
   const State& now = state();
   long waiting = 0;
   for (const EmulatedStream* stream : now.streams) waiting += static_cast<long>(stream->queue.size());
   const long all[] = {now.allocations, now.kernels, static_cast<long>(now.used), static_cast<long>(now.peak), waiting,
-                      now.synchronisations};
+                      now.synchronisations, now.slept, now.spun};
   std::memcpy(to, all, sizeof all);
 }
 
