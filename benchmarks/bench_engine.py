@@ -139,7 +139,8 @@ def main_student(options: argparse.Namespace) -> dict:
     bounds = in_turns({**{name: lambda run=engines[name]: _forget(run(batch)) for name in ("onnxruntime fp32", "onnxruntime int8")},
                        **bound_jobs(THREADS)}, options.rounds)
     gate = judge(engines["onnxruntime fp32"], INT8_CPU, int8, tiles, Thresholds(min_pixels=100_000))
-    return {"engines": rows, "missing": {**missing, **lacking("openvino")}, **ends(rows, bounds, fp32, batch.shape), "tile_px": options.tile, "pixels_judged": gate.pixels,
+    return {"engines": rows, "missing": {**missing, **lacking("openvino")}, **ends(rows, bounds, fp32, batch.shape),
+            "tile_px": options.tile, "pixels_judged": gate.pixels,
             "int8_over_fp32_speed": rows["onnxruntime int8"]["speed_over_ort_fp32"],
             "int8_over_fp32_cpu_speed": rows["onnxruntime int8"]["cpu_speed_over_ort_fp32"],
             "int8_label_flips": round(gate.flip_rate, 6),

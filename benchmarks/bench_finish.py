@@ -3,8 +3,8 @@
     python benchmarks/bench_finish.py [--quick] [--json]
 
 One 512 x 512 tile of 7 classes, of which 448 x 448 pixels are kept. Bytes: 28 / stride^2 of logits, 1 of status, 1 of labels and
-1 of confidence per pixel; the tile stays in a cache, so the operations bound. Vector operations per class: 7 for the label (load, subtract, multiply, add, compare, blend, maximum),
-about 28 for its term of the softmax; docs/vectorisation.md.
+1 of confidence per pixel; the tile stays in a cache, so the operations bound. Vector operations per class: 7 for the label (load,
+subtract, multiply, add, compare, blend, maximum), about 28 for its term of the softmax; docs/vectorisation.md.
 """
 
 from __future__ import annotations

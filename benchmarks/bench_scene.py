@@ -9,8 +9,8 @@ Halos are equal: everybody's neighbouring tiles share 64 px, ours too (ours_int8
 stands beside (ours_..._bounded). Peers run in the settings that scene_tuning.py found fastest here. With --state every finished measurement is
 kept, and a later call measures only what is missing: delete the file to begin anew. A competitor that fails, or wants more memory than
 --memory-gb, is a row that says how; one that is not installed is named. Flips: of labels against the FP32 network run untiled over a crop away
-from the scene's rim; seam ratio, at everyone's own borders, and that of the untiled map at the same places: docs/seams.md. Times are from the first line of a competitor's program, imports
-included, to the closed map; compiling a network is told apart and not charged.
+from the scene's rim; seam ratio, at everyone's own borders, and that of the untiled map at the same places: docs/seams.md. Times are
+from the first line of a competitor's program, imports included, to the closed map; compiling a network is told apart and not charged.
 """
 
 from __future__ import annotations

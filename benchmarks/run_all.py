@@ -1,6 +1,7 @@
 """A short form of every benchmark, its ratios in one table, and whether they are what they were: `make bench`.
 
-    python benchmarks/run_all.py [--only bench_gather,bench_stitch] [--record] [--out benchmarks/RESULTS.md] [--state state.json] [--terratorch tiled_inference.py]
+    python benchmarks/run_all.py [--only bench_gather,bench_stitch] [--record] [--out benchmarks/RESULTS.md] [--state state.json]
+        [--terratorch tiled_inference.py]
 
 Each runs in a process of its own as `python benchmarks/bench_x.py --quick --json`, its baseline in turns beside it. What is not installed is
 named and left out; a benchmark that fails, or a ratio that regressed against ratios.json, makes the exit code 1. --record keeps this run's
@@ -88,7 +89,8 @@ def report(outcomes: list[Outcome], verdict: ratios.Verdict, of_class: str, reco
     from hfd_edge.measure.benchmark_machine import machine
     known, here = recorded.get(of_class, {}), machine()
     versions = ", ".join(f"{name} {version}" for name, version in here["versions"].items())
-    lines = ["# Results of `make bench`", "", "Short forms: they show what regressed, not how fast it is at best. Higher is better; beside a bound (copy, engine) 1 is the most.", "",
+    lines = ["# Results of `make bench`", "", "Short forms: they show what regressed, not how fast it is at best. Higher is better; beside a bound "
+             "(copy, engine) 1 is the most.", "",
              f"{datetime.date.today()}, commit {at}, {here['processor']}, {here['cores_usable']} cores, class `{of_class}`, load "
              f"{here['load_average']}, {versions}; {sum(o.seconds for o in outcomes):.0f} s.", "",
              "| benchmark | ratio | measured | recorded | may fall to |", "|---|---|---|---|---|"]

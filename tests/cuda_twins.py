@@ -1,7 +1,8 @@
 """Every operation of hfd_edge._cuda against its twin in hfd_edge._native, byte for byte, on random calls.
 
 Sizes are odd, addresses misaligned, numbers wild (tests/recorded.py), outputs poisoned, and what lies beside an output must stay as it
-was. The folder of this file is on the path: pytest and benchmarks/certify_gpu.py see to that. Runs on whatever device `hfd_edge.device_memory` finds: a GPU, or the emulated one.
+was. The folder of this file is on the path: pytest and benchmarks/certify_gpu.py see to that. Runs on whatever device
+`hfd_edge.device_memory` finds: a GPU, or the emulated one.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ from hfd_edge.segmenter import Segmenter
 BANDS, CLASSES, SCALE, ZERO = 2, 3, 0.031, 90
 
 
-def graph(*, block: int = 2, zero_type=np.uint8, scale: float = SCALE, rows: int | str = "r", also_read: bool = False, per_channel: bool = False, bands: int = BANDS) -> bytes:
+def graph(*, block: int = 2, zero_type=np.uint8, scale: float = SCALE, rows: int | str = "r", also_read: bool = False,
+          per_channel: bool = False, bands: int = BANDS) -> bytes:
     """SpaceToDepth, QuantizeLinear, a convolution of 1 x 1 over what that gives back, and an up-sampling to the input's size."""
     rng, channels = np.random.default_rng(0), bands * block * block
     scale = np.full(channels, scale, np.float32) if per_channel else np.float32(scale)
@@ -53,8 +54,8 @@ def test_the_rewritten_graph_answers_as_the_file_does():
     assert len({*expected.argmax(axis=1).ravel()}) == CLASSES
 
 
-@pytest.mark.parametrize("changed", [{"block": 4}, {"zero_type": np.int8}, {"also_read": True}, {"per_channel": True}, {"bands": 5}, {"rows": 32}, {"scale": 1e-40},
-                                     {"scale": np.inf}])
+@pytest.mark.parametrize("changed", [{"block": 4}, {"zero_type": np.int8}, {"also_read": True}, {"per_channel": True}, {"bands": 5},
+                                     {"rows": 32}, {"scale": 1e-40}, {"scale": np.inf}])
 def test_a_graph_that_does_not_begin_so_stays_as_it_is(changed):
     assert with_byte_input(graph(**changed), "pixels", changed.get("bands", BANDS)) is None
 

@@ -21,6 +21,7 @@ from hfd_edge.engine.tensorrt_build import plan_key, plan_shapes
 from hfd_edge.engine.tensorrt_cache import PlanCache
 from hfd_edge.engine.tensorrt_capabilities import Gpu
 from hfd_edge.engine.tensorrt_find import PlanPolicy
+from hfd_edge.engine.tensorrt_request import trt_graph
 from hfd_edge.errors import EngineError
 from hfd_edge.export.foreign import package_foreign
 from hfd_edge.package import Package
@@ -254,6 +255,12 @@ def test_a_graph_that_cannot_be_told_is_refused_where_the_spec_says_so(machine, 
     monkeypatch.setattr("hfd_edge.engine.tensorrt_build.with_scene_input", lambda model: model)
     with Package.open(engine_file) as package, pytest.raises(EngineError, match="has inputs pixels and 1 outputs: an engine here takes one and 'scene'"):
         opened(package)
+
+
+def test_half_precision_is_refused_with_a_way_out_that_exists(package):
+    with pytest.raises(EngineError, match="for precision fp16; a network that is told of the whole scene .* FP32 alone: use fp32, or auto"):
+        trt_graph(package, "fp16")
+    assert trt_graph(package, "auto") == trt_graph(package, "fp32") == GRAPH
 
 
 # The graph that TensorRT gets.

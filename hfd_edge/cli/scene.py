@@ -78,7 +78,8 @@ def scene(  # an option of the command line is an argument here: more than six a
         offset = statistics.offset(spec.input, spec.bands, intensity.radiometry.looks) if spec else None
         written = [str(path) for path in (plot, validity) if path]
         if as_json:
-            print_json({"read_as": taken, "plot": plot and str(plot), "validity": validity and str(validity), "offset": offset and asdict(offset), **_record(statistics, intensity)})
+            print_json({"read_as": taken, "plot": plot and str(plot), "validity": validity and str(validity),
+                        "offset": offset and asdict(offset), **_record(statistics, intensity)})
         else:
             print_lines({"read as": taken, **_lines(statistics, intensity), **(_offset_lines(spec, offset) if spec else {}),
                          **({"written": ", ".join(written)} if written else {})})

@@ -67,7 +67,8 @@ def with_byte_input(model: bytes, image: str, bands: int) -> tuple[bytes, PixelB
 
 
 def as_bytes(batch: np.ndarray, by: PixelBytes, threads: int) -> np.ndarray:
-    """A batch (n, bands, rows, cols) of finite float32 of network input as PixelBytes; a pixel that is not finite becomes 0. Raises ArrayError where its sides are not even."""
+    """A batch (n, bands, rows, cols) of float32 of network input as PixelBytes; a pixel that is not finite becomes 0. Raises ArrayError
+    where its sides are not even."""
     bands, rows, cols = batch.shape[1:]
     plain = Gather("dn", "dn", 1.0, 0.0, [], math.nan, [], [], [0.0] * bands, [1.0] * bands)
     cells, status = np.empty((len(batch), rows // 2, cols // 2, 4 * bands), np.uint8), np.empty((rows, cols), np.uint8)
