@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -78,15 +78,17 @@ class Segmenter:
         self._request = PlanRequest(tile, halo, batch, memory, stitch=stitch, overlap=overlap)
         self._plans = GpuOptions(build, trust_plans, None if batch == "auto" else batch, _sides(tile))
         self._package = Package.open(path)
-        try:
-            self.spec: ModelSpec = self._package.spec
-            check_filter(self.spec.input)
-            check_stitch(stitch, self.spec)
-            self._engine: Engine = self._open_engine(precision)
-            self._gpu = GpuRuns(self.device, self._engine, self.spec, self.threads) if isinstance(self._engine, DeviceEngine) else None
-        except BaseException:
-            self._package.close()
-            raise
+        with ExitStack() as failed:
+            failed.callback(self._package.close)
+            self._start(precision, stitch)
+            failed.pop_all()
+
+    def _start(self, precision: str, stitch: str) -> None:
+        self.spec: ModelSpec = self._package.spec
+        check_filter(self.spec.input)
+        check_stitch(stitch, self.spec)
+        self._engine: Engine = self._open_engine(precision)
+        self._gpu = GpuRuns(self.device, self._engine, self.spec, self.threads) if isinstance(self._engine, DeviceEngine) else None
 
     def __enter__(self) -> Segmenter:
         return self

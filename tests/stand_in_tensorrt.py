@@ -1,7 +1,7 @@
 """A TensorRT that records what is asked of it, and answers with ONNX Runtime on the emulated device.
 
 It is strict where TensorRT is: shapes within profiles, addresses and scratch memory set before execution, a plan only for its own version
-and GPU. Every class and parameter that it has stands in tests/tensorrt_signatures.py, which is checked against the real bindings.
+and GPU, an engine only where the device is current that was when it was loaded. Every class and parameter that it has stands in tests/tensorrt_signatures.py, which is checked against the real bindings.
 Faults are switched on by name, to see what our engine makes of them.
 """
 
@@ -17,6 +17,7 @@ from types import ModuleType
 import numpy as np
 
 from tests.device_engine import floats_at
+from tests.stand_in_tensorrt_build import Machine, building_classes
 from tests.stand_in_tensorrt_types import (
     BuilderFlag, DataType, EngineValidity, ExecutionContextAllocationStrategy, MemoryPoolType, NetworkDefinitionCreationFlag, TensorIOMode)
 
@@ -41,138 +42,17 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
     def say(logger, text, severity="ERROR"):
         logger.log(ILogger.Severity[severity], text)
 
-    class IProgressMonitor:
-        pass
-
-    class ITensor:
-        def __init__(self, name, shape):
-            self.name, self.shape, self.dtype = name, shape, DataType.HALF if "half" in faults else DataType.FLOAT
-
-    class INetworkDefinition:
-        num_outputs = 1
-
-        @property
-        def num_inputs(self):
-            return len(self.inputs)
-
-        def get_input(self, index):
-            return self.inputs[index]
-
-        def get_output(self, index):
-            return self.outputs[index]
-
-    class IOptimizationProfile:
-        def __init__(self):
-            self._shapes = {}
-
-        def set_shape(self, input, min, opt, max):
-            calls.append(("set_shape", (input, min, opt, max)))
-            self._shapes[input] = [min, opt, max]
-
-    class ITimingCache:
-        def __init__(self, data):
-            self.data = data
-
-        def serialize(self):
-            return self.data + b"+"
-
-    class IBuilderConfig:
-        max_aux_streams, progress_monitor = 7, None
-
-        def __init__(self):
-            self.profiles = []
-
-        def set_memory_pool_limit(self, pool, pool_size):
-            calls.append(("set_memory_pool_limit", (pool, pool_size)))
-
-        def clear_flag(self, flag):
-            calls.append(("clear_flag", (flag,)))
-
-        def add_optimization_profile(self, profile):
-            self.profiles.append(profile._shapes)
-            return len(self.profiles) - 1
-
-        def create_timing_cache(self, serialized_timing_cache):
-            calls.append(("create_timing_cache", (bytes(serialized_timing_cache),)))
-            return ITimingCache(serialized_timing_cache)
-
-        def set_timing_cache(self, cache, ignore_mismatch):
-            return "timing" not in faults and ignore_mismatch is False
-
-    class Builder:
-        def __init__(self, logger):
-            self.logger = logger
-
-        def create_network(self, flags=0):
-            calls.append(("create_network", (flags,)))
-            assert flags == 2, "strongly typed"
-            return INetworkDefinition()
-
-        def create_optimization_profile(self):
-            return IOptimizationProfile()
-
-        def create_builder_config(self):
-            return IBuilderConfig()
-
-        def build_serialized_network(self, network, config):
-            calls.append(("build_serialized_network", (config.max_aux_streams,)))
-            if "build" in faults:
-                return say(self.logger, "Could not find any implementation for node conv_7")
-            if "build memory" in faults:
-                return say(self.logger, "Cuda Runtime (out of memory)")
-            if "other type" in faults:
-                say(self.logger, "UINT8 zero_point only on DLA. Defaulting to INT8 instead", "WARNING")
-            if config.progress_monitor is not None:
-                config.progress_monitor.phase_start("Building", None, 2)
-                config.progress_monitor.phase_start("inner", "Building", 9)
-                assert config.progress_monitor.step_complete("Building", 0)
-                config.progress_monitor.phase_finish("Building")
-            head = json.dumps({"version": version, "gpu": gpu, "profiles": config.profiles}).encode()
-            return b"ftrt" + len(head).to_bytes(4, "little") + head + network.graph
-
-    class ParserError:
-        def desc(self):
-            return "no importer for it"
-
-        def node(self):
-            return 3
-
-        def node_name(self):
-            return "the_wrong_one"
-
-        def node_operator(self):
-            return "Einsum"
-
-        def local_function_stack(self):
-            return []
-
-    class OnnxParser:
-        num_errors = 1
-
-        def __init__(self, network, logger):
-            self.network = network
-
-        def parse(self, model, path=None):
-            import onnx
-            if "parse" in faults:
-                return False
-            graph = onnx.load_from_string(bytes(model)).graph
-            constants = {tensor.name for tensor in graph.initializer}           # an input with a default is a constant, as in TensorRT
-            self.network.inputs, self.network.outputs = (
-                [ITensor(end.name, tuple(d.dim_value or -1 for d in end.type.tensor_type.shape.dim)) for end in ends if end.name not in constants]
-                for ends in (graph.input, graph.output[:1]))
-            self.network.graph = bytes(model)
-            return True
-
-        def get_error(self, index):
-            return ParserError()
+    machine = Machine(device, calls, faults, version, gpu, say)
+    building = building_classes(machine)
 
     class IExecutionContext:
         def __init__(self, engine):
             self.engine, self.addresses, self.profile, self.shapes, self.memory = engine, {}, None, {}, None
+            assert machine.current() == engine.device
 
         def set_optimization_profile_async(self, profile_index, stream_handle):
             assert stream_handle, "the default stream"
+            assert machine.current() == self.engine.device
             self.profile = profile_index
             return "profile" not in faults
 
@@ -207,6 +87,7 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
 
         def execute_async_v3(self, stream_handle):
             assert stream_handle and self.memory and {*self.addresses} == {*self.engine.names}
+            assert machine.current() == self.engine.device
             assert not self.engine.num_aux_streams or len(self.aux) == self.engine.num_aux_streams
             calls.append(("execute_async_v3", (self.addresses[self.engine.names[0]], self.addresses[self.engine.names[-1]], stream_handle)))
             if fault := faults & {"lost", "execute memory", "execute"}:
@@ -229,7 +110,7 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
 
         def __init__(self, logger, head, graph):
             import onnxruntime
-            self.logger, self.head = logger, head
+            self.logger, self.head, self.device = logger, head, machine.current()
             self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
             self.inputs = [end.name for end in self.session.get_inputs()]
             self.names = [*self.inputs, self.session.get_outputs()[0].name]
@@ -288,14 +169,13 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
                 return None
             return ICudaEngine(self.logger, head, data[8 + size:])
 
-    for kind in (ILogger, IProgressMonitor, INetworkDefinition, ITimingCache, IOptimizationProfile, IBuilderConfig, Builder, ParserError,
-                 OnnxParser, IExecutionContext, ICudaEngine, Runtime):
+    for kind in (ILogger, *building, IExecutionContext, ICudaEngine, Runtime):
         setattr(module, kind.__name__, kind)
     if library == "tensorrt_rtx":
         module.EngineValidity = EngineValidity
-        IBuilderConfig.set_compute_capability = lambda self, compute_capability, index: True
+        module.IBuilderConfig.set_compute_capability = lambda self, compute_capability, index: True
         Runtime.get_engine_validity = lambda self, buffer: (EngineValidity.INVALID if "invalid" in faults else EngineValidity.VALID, 0)
-    module.faults = faults
+    module.faults, module.built_on = faults, machine.built_on
     return module, calls
 
 

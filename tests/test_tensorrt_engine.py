@@ -3,6 +3,7 @@
 Nothing here says that a real TensorRT on a real GPU runs it: tests/test_tensorrt_gpu.py does, where there is one.
 """
 
+from contextlib import ExitStack, nullcontext
 
 import numpy as np
 import pytest
@@ -46,7 +47,6 @@ def package(engine_file):
 @pytest.fixture
 def machine(emulated_device):
     """Makes a stand-in, which stays until the test is over."""
-    from contextlib import ExitStack
     with ExitStack() as stack, emulated_device.installed():
         def make(**options):
             module, calls = make_stand_in(emulated_device, **options)
@@ -101,6 +101,27 @@ def test_a_second_opening_finds_the_plan_and_says_nothing(machine, package):
     opened(package).close()
     opened(package, said := [], policy=PlanPolicy("never", cache=PlanCache(), say=lambda text: said.append(text))).close()
     assert names(calls, "build_serialized_network") == ["build_serialized_network"] and not said
+
+
+def test_on_a_second_gpu_everything_is_built_loaded_and_run_there_whatever_the_threads_own_is(machine, package, emulated_device, monkeypatch):
+    emulated_device.devices(2)
+    try:
+        module, _ = machine()
+        engine = opened(package, device=1)
+        batch = batch_of(package, 4)
+        np.testing.assert_array_equal(engine.infer(batch), OnnxRuntimeEngine(package, GRAPH, 1).infer(batch))
+        slot, gpu = engine.slot(4, SIDE, SIDE), engine.gpu
+        stream, source, target = gpu.stream(), gpu.allocate(batch.nbytes), gpu.allocate(4 * 4 * 5 * 44 * 44)
+        slot.enqueue(source.ptr, target.ptr, stream.handle)
+        gpu.synchronize(stream.handle)
+        assert set(module.built_on) == {1} and emulated_device.module.make_current(0) == 0          # the thread's own, as before
+        monkeypatch.setattr(type(gpu), "current", lambda self: nullcontext())
+        with pytest.raises(AssertionError):                         # the stand-in's: TensorRT would work on the wrong device
+            slot.enqueue(target.ptr, source.ptr, stream.handle)
+        monkeypatch.undo()
+        engine.close()
+    finally:
+        emulated_device.devices(1)
 
 
 def test_slots_run_side_by_side_with_memory_of_their_own_and_replay_a_graph(machine, package, emulated_device):
