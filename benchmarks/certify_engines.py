@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from bench_filtered import with_lee
-from certify_gpu import ROOT, Context, NotHere, require
+from certify_context import ROOT, Context, NotHere, require
 
 ENGINE = ROOT / "hfd_edge" / "data" / "demo.engine"
 SAME_LABELS = {"float32": 0.9999, "float16": 0.995}         # of a random network, whose classes lie close together

@@ -14,19 +14,13 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
+from certify_context import BUDGET_S, ROOT, Context, NotHere, Part
 
-BUDGET_S = 8 * 60
-
-
-class NotHere(Exception):
-    """A part cannot run on this machine; the text says what it lacks."""
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 
 @dataclass
@@ -38,30 +32,6 @@ class Outcome:
     seconds: float
     found: dict[str, Any] = field(default_factory=dict)     # figures, JSON-ready
     said: str = ""                              # why it failed or did not run
-
-
-@dataclass
-class Context:
-    """What the parts share: the device, how much to do, and where the clock stands."""
-
-    gpu: Any
-    calls: int                                  # random calls of each operation
-    side: int                                   # of the images that are timed, in pixels
-    repeats: int
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def left_s(self) -> float:
-        return BUDGET_S - (time.monotonic() - self.started)
-
-
-Part = Callable[[Context], dict[str, Any]]
-
-
-def require(condition: bool, said: str) -> None:
-    """Fail the part, with figures in the text."""
-    if not condition:
-        raise AssertionError(said)
 
 
 def run_part(name: str, part: Part, context: Context) -> Outcome:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from certify_gpu import Context, NotHere, require
+from certify_context import Context, NotHere, require
 
 OPERATIONS = ("gather", "finish", "speckle", "counts", "saturation", "blend", "validity")      # those of tests/cuda_twins.py
 WANTED_SHARE = 0.8              # of the lower of two bounds, a device copy's bandwidth and arithmetic, for gather, boxcar and Lee

@@ -20,7 +20,7 @@ FEW = ["--calls", "2", "--side", "512", "--repeats", "2"]
 
 @pytest.fixture
 def certify(emulated_device):
-    import certify_gpu
+    import certify_gpu                                  # the script as a module: names of certify_context are its own too
     emulated_device.policy("eager")
     with emulated_device.installed():
         yield certify_gpu
@@ -53,10 +53,12 @@ def test_the_parts_about_speed_measure_what_they_say(certify, tmp_path):
 
 @EMULATED
 def test_a_failing_part_is_told_and_the_rest_goes_on(certify, tmp_path, monkeypatch):
+    import certify_context
+
     def not_here(context):
         raise certify.NotHere("no torch")
 
-    parts = {"breaks": lambda context: 1 / 0, "is wrong": lambda context: certify.require(False, "3 of 7 differ"), "cannot": not_here,
+    parts = {"breaks": lambda context: 1 / 0, "is wrong": lambda context: certify_context.require(False, "3 of 7 differ"), "cannot": not_here,
              "works": lambda context: {"figure": 1.5}}
     monkeypatch.setattr(certify, "parts", lambda: parts)
     assert certify.main([*FEW, "--out", str(tmp_path)]) == 1
@@ -112,6 +114,26 @@ def test_engines_that_are_not_here_are_told_and_fail_nothing(certify, tmp_path):
     found = outcomes(tmp_path)
     assert {part["state"] for part in found.values()} == {"not run"}
     assert "torch" in found["run, torch float16"]["said"] and "TensorRT" in found["run, TensorRT"]["said"]
+
+
+AS_A_SCRIPT = """
+import runpy, sys
+from pathlib import Path
+from tests import emulated_cuda
+with emulated_cuda.Emulated(emulated_cuda.build()).installed():
+    sys.argv = sys.argv[1:]
+    sys.path[0] = str(Path(sys.argv[0]).parent)
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@EMULATED
+def test_as_the_script_that_make_calls_what_cannot_run_is_not_a_failure_either(tmp_path):
+    words = [sys.executable, "-c", AS_A_SCRIPT, str(ROOT / "benchmarks" / "certify_gpu.py"), *FEW, "--out", str(tmp_path), "--only", "run, TensorRT",
+             "counts bits"]
+    done = subprocess.run(words, text=True, capture_output=True, check=False, cwd=ROOT)
+    assert {name: part["state"] for name, part in outcomes(tmp_path).items()} == {"counts bits": "passed", "run, TensorRT": "not run"}
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_without_a_gpu_it_says_so_and_certifies_nothing(tmp_path):
