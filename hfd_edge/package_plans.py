@@ -1,21 +1,16 @@
-"""TensorRT plans in a `.engine` file: what each was built for, and how they get in.
+"""TensorRT plans in a `.engine` file: what each was built for.
 
 A plan is native code for one GPU and one TensorRT. Its record says which; nobody loads a plan whose record differs from the machine.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hfd_edge.errors import PackageError
-
-if TYPE_CHECKING:
-    from hfd_edge.package import Package
 
 PLANS = "plans"                     # the manifest's key, and the folder of the members
 PORTABLE = "portable"               # gpu and capability of a plan that TensorRT-RTX made without a GPU
@@ -101,23 +96,3 @@ def plan_records(manifest: Mapping[str, Any], members: tuple[str, ...]) -> dict[
             raise PackageError(f"manifest.json: plans names {name[:200]!a}, which is no plan of this package; do not use this file, ask "
                                "its maker for another")
     return {name: PlanKey.from_dict(record) for name, record in records.items()}
-
-
-def embed_plans(package: Package, plans: Mapping[PlanKey, bytes]) -> tuple[str, ...]:
-    """Write an open package anew with plans inside, in place of itself. Plans that it has stay, unless replaced.
-
-    Returns:
-        names of the members that hold the new plans.
-    Raises:
-        PackageError: it cannot be written, or a limit of the format is passed; the file is as it was then.
-    """
-    from hfd_edge import package_manifest
-    from hfd_edge.package import write_beside
-
-    records = {**plan_records(package.manifest, package.names), **{key.member: key for key in plans}}
-    kept = {name: package.read(name) for name in package.names if name != package_manifest.MANIFEST}
-    data = dict(sorted({**kept, **{key.member: memoryview(plan) for key, plan in plans.items()}}.items()))
-    manifest = package_manifest.encode(package.spec, data, package.manifest["provenance"],
-                                       {name: key.to_dict() for name, key in records.items()})
-    write_beside(Path(os.path.realpath(package.path)), [(package_manifest.MANIFEST, memoryview(manifest)), *data.items()], True)
-    return tuple(key.member for key in plans)

@@ -17,7 +17,8 @@ from hfd_edge.engine.tensorrt_cache import PlanCache
 from hfd_edge.engine.tensorrt_request import trt_graph
 from hfd_edge.errors import EngineError, PackageError
 from hfd_edge.package import Package
-from hfd_edge.package_plans import PlanKey, embed_plans
+from hfd_edge.package_again import embed_plans
+from hfd_edge.package_plans import PlanKey
 from hfd_edge.plan_device import usual_tile_px, wide_tile_px
 from tests.engines import random_engine
 from tests.package_files import refuse

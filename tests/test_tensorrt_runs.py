@@ -12,7 +12,7 @@ from hfd_edge.engine.tensorrt_cache import PlanCache
 from hfd_edge.engine.tensorrt_find import PlanPolicy
 from hfd_edge.errors import DeviceError, EngineError
 from hfd_edge.package import Package
-from hfd_edge.package_plans import embed_plans
+from hfd_edge.package_again import embed_plans
 from hfd_edge.segmenter import Segmenter
 from tests import emulated_cuda
 from tests.command import INPUT, power

@@ -14,9 +14,9 @@ from onnxruntime.quantization.calibrate import TensorsData
 
 from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration import Ranges
-from hfd_edge.export.quantize import Int8Options
-from hfd_edge.export.quantize_head import head_as_product
+from hfd_edge.export.quantize_head import head_as_product, head_of
 from hfd_edge.export.quantize_layout import attributes_of, prepared, set_nodes
+from hfd_edge.export.quantize_options import Int8Options
 
 QUANTISED = ("Conv", "Relu", "Clip", "Add", "Concat", "Split", "Resize", "MaxPool", "AveragePool")
 
@@ -58,11 +58,6 @@ def quantisable(graph: bytes) -> list[str]:
     """Names of the convolutions that may be kept in float one by one; the head, whose weights are as good as float, is not among them."""
     model = onnx.load_from_string(graph)
     return [node.name for node in model.graph.node if node.op_type == "Conv" and node.name != head_of(model)]
-
-
-def head_of(model: onnx.ModelProto) -> str:
-    """Name of the last convolution before the output, "" if there is none."""
-    return next((node.name for node in reversed(model.graph.node) if node.op_type == "Conv"), "")
 
 
 def _excluded(model: onnx.ModelProto, kept: set[str]) -> list[str]:

@@ -15,6 +15,11 @@ from hfd_edge.export.quantize_layout import attributes_of, set_nodes
 _NHWC, _NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
+def head_of(model: onnx.ModelProto) -> str:
+    """Name of the last convolution before the output, "" if there is none."""
+    return next((node.name for node in reversed(model.graph.node) if node.op_type == "Conv"), "")
+
+
 def head_as_product(model: onnx.ModelProto, head: str, weight_bits: int) -> None:
     """A head of 1 x 1 over quantised pixels becomes a product; another one stays.
 

@@ -20,7 +20,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration import Ranges
 from hfd_edge.export.grid_flow import find_flow
-from hfd_edge.export.quantize_cpu import head_of
+from hfd_edge.export.quantize_head import head_of
 
 HALF_LIMIT = 65504.0 / 4                # a tensor beyond it stays float32: calibration has not seen the largest value there is
 _SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False,

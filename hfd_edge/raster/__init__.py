@@ -4,11 +4,11 @@ from hfd_edge.raster.abilities import compressions_written, drivers_present
 from hfd_edge.raster.cog import COMPRESSIONS, CogForm
 from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster.guard import GDAL_CACHE_BYTES, RasterLimits, gdal_version
-from hfd_edge.raster.map import Legend, MapWriter
+from hfd_edge.raster.map import MapWriter
 from hfd_edge.raster.output import check_different, check_output, made_folder, write_bytes
 from hfd_edge.raster.part import RasterPart
 from hfd_edge.raster.product import RasterProfile, RasterWriter, write_raster
-from hfd_edge.raster.selection import OTHER_COLOR, OTHER_LABEL, Selection, select_classes
+from hfd_edge.raster.selection import OTHER_COLOR, OTHER_LABEL, Legend, Selection, select_classes
 from hfd_edge.raster.source import RasterSource
 
 __all__ = ["COMPRESSIONS", "GDAL_CACHE_BYTES", "OTHER_COLOR", "OTHER_LABEL", "CogForm", "GeoReference", "Legend", "MapWriter",

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Protocol
 
 from hfd_edge.build import __version__
 from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster.cog import CogForm, CogWriter
 from hfd_edge.raster.product import RasterProfile
 from hfd_edge.raster.pyramid import mean_valid, most_frequent
-from hfd_edge.raster.selection import Selection
+from hfd_edge.raster.selection import Legend, Selection
 from hfd_edge.spec import NODATA_LABEL
-
-
-class Legend(Protocol):
-    """What the values of a map mean: 0, 1, ... in this order, or those that `values` names."""
-
-    classes: tuple[str, ...]
-    colors: tuple[tuple[int, int, int], ...]
 
 
 class MapWriter(CogWriter):

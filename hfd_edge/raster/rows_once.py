@@ -7,20 +7,29 @@ lie on the blocks, and beside the windows no more than one row of blocks is held
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from hfd_edge.device import own_pages
 
-if TYPE_CHECKING:
-    from hfd_edge.raster.source import RasterSource
+
+class Reader(Protocol):
+    """What is read: raster.source.RasterSource."""
+
+    rows: int
+    count: int
+    dtype: np.dtype
+
+    def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray | None:
+        """Fill values (bands, rows, cols) from scene pixel (row, col) on; gives which pixels are valid, None = all."""
+        ...
 
 
 class RowsOnce:
     """Gives windows of some columns of a raster; holds the last window and one row of blocks."""
 
-    def __init__(self, source: RasterSource, col: int, cols: int, block_rows: int) -> None:
+    def __init__(self, source: Reader, col: int, cols: int, block_rows: int) -> None:
         self._source, self._col, self._block_rows = source, col, block_rows
         self._window = self._blocks = _Rows(0, np.empty((source.count, 0, cols), source.dtype))
         self._end = 0                                       # scene row up to which all is read
@@ -87,7 +96,7 @@ class _Rows:
             self.values[:, first - self.row:last - self.row] = other.values[:, theirs]
             self._mark(first, last, None if other.valid is None else other.valid[theirs])
 
-    def read(self, source: RasterSource, first: int, last: int, col: int) -> None:
+    def read(self, source: Reader, first: int, last: int, col: int) -> None:
         """Read the scene rows first..last-1, which may be none."""
         if first < last:
             self._mark(first, last, source.read_into(self.values[:, first - self.row:last - self.row], first, col))

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from hfd_edge.errors import RasterError
 from hfd_edge.spec import NODATA_LABEL
 
-if TYPE_CHECKING:
-    from hfd_edge.raster.map import Legend
-
 OTHER_LABEL = 254
 OTHER_NAME, OTHER_COLOR = "other", (225, 225, 225)
+
+
+class Legend(Protocol):
+    """What the values of a map mean: 0, 1, ... in this order, or those that `values` names."""
+
+    classes: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
