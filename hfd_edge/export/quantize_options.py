@@ -1,4 +1,4 @@
-"""How an INT8 graph for the CPU is made; light, for the graph's own makers import onnx."""
+"""How an INT8 graph for the CPU is made."""
 
 from __future__ import annotations
 
