@@ -39,6 +39,9 @@ class EmptySlot:
     def enqueue(self, input_ptr: int, output_ptr: int, stream: int) -> None:
         return None
 
+    def prepare(self, input_ptr: int, output_ptr: int, stream: int) -> None:
+        return None
+
     def close(self) -> None:
         return None
 

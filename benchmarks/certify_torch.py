@@ -78,7 +78,7 @@ class TorchEngine:
 
 
 class TorchSlot:
-    """One context; the first call captures the graph, where there is one."""
+    """One context; it captures its graph, where there is one, before a run begins."""
 
     def __init__(self, engine: TorchEngine, tiles: int, rows: int, cols: int) -> None:
         spec = engine.spec
@@ -89,17 +89,19 @@ class TorchSlot:
 
     def enqueue(self, input_ptr: int, output_ptr: int, stream: int) -> None:
         torch = self._engine.torch
-        outer = torch.cuda.ExternalStream(stream)
-        if self._at != (input_ptr, output_ptr):
-            self._look_at(torch, input_ptr, output_ptr, outer)
-        with torch.cuda.stream(outer):
+        self.prepare(input_ptr, output_ptr, stream)
+        with torch.cuda.stream(torch.cuda.ExternalStream(stream)):
             if self._captured is not None:
                 self._captured.replay()
             else:
                 self._run(torch)
 
-    def _look_at(self, torch: Any, input_ptr: int, output_ptr: int, outer: Any) -> None:
-        """The first call for these addresses: views of them, kernels chosen, the graph captured."""
+    def prepare(self, input_ptr: int, output_ptr: int, stream: int) -> None:
+        """Views of the addresses, kernels chosen, the graph captured; nothing where they are the last call's."""
+        if self._at == (input_ptr, output_ptr):
+            return
+        torch = self._engine.torch
+        outer = torch.cuda.ExternalStream(stream)
         with torch.cuda.stream(outer):
             self._source = torch.as_tensor(DeviceFloats(input_ptr, self.input_shape), device="cuda")
             self._target = torch.as_tensor(DeviceFloats(output_ptr, self.output_shape), device="cuda")
@@ -108,7 +110,7 @@ class TorchSlot:
         outer.synchronize()
         if self._engine.cuda_graph:
             self._captured = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._captured, stream=outer):
+            with torch.cuda.graph(self._captured, stream=outer, capture_error_mode="thread_local"):      # other threads stage and allocate
                 self._run(torch)
         self._at = (input_ptr, output_ptr)
 

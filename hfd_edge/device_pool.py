@@ -141,6 +141,7 @@ class DeviceSlotMemory:
         self.status_memory = (self.status.ptr, self.status.nbytes)
         self.seen_memory = (self.seen.ptr, self.seen.nbytes)
         self.logits_memory = (self.logits.ptr, self.logits.nbytes)
+        engine_slot.prepare(self.tile.ptr, self.logits.ptr, self.stream)
 
     def tell(self, vector: np.ndarray) -> None:
         """Let the engine know what a network is told of the whole scene, (1, n) float32; what the stream does from now on finds it there.

@@ -42,6 +42,9 @@ class Slot:
 
         self._engine.device_module.call(stream, run)
 
+    def prepare(self, input_ptr: int, output_ptr: int, stream: int) -> None:
+        return None
+
     def close(self) -> None:
         self.closed, self._scene = True, None
 

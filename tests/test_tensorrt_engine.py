@@ -157,20 +157,22 @@ def test_slots_run_side_by_side_with_memory_of_their_own_and_replay_a_graph(mach
     engine.close()
 
 
-@pytest.mark.parametrize("graphs", [True, False])
-def test_where_a_graph_cannot_be_captured_the_plain_path_runs_and_the_notes_say_so(machine, package, emulated_device, graphs):
+@pytest.mark.parametrize(("graphs", "failures"), [(True, 0), (True, 1), (True, 2), (True, 3), (False, 0)])
+def test_where_a_graph_cannot_be_captured_the_plain_path_runs_and_after_three_tries_the_notes_say_so(machine, package, emulated_device, graphs, failures):
     _, calls = machine()
     engine = opened(package, cuda_graphs=graphs)
     slot, gpu, batch = engine.slot(1, SIDE, SIDE), engine.gpu, batch_of(package, 1)
     stream, source, target = gpu.stream(), gpu.allocate(batch.nbytes), gpu.allocate(4 * 5 * 44 * 44)
     gpu.copy_in(source.ptr, batch, stream.handle)
-    if graphs:
-        emulated_device.fail("cudaGraphInstantiate", 901)
-    for _ in range(2):
-        slot.enqueue(source.ptr, target.ptr, stream.handle)
+    for turn, step in enumerate([slot.prepare, *[slot.enqueue] * 4]):
+        if turn < failures:
+            emulated_device.fail("cudaGraphInstantiate", 901)
+        before = len(calls)
+        step(source.ptr, target.ptr, stream.handle)
+    assert bool(names(calls[before:], "execute_async_v3")) == (not graphs or failures == 3)          # else it is replayed
     gpu.synchronize(stream.handle)
     np.testing.assert_array_equal(floats_at(target.ptr, (1, 5, 44, 44)), OnnxRuntimeEngine(package, GRAPH, 1).infer(batch))
-    assert any("without CUDA graphs, which could not be captured" in note for note in engine.notes) == graphs
+    assert any("without CUDA graphs, which could not be captured" in note for note in engine.notes) == (failures == 3)
     engine.close()
 
 

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from hfd_edge.device_pool import DevicePool
 from hfd_edge.engine.choose import Way, open_way, ways_here
 from hfd_edge.engine.tensorrt_cache import PlanCache
 from hfd_edge.engine.tensorrt_find import PlanPolicy
@@ -53,6 +54,21 @@ def test_a_segmenter_on_the_device_gives_the_cpus_map(machine, engine_file):
         Segmenter(engine_file, device="cuda:0", tile=80, build="never")
     with pytest.raises(DeviceError, match="missing: a graph .*--target cpu,tensorrt.*does not fall back in silence"):
         Segmenter(engine_file, device="cuda:0", precision="int8")
+
+
+def test_graphs_are_captured_before_the_run_begins_and_only_replayed_in_it(machine, engine_file, monkeypatch):
+    _, calls = machine()
+    ready = []
+
+    def slots(pool, *shape, original=DevicePool.slots):
+        made = original(pool, *shape)
+        ready.append(len(calls))
+        return made
+
+    monkeypatch.setattr(DevicePool, "slots", slots)
+    with Segmenter(engine_file, device="cuda:0", tile=SIDE, halo="exact", batch=3) as seg:
+        seg.run(power(300, 200), unit="intensity")
+        assert ready and not [name for name, _ in calls[ready[0]:] if name == "execute_async_v3"]
 
 
 @pytest.mark.slow

@@ -82,6 +82,11 @@ class DeviceSlot(Protocol):
         """
         ...
 
+    def prepare(self, input_ptr: int, output_ptr: int, stream: int) -> None:
+        """Get ready for `enqueue` with these, before a run begins and other threads work on the device; nothing runs. An engine that has
+        nothing to get ready does nothing."""
+        ...
+
     def close(self) -> None:
         """Free the context once the device no longer uses it. Closing twice does nothing."""
         ...

@@ -13,6 +13,8 @@ from hfd_edge.engine.tensorrt_log import Log
 from hfd_edge.errors import DeviceError, EngineError
 from hfd_edge.spec import SCENE_INPUT
 
+_TRIES = 3                  # at a CUDA graph, one after the other
+
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -73,7 +75,7 @@ class Slot:
         self._lock = threading.Lock()
         self._graph: tuple[tuple[int, int], Any] | None = None
         self._seen = -1                         # version of the block's address
-        self._graphs = shape.cuda_graphs
+        self._tries_left = _TRIES if shape.cuda_graphs else 0
         self._scene: Any = gpu.allocate(4 * shape.scene_numbers) if shape.scene_numbers else None
         self.scene_memory = (0, 0) if self._scene is None else (self._scene.ptr, self._scene.nbytes)
         with gpu.current():
@@ -89,13 +91,15 @@ class Slot:
         with self._lock, self._gpu.current():
             if self._context is None:
                 raise EngineError("this slot is closed: ask the engine for another one")
-            if not self._graphs:
+            if (graph := self._graph_of(input_ptr, output_ptr, stream)) is None:
                 return self._execute(input_ptr, output_ptr, stream)
-            if self._graph is None or self._graph[0] != (input_ptr, output_ptr) or self._seen != self._block.version:
-                self._graph = self._captured(input_ptr, output_ptr, stream)
-            if self._graph is None:
-                return self._execute(input_ptr, output_ptr, stream)
-            self._graph[1].launch(stream)
+            graph.launch(stream)
+
+    def prepare(self, input_ptr: int, output_ptr: int, stream: int) -> None:
+        """See DeviceSlot."""
+        with self._lock, self._gpu.current():
+            if self._context is not None:
+                self._graph_of(input_ptr, output_ptr, stream)
 
     def close(self) -> None:
         """See DeviceSlot."""
@@ -154,8 +158,14 @@ class Slot:
         if not context.execute_async_v3(stream):
             raise self._log.error(f"TensorRT failed on a batch of {self.input_shape}", "see hfd-edge doctor")
 
-    def _captured(self, input_ptr: int, output_ptr: int, stream: int) -> tuple[tuple[int, int], Any] | None:
-        """The graph of a pair of addresses, or None and a note where it cannot be captured; the plain path runs then."""
+    def _graph_of(self, input_ptr: int, output_ptr: int, stream: int) -> Any:
+        """The graph of a pair of addresses; None where there is none, and then a note once it was tried often enough: what another thread
+        does on this GPU (it frees memory, say) can end a capture."""
+        if self._graph is not None and self._graph[0] == (input_ptr, output_ptr) and self._seen == self._block.version:
+            return self._graph[1]
+        self._graph = None
+        if self._tries_left == 0:
+            return None
         if self._seen != self._block.version:
             self._place()
         self._log.mark()
@@ -163,7 +173,10 @@ class Slot:
             with self._gpu.captured(stream) as graph:
                 self._execute(input_ptr, output_ptr, stream)
         except (DeviceError, EngineError) as error:
-            self._graphs = False
-            self.note = f"without CUDA graphs, which could not be captured ({str(error)[:200]}): launches cost more"
+            self._tries_left -= 1
+            if self._tries_left == 0:
+                self.note = f"without CUDA graphs, which could not be captured ({str(error)[:200]}): launches cost more"
             return None
-        return (input_ptr, output_ptr), graph
+        self._tries_left = _TRIES
+        self._graph = (input_ptr, output_ptr), graph
+        return graph
