@@ -42,7 +42,10 @@ def cuda_module() -> ModuleType:
 
 def check_device(index: int) -> None:
     """Raise DeviceError unless this process can use cuda:`index`."""
-    found = cuda_module().devices()
+    try:
+        found = cuda_module().devices()
+    except DeviceError as error:
+        raise DeviceError(f"device='cuda:{index}': {error}") from error
     if not found["devices"]:
         raise DeviceError(f"device='cuda:{index}': no CUDA device is usable here ({found['error'] or 'none found'}; the driver "
                           f"serves CUDA {found['driver_version']}, 0 = no driver): {WAYS_OUT}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -167,6 +169,14 @@ def test_without_a_device_one_error_names_what_is_missing_and_the_ways_out():
         pytest.skip("there is a device")
     with pytest.raises(DeviceError, match=r"cuda:0.*(cudaError|no CUDA module).*device='cpu'"):
         CudaDevice(0)
+
+
+def test_without_the_module_the_error_names_the_device_too(monkeypatch):
+    import hfd_edge
+    monkeypatch.delattr(hfd_edge, "_cuda", raising=False)
+    monkeypatch.setitem(sys.modules, "hfd_edge._cuda", None)
+    with pytest.raises(DeviceError, match=r"device='cuda:1': this installation has no CUDA module .*pip install.*device='cpu'"):
+        CudaDevice(1)
 
 
 @EMULATED
