@@ -29,7 +29,7 @@ DEMO_CUDA = $(or $(HFD_CUDA),$(if $(wildcard /dev/nvidiactl /dev/nvgpu /dev/nvho
 demo: $(RUN)
 	@echo "== installing hfd-edge into .venv"
 	@rm -f .venv/dev-installed
-	@HFD_CUDA=$(DEMO_CUDA) $(RUN) -m pip install $(PIP_FLAGS) ".[view]"
+	@HFD_CUDA=$(DEMO_CUDA) $(RUN) -m pip install $(PIP_FLAGS) -e ".[view]"
 	@$(RUN) -I -c "import hfd_edge; print('== native module ready; CUDA module', hfd_edge.build_info()['cuda'])"
 	@echo "== segmenting a simulated scene into demo/"
 	@.venv/bin/hfd-edge demo --out demo

@@ -7,8 +7,12 @@ from typing import Any
 try:
     from hfd_edge import _native
 except ImportError as error:
-    raise ImportError(f"hfd_edge._native cannot be loaded: {error}; the native module must be built for this Python: "
-                      "run `pip install .`, or `python setup.py build_ext --inplace` in a checkout") from error
+    from pathlib import Path
+
+    _here = Path(__file__).resolve().parent
+    _hides = f", and {_here} is a checkout, which hides an installed hfd_edge where Python runs in its folder" if (_here.parent / "csrc").is_dir() else ""
+    raise ImportError(f"hfd_edge._native cannot be loaded: {error}; the native module must be built for this Python{_hides}: "
+                      "run `pip install -e .` in a checkout, or Python in another folder") from error
 
 __version__: str = _native.build_info()["version"]
 

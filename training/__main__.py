@@ -13,11 +13,16 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 
+from hfd_edge.cli.extras import missing
 from hfd_edge.errors import HfdError
-from training.config import Config, load_config
-from training.processes import Processes
-from training.progress import Log
-from training.schema import ConfigError
+
+try:
+    from training.config import Config, load_config
+    from training.processes import Processes
+    from training.progress import Log
+    from training.schema import ConfigError
+except ModuleNotFoundError as _error:
+    raise SystemExit(f"error: {missing(_error, 'training')}") from _error
 
 
 def teacher(config: Config, log: Log) -> None:
@@ -112,6 +117,8 @@ def main(words: list[str] | None = None) -> int:
                               "without, or several with different ablate.seeds")
         VERBS[words[0]](config, print if Processes.here().first else _silent)
         return 0
+    except ModuleNotFoundError as error:
+        return _failed(missing(error, "training"))
     except (HfdError, ImportError, OSError, MemoryError) as error:
         return _failed(" ".join(str(error).split()) or type(error).__name__)
     except KeyboardInterrupt:

@@ -17,6 +17,7 @@ from hfd_edge.cli.demo import demo
 from hfd_edge.cli.despeckle import despeckle
 from hfd_edge.cli.doctor import doctor
 from hfd_edge.cli.export import export
+from hfd_edge.cli.extras import missing
 from hfd_edge.cli.inspect import inspect
 from hfd_edge.cli.package import package
 from hfd_edge.cli.predict import predict
@@ -73,6 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())      # the reader of a pipe left: nothing to tell it
         return FAILED
+    except ModuleNotFoundError as error:
+        words = sys.argv[1:] if arguments is None else arguments
+        return _failed(error, FAILED, missing(error, next((word for word in words if not word.startswith("-")), None)))
     except (HfdError, ImportError, OSError, MemoryError) as error:
         return _failed(error, FAILED)
     except Exception as error:  # noqa: BLE001 - typer's own exceptions share no base between its versions
