@@ -149,15 +149,16 @@ def _check_valid_values(values: np.ndarray, source: SourceRadiometry) -> None:
     if source.unit is Unit.DB:
         _check_decibel(values, negative)
         return
-    what = f"unit={source.unit} was declared"
+    what = "the pixels are complex" if source.unit is Unit.COMPLEX else f"unit={source.unit} was declared"
     if source.unit in (Unit.INTENSITY, Unit.AMPLITUDE) and negative > (0.5 if source.unit is Unit.INTENSITY else 0.01):
         raise RadiometryError(f"{what} but {negative:.0%} of the sampled values are below 0: power and amplitude are not; "
                               "the values look like decibels, declare unit=db (--unit db)")
     power = float(np.mean(values if source.unit is Unit.INTENSITY else np.abs(values) ** 2))
     if power > _HIGHEST_MEAN_POWER:
+        unit = "" if source.unit is Unit.COMPLEX else "--unit amplitude "
         raise RadiometryError(f"{what} but the mean power of the sampled values is {power:.4g}, {10 * math.log10(power):.0f} dB: "
                               "those are digital numbers, not backscatter; give the product's calibration factor (--scale; "
-                              "for sigma0 = CF * DN^2: --unit amplitude --scale sqrt(CF))")
+                              f"for sigma0 = CF * DN^2: {unit}--scale sqrt(CF))")
 
 
 def _valid_values(sample: np.ndarray, valid: np.ndarray | None, source: SourceRadiometry) -> np.ndarray:

@@ -93,8 +93,9 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
 
 
 def read_as(source: RasterSource, radiometry: SourceRadiometry) -> str:
-    """How a raster was taken, such as "bands VV, VH in amplitude, scale 0.001"."""
-    text = f"bands {', '.join(name or '(unnamed)' for name in source.band_names)} in {radiometry.unit}"
+    """How a raster was taken, such as "bands VV, VH in amplitude, scale 0.001"; a band without a name by its number."""
+    numbers = getattr(source, "band_numbers", range(1, source.count + 1))
+    text = f"bands {', '.join(name or str(number) for name, number in zip(source.band_names, numbers))} in {radiometry.unit}"
     text += f", scale {radiometry.scale:g}" if radiometry.scale != 1 else ""
     text += f", offset {radiometry.offset:g}" if radiometry.offset != 0 else ""
     return text + "".join(f", nodata {value:g}" for value in radiometry.nodata)

@@ -113,6 +113,9 @@ def test_tiles_that_are_mostly_halo_are_noted():
     scene = SceneShape(3000, 2000, 8)
     assert "3.3 times" in costly(plan_tiles(SPEC, scene, PlanRequest(tile=512)))[0]
     assert not costly(plan_tiles(SPEC, scene, PlanRequest()))
+    for size in ((224, 224), (300, 400), (256, 512)):                               # one tile, which no --tile makes larger
+        alone = plan_tiles(SPEC, SceneShape(*size, 8), PlanRequest())
+        assert alone.compute_ratio > 2 and not costly(alone)
 
 
 def test_the_halo_is_named_for_what_it_promises():

@@ -97,8 +97,10 @@ def check_graph(scan: GraphScan) -> None:
                           f"{MAX_IR}")
     unknown = sorted(op for op in scan.op_types if op.rpartition(":")[2] not in ALLOWED_OPERATORS[op.rpartition(":")[0]])
     if unknown:
+        labels = any(op.endswith("ArgMax") for op in unknown)
+        way = "it must answer with logits, not labels: export it without its ArgMax" if labels else "change the network"
         raise EngineError(f"{scan.name} has operators {_some(unknown)}: only those in hfd_edge/engine/operators.py are known to "
-                          "run tile by tile on every engine; change the network")
+                          f"run tile by tile on every engine; {way}")
 
 
 def _some(names: list[str] | tuple[str, ...]) -> str:

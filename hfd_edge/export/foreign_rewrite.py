@@ -55,7 +55,7 @@ def pool_by_mean(model: onnx.ModelProto) -> None:
     opset = model.opset_import[0].version
     for i, node in enumerate(model.graph.node):
         if node.op_type == "GlobalAveragePool":
-            node.op_type = "ReduceMean"
+            node.op_type, node.name = "ReduceMean", node.name or f"GlobalAveragePool_{i}"      # a message names what the file has
             if opset >= 18:
                 node.input.append(constant(model, f"pool_axes_{i}", np.array([2, 3], np.int64)))
             else:

@@ -47,7 +47,7 @@ class RasterSource:
 
     Attributes:
         rows, cols: size in pixels.  count: bands chosen.  dtype: of the stored pixels (complex int16 reads as complex64).
-        band_names: of the chosen bands, "" where the file names none.
+        band_names: of the chosen bands, "" where the file names none.  band_numbers: counted from 1 through all files.
         geo: GeoReference of the first file.  files: all of them.
         declared: SourceRadiometry that the tags state, or None; scale, offset, nodata: of the tags (1, 0 and () without).
         block_rows, block_cols: rows and columns that are decoded together; 1 row where they can be read by themselves.
@@ -79,6 +79,7 @@ class RasterSource:
             self._layers = _choose(self.name, layers, bands, wanted)
             self.count = len(self._layers)
             self.band_names = tuple(layer.name for layer in self._layers)
+            self.band_numbers = tuple(1 + next(i for i, each in enumerate(layers) if each is layer) for layer in self._layers)
             self.dtype = _common_dtype(self.name, self._layers)
             self.block_rows, self.block_cols = _decoded_together(self._layers)
             self.scale, self.offset = _common_scale(self.name, self._layers)
