@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from typing import Any
 
 _here = threading.local()
 _growing = threading.RLock()
 _all: weakref.WeakSet = weakref.WeakSet()
 _taken: list = []                           # by the fork that is under way, `_growing` first
+_kept: weakref.WeakSet = weakref.WeakSet()
+_left: list = []                            # of the process this one was forked from
 
 
 def no_fork() -> threading.RLock:
@@ -41,8 +44,21 @@ def _take(lock: threading.RLock) -> None:
 
 
 def _give_back() -> None:
-    while _taken:
-        _taken.pop().release()
+    taken, _taken[:] = _taken[:], []                # another thread that forks adds its own as soon as `_growing` is free
+    for lock in reversed(taken):
+        lock.release()
 
 
-os.register_at_fork(before=_take_all, after_in_parent=_give_back, after_in_child=_give_back)
+def keep_in_children(thing: Any) -> None:
+    """Never free `thing` in a forked process: its destructor would wait for threads that are not there, or write into a file of the
+    process that opened it."""
+    _kept.add(thing)
+
+
+def _in_child() -> None:
+    _give_back()
+    _left.extend(_kept)
+    _kept.clear()
+
+
+os.register_at_fork(before=_take_all, after_in_parent=_give_back, after_in_child=_in_child)

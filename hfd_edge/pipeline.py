@@ -1,7 +1,7 @@
 """Overlap added outside the stages: one thread that reads ahead, one that writes behind; both hand errors to the caller.
 
 These threads wait by SimpleQueue alone: Ctrl-C in the middle of a lock of Python's own (Queue, Semaphore, Event) can lose the word
-that wakes the other one, and then both wait for ever.
+that wakes the other one, and then both wait for ever; in the middle of Thread.join it marks a thread as ended that still runs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
 
     An error in `items` is raised here, at the place in the order where it happened. Leaving the loop early stops the thread.
     """
-    process, stopped = os.getpid(), []
+    process, stopped, ended = os.getpid(), [], _Ended()
     made: queue.SimpleQueue = queue.SimpleQueue()
     room: queue.SimpleQueue = queue.SimpleQueue()   # a word for each item that may be made
     for _ in range(depth):
@@ -54,9 +54,10 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
                 made.put((next(source, _END), None))
         except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
             made.put((_END, error))
+        finally:
+            ended.say()
 
-    thread = threading.Thread(target=work, name="hfd-read-ahead", daemon=True)
-    thread.start()
+    threading.Thread(target=work, name="hfd-read-ahead", daemon=True).start()
     try:
         while True:
             _check_process(process, "reads ahead")
@@ -70,16 +71,33 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
     finally:
         stopped.append(True)
         room.put(_END)
-        _join(thread)
+        if process == os.getpid():                  # what it reads is closed next
+            ended.wait()
 
 
-def _join(thread: threading.Thread) -> None:
-    """Wait for a thread that was told to end, interrupted or not: what it reads is closed next."""
-    try:
-        thread.join()
-    except BaseException:
-        thread.join()
-        raise
+class _Ended:
+    """Whether a thread has ended: it says so itself."""
+
+    def __init__(self) -> None:
+        self._over, self._word = False, queue.SimpleQueue()
+
+    def say(self) -> None:
+        """The thread's last call."""
+        self._over = True
+        self._word.put(None)
+
+    def wait(self, interrupted: Callable[[], None] = lambda: None) -> None:
+        """Until then, interrupted or not; an interrupt is raised afterwards, and `interrupted` called at once."""
+        try:
+            self._wait()
+        except BaseException:
+            interrupted()
+            self._wait()
+            raise
+
+    def _wait(self) -> None:
+        while not self._over:                       # an interrupt may have taken the word
+            self._word.get()
 
 
 def _check_process(made_in: int, what: str) -> None:
@@ -105,11 +123,10 @@ class WriteBehind:
             self._room.put(None)
         self._error: BaseException | None = None
         self._dropped = False
-        self._process = os.getpid()
-        self._thread = threading.Thread(target=self._work, name="hfd-write-behind", daemon=True)
+        self._process, self._ended = os.getpid(), _Ended()
 
     def __enter__(self) -> WriteBehind:
-        self._thread.start()
+        threading.Thread(target=self._work, name="hfd-write-behind", daemon=True).start()
         return self
 
     def put(self, *item: object) -> None:
@@ -126,23 +143,24 @@ class WriteBehind:
             return                                  # the thread that would take what waits is not here
         self._dropped = kind is not None
         self._waiting.put(_END)
-        try:
-            self._thread.join()
-        except BaseException:                       # interrupted: what waits is dropped, and nobody closes a file under the writer
-            self._dropped = True
-            self._thread.join()
-            raise
+        self._ended.wait(self._drop)                # nobody closes a file under the writer
         if kind is None:
             self._raise_error()
 
+    def _drop(self) -> None:
+        self._dropped = True
+
     def _work(self) -> None:
-        while (item := self._waiting.get()) is not _END:
-            self._room.put(None)
-            if self._error is None and not self._dropped:
-                try:
-                    self._write(*item)
-                except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
-                    self._error = error
+        try:
+            while (item := self._waiting.get()) is not _END:
+                self._room.put(None)
+                if self._error is None and not self._dropped:
+                    try:
+                        self._write(*item)
+                    except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+                        self._error = error
+        finally:
+            self._ended.say()
 
     def _raise_error(self) -> None:
         if self._error is not None:

@@ -131,3 +131,46 @@ with WriteBehind(lambda number: None) as behind:
 """)
     assert printed == ["1", "1", "1", "1", "0"], said
     assert said.count("hfd_edge.errors.DeviceError: ") == 4 and said.count("('spawn')\n") == 4
+
+
+def test_what_was_opened_before_the_fork_may_be_closed_or_dropped_in_the_child(files):
+    printed, said = outcome(files, """
+seg, source = Segmenter(engine, threads=2), RasterSource(scene, threads=2)
+map_of(seg)
+readers = [threading.Thread(target=lambda: [source.read(0, 300) for _ in range(60)], daemon=True) for _ in range(2)]
+for reader in readers:
+    reader.start()
+def leave():
+    global seg
+    source.close()
+    seg.close()
+    seg = None
+for _ in range(4):
+    child(leave)
+child(lambda: exec("global seg\\ndel seg", globals()))
+for reader in readers:
+    reader.join()
+assert (map_of(seg) == map_of(seg)).all()
+""")
+    assert printed == ["0"] * 5, said
+
+
+def test_a_child_that_leaves_a_run_in_progress_leaves_the_parents_map_alone(files):
+    printed, said = outcome(files, """
+def fork_once(done, whole, forked=[]):
+    if not forked and (pid := forked.append(1) or os.fork()) == 0:
+        sys.exit(0)                                     # unwinds the whole run
+    elif len(forked) == 1:
+        forked.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        print(forked[1])
+with Segmenter(engine, threads=1, tile=96) as seg:
+    expected = map_of(seg)
+    try:
+        seg.run_raster(scene, f"{out}/forked.tif", unit="dn", overwrite=True, progress=fork_once)
+    except SystemExit:
+        os._exit(0)                                     # what onnxruntime does at the end of a forked process is its own affair
+with RasterSource(f"{out}/forked.tif") as source:
+    assert (source.read(0, source.rows)[0] == expected).all()
+assert not [name for name in os.listdir(out) if name.endswith(".partial")]
+""")
+    assert printed == ["0"], said

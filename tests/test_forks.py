@@ -1,6 +1,8 @@
 """A fork waits until no thread is inside GDAL: every call into it is made under the thread's lock."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -144,3 +146,31 @@ def test_a_read_without_the_lock_is_noticed(scene, tmp_path, calls, monkeypatch)
     monkeypatch.setattr("hfd_edge.raster.source.no_fork", threading.Lock)
     run(scene, tmp_path)
     assert "read" in calls
+
+
+def test_several_threads_may_fork_at_once(tmp_path):
+    code = """
+import os, sys, threading
+from hfd_edge.forks import no_fork
+sys.setswitchinterval(1e-5)
+stop = threading.Event()
+def fork():
+    for _ in range(60):
+        if (pid := os.fork()) == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+def enter():
+    while not stop.is_set():
+        with no_fork():
+            pass
+busy = [threading.Thread(target=enter, daemon=True) for _ in range(2)]
+forking = [threading.Thread(target=fork, daemon=True) for _ in range(3)]
+for thread in (*busy, *forking):
+    thread.start()
+for thread in forking:
+    thread.join(60)
+print(sum(thread.is_alive() for thread in forking), "stuck", flush=True)
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=3 * LIMIT_S, check=False)
+    assert done.stdout.strip() == "0 stuck" and not done.stderr, done.stderr[-2000:]

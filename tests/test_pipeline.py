@@ -1,5 +1,6 @@
 """Read-ahead and write-behind: same order, every error, no thread left over."""
 
+import subprocess
 import sys
 import threading
 import time
@@ -148,3 +149,43 @@ def test_an_interrupt_anywhere_ends_the_threads(use):
         line += 1
     assert "stuck" not in found and outcome == "whole" and len(found["interrupted"]) > 5
     assert _gone("hfd-write-behind") and _gone("hfd-read-ahead")
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import numpy as np
+from hfd_edge.pipeline import WriteBehind, prefetch
+from hfd_edge.raster import RasterProfile, RasterWriter
+class Stop(BaseException): pass
+def stop(*_): raise Stop
+signal.signal(signal.SIGALRM, stop)
+said = []
+def slow(item):
+    said.append("begun"); time.sleep(1); said.append("ended")
+"""
+
+
+@pytest.mark.parametrize("work", [
+    "with WriteBehind(slow) as behind:\n        behind.put(1)\n        signal.setitimer(signal.ITIMER_REAL, 0.3)",
+    "ahead = prefetch(slow(each) for each in range(9)); next(ahead)\n    while said[-1] == 'ended': pass\n"
+    "    signal.setitimer(signal.ITIMER_REAL, 0.3); ahead.close()"])
+def test_a_signal_while_the_thread_is_waited_for_does_not_leave_it_running(work):
+    done = subprocess.run([sys.executable, "-c", f"{INTERRUPTED}try:\n    {work}\nexcept Stop:\n    print(*said)"], capture_output=True, text=True, check=False)
+    words = done.stdout.split()
+    assert words and words.count("begun") == words.count("ended"), (done.stdout, done.stderr)
+
+
+def test_no_file_is_closed_under_the_thread_that_writes_it(tmp_path):
+    work = """
+values = np.random.default_rng(0).normal(size=(1, 6000, 6000)).astype(np.float32)
+try:
+    with RasterWriter(sys.argv[1], RasterProfile(6000, 6000, 1, "float32")) as writer, WriteBehind(writer.write) as behind:
+        behind.put(0, values)
+        signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))
+except Stop:
+    print(os.listdir(os.path.dirname(sys.argv[1])))
+"""
+    for seconds in (0.2, 0.35, 0.5):
+        done = subprocess.run([sys.executable, "-c", INTERRUPTED + work, str(tmp_path / "x.tif"), str(seconds)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and done.stdout in ("[]\n", ""), (seconds, done.returncode, done.stdout, done.stderr)
+        (tmp_path / "x.tif").unlink(missing_ok=True)

@@ -30,6 +30,7 @@ from hfd_edge.errors import GateError, HfdError
 
 DONE, FAILED, USAGE, GATE_FAILED = 0, 1, 2, 3
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_stopped: list[int] = []           # the signal that did
 
 app = typer.Typer(name="hfd-edge", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,12 +66,19 @@ def main(arguments: list[str] | None = None) -> int:
         if signal.getsignal(stop) is not signal.SIG_IGN:    # nohup
             signal.signal(stop, _interrupt)
     try:
+        return _run(arguments)
+    except BaseException as error:
+        if not _stopped:
+            raise
+        return _failed(error, FAILED)                       # a library makes an error of its own of it, or none of ours
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
         code = app(args=arguments, prog_name="hfd-edge", standalone_mode=False)
         return code if isinstance(code, int) else DONE
     except GateError as error:
         return _failed(error, GATE_FAILED)
-    except _Interrupted as error:
-        return _failed(error, FAILED, "interrupted: outputs that were not finished are removed")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())      # the reader of a pipe left: nothing to tell it
         return FAILED
@@ -97,6 +105,10 @@ def _fill_closed_streams() -> None:
 
 
 def _failed(error: BaseException, code: int, text: str | None = None) -> int:
+    if _stopped:
+        code, text = FAILED, "interrupted: outputs that were not finished are removed"
+        if (output := sys.modules.get("hfd_edge.raster.output")) is not None:
+            output.discard_unfinished()                     # again: the signal may have come in the middle of that
     if os.environ.get("HFD_EDGE_DEBUG", "0") not in ("", "0"):
         traceback.print_exception(error)
     said = text or " ".join(str(error).split()) or type(error).__name__
@@ -108,7 +120,8 @@ class _Interrupted(BaseException):
     """Ctrl-C or SIGTERM. Not a KeyboardInterrupt, which typer would answer in its own way and with another exit code."""
 
 
-def _interrupt(*_: object) -> NoReturn:
+def _interrupt(number: int, _: object) -> NoReturn:
+    _stopped.append(number)
     for stop in _STOPS:
         signal.signal(stop, signal.SIG_IGN)                 # a second Ctrl-C must not stop the cleaning up
     raise _Interrupted

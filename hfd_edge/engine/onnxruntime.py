@@ -9,7 +9,7 @@ import numpy as np
 from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.engine.onnx_bytes import as_bytes, with_byte_input
 from hfd_edge.errors import ArrayError, EngineError
-from hfd_edge.forks import no_fork
+from hfd_edge.forks import keep_in_children, no_fork
 from hfd_edge.package import Package
 from hfd_edge.spec import SCENE_INPUT
 
@@ -51,6 +51,8 @@ class OnnxRuntimeEngine:
         except Exception as error:  # ONNX Runtime's own exceptions share no public base
             raise EngineError(f"ONNX Runtime {self.version} refused {graph} of {package.path}: {_one_line(error)}; "
                               "export the package again with this version of hfd_edge") from error
+        if threads > 1:
+            keep_in_children(self._session)
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
         self._scene = _scene_input(self._session, package, graph)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from hfd_edge.errors import RadiometryError, RasterError
+from hfd_edge.forks import no_fork
 from hfd_edge.products.annotation import QUANTITIES, Image, read_calibration, read_image, read_noise
 from hfd_edge.products.border import CLEAN_SINCE_IPF, measured_columns
 from hfd_edge.products.safe import Channel, Safe, read_safe
@@ -111,14 +112,14 @@ class Sentinel1Source:
 
     def close(self) -> None:
         """Let go of the files; waits for a read that is under way."""
-        with self._lock:
+        with no_fork(), self._lock:
             self._open.close()
 
     def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Linear power (bands, rows, cols) float32 and validity (rows, cols) bool; new memory. Raises RasterError."""
         values = np.empty((self.count, rows, self.cols), np.float32)
         valid = np.ones((rows, self.cols), bool)
-        with self._lock:
+        with no_fork(), self._lock:
             for plane, out in zip(self._planes, values):
                 stored, marked = plane.pixels.read(row, rows)
                 if marked is not None:

@@ -17,6 +17,7 @@ import numpy as np
 from rasterio.control import GroundControlPoint
 
 from hfd_edge.errors import RadiometryError, RasterError
+from hfd_edge.forks import no_fork
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits
@@ -95,7 +96,7 @@ class SicdSource:
 
     def close(self) -> None:
         """Let go of the file; waits for a read that is under way."""
-        with self._lock:
+        with no_fork(), self._lock:
             self._reader.close()
 
     def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +108,7 @@ class SicdSource:
         power, valid = np.empty((1, rows, cols), np.float32), np.empty((rows, cols), bool)
         for first in range(0, rows, _STRIP_ROWS):
             count = min(_STRIP_ROWS, rows - first)
-            with self._lock, _refused(self._path):
+            with no_fork(), self._lock, _refused(self._path):
                 stored = self._reader.read(slice(row + first, row + first + count), slice(col, col + cols), squeeze=False)
                 stored = np.asarray(stored).reshape(count, cols)
             part = slice(first, first + count)

@@ -7,6 +7,7 @@ has to read everything again to make the overviews.
 
 from __future__ import annotations
 
+import os
 import xml.etree.ElementTree as ET
 import zlib
 from contextlib import ExitStack
@@ -57,12 +58,13 @@ class CogWriter:
         self._sizes = [(profile.rows, profile.cols), *level_sizes(profile.rows, profile.cols, BLOCK_PX)]
         self._halvings = [Halving(reduce, rows) for rows, _ in self._sizes[:-1]]
         self._levels: list[RasterWriter] = []
+        self._process = os.getpid()
 
     def __enter__(self) -> CogWriter:
         with ExitStack() as stack:
             stack.callback(self._folder.discard)            # left in reverse order: close the levels, join them, tidy up
             stack.push(self._finish)
-            self._folder.make()
+            self._folder.begin()
             for number, (rows, cols) in enumerate(self._sizes):
                 p = self.profile
                 profile = p if number == 0 else RasterProfile(rows, cols, 1, p.dtype, p.nodata)
@@ -72,7 +74,8 @@ class CogWriter:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._open.__exit__(*failure)
+        if self._process == os.getpid():                    # in a process forked from it the file is the other one's
+            self._open.__exit__(*failure)
 
     def add_tags(self, tags: dict[str, str]) -> None:
         """Tags of the whole file that are known only at the end."""

@@ -1,7 +1,11 @@
-"""A file that appears only when it is complete: checked before any work, written beside, fsynced, renamed."""
+"""A file that appears only when it is complete: checked before any work, written beside, fsynced, renamed.
+
+What is unfinished is known here, and removed at the end of the process at the latest: an interrupt can come in the middle of
+tidying up."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import shutil
@@ -13,6 +17,7 @@ from hfd_edge.errors import RasterError
 
 _SUFFIX = "..xxxxxxxx.partial"             # what a name grows by while it is written
 _LONGEST_NAME_BYTES = 255 - len(_SUFFIX)
+_unfinished: set[PartialFile] = set()
 
 
 def check_output(path: str | Path, overwrite: bool, bytes_needed: int = 0, inputs: Iterable[Path] = ()) -> Path:
@@ -98,6 +103,11 @@ class PartialFile:
         self.path = path
         self.overwrite = overwrite
         self.partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        self._process = os.getpid()
+
+    def begin(self) -> None:
+        """Something will be there from now on."""
+        _unfinished.add(self)
 
     def commit(self, durable: bool = True) -> None:
         """Bring the bytes to the disk if they are to be durable, then give the file its name.
@@ -120,7 +130,12 @@ class PartialFile:
             raise RasterError(f"{self.path} cannot be finished: {error.strerror}; make room or choose another folder") from error
 
     def discard(self) -> None:
-        """Remove what was written so far."""
+        """Remove what was written so far, in the process that began it."""
+        if self._process == os.getpid():
+            self._remove()
+        _unfinished.discard(self)
+
+    def _remove(self) -> None:
         self.partial.unlink(missing_ok=True)
 
 
@@ -132,17 +147,23 @@ class PartialFolder(PartialFile):
         self._folder = self.partial
         self.partial = self.file("whole")
 
-    def make(self) -> None:
-        """Make the folder."""
+    def begin(self) -> None:
+        super().begin()
         self._folder.mkdir()
 
     def file(self, name: str) -> Path:
         """A file in the folder."""
         return self._folder / name
 
-    def discard(self) -> None:
-        """Remove the folder and what is left in it."""
+    def _remove(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@atexit.register
+def discard_unfinished() -> None:
+    """Remove what an interrupt left behind."""
+    for file in list(_unfinished):
+        file.discard()
 
 
 def _fsync(path: Path) -> None:
@@ -161,6 +182,7 @@ def write_bytes(path: str | Path, data: bytes | memoryview, overwrite: bool) -> 
     """
     file = PartialFile(check_output(path, overwrite, bytes_needed=len(data)), overwrite)
     try:
+        file.begin()
         file.partial.write_bytes(data)
         file.commit()
     except OSError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import zlib
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -13,8 +15,8 @@ import numpy as np
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from hfd_edge.errors import ArrayError, RasterError
-from hfd_edge.forks import no_fork
+from hfd_edge.errors import ArrayError, DeviceError, RasterError
+from hfd_edge.forks import keep_in_children, no_fork
 from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster.guard import one_line, rasterio_open
 from hfd_edge.raster.output import PartialFile, check_output
@@ -70,11 +72,14 @@ class RasterWriter:
         self._next_row = 0
         self.crc = 0                                        # of the pixels written so far, row by row
         self._dataset: Any = None
+        self._process, self._lock = os.getpid(), threading.Lock()
 
     def __enter__(self) -> RasterWriter:
         with no_fork(), ExitStack() as stack:
             stack.callback(self._file.discard)
+            self._file.begin()
             self._dataset = stack.enter_context(self._create())
+            keep_in_children(self._dataset)
             p = self.profile
             self._rows = np.empty((p.count, p.block_px, p.cols), p.dtype)
             self._open = stack.pop_all()
@@ -93,7 +98,11 @@ class RasterWriter:
         Raises:
             ArrayError: rows out of order, wrong shape or dtype.
             RasterError: the disk refuses.
+            DeviceError: this is a process forked from the one that writes.
         """
+        if self._process != os.getpid():
+            raise DeviceError(f"{self._file.path} is written by process {self._process}, and this is process {os.getpid()}, forked from it: "
+                              "write a file of its own there")
         p = self.profile
         if values.ndim != 3 or values.shape[::2] != (p.count, p.cols) or values.dtype != np.dtype(p.dtype):
             raise ArrayError(f"rows of shape {values.shape} and dtype {values.dtype}: this file takes ({p.count}, rows, "
@@ -112,7 +121,9 @@ class RasterWriter:
                 self._write_blocks(self._next_row - at - count, at + count)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        with no_fork(), self._open:                         # closes, and removes what was not renamed
+        if self._process != os.getpid():
+            return                                          # the file is the other process's
+        with no_fork(), self._lock, self._open:             # closes when nobody writes, and removes what was not renamed
             if kind is not None:
                 return
             if self._next_row != self.profile.rows:
@@ -133,7 +144,7 @@ class RasterWriter:
     def _write_blocks(self, row: int, count: int) -> None:
         rows = self._rows if count == self.profile.block_px else np.ascontiguousarray(self._rows[:, :count])
         try:
-            with no_fork():
+            with no_fork(), self._lock:
                 self._dataset.write(rows, window=Window(0, row, self.profile.cols, count))
         except (RasterioError, OSError) as error:
             raise self._refused(error) from error

@@ -98,7 +98,7 @@ class RasterSource:
 
     def close(self) -> None:
         """Let go of the files; waits for a read that is under way."""
-        with self._lock, no_fork():
+        with no_fork(), self._lock:             # in this order: a forked process finds the lock free
             self._open.close()
 
     def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -127,7 +127,7 @@ class RasterSource:
         window = Window(col, row, cols, rows)
         self._check_process()
         try:
-            with self._lock, no_fork():
+            with no_fork(), self._lock:
                 for first, last in _runs(self._layers):
                     indexes = [layer.index for layer in self._layers[first:last]]
                     self._layers[first].dataset.read(indexes, window=window, out=values[first:last])
