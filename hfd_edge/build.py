@@ -36,5 +36,14 @@ def _cuda_module() -> dict[str, Any]:
     try:
         from hfd_edge import _cuda
     except ImportError as error:
-        return {**absent, "error": str(error)}
+        return {**absent, "error": _why_no_cuda_module(error)}
     return {"imported": True, **_cuda.devices()}
+
+
+def _why_no_cuda_module(error: ImportError) -> str:
+    """In a few words: the build's own reason, else the loader's."""
+    state = _native.build_info()["cuda"]
+    if state.startswith("not built"):
+        return state
+    missing = str(error).startswith("cannot import name")
+    return "built, but its file is not beside hfd_edge._native: install hfd_edge again" if missing else f"built, but it cannot be loaded: {error}"

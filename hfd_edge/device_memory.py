@@ -28,14 +28,14 @@ def cuda_module() -> ModuleType:
     """hfd_edge._cuda.
 
     Raises:
-        DeviceError: it was not built with this installation; the reason is in `hfd_edge.build_info()["cuda"]`.
+        DeviceError: it was not built with this installation; the reason is in `hfd_edge.build_info()["cuda_module"]`.
     """
     try:
         from hfd_edge import _cuda
     except ImportError as error:
         from hfd_edge.build import build_info
 
-        raise DeviceError(f"this installation has no CUDA module ({build_info()['cuda']}; {error}): install the CUDA toolkit and "
+        raise DeviceError(f"this installation has no CUDA module ({build_info()['cuda_module']['error']}): install the CUDA toolkit and "
                           f"build hfd_edge again (pip install .), or use device='cpu'") from error
     return _cuda
 

@@ -1,6 +1,7 @@
 """The benchmark verb: what it records, what it refuses, its page and its ratios. No test here knows how fast anything is."""
 
 import json
+import re
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,10 +12,14 @@ import rasterio
 from command import failed, power, run
 
 from hfd_edge.errors import ArrayError
-from hfd_edge.measure import benchmark, benchmark_energy
+from hfd_edge.measure import benchmark, benchmark_energy, benchmark_scene
 from hfd_edge.measure.benchmark_compare import compare_records, differences
 from hfd_edge.measure.benchmark_page import page
+from hfd_edge.measure.benchmark_sweep import Setting, costly_tiles, tile_plans
 from hfd_edge.measure.benchmark_times import Spread, in_turns
+from hfd_edge.measure.benchmark_timetable import SECONDS, Timetable
+from hfd_edge.package import Package
+from hfd_edge.raster_run import RasterOptions
 
 pytestmark = pytest.mark.slow
 
@@ -27,11 +32,12 @@ def records(tmp_path_factory):
     folder = tmp_path_factory.mktemp("benchmark")
     done = run("benchmark", DEMO, "--quick", "--size", "300x280", "--json", folder / "b.json", "--report", folder / "b.html")
     assert done.returncode == 0, done.stderr
-    return done.stdout, benchmark.read_lines(folder / "b.json"), (folder / "b.html").read_text()
+    return done, benchmark.read_lines(folder / "b.json"), (folder / "b.html").read_text()
 
 
 def test_every_part_is_recorded_and_adds_up(records):
-    text, found, _ = records
+    done, found, _ = records
+    text = done.stdout
     kinds = [record["kind"] for record in found]
     assert kinds[0] == "benchmark" and {"engine", "stage", "end_to_end", "memory", "energy", "tile", "precision"} <= set(kinds)
     assert {r["stage"] for r in found if r["kind"] == "stage"} == {"read", "gather", "engine", "finish"}
@@ -52,11 +58,60 @@ def test_what_was_not_measured_says_why(records):
     assert energy.get("not_available") or energy["joules_per_mpx"] > 0
 
 
-def test_a_tile_of_the_sweep_that_leaves_no_core_is_told_and_the_rest_measured(records):
-    _, found, _ = records
+def test_a_tile_that_is_mostly_halo_is_told_with_its_price_and_the_rest_measured(records):
+    done, found, shown = records
     tiles = {r["setting"]: r for r in found if r["kind"] == "tile"}
-    assert set(tiles) == {"auto", "256", "512"} and 0 < tiles["256"]["halo_share"] < 1
-    assert tiles["256"]["labels_unlike_first"] == 0             # the exact halo: the same map from any tile
+    assert list(tiles) == ["auto", "256", "512"] and 0 < tiles["512"]["halo_share"] < 1
+    assert tiles["512"]["labels_unlike_first"] == 0             # the exact halo: the same map from any tile
+    small = tiles["256"]
+    assert "mpx_per_s" not in small and small not in benchmark.of_kind(found, "tile")
+    assert small["compute_ratio"] == pytest.approx(1 / (1 - small["halo_share"])) and small["halo_share"] > 0.9
+    said = f"not measured: {small['compute_ratio']:.0f} times the scene's pixels"
+    (row,) = (line for line in done.stdout.splitlines() if line.startswith("256 "))
+    assert said in row and said.replace("'", "&#x27;") in shown
+
+
+def test_what_is_measured_and_how_long_it_will_take_is_told_meanwhile(records):
+    lines = records[0].stderr.splitlines()
+    told = [re.fullmatch(r"measuring (\d) of 4, ([^:]+): (.+), (about|up to) (\d+) s left", line) for line in lines]
+    assert all(told), lines
+    assert list(dict.fromkeys(each[1] for each in told)) == ["1", "2", "3", "4"]
+    assert {each[2] for each in told} == set(SECONDS) and any("round 2 of 2 of auto, 512" in each[3] for each in told)
+    assert "up to" in told[0][4] and told[-1][4] == "about"
+
+
+def test_tiles_are_left_out_by_what_they_compute_and_never_the_best():
+    spec = Package.open(DEMO).spec
+    settings = [Setting("auto", {}), *(Setting(str(side), {"tile": side}) for side in (200, 256, 512, 1024))]
+    plans = tile_plans(spec, (2048, 2048), settings)
+    assert list(plans) == ["auto", "256", "512", "1024"]            # 200 px leave no core: the run says so
+    costly = costly_tiles(plans)
+    assert list(costly) == ["256"] and costly["256"]["compute_ratio"] == plans["256"].grid.input_px / 2048 ** 2
+    assert "64 times the scene's pixels" in costly["256"]["not_measured"] and "(auto)" in costly["256"]["not_measured"]
+    assert not costly_tiles({"256": plans["256"]}) and not costly_tiles({})
+
+
+def test_sweeps_run_on_the_middle_of_a_large_scene_and_on_all_of_a_small_one():
+    pixels = np.arange(1 * 2100 * 2060, dtype=np.float32).reshape(1, 2100, 2060)
+    scene = benchmark_scene.BenchScene("pixels", pixels, "intensity")
+    part = scene.part(2100, 2060)
+    assert part.what == "its middle, 2048 x 2048" and (part.array == pixels[:, 26:2074, 6:2054]).all()
+    assert benchmark_scene.BenchScene("pixels", pixels[:, :9, :9]).part(9, 9).what == "pixels"
+    raster = benchmark_scene.BenchScene("raster", path=DEMO, options=RasterOptions(window=(10, 20, 2100, 300)))
+    assert raster.part(2100, 300).options.window == (36, 20, 2048, 300)
+
+
+def test_a_part_has_as_many_rounds_as_its_seconds_allow_and_two_at_least():
+    now, said = [0.0], []
+    timetable = Timetable({"a": 10.0, "b": 20.0}, said.append, lambda: now[0])
+    assert timetable.rounds(99, 5) == 5                             # nothing has begun: nothing is bounded
+    timetable.begin("a")
+    now[0] = 4.0
+    assert [timetable.rounds(each, 5) for each in (0.0, 1.0, 2.0, 100.0)] == [5, 5, 3, 2] and timetable.rounds(100, 1) == 1
+    timetable.tell("x")
+    timetable.expect("b", 1.0, 2.0, 3)
+    timetable.tell("y", 2.0)
+    assert said == ["1 of 2, a: x, up to 26 s left", "1 of 2, a: y, about 9 s left"]
 
 
 class _Checker(HTMLParser):
@@ -103,8 +158,9 @@ def test_ratios_point_to_the_better_one_and_gaps_are_told(records, tmp_path):
     faster = [r for r in faster if not (r["kind"] == "tile" and r["setting"] == "512")]
     rows = {row["figure"]: row["ratio"] for row in compare_records(found, faster)}
     assert rows["end_to_end mpx_per_s"] == pytest.approx(2) and rows["engine 1 p50_ms"] == pytest.approx(4)
-    assert rows["tile 512 mpx_per_s"] is None and rows["tile 256 mpx_per_s"] == pytest.approx(1)
+    assert rows["tile 512 mpx_per_s"] is None and rows["tile auto mpx_per_s"] == pytest.approx(1) and "tile 256 mpx_per_s" not in rows
     assert not differences(found, faster) and differences(found, [{**faster[0], "threads": 99}])
+    assert differences(found, [{**faster[0], "sweeps_on": "its middle"}])
     for name, side in (("a", found), ("b", faster)):
         (tmp_path / name).write_text(benchmark.to_lines(side))
     done = run("benchmark", "--compare", tmp_path / "a", tmp_path / "b")
@@ -142,8 +198,8 @@ def test_a_spread_is_that_of_numpy_and_needs_a_call():
 
 def test_jobs_are_run_in_turns_after_warming_up():
     order = []
-    found = in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2, warm_up=1)
-    assert order == ["a", "b"] * 3 and found["a"].calls == 2
+    found = in_turns({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2, warm_up=1, before_round=order.append)
+    assert order == ["a", "b", 0, "a", "b", 1, "a", "b"] and found["a"].calls == 2
 
 
 # As two JetPacks print it (fields shortened).

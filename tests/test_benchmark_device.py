@@ -7,12 +7,13 @@ import pytest
 
 from hfd_edge.device_memory import CudaDevice
 from hfd_edge.engine.choose import PRECISIONS
-from hfd_edge.measure import benchmark_device, benchmark_scene
-from hfd_edge.measure.benchmark import PRECISIONS as SWEPT
+from hfd_edge.measure import benchmark_device, benchmark_sweep
+from hfd_edge.measure.benchmark import PRECISIONS_ASKED as SWEPT
 from hfd_edge.measure.benchmark import winner
 from hfd_edge.measure.benchmark_device import DevicePeak
 from hfd_edge.measure.benchmark_page import page
-from hfd_edge.measure.benchmark_scene import BenchScene, Setting, scene_records, sweep
+from hfd_edge.measure.benchmark_scene import BenchScene, scene_records
+from hfd_edge.measure.benchmark_sweep import Setting, sweep
 from hfd_edge.measure.benchmark_table import tables
 from hfd_edge.segmenter import Segmenter
 from tests import emulated_cuda
@@ -77,7 +78,7 @@ def test_half_precision_is_swept_on_a_device_and_refused_with_a_reason_on_the_cp
         return emulated_segmenter(path, emulated_device, tile=48, halo=16)
 
     settings = [Setting(name, {"device": "cuda:0", "threads": 1, "precision": name}) for name in SWEPT]
-    monkeypatch.setattr(benchmark_scene, "Segmenter", opened)
+    monkeypatch.setattr(benchmark_sweep, "Segmenter", opened)
     with emulated_device.installed():
         found = sweep("precision", db_engine, scene_of(power), settings, 1)
     assert asked == [("cuda:0", name) for name in ("fp32", "fp16", "int8")]

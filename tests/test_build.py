@@ -34,6 +34,15 @@ def test_the_native_module_and_the_installed_package_have_one_version():
     assert hfd_edge.__version__ == installed
 
 
+def test_provenance_names_our_version_from_a_checkout_too(monkeypatch):
+    session = pytest.importorskip("hfd_edge.export.session")
+
+    def absent(tool):
+        raise PackageNotFoundError(tool)
+    monkeypatch.setattr(session, "version", absent)
+    assert session.tool_versions("hfd_edge", "timm") == {"hfd_edge": f"{hfd_edge.__version__}, run from a checkout", "timm": "not installed"}
+
+
 @pytest.mark.skipif(not hfd_edge.build_info()["cuda_module"]["imported"], reason="_cuda was not built")
 def test_the_cuda_module_needs_neither_driver_nor_cuda_libraries_to_import():
     from hfd_edge import _cuda

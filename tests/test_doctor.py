@@ -1,13 +1,20 @@
 """`hfd-edge doctor`: what is here, what is not and why, and a self-test that fails where an engine is wrong."""
 
+import importlib
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 
+import hfd_edge
+from hfd_edge import build
 from hfd_edge.cli.self_test import golden_pixels, run_self_test
 from hfd_edge.raster import compressions_written, drivers_present
 from tests.command import INPUT, failed, run
 from tests.engines import random_engine
+
+doctor_module = importlib.import_module("hfd_edge.cli.doctor")       # the name in hfd_edge.cli is the verb
 
 
 @pytest.mark.slow
@@ -56,3 +63,31 @@ def test_the_golden_pixels_are_in_the_networks_unit(tmp_path):
 def test_the_compressions_are_tried_and_leave_nothing(tmp_path):
     assert compressions_written(tmp_path) == dict.fromkeys(("none", "deflate", "zstd", "lzw"), "works")
     assert not list(tmp_path.iterdir()) and all(drivers_present().values())
+
+
+@pytest.mark.parametrize("state, said", [
+    ("not built: HFD_CUDA=OFF", "not built: HFD_CUDA=OFF"), ("built: nvcc", "built, but it cannot be loaded: import of hfd_edge._cuda halted")])
+def test_why_there_is_no_cuda_module_is_said_once(monkeypatch, state, said):
+    info = {**build._native.build_info(), "cuda": state}
+    monkeypatch.setattr(build, "_native", SimpleNamespace(build_info=lambda: dict(info)))
+    monkeypatch.delattr(hfd_edge, "_cuda", raising=False)
+    monkeypatch.setitem(sys.modules, "hfd_edge._cuda", None)
+    record = {"versions": {}, "native": doctor_module._native(), "cpu": doctor_module._cpu(), "memory": doctor_module._memory(), "disk": {},
+              "rasters": {"text": ""}, "engines": doctor_module._engines(), "self_test": {"text": ""}}
+    lines = doctor_module._lines(record)
+    assert lines["cuda module"].startswith(said) and sum(said in line for line in lines.values()) == 1
+    assert "missing: hfd_edge._cuda;" in lines["engine cuda"]
+
+
+def test_a_cuda_module_whose_file_is_missing_is_told_without_a_path(monkeypatch):
+    error = ImportError("cannot import name '_cuda' from 'hfd_edge' (/a/long/path/hfd_edge/__init__.py)")
+    monkeypatch.setattr(build, "_native", SimpleNamespace(build_info=lambda: {"cuda": "built: nvcc"}))
+    assert build._why_no_cuda_module(error).startswith("built, but its file is not") and "/a/long" not in build._why_no_cuda_module(error)
+    monkeypatch.setattr(build, "_native", SimpleNamespace(build_info=lambda: {"cuda": "not built: no compiler"}))
+    assert build._why_no_cuda_module(error) == "not built: no compiler"
+
+
+def test_vrt_is_no_format_that_is_read():
+    text = doctor_module._rasters()["text"]
+    reads, writes = text.split("; ")[:2]
+    assert reads == "reads GTiff PNG JPEG JP2OpenJPEG" and "VRT only to join" in writes and "missing" not in text

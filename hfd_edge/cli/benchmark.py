@@ -32,6 +32,8 @@ def benchmark(  # an option of the command line is an argument here: more than s
 ) -> None:
     """Measure an engine: alone, stage by stage, end to end, over tile sizes and precisions; with memory and, where told, energy.
 
+    It takes about two minutes, as many rounds as fit; where a scene of this size is too slow for two rounds, longer (--size).
+
     hfd-edge benchmark model.engine --report speed.html --json speed.json
 
     hfd-edge benchmark --compare before.json after.json
@@ -53,7 +55,7 @@ def benchmark(  # an option of the command line is an argument here: more than s
     _check_outputs([report, None if printed else json_lines], [engine, *([scene] if scene else [])], overwrite)
     rows, cols = _size(size, quick)
     request = BenchmarkRequest(engine, device, threads, rows, cols, scene, RasterOptions(unit, bands=parse_bands(bands)), **(_QUICK if quick else {}))
-    records = run_benchmark(request, lambda step: typer.echo(f"measuring {step} ...", err=True))
+    records = run_benchmark(request, lambda step: typer.echo(f"measuring {step}", err=True))
     _write(records, report, json_lines, printed, overwrite)
 
 

@@ -46,13 +46,13 @@ def doctor(
 
 def _lines(record: dict[str, Any]) -> dict[str, str]:
     native, cpu, memory = dict(record["native"]), record["cpu"], record["memory"]
-    cuda = native.pop("cuda_module", {})
+    cuda, built = native.pop("cuda_module", {}), native.pop("cuda", "")
     steps = {f"test {step['name']}": f"{_WORDS[step['passed']]}, {step['seconds']:.1f} s: {step['text']}"
              for step in record["self_test"].get("steps", ())}
     return {
         **record["versions"],
         "native": ", ".join(f"{key} {_listed(value)}" for key, value in native.items()),
-        "cuda module": cuda.get("error") or f"{len(cuda.get('devices', []))} devices" if cuda else "not known",
+        "cuda module": _cuda_words(cuda, built),
         "processor": f"{cpu['model']}, {cpu['threads']} threads for this process of {cpu['cores']} cores, "
         f"{' '.join(cpu['features'])}",
         "memory": f"{_gib(memory['free_bytes'])} free; a run takes up to {_gib(memory['budget_bytes'])} (--memory)",
@@ -60,6 +60,14 @@ def _lines(record: dict[str, Any]) -> dict[str, str]:
         "rasters": record["rasters"]["text"],
         **{f"engine {name}": text for name, text in record["engines"].items()},
         **steps, "self-test": record["self_test"]["text"]}
+
+
+def _cuda_words(cuda: dict[str, Any], built: str) -> str:
+    """How the module was built, and what it sees; why it is not there, once."""
+    if not cuda:
+        return "not known"
+    seen = cuda["error"] or f"{len(cuda['devices'])} devices"
+    return f"{built}; {seen}" if cuda["imported"] else seen
 
 
 _WORDS = {True: "passed", False: "FAILED", None: "not tried"}
@@ -128,13 +136,14 @@ def _disk() -> dict[str, dict[str, Any]]:
 def _rasters() -> dict[str, Any]:
     """GDAL drivers and compressions, each tried."""
     try:
-        from hfd_edge.raster import compressions_written, drivers_present
+        from hfd_edge.raster import READ_DRIVERS, WRITE_DRIVERS, compressions_written, drivers_present
         with tempfile.TemporaryDirectory(prefix="hfd-edge-doctor-") as folder:
             drivers, written = drivers_present(), compressions_written(Path(folder))
     except (ImportError, OSError) as error:
         return {"text": f"not usable: {error}"}
     missing = [name for name, there in drivers.items() if not there]
-    text = f"drivers {' '.join(name for name, there in drivers.items() if there)}"
+    reads, writes = (" ".join(name for name in names if drivers[name]) for names in (READ_DRIVERS, WRITE_DRIVERS))
+    text = f"reads {reads}; writes with {writes} (VRT only to join a map's levels: as input it is refused)"
     text += f"; missing: {' '.join(missing)}" if missing else ""
     return {"drivers": drivers, "compress": written,
             "text": f"{text}; --compress {', '.join(f'{name} {answer}' for name, answer in written.items())}"}
@@ -183,6 +192,8 @@ def _plans() -> str:
 def _why_no_cuda() -> str:
     from hfd_edge.engine.choose import why_not_cuda
     missing = why_not_cuda()
+    why = _native().get("cuda_module", {}).get("error")
+    missing = [text.removesuffix(f" ({why})") for text in missing]            # the line of the CUDA module says it
     return f"cannot; missing: {'; '.join(missing)}; {_cuda_driver()}" if missing else "can run: cuda:0, with a graph for TensorRT in the engine"
 
 
@@ -193,6 +204,8 @@ def _cuda_driver() -> str:
         return f"CUDA driver {version // 1000}.{version % 1000 // 10}, {len(cuda['devices'])} devices"
     if not any(Path("/dev").glob("nvidia[0-9]*")) and not Path("/dev/nvhost-ctrl-gpu").exists():
         return "no NVIDIA device file in /dev, so no GPU with a driver"
+    if cuda and not cuda["imported"]:
+        return "a GPU's device file is there, but no CUDA module to ask it"
     return f"no CUDA driver: {cuda.get('error') or 'its library does not answer'}"
 
 

@@ -45,7 +45,7 @@ def inspect(
             digest = package.manifest["members"].get(name, {}).get("sha256", package.engine_hash)
             typer.echo(f"  {size:>10}  {digest}  {name}")
         _print_plans(package)
-        typer.echo("provenance")
+        typer.echo("provenance (of the machine that exported it)")
         _print_tree(package.manifest["provenance"], 2)
 
 

@@ -109,7 +109,7 @@ def why_not_cuda(index: int = 0) -> list[str]:
     missing = []
     module = build_info()["cuda_module"]
     if not module["imported"]:
-        missing.append(f"hfd_edge._cuda (this installation was built without CUDA: {module['error']})")
+        missing.append(f"hfd_edge._cuda ({module['error']})")
     try:
         check_driver()
         gpu_here(index)

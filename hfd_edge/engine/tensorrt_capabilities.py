@@ -82,7 +82,8 @@ def check_driver() -> None:
         return
     if not found["imported"] and _libcuda():
         return
-    raise DeviceError(f"no NVIDIA driver answers on this machine ({found['error'] or 'it serves CUDA 0'}), and TensorRT can crash without "
+    why = f" ({found['error'] or 'it serves CUDA 0'})" if found["imported"] else ""         # without the module nobody asked it
+    raise DeviceError(f"no NVIDIA driver answers on this machine{why}, and TensorRT can crash without "
                       "one: use a machine where nvidia-smi (on a Jetson: the L4T driver) works, or device='cpu'")
 
 
@@ -95,7 +96,7 @@ def gpu_here(index: int = 0) -> Gpu:
     found = build_info()["cuda_module"]
     device = next((device for device in found["devices"] if device["index"] == index), None)
     if device is None:
-        seen = found["error"] or f"this process sees {len(found['devices'])} devices"
+        seen = (found["error"] or f"this process sees {len(found['devices'])} devices") if found["imported"] else "no CUDA module to ask"
         raise DeviceError(f"cuda:{index} is not there ({seen}): see hfd-edge doctor")
     return Gpu(device["name"], ".".join(map(str, device["capability"])), found["driver_version"])
 

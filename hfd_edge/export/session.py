@@ -6,6 +6,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import onnxruntime
 
+from hfd_edge.build import __version__
+
 
 def open_session(graph: bytes, threads: int = 2, optimised: bool = True) -> onnxruntime.InferenceSession:
     """A CPU session of ONNX Runtime whose threads sleep when they wait."""
@@ -25,5 +27,5 @@ def tool_versions(*tools: str) -> dict[str, str]:
         try:
             found[tool] = version(tool)
         except PackageNotFoundError:
-            found[tool] = "not installed (run from a checkout)"
+            found[tool] = f"{__version__}, run from a checkout" if tool == "hfd_edge" else "not installed"
     return found

@@ -34,7 +34,7 @@ def compare_records(first: list[Record], second: list[Record]) -> list[dict[str,
 def differences(first: list[Record], second: list[Record]) -> list[str]:
     """Why a ratio of these two may not be the engine's: what else differs between them."""
     a, b = first[0], second[0]
-    found = [f"{name}: {a.get(name)} against {b.get(name)}" for name in ("device", "threads", "scene", "engine_hash")
+    found = [f"{name}: {a.get(name)} against {b.get(name)}" for name in ("device", "threads", "scene", "sweeps_on", "engine_hash")
              if a.get(name) != b.get(name)]
     for name in ("processor", "power_mode", "versions"):
         one, other = (side["machine"].get(name) for side in (a, b))

@@ -12,6 +12,7 @@ from hfd_edge.engine.base import Engine
 from hfd_edge.engine.onnx_bytes import as_taken
 from hfd_edge.errors import HfdError
 from hfd_edge.measure.benchmark_times import Spread, in_turns
+from hfd_edge.measure.benchmark_timetable import Timetable
 
 
 def tile_input(bands: int, batch: int, shape: tuple[int, int]) -> np.ndarray:
@@ -19,11 +20,13 @@ def tile_input(bands: int, batch: int, shape: tuple[int, int]) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((batch, bands, *shape), np.float32)
 
 
-def engine_records(engine: Engine, bands: int, shape: tuple[int, int], batches: Sequence[int], rounds: int) -> Iterator[dict[str, Any]]:
+def engine_records(engine: Engine, bands: int, shape: tuple[int, int], batches: Sequence[int], rounds: int,
+                   timetable: Timetable) -> Iterator[dict[str, Any]]:
     """One record a batch size, in turns with each other; the first call of each apart, for it makes what later calls reuse.
 
     Args:
         shape: rows and columns of the tiles, multiples of the network's stride.
+        rounds: at most; as many as the timetable's seconds allow.
     A batch that the engine refuses is a record that says so. An engine of bytes gets them: in a run it is gather that makes them.
     """
     jobs, first_ms, refused = {}, {}, {}
@@ -38,6 +41,9 @@ def engine_records(engine: Engine, bands: int, shape: tuple[int, int], batches: 
             continue
         first_ms[batch] = 1e3 * (time.perf_counter() - start)
         jobs[str(batch)] = lambda values=values: engine.infer(values)
+    turn_s = sum(first_ms.values()) / 1e3
+    rounds = timetable.rounds(turn_s, rounds)
+    timetable.tell(f"{rounds} calls of batch {', '.join(jobs)}", rounds * turn_s)
     spreads = in_turns(jobs, rounds) if jobs else {}
     for batch in batches:
         record = {"kind": "engine", "batch": batch, "tile_px": list(shape)}

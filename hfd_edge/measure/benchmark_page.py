@@ -37,12 +37,13 @@ def page(records: list[Record]) -> str:
     first = records[0]
     parts = ["<!doctype html><html lang=en><head><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>",
              f"<title>Benchmark: {_text(first['name'])}</title><style>{_STYLE}</style></head><body>",
-             f"<h1>{_text(first['name'])}: benchmark</h1><p>{_text(first['scene'])}. Medians of {first['rounds']} rounds in turns; "
-             f"the engine alone of {first['calls']} calls.</p>", _cards(records), f"<div class=plots>{''.join(_plots(records))}</div>"]
+             f"<h1>{_text(first['name'])}: benchmark</h1><p>{_text(first['scene'])}; tile sizes and precisions on "
+             f"{_text(first.get('sweeps_on', first['scene']))}. Medians of up to {first['rounds']} rounds in turns, the engine alone of up to "
+             f"{first['calls']} calls: as many as about two minutes allow.</p>", _cards(records), f"<div class=plots>{''.join(_plots(records))}</div>"]
     engine = of_kind(records, "engine")
     if engine:
-        parts.append(_table("The engine alone", ("batch", "qps", "median ms", "p95 ms", "p99 ms", "first call ms", "input Mpx/s"), [
-            (str(r["batch"]), f"{r['throughput_qps']:.2f}", f"{r['p50_ms']:.2f}", f"{r['p95_ms']:.2f}", f"{r['p99_ms']:.2f}",
+        parts.append(_table("The engine alone", ("batch", "calls", "qps", "median ms", "p95 ms", "p99 ms", "first call ms", "input Mpx/s"), [
+            (str(r["batch"]), str(r["calls"]), f"{r['throughput_qps']:.2f}", f"{r['p50_ms']:.2f}", f"{r['p95_ms']:.2f}", f"{r['p99_ms']:.2f}",
              f"{r['first_call_ms']:.1f}", f"{r['input_mpx_per_s']:.2f}") for r in engine]))
     parts += [_table(title, head, rows) for title, head, rows in tables(records)]
     missing = not_available(records)

@@ -1,22 +1,22 @@
-"""A scene through the whole chain: every stage alone, stages overlapped, end to end, and sweeps of tile sizes and precisions."""
+"""A scene through the whole chain: every stage alone, stages overlapped, end to end."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from hfd_edge.errors import HfdError
 from hfd_edge.measure.benchmark_device import DevicePeak
 from hfd_edge.measure.benchmark_energy import open_meter
 from hfd_edge.measure.benchmark_machine import peak_bytes, reset_peak, resident_bytes
-from hfd_edge.measure.benchmark_times import Spread, in_turns
+from hfd_edge.measure.benchmark_times import Spread
+from hfd_edge.measure.benchmark_timetable import Timetable
 from hfd_edge.raster import MapWriter
 from hfd_edge.raster_run import RasterOptions, declared_radiometry
 from hfd_edge.results import RunReport
@@ -26,6 +26,7 @@ from hfd_edge.source import ArraySource
 from hfd_edge.spec import ModelSpec, Unit
 
 _BLOCK_PX = 1024                # of simulated pixels, repeated: what a scene shows does not change what it costs
+PART_PX = 2048                  # side of the part of a scene that sweeps run on: every setting runs several times
 _POWER_UNITS = (Unit.INTENSITY, Unit.DB, Unit.AMPLITUDE)
 
 
@@ -52,6 +53,22 @@ class BenchScene:
             block, unit, what = np.abs(noise * std + mean), spec.unit, f"noise of the training data's mean and spread, {spec.unit}"
         repeats = (1, -(-rows // side[0]), -(-cols // side[1]))
         return cls(f"{what}, {bands} x {rows} x {cols}", np.ascontiguousarray(np.tile(block, repeats)[:, :rows, :cols]), unit)
+
+    def part(self, rows: int, cols: int) -> BenchScene:
+        """The middle of it, PART_PX a side at most, for sweeps; the scene itself where it is not larger.
+
+        Args:
+            rows, cols: of the scene, or of the window of it that `options` name.
+        """
+        kept = part_shape(rows, cols)
+        if kept == (rows, cols):
+            return self
+        row, col = (rows - kept[0]) // 2, (cols - kept[1]) // 2
+        what = f"its middle, {kept[0]} x {kept[1]}"
+        if self.array is not None:
+            return BenchScene(what, np.ascontiguousarray(self.array[:, row:row + kept[0], col:col + kept[1]]), self.unit)
+        first = (0, 0) if self.options.window is None else self.options.window[:2]
+        return BenchScene(what, path=self.path, options=replace(self.options, window=(first[0] + row, first[1] + col, *kept)))
 
     def run(self, segmenter: Segmenter, target: Path) -> RunReport:
         """End to end: array to map in memory, or raster to a map at `target`."""
@@ -81,17 +98,28 @@ class BenchScene:
         return dict(run.watch.seconds)
 
 
-def scene_records(segmenter: Segmenter, scene: BenchScene, rounds: int) -> Iterator[dict[str, Any]]:
-    """Stages alone and overlapped, then end to end with memory and energy; medians over the rounds."""
+def part_shape(rows: int, cols: int) -> tuple[int, int]:
+    """Rows and columns of BenchScene.part."""
+    return min(rows, PART_PX), min(cols, PART_PX)
+
+
+def scene_records(segmenter: Segmenter, scene: BenchScene, rounds: int, timetable: Timetable | None = None) -> Iterator[dict[str, Any]]:
+    """Stages alone and overlapped, then end to end with memory and energy; medians over the rounds.
+
+    Args:
+        rounds: at most; as many as the timetable's seconds allow.
+    """
+    timetable = timetable or Timetable()
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "map.tif"
-        scene.run(segmenter, target)                                    # warm
-        target.unlink(missing_ok=True)
+        run_s = _warm_up(segmenter, scene, target, timetable)
+        rounds = timetable.rounds(2 * run_s, rounds)
         reset, before = reset_peak(), resident_bytes()
         alone, reports, wall, cpu = [], [], [], []
         meter, why = open_meter(segmenter.device)
         joules: list[dict[str, Any]] = []
-        for _ in range(rounds):
+        for number in range(rounds):
+            timetable.tell(f"round {number + 1} of {rounds}", 2 * run_s * (rounds - number))
             alone.append(scene.alone(segmenter, target))
             target.unlink(missing_ok=True)
             if meter is not None:
@@ -109,6 +137,15 @@ def scene_records(segmenter: Segmenter, scene: BenchScene, rounds: int) -> Itera
                **_device_memory(segmenter, scene, target)}
         pixels = reports[-1].rows * reports[-1].cols / 1e6
         yield {"kind": "energy", **({"not_available": why} if meter is None else _energy(meter.source, joules, wall, pixels))}
+
+
+def _warm_up(segmenter: Segmenter, scene: BenchScene, target: Path, timetable: Timetable) -> float:
+    """One run that is not recorded; its seconds."""
+    timetable.tell("once to warm up")
+    start = time.perf_counter()
+    scene.run(segmenter, target)
+    target.unlink(missing_ok=True)
+    return time.perf_counter() - start
 
 
 def _device_memory(segmenter: Segmenter, scene: BenchScene, target: Path) -> dict[str, Any]:
@@ -142,70 +179,10 @@ def _end_to_end(scene: BenchScene, report: RunReport, spread: Spread, reports: l
     around = median((each.timings["total"] - each.timings["engine"]) / each.timings["engine"] for each in reports)
     return {"kind": "end_to_end", "scene": scene.what, "rows": report.rows, "cols": report.cols, **spread.to_dict(),
             "mpx_per_s": pixels / 1e3 / spread.p50_ms, "ns_per_px": 1e6 * spread.p50_ms / pixels,
-            "around_engine_over_engine": around, "around_engine_share_of_total": around / (1 + around), **_grid(report)}
+            "around_engine_over_engine": around, "around_engine_share_of_total": around / (1 + around), **grid_of(report)}
 
 
-def _grid(report: RunReport) -> dict[str, Any]:
+def grid_of(report: RunReport) -> dict[str, Any]:
+    """The tiles that ran, as a record tells them."""
     return {"engine": report.engine, "tile_px": list(report.tile_px), "halo": report.halo, "halo_px": report.halo_px,
             "halo_share": report.halo_share, "tiles": report.tiles_run}
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """How a Segmenter is opened for a sweep, and what the sweep calls it."""
-
-    name: str
-    named: dict[str, Any]
-
-
-def sweep(kind: str, engine: Path, scene: BenchScene, settings: Sequence[Setting], rounds: int) -> list[dict[str, Any]]:
-    """Several settings on one scene, in turns: median, spread, Mpx/s and halo share of each; a refused one says why.
-
-    Labels that differ from the first setting's that works are counted where the scene is in memory.
-    """
-    opened: dict[str, Segmenter] = {}
-    refused: dict[str, str] = {}
-    for setting in settings:
-        try:
-            opened[setting.name] = Segmenter(engine, **setting.named)
-        except HfdError as error:
-            refused[setting.name] = str(error)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            measured = _in_turns(opened, scene, Path(folder) / "map.tif", rounds, refused)
-    finally:
-        for segmenter in opened.values():
-            segmenter.close()
-    return [{"kind": kind, "setting": setting.name,
-             **({"not_available": refused[setting.name]} if setting.name in refused else measured[setting.name])}
-            for setting in settings]
-
-
-def _in_turns(opened: dict[str, Segmenter], scene: BenchScene, target: Path, rounds: int,
-              refused: dict[str, str]) -> dict[str, dict[str, Any]]:
-    reports: dict[str, RunReport] = {}
-    labels: dict[str, np.ndarray] = {}
-
-    def job(name: str) -> None:
-        reports[name] = scene.run(opened[name], target)
-        target.unlink(missing_ok=True)
-
-    for name, segmenter in opened.items():
-        try:
-            if scene.array is not None:
-                labels[name] = segmenter.run(scene.array, scene.unit, confidence=False).labels
-            else:
-                job(name)
-        except HfdError as error:
-            refused[name] = str(error)
-    jobs = {name: (lambda name=name: job(name)) for name in opened if name not in refused}
-    spreads = in_turns(jobs, rounds) if jobs else {}
-    first = next(iter(labels.values()), None)
-    found = {}
-    for name, spread in spreads.items():
-        pixels = reports[name].rows * reports[name].cols
-        found[name] = {**spread.to_dict(), "mpx_per_s": pixels / 1e3 / spread.p50_ms, "ns_per_px": 1e6 * spread.p50_ms / pixels,
-                       **_grid(reports[name])}
-        if name in labels:
-            found[name]["labels_unlike_first"] = float((labels[name] != first).mean())
-    return found

@@ -16,7 +16,7 @@ def summary_lines(records: list[Record]) -> list[str]:
     lines = ["=== Device Information ===", *(f"{name}: {value}" for name, value in machine_rows(first)), "",
              "=== Performance summary: the engine alone ==="]
     for record in of_kind(records, "engine"):
-        lines += [f"Batch {record['batch']}, tile {record['tile_px'][0]} x {record['tile_px'][1]}",
+        lines += [f"Batch {record['batch']}, tile {record['tile_px'][0]} x {record['tile_px'][1]}, {record['calls']} calls",
                   f"  Throughput: {record['throughput_qps']:.3f} qps, {record['input_mpx_per_s']:.2f} Mpx/s of input",
                   f"  Latency: min = {record['min_ms']:.3f} ms, max = {record['max_ms']:.3f} ms, mean = {record['mean_ms']:.3f} ms, "
                   f"median = {record['p50_ms']:.3f} ms, percentile(90%) = {record['p90_ms']:.3f} ms, percentile(95%) = "
@@ -36,7 +36,8 @@ def machine_rows(first: Record) -> list[tuple[str, str]]:
             ("Device", f"{first['device']}, {first['threads']} threads"), ("Processor", f"{found['processor']}, {found['architecture']}"),
             ("Clock rate", clock if isinstance(clock, str) else f"now {', '.join(map(str, clock['now']))} MHz; most {clock['most']}"),
             ("Governor", found["governor"]), ("Power mode", found["power_mode"]), ("Load average", str(found["load_average"])),
-            ("Versions", ", ".join(f"{name} {version}" for name, version in found["versions"].items())), ("Scene", first["scene"])]
+            ("Versions", ", ".join(f"{name} {version}" for name, version in found["versions"].items())), ("Scene", first["scene"]),
+            ("Tile sizes and precisions on", first.get("sweeps_on", first["scene"]))]
 
 
 def tables(records: list[Record]) -> list[tuple[str, tuple[str, ...], Rows]]:
@@ -45,13 +46,15 @@ def tables(records: list[Record]) -> list[tuple[str, tuple[str, ...], Rows]]:
         (r["stage"], f"{r['alone_s']:.3f}", f"{r['alone_ns_per_px']:.2f}", f"{r['overlapped_s']:.3f}", f"{r['overlapped_ns_per_px']:.2f}")
         for r in of_kind(records, "stage")])]
     for r in of_kind(records, "end_to_end"):
-        found.append(("End to end", ("Mpx/s", "ns/px", "median s", "p25..p75 s", "around engine / engine", "tile", "halo", "work in halo"), [
+        found.append(("End to end", ("Mpx/s", "ns/px", "median s", "p25..p75 s", "rounds", "around engine / engine", "tile", "halo",
+                                     "work in halo"), [
             (f"{r['mpx_per_s']:.2f}", f"{r['ns_per_px']:.1f}", f"{r['p50_ms'] / 1e3:.3f}", f"{r['p25_ms'] / 1e3:.3f}..{r['p75_ms'] / 1e3:.3f}",
-             f"{r['around_engine_over_engine']:.3f}", _size(r), f"{r['halo']} {r['halo_px']} px", f"{r['halo_share']:.0%}")]))
+             str(r["calls"]), f"{r['around_engine_over_engine']:.3f}", _size(r), f"{r['halo']} {r['halo_px']} px", f"{r['halo_share']:.0%}")]))
     for kind, title in (("tile", "Tile sizes"), ("precision", "Precisions")):
-        rows = [_sweep_row(r) for r in of_kind(records, kind)]
+        rows = [_sweep_row(r) for r in records if r["kind"] == kind and "not_available" not in r]
         if rows:
-            found.append((title, (kind, "Mpx/s", "ns/px", "median s", "p25..p75 s", "tile", "halo", "work in halo", "labels unlike first"), rows))
+            found.append((title, (kind, "Mpx/s", "ns/px", "median s", "p25..p75 s", "rounds", "tile", "halo", "work in halo",
+                                  "labels unlike first"), rows))
     best, factors = winner(records)
     if factors:
         found.append(("Which precision won", ("winner", "times as fast as"), [
@@ -88,9 +91,12 @@ def aligned(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]
 
 
 def _sweep_row(r: Record) -> tuple[str, ...]:
+    tiles = _size(r), f"{r['halo']} {r['halo_px']} px", f"{r['halo_share']:.0%}"
+    if "not_measured" in r:
+        return (r["setting"], "-", "-", "-", "-", "0", *tiles, f"not measured: {r['not_measured']}")
     unlike = r.get("labels_unlike_first")
     return (r["setting"], f"{r['mpx_per_s']:.2f}", f"{r['ns_per_px']:.1f}", f"{r['p50_ms'] / 1e3:.3f}",
-            f"{r['p25_ms'] / 1e3:.3f}..{r['p75_ms'] / 1e3:.3f}", _size(r), f"{r['halo']} {r['halo_px']} px", f"{r['halo_share']:.0%}",
+            f"{r['p25_ms'] / 1e3:.3f}..{r['p75_ms'] / 1e3:.3f}", str(r["calls"]), *tiles,
             "not compared" if unlike is None else f"{unlike:.2e}")
 
 

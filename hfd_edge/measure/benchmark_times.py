@@ -43,9 +43,12 @@ class Spread:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def in_turns(jobs: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, Spread]:
+def in_turns(jobs: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1,
+             before_round: Callable[[int], None] = lambda number: None) -> dict[str, Spread]:
     """Run every job `warm_up` times, then `rounds` times in turns, so that a busy machine slows all alike.
 
+    Args:
+        before_round: called with the number of the round, from 0, before each that is timed.
     Raises:
         ArrayError: rounds is not at least 1.
     """
@@ -54,6 +57,8 @@ def in_turns(jobs: Mapping[str, Callable[[], object]], rounds: int, warm_up: int
     wall: dict[str, list[float]] = {name: [] for name in jobs}
     cpu: dict[str, list[float]] = {name: [] for name in jobs}
     for number in range(warm_up + rounds):
+        if number >= warm_up:
+            before_round(number - warm_up)
         for name, job in jobs.items():
             start, start_cpu = time.perf_counter(), time.process_time()
             job()

@@ -1,9 +1,9 @@
 """Rasters on disk: windows in, windows out. The only room that knows rasterio; everything else sees arrays and records."""
 
-from hfd_edge.raster.abilities import compressions_written, drivers_present
+from hfd_edge.raster.abilities import WRITE_DRIVERS, compressions_written, drivers_present
 from hfd_edge.raster.cog import COMPRESSIONS, CogForm
 from hfd_edge.raster.georeference import GeoReference
-from hfd_edge.raster.guard import GDAL_CACHE_BYTES, RasterLimits, gdal_version
+from hfd_edge.raster.guard import GDAL_CACHE_BYTES, READ_DRIVERS, RasterLimits, gdal_version
 from hfd_edge.raster.map import MapWriter
 from hfd_edge.raster.output import check_different, check_output, made_folder, write_bytes
 from hfd_edge.raster.part import RasterPart
@@ -11,7 +11,7 @@ from hfd_edge.raster.product import RasterProfile, RasterWriter, write_raster
 from hfd_edge.raster.selection import OTHER_COLOR, OTHER_LABEL, Legend, Selection, select_classes
 from hfd_edge.raster.source import RasterSource
 
-__all__ = ["COMPRESSIONS", "GDAL_CACHE_BYTES", "OTHER_COLOR", "OTHER_LABEL", "CogForm", "GeoReference", "Legend", "MapWriter",
-           "RasterLimits", "RasterPart", "RasterProfile", "RasterSource", "RasterWriter", "Selection", "check_different",
+__all__ = ["COMPRESSIONS", "GDAL_CACHE_BYTES", "OTHER_COLOR", "OTHER_LABEL", "READ_DRIVERS", "WRITE_DRIVERS", "CogForm", "GeoReference", "Legend",
+           "MapWriter", "RasterLimits", "RasterPart", "RasterProfile", "RasterSource", "RasterWriter", "Selection", "check_different",
            "check_output", "compressions_written", "drivers_present", "gdal_version", "made_folder", "select_classes",
            "write_bytes", "write_raster"]

@@ -14,11 +14,14 @@ from hfd_edge.raster.cog import COMPRESSIONS
 from hfd_edge.raster.guard import READ_DRIVERS, one_line, rasterio_open
 
 
+WRITE_DRIVERS = ("GTiff", "COG", "VRT")         # VRT joins the levels of a map for the COG driver; a VRT as input is refused
+
+
 def drivers_present() -> dict[str, bool]:
     """Each GDAL driver that reads scenes or writes maps, and whether it is there."""
     with rasterio.Env() as environment:
         there = environment.drivers()
-    return {name: name in there for name in (*READ_DRIVERS, "VRT", "COG")}
+    return {name: name in there for name in dict.fromkeys((*READ_DRIVERS, *WRITE_DRIVERS))}
 
 
 def compressions_written(folder: Path) -> dict[str, str]:
