@@ -1,0 +1,34 @@
+"""The picture of a scene's statistics shows what the pixels are, not what its bins are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hfd_edge import _native
+from hfd_edge.radiometry_power import power_edges
+from hfd_edge.scene import measure_array
+from hfd_edge.view_scene import db_counts
+
+
+def test_the_histogram_in_decibels_is_that_of_the_pixels():
+    """Whole fine bins, each given to one bin of 0.5 dB, are up to 5 % off and make peaks that no pixel made."""
+    power = np.random.default_rng(7).gamma(1.0, 0.05, (1000, 1000)).astype(np.float32)
+    band = measure_array(power).bands[0]
+    want, _ = np.histogram(10 * np.log10(power.astype(np.float64)), 800, (-200, 200))
+    got, many = db_counts(band.power_histogram), want > 20000
+    assert many.sum() > 20 and got.sum() == pytest.approx(power.size)
+    np.testing.assert_allclose(got[many], want[many], rtol=0.01)
+    low, high = (10 * np.log10(np.maximum(edge, 1e-300)) for edge in power_edges(np.arange(_native.POWER_BINS)))
+    for number in np.flatnonzero(want):                             # nowhere off by more than the two fine bins that its edges cross
+        edges = -200 + 0.5 * number, -199.5 + 0.5 * number
+        crossed = sum(band.power_histogram[(low < edge) & (edge < high)].sum() for edge in edges)
+        assert abs(got[number] - want[number]) <= crossed + 2
+
+
+@pytest.mark.parametrize("bin, at", [(0, 0), (_native.POWER_BINS - 1, 799)])
+def test_power_beyond_the_axis_is_counted_at_its_ends(bin, at):
+    histogram = np.zeros(_native.POWER_BINS, np.int64)
+    assert not db_counts(histogram).any()
+    histogram[bin] = 3
+    assert db_counts(histogram)[at] == 3 == db_counts(histogram).sum()
