@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hfd_edge import _native
+from hfd_edge.cli.scene import _looks
 from hfd_edge.radiometry_power import power_edges
 from hfd_edge.scene import measure_array
 from hfd_edge.view_scene import db_counts
@@ -24,6 +25,13 @@ def test_the_histogram_in_decibels_is_that_of_the_pixels():
         edges = -200 + 0.5 * number, -199.5 + 0.5 * number
         crossed = sum(band.power_histogram[(low < edge) & (edge < high)].sum() for edge in edges)
         assert abs(got[number] - want[number]) <= crossed + 2
+
+
+def test_looks_of_bands_that_differ_are_called_no_mean():
+    rng = np.random.default_rng(1)
+    alike = rng.gamma(4.4, 0.02, (2, 120, 120)).astype(np.float32)
+    unlike = np.stack([alike[0], rng.gamma(20, 0.02, (120, 120)).astype(np.float32)])
+    assert "mean" not in _looks(measure_array(alike)) and "not a mean of theirs" in _looks(measure_array(unlike))
 
 
 @pytest.mark.parametrize("bin, at", [(0, 0), (_native.POWER_BINS - 1, 799)])
