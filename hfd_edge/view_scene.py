@@ -11,7 +11,7 @@ import numpy as np
 
 from hfd_edge.radiometry_power import power_edges
 from hfd_edge.speckle_enl import ENL_BINS, LOG2_HIGH, LOG2_LOW
-from hfd_edge.view import Panel, draw_panels, draw_scene, require_opencv
+from hfd_edge.view import Panel, draw_panels, draw_scene, enlarged, require_opencv
 
 if TYPE_CHECKING:
     from hfd_edge.radiometry import SourceRadiometry
@@ -35,17 +35,18 @@ class Curve:
 
 
 def draw_statistics(path: Path, source: RasterSource, radiometry: SourceRadiometry, statistics: SceneStatistics) -> None:
-    """Three panels: the scene in false colour, histograms of power in dB with their 98th percentile, histograms of the looks
-    with their mode.
+    """Three panels: the scene in false colour, histograms of power in dB with their 98th percentile, histograms of the looks of
+    all windows, and the mode of those beside the evenest: the looks that are told.
 
     Raises:
         HfdError: OpenCV is missing, or refuses the file's suffix.
         RasterError: the scene cannot be read, or the folder cannot be written to.
     """
     cv2 = require_opencv()
-    draw_panels(path, [Panel(f"scene: {source.name}", draw_scene(source, radiometry, largest_px=520)),
+    scene = enlarged(draw_scene(source, radiometry, largest_px=_CHART_PX[0]), _CHART_PX[0])
+    draw_panels(path, [Panel(f"scene: {source.name}", scene),
                        Panel("power, dB; line = 98th percentile", _power_chart(cv2, statistics)),
-                       Panel("looks in windows of 15 x 15 px; line = mode", _looks_chart(cv2, statistics))])
+                       Panel("looks of all 15 x 15 px windows; line = mode beside the evenest", _looks_chart(cv2, statistics))])
 
 
 def _power_chart(cv2: Any, statistics: SceneStatistics) -> np.ndarray:

@@ -9,7 +9,9 @@ from hfd_edge import _native
 from hfd_edge.cli.scene import _looks
 from hfd_edge.radiometry_power import power_edges
 from hfd_edge.scene import measure_array
+from hfd_edge.view import Panel, draw_quicklook, enlarged
 from hfd_edge.view_scene import db_counts
+from tests.engines import make_spec
 
 
 def test_the_histogram_in_decibels_is_that_of_the_pixels():
@@ -40,3 +42,18 @@ def test_power_beyond_the_axis_is_counted_at_its_ends(bin, at):
     assert not db_counts(histogram).any()
     histogram[bin] = 3
     assert db_counts(histogram)[at] == 3 == db_counts(histogram).sum()
+
+
+@pytest.mark.parametrize("shape, side, factor", [((224, 200), 800, 3), ((200, 200), 800, 4), ((401, 10), 800, 1), ((1, 1), 5, 5), ((900, 3), 800, 1)])
+def test_small_pictures_are_enlarged_by_a_whole_factor(shape, side, factor):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    big = enlarged(image, side)
+    assert big.shape == (factor * shape[0], factor * shape[1], 3)
+    np.testing.assert_array_equal(big[factor - 1::factor, ::factor], image)
+
+
+def test_panels_of_a_quicklook_are_enlarged_alike_and_the_legend_keeps_to_one_line(tmp_path):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed (extra view)")
+    panels = [Panel("scene", np.zeros((200, 100, 3), np.uint8)), Panel("map", np.zeros((100, 100, 3), np.uint8))]
+    draw_quicklook(tmp_path / "q.png", panels, make_spec(2, 5, 16, 4, 100))
+    assert cv2.imread(str(tmp_path / "q.png")).shape[:2] == (4 * 200 + 2 * 34, 4 * 200 + 8)
