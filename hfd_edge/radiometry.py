@@ -38,7 +38,7 @@ class SourceRadiometry:
     nodata: tuple[float, ...] = ()              # stored values, compared before scale and offset; NaN always is nodata
     quantity: str | None = None                 # sigma0, gamma0, beta0; None = as the model's
     bands: tuple[str, ...] | None = None        # names of the bands in order, where the product tells them
-    looks: float | None = None                  # equivalent number of looks; None = not known
+    looks: float | None = None                  # equivalent number of looks; None = not known, of complex numbers 1
     saturation: float | None = None             # stored value from which a pixel's power is a lower bound only; None = not known
 
     def __post_init__(self) -> None:
@@ -50,6 +50,8 @@ class SourceRadiometry:
             object.__setattr__(self, name, _numbers(name, getattr(self, name)))
         if self.looks is not None:
             check_looks(self.looks)
+        elif self.unit is Unit.COMPLEX:             # a complex number is a single look
+            object.__setattr__(self, "looks", 1.0)
         if self.saturation is not None:
             object.__setattr__(self, "saturation", _numbers("saturation", self.saturation))
             if not math.isfinite(self.saturation):

@@ -11,9 +11,11 @@ from hfd_edge.errors import ArrayError, DeviceError
 from hfd_edge.radiometry import STORED_DTYPES
 
 _DLPACK_CPU = 1
-_SAMPLE_STRIPS = 8
-_SAMPLE_ROWS = 16
+_SAMPLE_ROWS = 128              # in many low strips: ground varies over some 50 px, so 8 strips of 16 rows miss its mean by 0.2 dB
+_STRIP_ROWS, _TALL_STRIP_ROWS = 4, 16
+_DECODED_ROWS = 16              # of the sample's rows, at least so many in each row of blocks: more rows of blocks take longer
 _SAMPLE_EVERY = 4
+_TALL_BYTES = 1 << 23           # blocks above this are decoded anew for each strip: GDAL's cache does not hold one of each band
 _SAMPLE_PX = 1 << 14            # of a wide scene's strips every so many-th pixel
 
 
@@ -21,7 +23,8 @@ class Source(Protocol):
     """Stored pixels of one scene, row window by row window.
 
     A source on a disk may offer more: `reader(col, cols, whole_blocks)`, whose `read` gives these columns only and reads what
-    consecutive windows share once; `read_part(row, rows, col, cols)`; and block_rows, block_cols, what is decoded together.
+    consecutive windows share once; `read_part(row, rows, col, cols)`; block_rows, what is worth reading together; and stored_block,
+    rows and columns of what is decoded together.
     """
 
     rows: int
@@ -67,27 +70,40 @@ class ArraySource:
 
 
 def sample(source: Source) -> tuple[np.ndarray, np.ndarray | None]:
-    """A few short strips spread over the scene, thinned where it is wide: (bands, 1, n) stored pixels and their validity (1, n).
+    """Many low strips spread over the scene, thinned where it is wide: (bands, 1, n) stored pixels and their validity (1, n).
 
-    Where blocks are decoded whole, each strip takes every _SAMPLE_EVERY-th block of its row only, another one in each strip.
+    Where blocks are decoded whole, strips share 8 rows of blocks, and take every _SAMPLE_EVERY-th block of a row only, others in each.
     """
-    starts = np.unique(np.linspace(0, max(0, source.rows - _SAMPLE_ROWS), _SAMPLE_STRIPS).astype(int))
-    parts = [part for number, row in enumerate(starts)
-             for part in _strip_parts(source, number, int(row), min(_SAMPLE_ROWS, source.rows - int(row)))]
+    parts = [source.read(row, rows) if cols == source.cols else source.read_part(row, rows, col, cols)
+             for row, rows, col, cols in _sample_parts(source)]
     step = sum(v[0].size for v, _ in parts) // _SAMPLE_PX | 1           # odd: no column is met in every row
     values = np.concatenate([v.reshape(len(v), 1, -1)[:, :, ::step] for v, _ in parts], axis=2)
     masks = [np.ones(v.shape[1:], bool) if m is None else np.asarray(m, bool) for v, m in parts]
     return values, np.concatenate([m.reshape(1, -1)[:, ::step] for m in masks], axis=1)
 
 
-def _strip_parts(source: Source, number: int, row: int, rows: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    step = getattr(source, "block_cols", source.cols)
-    starts = range(0, source.cols, step)
-    if len(starts) < 2 * _SAMPLE_EVERY:
-        yield source.read(row, rows)
-        return
-    for col in starts[number % _SAMPLE_EVERY::_SAMPLE_EVERY]:
-        yield source.read_part(row, rows, col, min(step, source.cols - col))
+def _sample_parts(source: Source) -> Iterator[tuple[int, int, int, int]]:
+    """(row, rows, col, cols) of what is read, block by block."""
+    block_rows, block_cols = getattr(source, "stored_block", (1, source.cols))
+    tall = block_rows * block_cols * source.count * source.dtype.itemsize > _TALL_BYTES
+    strip = _TALL_STRIP_ROWS if tall else _STRIP_ROWS
+    height = max(block_rows, strip)
+    bands = _spread(-(-source.rows // height), _SAMPLE_ROWS // min(height, _DECODED_ROWS))
+    each = min(-(-_SAMPLE_ROWS // strip // len(bands)), height // strip)
+    if each * strip >= height:                                          # all rows of a block: in one read
+        strip, each = height, 1
+    starts = range(0, source.cols, block_cols)
+    for number, top in enumerate(bands * height):
+        rows = min(height, source.rows - int(top))
+        for col in starts if len(starts) < 2 * _SAMPLE_EVERY else starts[number % _SAMPLE_EVERY::_SAMPLE_EVERY]:
+            for row in np.unique(np.clip(_spread(rows, each) - strip // 2, 0, max(0, rows - strip))):
+                yield int(top + row), min(strip, rows), col, min(block_cols, source.cols - col)
+
+
+def _spread(size: int, count: int) -> np.ndarray:
+    """The middles of `count` equal parts of 0..size-1, fewer where it holds fewer."""
+    count = min(count, size)
+    return ((2 * np.arange(count) + 1) * size) // (2 * count)
 
 
 class WindowReader(Protocol):

@@ -150,6 +150,11 @@ class FilteredSource:
     def block_rows(self) -> int:
         return getattr(self.source, "block_rows", 1)
 
+    @property
+    def stored_block(self) -> tuple[int, int]:
+        """Whole rows: a filter's halo makes parts of a row dear."""
+        return getattr(self.source, "stored_block", (1, 1))[0], self.cols
+
     def read(self, row: int, rows: int) -> tuple[np.ndarray, None]:
         return self.filtered(self.source, row, rows), None
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hfd_edge.spec import ModelSpec
 
 LARGEST_SIDE_PX = 1200
+ENLARGED_SIDE_PX = 800                  # a small scene is enlarged up to this, so that captions fit
 NODATA_GREY = (128, 128, 128)
 _STRETCH_PERCENT = (2.0, 98.0)
 _READ_PX = 1 << 22                      # pixels per band held while a scene is reduced
@@ -92,15 +93,22 @@ def draw_map(source: RasterSource, colors: Mapping[int, tuple[int, int, int]], l
     return np.stack([table[source.read(row, 1)[0][0, 0, cols]] for row in rows])
 
 
+def enlarged(image: np.ndarray, side_px: int, of_px: int = 0) -> np.ndarray:
+    """Each pixel as a square of whole pixels, as many as make the longer side (or `of_px`) at most `side_px`; never fewer than one."""
+    factor = max(1, side_px // (of_px or max(image.shape[:2])))
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
 def draw_quicklook(path: Path, panels: list[Panel], spec: ModelSpec | Selection) -> None:
-    """Panels side by side with their titles, and a legend below; written beside, then renamed.
+    """Panels side by side with their titles, and a legend below; written beside, then renamed. Small panels are enlarged, all alike.
 
     Raises:
         HfdError: OpenCV is missing, or refuses the file's suffix.
         RasterError: the folder cannot be written to.
     """
     cv2 = require_opencv()
-    picture = _side_by_side(cv2, panels)
+    largest = max(max(panel.image.shape[:2]) for panel in panels)
+    picture = _side_by_side(cv2, [Panel(panel.title, enlarged(panel.image, ENLARGED_SIDE_PX, largest)) for panel in panels])
     picture = np.concatenate([picture, _legend(cv2, spec, picture.shape[1])])
     _write(cv2, path, picture)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from hfd_edge.radiometry_power import power_edges
 from hfd_edge.speckle_enl import ENL_BINS, LOG2_HIGH, LOG2_LOW
-from hfd_edge.view import Panel, draw_panels, draw_scene, require_opencv
+from hfd_edge.view import Panel, draw_panels, draw_scene, enlarged, require_opencv
 
 if TYPE_CHECKING:
     from hfd_edge.radiometry import SourceRadiometry
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _CHART_PX = (520, 560)                          # rows, cols
 _LEFT, _RIGHT, _TOP, _BOTTOM = 20, 20, 20, 40   # around the plot
 _COLORS = ((31, 90, 180), (214, 96, 30), (40, 140, 70), (150, 60, 150))
-_DB_BIN = 0.5
+_DB_BIN, _DB_SPAN = 0.5, 200
+_DB_BINS = round(2 * _DB_SPAN / _DB_BIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +35,27 @@ class Curve:
 
 
 def draw_statistics(path: Path, source: RasterSource, radiometry: SourceRadiometry, statistics: SceneStatistics) -> None:
-    """Three panels: the scene in false colour, histograms of power in dB with their 98th percentile, histograms of the looks
-    with their mode.
+    """Three panels: the scene in false colour, histograms of power in dB with their 98th percentile, histograms of the looks of
+    all windows, and the mode of those beside the evenest: the looks that are told.
 
     Raises:
         HfdError: OpenCV is missing, or refuses the file's suffix.
         RasterError: the scene cannot be read, or the folder cannot be written to.
     """
     cv2 = require_opencv()
-    draw_panels(path, [Panel(f"scene: {source.name}", draw_scene(source, radiometry, largest_px=520)),
+    scene = enlarged(draw_scene(source, radiometry, largest_px=_CHART_PX[0]), _CHART_PX[0])
+    draw_panels(path, [Panel(f"scene: {source.name}", scene),
                        Panel("power, dB; line = 98th percentile", _power_chart(cv2, statistics)),
-                       Panel("looks in windows of 15 x 15 px; line = mode", _looks_chart(cv2, statistics))])
+                       Panel("looks of all 15 x 15 px windows; line = mode beside the evenest", _looks_chart(cv2, statistics))])
 
 
 def _power_chart(cv2: Any, statistics: SceneStatistics) -> np.ndarray:
-    spread = [_db_counts(band.power_histogram) for band in statistics.bands]
+    spread = [db_counts(band.power_histogram) for band in statistics.bands]
     filled = np.flatnonzero(sum(spread))
     if filled.size == 0:
         return _chart(cv2, [], (0, 1), [])
     first, last = int(filled[0]) // 4 * 4, int(filled[-1]) + 1
-    low, high = -200 + first * _DB_BIN, -200 + last * _DB_BIN
+    low, high = -_DB_SPAN + first * _DB_BIN, -_DB_SPAN + last * _DB_BIN
     curves = [Curve(band.name, counts[first:last], _decibel(band.percentile(98)))
               for band, counts in zip(statistics.bands, spread)]
     step = 5 if high - low < 60 else 20
@@ -70,12 +72,22 @@ def _looks_chart(cv2: Any, statistics: SceneStatistics) -> np.ndarray:
     return _chart(cv2, curves, (LOG2_LOW, LOG2_HIGH), [(float(v), f"{2.0 ** v:g}") for v in ticks])
 
 
-def _db_counts(histogram: np.ndarray) -> np.ndarray:
-    """(800,) counts in bins of 0.5 dB from -200 to 200 dB."""
-    index = np.flatnonzero(histogram)
+def db_counts(histogram: np.ndarray) -> np.ndarray:
+    """Counts of power in bins of 0.5 dB; what a fine bin holds is shared out between those that it crosses, evenly over its power.
+
+    Args:
+        histogram: (POWER_BINS,) whole numbers, see radiometry_power.
+    Returns:
+        (800,) float64 from -200 to 200 dB; what lies outside is in the first and the last. Their sum is the histogram's.
+    """
+    filled = np.flatnonzero(histogram)
+    if filled.size == 0:
+        return np.zeros(_DB_BINS)
+    index = np.arange(filled[0], filled[-1] + 1)
     low, high = power_edges(index)
-    decibel = 10 * np.log10(np.maximum((low + high) / 2, 1e-19))
-    return np.bincount(np.clip(((decibel + 200) / _DB_BIN).astype(int), 0, 799), histogram[index], 800)
+    edges = 10 ** (np.linspace(-_DB_SPAN, _DB_SPAN, _DB_BINS + 1) / 10)
+    edges[0], edges[-1] = -1, np.inf
+    return np.diff(np.interp(edges, np.append(low, high[-1]), np.append(0, np.cumsum(histogram[index]))))
 
 
 def _decibel(power: float) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hfd_edge.spec import NODATA_LABEL
-from hfd_edge.view import NODATA_GREY, Panel, draw_panels, require_opencv
+from hfd_edge.view import NODATA_GREY, Panel, draw_panels, enlarged, require_opencv
 
 _CHART_PX = (640, 720)                              # rows, cols
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 30, 20, 50       # around the plot
@@ -57,8 +57,8 @@ def draw_seams(path: Path, picture: SeamPicture, colors: Sequence[tuple[int, int
     _draw_borders(faint, picture.borders)
     grown = cv2.dilate(flipped.astype(np.uint8), np.ones((2 * _DOT_PX + 1,) * 2, np.uint8)) > 0
     faint[grown] = _RED
-    panels = [Panel(picture.title, table[picture.labels]),
-              Panel(f"{int(flipped.sum())} labels that differ from one tile over the scene", faint)]
+    panels = [Panel(picture.title, enlarged(table[picture.labels], _CHART_PX[0])),
+              Panel(f"{int(flipped.sum())} labels that differ from one tile over the scene", enlarged(faint, _CHART_PX[0]))]
     if any(len(curve.halos_px) > 1 for curve in curves):
         panels.append(Panel("share of labels that differ, by halo in px; thin = upper 95 % bound", _chart(cv2, curves, wanted)))
     draw_panels(path, panels)

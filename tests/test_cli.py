@@ -216,7 +216,7 @@ def test_quicklook_shows_scene_truth_and_map(scene, engine, tmp_path):
     truth = write_tif(tmp_path / "truth.tif", np.zeros((1, 90, 70), np.uint8))
     done = run("predict", scene, engine, "-o", tmp_path / "map.tif", "--quicklook", tmp_path / "q.png", "--truth", truth, "-q")
     assert done.returncode == 0, done.stderr
-    assert cv2.imread(str(tmp_path / "q.png")).shape[1] == 3 * 70 + 2 * 8
+    assert cv2.imread(str(tmp_path / "q.png")).shape[1] == 3 * 8 * 70 + 2 * 8, "90 x 70 px eight times enlarged"
 
 
 @pytest.mark.parametrize("words", [("predict",), ("predict", "a.tif", "b.engine"),

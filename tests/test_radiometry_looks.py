@@ -1,5 +1,6 @@
 """Looks of the scene against looks of the training data: the closed forms, and what a run says of them."""
 
+import json
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hfd_edge import RadiometryError
 from hfd_edge.radiometry import SourceRadiometry, differences
 from hfd_edge.radiometry_looks import bias_db, digamma, looks_difference, spread_db, trigamma
+from tests import command
 from tests.engines import plain_input
 
 # mean and standard deviation in dB of L-look speckle around its mean power
@@ -43,6 +45,23 @@ def test_equal_or_unknown_looks_are_no_news(scene, model):
 def test_quantity_and_looks_are_both_said():
     model = plain_input(1, unit="db", floor=-35.0, looks=4.4, quantity="sigma0")
     assert len(differences(SourceRadiometry("intensity", quantity="gamma0", looks=1.0), model)) == 2
+
+
+def test_complex_numbers_are_a_single_look_where_nothing_else_is_declared():
+    model = plain_input(1, unit="db", floor=-35.0, looks=4.4)
+    note, = differences(SourceRadiometry("complex"), model)
+    assert "1 looks" in note and "trained on 4.4" in note
+    assert SourceRadiometry("complex", looks=4.4).looks == 4.4 and SourceRadiometry("intensity").looks is None
+
+
+@pytest.mark.slow
+def test_predict_of_a_complex_scene_blames_its_looks(tmp_path):
+    done = command.run("simulate", tmp_path / "simc", "--product", "complex", "--rows", "256", "--cols", "256", "--quiet")
+    assert done.returncode == 0, done.stderr
+    demo = command.ROOT / "hfd_edge" / "data" / "demo.engine"
+    done = command.run("predict", tmp_path / "simc" / "scene.tif", demo, "-o", tmp_path / "map.tif", "--json")
+    assert done.returncode == 0, done.stderr
+    assert any("the scene has 1 looks" in note for note in json.loads(done.stdout)["notes"])
 
 
 @pytest.mark.parametrize("looks", [0, -1.0, math.nan, math.inf, "many"])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hfd_edge.spec import ModelSpec
 
 _PERCENTS = (2, 50, 98)
+_LIKE_LOOKS = 1.25              # bands of one product have the same looks; farther apart, their total is explained
 
 
 def scene(  # an option of the command line is an argument here: more than six are meant
@@ -129,10 +130,12 @@ def _lines(statistics: SceneStatistics, intensity: IntensitySource) -> dict[str,
 
 
 def _looks(statistics: SceneStatistics) -> str:
-    if not any(band.enl for band in statistics.bands):
+    bands = [band.enl for band in statistics.bands if band.enl]
+    if not bands:
         return "cannot be estimated: no window of 15 x 15 px is valid in whole and not flat"
+    unlike = max(bands) > _LIKE_LOOKS * min(bands)
     return (f"{statistics.enl:.2f} (mode beside the evenest of {sum(int(b.enl_histogram.sum()) for b in statistics.bands)} windows of "
-            "15 x 15 px)")
+            f"15 x 15 px{', the bands counted together: not a mean of theirs, which differ' if unlike else ''})")
 
 
 def _band_line(band: BandStatistics) -> str:

@@ -50,7 +50,8 @@ class RasterSource:
         band_names: of the chosen bands, "" where the file names none.  band_numbers: counted from 1 through all files.
         geo: GeoReference of the first file.  files: all of them.
         declared: SourceRadiometry that the tags state, or None; scale, offset, nodata: of the tags (1, 0 and () without).
-        block_rows, block_cols: rows and columns that are decoded together; 1 row where they can be read by themselves.
+        block_rows: rows that are decoded together; 1 where they can be read by themselves.
+        stored_block: rows and columns of the file's largest block.
     """
 
     def __init__(self, path: PathLike | Sequence[PathLike], bands: Sequence[int | str] | None = None,
@@ -81,7 +82,7 @@ class RasterSource:
             self.band_names = tuple(layer.name for layer in self._layers)
             self.band_numbers = tuple(1 + next(i for i, each in enumerate(layers) if each is layer) for layer in self._layers)
             self.dtype = _common_dtype(self.name, self._layers)
-            self.block_rows, self.block_cols = _decoded_together(self._layers)
+            self.block_rows, self.stored_block = _decoded_together(self._layers)
             self.scale, self.offset = _common_scale(self.name, self._layers)
             values = {layer.nodata for layer in self._layers}
             self.nodata: tuple[float, ...] = () if len(values) > 1 or None in values else tuple(values)
@@ -250,12 +251,12 @@ def _runs(layers: tuple[Layer, ...]) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], len(layers)]))
 
 
-def _decoded_together(layers: tuple[Layer, ...]) -> tuple[int, int]:
-    """The largest block, in rows and columns. Those taller than _TALLEST_BLOCK are not waited for: windows would be huge."""
+def _decoded_together(layers: tuple[Layer, ...]) -> tuple[int, tuple[int, int]]:
+    """Rows worth reading together, and the largest block. Those taller than _TALLEST_BLOCK are not waited for: windows would be huge."""
     shapes = [layer.dataset.block_shapes[layer.index - 1] for layer in layers]
     packed = any(layer.dataset.compression is not None or layer.dataset.driver != "GTiff" for layer in layers)
     rows, cols = (max(side) for side in zip(*shapes))
-    return (rows if packed and rows <= _TALLEST_BLOCK else 1), cols
+    return (rows if packed and rows <= _TALLEST_BLOCK else 1), (rows, cols)
 
 
 def _common_size(datasets: list[Any]) -> tuple[int, int]:
