@@ -1,8 +1,9 @@
 """A TensorRT that records what is asked of it, and answers with ONNX Runtime on the emulated device.
 
 It is strict where TensorRT is: shapes within profiles, addresses and scratch memory set before execution, a plan only for its own version
-and GPU, an engine only where the device is current that was when it was loaded. Every class and parameter that it has stands in tests/tensorrt_signatures.py, which is checked against the real bindings.
-Faults are switched on by name, to see what our engine makes of them.
+and GPU, an engine only where the device is current that was when it was loaded. Every class and parameter that
+it has stands in tests/tensorrt_signatures.py, which is checked against the real bindings. Faults are switched on by name,
+to see what our engine makes of them.
 """
 
 from __future__ import annotations

@@ -1,0 +1,54 @@
+"""CUDA graphs and devices of the TensorRT engine, on its stand-in and the emulated device: what is captured when, and what is current then."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+
+from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
+from tests import emulated_cuda
+from tests.device_engine import floats_at
+from tests.test_tensorrt_engine import (  # noqa: F401 - fixtures
+    GRAPH, SIDE, batch_of, engine_file, machine, names, opened, own_cache, package)
+
+pytestmark = pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
+
+
+def test_on_a_second_gpu_everything_is_built_loaded_and_run_there_whatever_the_threads_own_is(machine, package, emulated_device, monkeypatch):
+    emulated_device.devices(2)
+    try:
+        module, _ = machine()
+        engine = opened(package, device=1)
+        batch = batch_of(package, 4)
+        np.testing.assert_array_equal(engine.infer(batch), OnnxRuntimeEngine(package, GRAPH, 1).infer(batch))
+        slot, gpu = engine.slot(4, SIDE, SIDE), engine.gpu
+        stream, source, target = gpu.stream(), gpu.allocate(batch.nbytes), gpu.allocate(4 * 4 * 5 * 44 * 44)
+        slot.enqueue(source.ptr, target.ptr, stream.handle)
+        gpu.synchronize(stream.handle)
+        assert set(module.built_on) == {1} and emulated_device.module.make_current(0) == 0          # the thread's own, as before
+        monkeypatch.setattr(type(gpu), "current", lambda self: nullcontext())
+        with pytest.raises(AssertionError):                         # the stand-in's: TensorRT would work on the wrong device
+            slot.enqueue(target.ptr, source.ptr, stream.handle)
+        monkeypatch.undo()
+        engine.close()
+    finally:
+        emulated_device.devices(1)
+
+
+@pytest.mark.parametrize(("graphs", "failures"), [(True, 0), (True, 1), (True, 2), (True, 3), (False, 0)])
+def test_where_a_graph_cannot_be_captured_the_plain_path_runs_and_after_three_tries_the_notes_say_so(machine, package, emulated_device, graphs, failures):
+    _, calls = machine()
+    engine = opened(package, cuda_graphs=graphs)
+    slot, gpu, batch = engine.slot(1, SIDE, SIDE), engine.gpu, batch_of(package, 1)
+    stream, source, target = gpu.stream(), gpu.allocate(batch.nbytes), gpu.allocate(4 * 5 * 44 * 44)
+    gpu.copy_in(source.ptr, batch, stream.handle)
+    for turn, step in enumerate([slot.prepare, *[slot.enqueue] * 4]):
+        if turn < failures:
+            emulated_device.fail("cudaGraphInstantiate", 901)
+        before = len(calls)
+        step(source.ptr, target.ptr, stream.handle)
+    assert bool(names(calls[before:], "execute_async_v3")) == (not graphs or failures == 3)          # else it is replayed
+    gpu.synchronize(stream.handle)
+    np.testing.assert_array_equal(floats_at(target.ptr, (1, 5, 44, 44)), OnnxRuntimeEngine(package, GRAPH, 1).infer(batch))
+    assert any("without CUDA graphs, which could not be captured" in note for note in engine.notes) == (failures == 3)
+    engine.close()
