@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hfd_edge.errors import RadiometryError
+from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.plan import check_window
 from hfd_edge.products import SceneRequest, open_scene, run_notes
 from hfd_edge.radiometry import SourceRadiometry
@@ -40,6 +41,15 @@ class RasterOptions:
     limits: RasterLimits = RasterLimits()           # what the raster may claim of itself; larger ones for files that are trusted
     saturation: float | None = None                 # stored value from which a pixel's power is a lower bound only
 
+    def __post_init__(self) -> None:
+        """Raises RasterError where a value is of a kind that no use could be made of."""
+        several = "a list or tuple of names or numbers", (Sequence, int, type(None))
+        kinds = {"bands": several, "classes": several, "confidence": ("the path of a file", (str, os.PathLike, type(None))),
+                 "compress": ("none, deflate, zstd or lzw", (str,)), "limits": ("a RasterLimits", (RasterLimits,))}
+        for name, (wanted, kind) in kinds.items():
+            if not isinstance(value := getattr(self, name), kind):
+                raise RasterError(f"{name}={value!r}: it must be {wanted}; leave it out for the default")
+
 
 def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path], out: str | Path, options: RasterOptions,
                    progress: Progress | None = None) -> RunReport:
@@ -56,6 +66,10 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
         ArrayError: wrong number of bands.
     """
     spec = segmenter.spec
+    if not isinstance(out, (str, os.PathLike)):
+        raise RasterError(f"out={out!r}: it must be the path of the map, a text or a pathlib.Path")
+    if progress is not None and not callable(progress):
+        raise RasterError(f"progress={progress!r}: it must be a function of (rows done, rows in all)")
     if options.confidence is not None:
         check_different((out, options.confidence))
     form = CogForm(options.compress, segmenter.threads)

@@ -1,6 +1,7 @@
 """What must not be opened is refused in one line, whatever it is called and whatever it claims."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ import rasterio
 
 from hfd_edge.errors import RasterError
 from hfd_edge.raster import RasterLimits, RasterSource
+from hfd_edge.raster_run import RasterOptions
+from hfd_edge.segmenter import Segmenter
+from tests.engines import random_engine
 from tests.rasters import UTM, ramp, write_tif
 
 VRT = ('<VRTDataset rasterXSize="4" rasterYSize="4"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
@@ -105,3 +109,19 @@ def test_bands_that_are_no_numbers_or_names_are_refused(tmp_path, bands, words):
         RasterSource(path, bands)
     with RasterSource(path, (np.int64(2), np.uint8(1))) as source:
         np.testing.assert_array_equal(source.read(0, 7)[0], ramp()[::-1])
+
+
+@pytest.mark.parametrize(("name", "value"), [("bands", 1.5), ("bands", np.int64(1)), ("classes", 1.5), ("classes", object()), ("confidence", 0),
+                                             ("confidence", b"c.tif"), ("compress", []), ("limits", None)])
+def test_an_option_of_a_kind_that_it_cannot_be_is_refused_by_name(name, value):
+    with pytest.raises(RasterError, match=f"{name}=.*: it must be .*; leave it out"):
+        RasterOptions(**{name: value})
+    RasterOptions(bands=range(1, 3), classes="water", confidence=Path("c.tif"))
+
+
+def test_an_output_or_a_progress_that_cannot_be_one_is_refused_before_the_run(tmp_path):
+    with Segmenter(random_engine(tmp_path / "random.engine")) as seg:
+        for given, words in (((None,), "out=None"), ((b"map.tif",), "out=b"), ((tmp_path / "map.tif", RasterOptions("dn"), 3), "progress=3")):
+            with pytest.raises(RasterError, match=words):
+                seg.run_raster(write_tif(tmp_path / "scene.tif", np.ones((2, 50, 60), np.float32)), *given)
+    assert not (tmp_path / "map.tif").exists()
