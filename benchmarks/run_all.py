@@ -74,7 +74,7 @@ def run(name: str, more: list[str]) -> Outcome:
 
 def this_class() -> str:
     from hfd_edge import build_info
-    return ratios.machine_class(build_info()["simd"], ratios.cpu_flags(Path("/proc/cpuinfo").read_text()), THREADS)
+    return ratios.machine_class(build_info()["simd"], Path("/proc/cpuinfo").read_text(), THREADS)
 
 
 def commit() -> str:
