@@ -7,6 +7,8 @@ read or written, or for a map to be joined.
 
 from __future__ import annotations
 
+import _thread
+import ctypes
 import os
 import threading
 import weakref
@@ -16,13 +18,14 @@ _here = threading.local()
 _growing = threading.RLock()
 _all: weakref.WeakSet = weakref.WeakSet()
 _taken: list = []                           # by the fork that is under way, `_growing` first
+_SOON_S = 0.02
+_interrupts: list = []                      # that came while it waited
 _kept: weakref.WeakSet = weakref.WeakSet()
-_left: list = []                            # of the process this one was forked from
 
 
 def no_fork() -> threading.RLock:
     """This thread's lock, to be held around calls into such a library: `with no_fork(): ...`. A thread may hold it twice, and may
-    itself fork while it does."""
+    fork while it does, unless another thread forks too."""
     lock = getattr(_here, "lock", None)
     if lock is None:
         lock = threading.RLock()
@@ -33,20 +36,32 @@ def no_fork() -> threading.RLock:
 
 
 def _take_all() -> None:
-    _take(_growing)
-    for lock in list(_all):
-        _take(lock)
+    """Ctrl-C meanwhile does not end the waiting: Python would go on with the fork. It is raised after it."""
+    while True:
+        try:
+            _take(_growing)
+            for lock in list(_all):
+                if lock is not getattr(_here, "lock", None):
+                    _take(lock)
+            return
+        except BaseException as error:  # noqa: BLE001 - whatever a signal's handler raises
+            _interrupts.append(error)
 
 
 def _take(lock: threading.RLock) -> None:
-    lock.acquire()
-    _taken.append(lock)
+    if not lock._is_owned():
+        lock.acquire()
+    if lock not in _taken:
+        _taken.append(lock)
 
 
 def _give_back() -> None:
     taken, _taken[:] = _taken[:], []                # another thread that forks adds its own as soon as `_growing` is free
+    interrupted, _interrupts[:] = bool(_interrupts), []
     for lock in reversed(taken):
         lock.release()
+    if interrupted:                                 # by a thread: what is raised in here Python only prints
+        threading.Timer(_SOON_S, _thread.interrupt_main).start()
 
 
 def keep_in_children(thing: Any) -> None:
@@ -56,8 +71,10 @@ def keep_in_children(thing: Any) -> None:
 
 
 def _in_child() -> None:
+    _interrupts.clear()                             # the parent's
     _give_back()
-    _left.extend(_kept)
+    for thing in _kept:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))         # never given back, not even when the interpreter ends
     _kept.clear()
 
 

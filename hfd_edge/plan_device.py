@@ -51,7 +51,7 @@ def plan_on_device(spec: ModelSpec, scene: SceneShape, request: PlanRequest, eng
         device_bytes: memory of the device, used and free: what is free now would let the size of tiles hang on the run before.
     Raises:
         GridError: as plan_tiles.
-        DeviceError: the main memory, or `request.memory`, does not hold the strips.
+        DeviceError: `request.memory` does not hold the strips that are in pinned main memory.
     """
     planned = plan_tiles(spec, scene, _to_plan(spec, request))
     if request.tile != "auto" or spec.fixed_tile:
@@ -64,9 +64,10 @@ def plan_on_device(spec: ModelSpec, scene: SceneShape, request: PlanRequest, eng
     if wide <= side or request.batch != "auto":
         return _checked(usual, request)
     other = _with_tiles(spec, scene, request, planned, (wide, wide), engine)
-    most = min(device_bytes // 4, available_memory_bytes() // 4 if request.memory is None else request.memory)
+    most = available_memory_bytes() // 4 if request.memory is None else request.memory
+    fits = other.memory_bytes <= most and _device_bytes(spec, scene, request, other) <= device_bytes // 4
     takes = getattr(engine, "takes", lambda *_: True)
-    better = other.memory_bytes <= most and usual.compute_ratio > WIDE_SAVES * other.compute_ratio and takes(wide, wide)
+    better = fits and usual.compute_ratio > WIDE_SAVES * other.compute_ratio and takes(wide, wide)
     return _checked(other if better else usual, request)
 
 
@@ -81,19 +82,23 @@ def _to_plan(spec: ModelSpec, request: PlanRequest) -> PlanRequest:
     return replace(request, tile=tile, batch=1, memory=None, **crop)
 
 
+def _device_bytes(spec: ModelSpec, scene: SceneShape, request: PlanRequest, plan: TilePlan) -> int:
+    """Of the strips on the device, those that are fused included."""
+    per_px = STRIPS_HELD * (scene.bytes_per_px + 2) + fused_bytes_per_px(spec, request.stitch)
+    return per_px * (plan.grid.core_rows + 2 * plan.grid.halo_px) * plan.grid.read_cols[1]
+
+
 def _checked(plan: TilePlan, request: PlanRequest) -> TilePlan:
-    """The plan. Raises DeviceError where its strips do not fit: pinned memory is never swapped, and a run would end in the middle."""
-    most = available_memory_bytes() if request.memory is None else request.memory
-    if plan.memory_bytes > most:
-        said = f"{most} bytes of main memory are free" if request.memory is None else f"memory={request.memory}"
-        raise DeviceError(f"{said}, and strips of tiles of {plan.grid.core_rows + 2 * plan.grid.halo_px} rows over {plan.grid.read_cols[1]} columns "
+    """The plan. Raises DeviceError where its strips do not fit into the memory that was given."""
+    if request.memory is not None and plan.memory_bytes > request.memory:
+        raise DeviceError(f"memory={request.memory}, and strips of tiles of {plan.grid.core_rows + 2 * plan.grid.halo_px} rows over {plan.grid.read_cols[1]} columns "
                           f"take {plan.memory_bytes}, which the GPU reads from there: give more memory (--memory), lower tiles (--tile), or run "
                           "the scene in windows (--window)")
     return plan
 
 
 def _with_tiles(spec: ModelSpec, scene: SceneShape, request: PlanRequest, planned: TilePlan, tile: tuple[int, int], engine: Any) -> TilePlan:
-    """The plan with tiles of this size; its memory is that of the strips, on the host and on the device alike."""
+    """The plan with tiles of this size; its memory is that of the strips in pinned main memory, none of a scene that lies on the device."""
     halo = planned.grid.halo_px
     core = tile[0] - 2 * halo, tile[1] - 2 * halo
     grid = replace(planned.grid, core_rows=core[0], core_cols=core[1], fixed_shape=True, spread_px=0,
@@ -105,7 +110,7 @@ def _with_tiles(spec: ModelSpec, scene: SceneShape, request: PlanRequest, planne
     batch = _batch(spec, request, grid, engine)
     strips = [len(strip.tiles) for strip in grid.strips()]
     computed = sum(-(-tiles // batch) * batch for tiles in strips) * tile[0] * tile[1]
-    per_px = min(STRIPS_HELD, len(strips)) * (scene.bytes_per_px + 2) + fused_bytes_per_px(spec, request.stitch)
+    per_px = min(STRIPS_HELD, len(strips)) * (scene.bytes_per_px + 2) if scene.bytes_per_px else 0
     memory = per_px * min(tile[0], scene.rows) * grid.read_cols[1]
     return replace(planned, grid=grid, batch=batch, halo=kind, blend=blend, memory_bytes=memory,
                    compute_ratio=computed / (grid.kept[2] * grid.kept[3]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +43,7 @@ class RasterOptions:
 
     def __post_init__(self) -> None:
         """Raises RasterError where a value is of a kind that no use could be made of."""
-        several = "a list or tuple of names or numbers", (Sequence, int, type(None))
+        several = "a list or tuple of names or numbers", (Iterable, int, type(None))
         kinds = {"bands": several, "classes": several, "confidence": ("the path of a file", (str, os.PathLike, type(None))),
                  "compress": ("none, deflate, zstd or lzw", (str,)), "limits": ("a RasterLimits", (RasterLimits,))}
         for name, (wanted, kind) in kinds.items():

@@ -57,7 +57,7 @@ class Segmenter:
             batch: tiles per engine call; "auto" is 1 on the CPU, where larger batches gain nothing.
             halo: "auto", "exact", "bounded", or pixels (a multiple of spec.stride_px).
             memory: budget in bytes for engine and buffers; None = a quarter of the free memory, 1 GiB at most. On a GPU for the strips of a
-                scene in pinned main memory; None = all that is free.
+                scene in pinned main memory; None = as many as it takes.
             threads: for operations and engine together; None = the cores this process may use. A forked worker opens a Segmenter
                 of its own, unless there is 1 thread.
             precision: "fp32", "int8", on a GPU "fp16" too, or "auto" for the fastest graph of the package that runs here; the report names it.

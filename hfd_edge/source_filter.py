@@ -86,7 +86,7 @@ def scene_shape(source: Source, windows_held: int) -> SceneShape:
     """What a plan must know of a scene; a filtered one is held even where its stored pixels are an array at hand, one on a GPU never."""
     held, stored = windows_held, 0 if isinstance(source, DeviceArraySource) else source.count * source.dtype.itemsize
     if isinstance(source, FilteredSource):
-        held, stored = max(windows_held, 1), source.bytes_per_px
+        held, stored = max(windows_held, 1), 0 if isinstance(source.source, DeviceArraySource) else source.bytes_per_px
     return SceneShape(source.rows, source.cols, stored, held, min(getattr(source, "block_rows", 1), source.rows) - 1)
 
 

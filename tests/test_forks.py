@@ -11,8 +11,9 @@ import rasterio
 from rasterio.io import DatasetReader, DatasetWriter
 
 import hfd_edge.forks
+from hfd_edge.errors import DeviceError
 from hfd_edge.forks import no_fork
-from hfd_edge.raster import RasterSource
+from hfd_edge.raster import RasterProfile, RasterSource, RasterWriter
 from hfd_edge.segmenter import Segmenter
 from tests.engines import random_engine
 from tests.rasters import write_tif
@@ -151,6 +152,7 @@ def test_a_read_without_the_lock_is_noticed(scene, tmp_path, calls, monkeypatch)
 def test_several_threads_may_fork_at_once(tmp_path):
     code = """
 import os, sys, threading
+from hfd_edge.errors import DeviceError
 from hfd_edge.forks import no_fork
 sys.setswitchinterval(1e-5)
 stop = threading.Event()
@@ -174,3 +176,52 @@ os._exit(0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=3 * LIMIT_S, check=False)
     assert done.stdout.strip() == "0 stuck" and not done.stderr, done.stderr[-2000:]
+
+
+def test_an_interrupt_while_a_fork_waits_comes_after_it():
+    code = """
+import os, signal, threading, time
+from hfd_edge.errors import DeviceError
+from hfd_edge.forks import no_fork
+inside, left = threading.Event(), []
+def work():
+    with no_fork():
+        inside.set()
+        time.sleep(0.6)
+        left.append(1)
+threading.Thread(target=work).start()
+inside.wait()
+def stop(*_): raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, stop)
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+try:
+    if (pid := os.fork()) == 0:
+        os._exit(len(left))
+    time.sleep(5)
+except KeyboardInterrupt:
+    print("interrupted", os.waitstatus_to_exitcode(os.waitpid(-1, 0)[1]), flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert done.stdout == "interrupted 1\n" and not done.stderr, (done.stdout, done.stderr)
+
+
+def test_a_writer_that_was_only_made_before_the_fork_may_write_in_the_child_and_one_at_work_is_left_alone(tmp_path):
+    values, profile = np.full((1, 300, 400), 7, np.uint8), RasterProfile(300, 400, 1, "uint8")
+    made, at_work = RasterWriter(tmp_path / "child.tif", profile), RasterWriter(tmp_path / "parent.tif", profile)
+
+    def child():
+        with made:
+            made.write(0, values)
+        with pytest.raises(DeviceError, match="parent.tif is written by process"):
+            at_work.write(256, values[:, 256:])
+        at_work.__exit__(None, None, None)
+        return len(list(tmp_path.glob(".*.partial")))
+
+    with at_work:
+        at_work.write(0, values[:, :256])
+        assert exit_code(child) == 1                    # the parent's own, which goes on
+        at_work.write(256, values[:, 256:])
+    for name in ("child.tif", "parent.tif"):
+        with RasterSource(tmp_path / name) as source:
+            assert (source.read(0, 300)[0] == 7).all()
+    assert not list(tmp_path.glob(".*.partial"))

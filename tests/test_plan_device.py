@@ -100,9 +100,10 @@ def test_strips_that_the_memory_does_not_hold_are_refused(spec, monkeypatch):
         with pytest.raises(DeviceError, match=f"memory={needed - 1}, and strips of {said}"):
             plan(spec, 16000, 16000, memory=needed - 1, tile=tile)
     assert side(plan(spec, 16000, 16000, memory=needed - 1, tile=256)) == 256
-    monkeypatch.setattr("hfd_edge.plan_device.available_memory_bytes", lambda: needed - 1)
-    with pytest.raises(DeviceError, match=f"{needed - 1} bytes of main memory are free, and strips of {said}"):
-        plan(spec, 16000, 16000)
+    monkeypatch.setattr("hfd_edge.plan_device.available_memory_bytes", lambda: 1)       # what is free hangs on the run before
+    assert side(plan(spec, 16000, 16000)) == 512
+    there = plan_on_device(spec, SceneShape(16000, 16000, 0, 0), PlanRequest(memory=1 << 20), ANY, 1 << 36)
+    assert there.memory_bytes == 0 and side(there) == 1440                              # nothing of a scene on the device is pinned
 
 
 @pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))

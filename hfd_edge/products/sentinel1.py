@@ -86,6 +86,7 @@ class Sentinel1Source:
         self.geo = GeoReference.by_points(image.gcps, self.files)
         self.declared = SourceRadiometry(Unit.INTENSITY, quantity=options.quantity, bands=self.band_names, looks=image.looks)
         self.notes = (_about(image, self._safe, options.quantity), *_differing(self.band_names, words), STATUS)
+        self.stored_block = max(plane.pixels.stored_block[0] for plane in planes), self.cols
         self._lock = threading.Lock()
 
     def _opened(self, stack: ExitStack, channel: Channel, options: Sentinel1Options) -> tuple[Image, _Plane, str]:

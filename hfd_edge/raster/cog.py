@@ -58,9 +58,9 @@ class CogWriter:
         self._sizes = [(profile.rows, profile.cols), *level_sizes(profile.rows, profile.cols, BLOCK_PX)]
         self._halvings = [Halving(reduce, rows) for rows, _ in self._sizes[:-1]]
         self._levels: list[RasterWriter] = []
-        self._process = os.getpid()
 
     def __enter__(self) -> CogWriter:
+        self._process = os.getpid()
         with ExitStack() as stack:
             stack.callback(self._folder.discard)            # left in reverse order: close the levels, join them, tidy up
             stack.push(self._finish)

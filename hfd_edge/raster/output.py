@@ -103,10 +103,11 @@ class PartialFile:
         self.path = path
         self.overwrite = overwrite
         self.partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-        self._process = os.getpid()
+        self._process = 0                   # that began it
 
     def begin(self) -> None:
         """Something will be there from now on."""
+        self._process = os.getpid()
         _unfinished.add(self)
 
     def commit(self, durable: bool = True) -> None:

@@ -72,9 +72,10 @@ class RasterWriter:
         self._next_row = 0
         self.crc = 0                                        # of the pixels written so far, row by row
         self._dataset: Any = None
-        self._process, self._lock = os.getpid(), threading.Lock()
+        self._process, self._lock = 0, threading.Lock()
 
     def __enter__(self) -> RasterWriter:
+        self._process = os.getpid()
         with no_fork(), ExitStack() as stack:
             stack.callback(self._file.discard)
             self._file.begin()
