@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hfd_edge.cli.extras import _BRING, missing
+from hfd_edge.extras import _BRING, missing
 from tests.test_rooms import BLOCK
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 
-from hfd_edge.cli.extras import missing
+from hfd_edge.extras import missing
 from hfd_edge.errors import HfdError
 
 try:

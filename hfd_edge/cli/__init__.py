@@ -17,7 +17,6 @@ from hfd_edge.cli.demo import demo
 from hfd_edge.cli.despeckle import despeckle
 from hfd_edge.cli.doctor import doctor
 from hfd_edge.cli.export import export
-from hfd_edge.cli.extras import missing
 from hfd_edge.cli.inspect import inspect
 from hfd_edge.cli.package import package
 from hfd_edge.cli.predict import predict
@@ -27,6 +26,7 @@ from hfd_edge.cli.seams import seams
 from hfd_edge.cli.simulate import simulate
 from hfd_edge.cli.verify import verify
 from hfd_edge.errors import GateError, HfdError
+from hfd_edge.extras import missing
 
 DONE, FAILED, USAGE, GATE_FAILED = 0, 1, 2, 3
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
