@@ -115,8 +115,9 @@ def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[Da
     known = remembering(reference, tiles)
     results = gate_graphs(known, graphs, tiles, plan.thresholds)
     if plan.graphs:
-        seen = [tile.pixels for tile in tiles_of(first, spec, spec.tile_px, CALIBRATION_TILES)]
-        calibrated = calibrate(graph, seen, plan.method)
+        shown = list(tiles_of(first, spec, spec.tile_px, CALIBRATION_TILES))
+        seen = [tile.pixels for tile in shown]
+        calibrated = calibrate(graph, seen, plan.method, [tile.status for tile in shown])
         ranges, notes = _ranges(graph, calibrated, trained, seen, plan)
     if INT8_CPU in plan.graphs:
         made = int8_that_passes(graph, ranges, lambda own: judge(known, INT8_CPU, own, tiles, plan.thresholds),

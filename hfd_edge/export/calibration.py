@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import onnx
 
 from hfd_edge.errors import ExportError
+from hfd_edge.export.calibration_reads import Reads, ReadsOfTiles
 from hfd_edge.export.parity import open_session
 
 METHODS = ("minmax", "percentile", "entropy")
@@ -38,10 +40,13 @@ class Ranges:
     tiles: int
     pixels: int
     trained: tuple[str, ...] = ()               # tensors whose range quantisation-aware training gave, see qat_ranges
+    reads: Mapping[str, Reads] = field(default_factory=dict, repr=False, compare=False)     # of the convolutions; not in the record
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready record."""
-        return {**asdict(self), "tensors": {name: list(ends) for name, ends in self.tensors.items()}, "trained": list(self.trained)}
+        """JSON-ready record, without `reads`."""
+        record = asdict(replace(self, reads={}))
+        del record["reads"]
+        return {**record, "tensors": {name: list(ends) for name, ends in self.tensors.items()}, "trained": list(self.trained)}
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Ranges:
@@ -64,13 +69,14 @@ class Ranges:
                               "calibrate again with this graph")
 
 
-def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax") -> Ranges:
-    """Run a float graph over tiles and keep the range of every tensor.
+def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax", statuses: Iterable[np.ndarray | None] | None = None) -> Ranges:
+    """Run a float graph over tiles and keep the range of every tensor, and what its convolutions read.
 
     Args:
         graph: serialised ONNX, float32, one input (batch, bands, rows, cols).
         tiles: each (bands, rows, cols) float32, network input of real scenes; gone through twice unless method is "minmax".
         method: "minmax", "percentile" or "entropy".
+        statuses: per tile (rows, cols) uint8, 1 = no place to see what convolutions read (nodata, or the halo); None = all are.
     Raises:
         ExportError: no tile, a tile of another number of bands or not finite, or an unknown method. Never random numbers.
     """
@@ -81,14 +87,15 @@ def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax")
         raise ExportError("no calibration tile: INT8 ranges come from real scenes, never from random numbers; give rasters "
                           "with --calibration")
     names, run = _observer(graph)
-    ends = _extremes(names, run, tiles)
+    reads = ReadsOfTiles(onnx.load_from_string(graph), len(tiles))
+    ends = _extremes(names, run, zip(tiles, statuses or repeat(None)), reads)
     if method != "minmax":
         ends = {name: _cut(counts, ends[name], method) for name, counts in _histograms(names, run, tiles, ends).items()}
     data = hashlib.sha256()
     for tile in tiles:
         data.update(json.dumps(tile.shape).encode() + tile.tobytes())
     return Ranges(ends, method, hashlib.sha256(graph).hexdigest(), data.hexdigest(), len(tiles),
-                  sum(tile[0].size for tile in tiles))
+                  sum(tile[0].size for tile in tiles), reads=reads.result())
 
 
 def _bands(graph: bytes) -> int:
@@ -119,15 +126,17 @@ def _observer(graph: bytes) -> tuple[list[str], Any]:
     return [source, *names], lambda tile: [tile[None], *session.run(names, {source: tile[None]})]
 
 
-def _extremes(names: list[str], run: Any, tiles: list[np.ndarray]) -> dict[str, tuple[float, float]]:
+def _extremes(names: list[str], run: Any, tiles: Iterable[tuple[np.ndarray, np.ndarray | None]], reads: ReadsOfTiles) -> dict[str, tuple[float, float]]:
     ends = {name: (math.inf, -math.inf) for name in names}
-    for tile in tiles:
-        for name, value in zip(names, run(tile)):
+    for tile, status in tiles:
+        values = dict(zip(names, run(tile)))
+        for name, value in values.items():
             if value.size:
                 ends[name] = (min(ends[name][0], float(value.min())), max(ends[name][1], float(value.max())))
-    if bad := [name for name, pair in ends.items() if not all(map(math.isfinite, pair))]:
-        raise ExportError(f"{bad[0]} is not finite on calibration data: the network overflows there; train longer or check "
-                          "the unit of the scenes")
+        if bad := [name for name, pair in ends.items() if not all(map(math.isfinite, pair))]:
+            raise ExportError(f"{bad[0]} is not finite on calibration data: the network overflows there; train longer or check "
+                              "the unit of the scenes")
+        reads.add(values, status)
     return ends
 
 

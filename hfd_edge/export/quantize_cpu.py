@@ -15,8 +15,9 @@ from onnxruntime.quantization.calibrate import TensorsData
 from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration import Ranges
 from hfd_edge.export.quantize_head import head_as_product, head_of
-from hfd_edge.export.quantize_layout import attributes_of, prepared, set_nodes
+from hfd_edge.export.quantize_layout import attributes_of, prepare, set_nodes
 from hfd_edge.export.quantize_options import Int8Options
+from hfd_edge.export.quantize_rounding import round_weights, with_steps
 
 QUANTISED = ("Conv", "Relu", "Clip", "Add", "Concat", "Split", "Resize", "MaxPool", "AveragePool")
 
@@ -36,14 +37,16 @@ def int8_cpu(graph: bytes, ranges: Ranges, options: Int8Options) -> bytes:
     ranges.check_graph(graph)
     if options.weight_bits not in (7, 8):
         raise ExportError(f"weight_bits={options.weight_bits}: weights have 7 bits, or 8 where the processor has VNNI")
-    plain = onnx.load_from_string(graph)
-    names = {node.name for node in plain.graph.node}
+    model = onnx.load_from_string(graph)
+    names = {node.name for node in model.graph.node}
     if strange := sorted({*options.keep_float} - names):
         raise ExportError(f"keep_float names {strange[0]!r}, which is no node of the graph: use names such as "
                           f"{quantisable(graph)[0]!r}")
-    model, tensors = prepared(graph, ranges) if options.fast_layout else (plain, dict(ranges.tensors))
-    excluded = _excluded(model, {head_of(model), *options.keep_float})
-    quantised = _quantise(model, tensors, excluded, options)
+    kept = {head_of(model), *options.keep_float}
+    tensors, steps = dict(ranges.tensors), round_weights(model, ranges.reads, options.weight_bits, kept | (names - {options.only} if options.only else set()))
+    if options.fast_layout:
+        prepare(model, tensors, steps)
+    quantised = _quantise(model, (tensors, steps), _excluded(model, kept), options)
     _keep_weights_float(quantised)
     if options.fast_layout:
         _dense_at_load(quantised)
@@ -69,12 +72,13 @@ def _excluded(model: onnx.ModelProto, kept: set[str]) -> list[str]:
     return [node.name for node in found] + sorted(joins)
 
 
-def _quantise(model: onnx.ModelProto, tensors: dict[str, tuple[float, float]], excluded: list[str],
+def _quantise(model: onnx.ModelProto, known: tuple[dict[str, tuple[float, float]], dict[str, np.ndarray]], excluded: list[str],
               options: Int8Options) -> onnx.ModelProto:
+    tensors, steps = known
     data = {name: (np.float32(low), np.float32(high)) for name, (low, high) in tensors.items()}
     quantizer = QDQQuantizer(onnx.shape_inference.infer_shapes(model), True, options.weight_bits == 7, QuantType.QInt8,
                              QuantType.QUInt8, TensorsData(CalibrationMethod.MinMax, data),
-                             _with_activation(model, options.only), excluded, list(QUANTISED), {})
+                             _with_activation(model, options.only), excluded, list(QUANTISED), with_steps(steps))
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     result = quantizer.model.model

@@ -13,8 +13,6 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from hfd_edge.export.calibration import Ranges
-
 STEM_BANDS = 4          # a stem over more bands than this is left as it is
 CHUNK_CHANNELS = 56     # grouped convolutions of more channels are cut into dense ones of about this many
 
@@ -34,7 +32,7 @@ def stem_in_cells(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]]
     constants = {t.name: t for t in model.graph.initializer}
     image = model.graph.input[0].name
     users = [node for node in model.graph.node if image in node.input]
-    if len(users) != 1 or users[0].op_type != "Conv" or not _own(model, users[0].input[1:2], constants):
+    if len(users) != 1 or users[0].op_type != "Conv" or not own_constants(model, users[0].input[1:2], constants):
         return
     stem = users[0]
     given, weights = attributes_of(stem), numpy_helper.to_array(constants[stem.input[1]])
@@ -69,12 +67,13 @@ def _in_cells(weights: np.ndarray, pad: int, before: int, side: int) -> np.ndarr
     return cells
 
 
-def chunk_groups(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]]) -> None:
+def chunk_groups(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]], steps: dict[str, np.ndarray]) -> None:
     """A wide grouped convolution becomes several over neighbouring groups, each small enough to be made dense at load.
 
     Args:
         model: changed in place; a convolution counts if it has groups of more than one channel and feeds one Relu.
         ranges: of its tensors; those of the new tensors are added.
+        steps: by name of weights, of each channel; those of the new weights are added.
     """
     constants = {t.name: t for t in model.graph.initializer}
     users: dict[str, list[onnx.NodeProto]] = {}
@@ -87,15 +86,15 @@ def chunk_groups(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]])
         after = users.get(node.output[0], []) if node.op_type == "Conv" else []
         if node.name in replaced:
             continue
-        if len(after) == 1 and after[0].op_type == "Relu" and _wide(node, constants) and _own(model, node.input[1:], constants):
-            nodes += _chunks(model, (node, after[0]), constants, ranges)
+        if len(after) == 1 and after[0].op_type == "Relu" and _wide(node, constants) and own_constants(model, node.input[1:], constants):
+            nodes += _chunks(model, (node, after[0]), constants, (ranges, steps))
             replaced.add(after[0].name)
         else:
             nodes.append(node)
     set_nodes(model, nodes)
 
 
-def _own(model: onnx.ModelProto, names: Sequence[str], constants: dict[str, onnx.TensorProto]) -> bool:
+def own_constants(model: onnx.ModelProto, names: Sequence[str], constants: dict[str, onnx.TensorProto]) -> bool:
     """Whether these are constants that one node alone reads."""
     read = [name for node in model.graph.node for name in node.input]
     return all(name in constants and read.count(name) == 1 for name in names)
@@ -116,8 +115,8 @@ def _wide(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
 
 
 def _chunks(model: onnx.ModelProto, pair: tuple[onnx.NodeProto, onnx.NodeProto], constants: dict[str, onnx.TensorProto],
-            ranges: dict[str, tuple[float, float]]) -> list[onnx.NodeProto]:
-    conv, relu = pair
+            known: tuple[dict[str, tuple[float, float]], dict[str, np.ndarray]]) -> list[onnx.NodeProto]:
+    (conv, relu), (ranges, steps) = pair, known
     weights, bias = (numpy_helper.to_array(constants[name]) for name in conv.input[1:3])
     groups, width = attributes_of(conv)["group"], weights.shape[1]
     count = -(-groups // (CHUNK_CHANNELS // width))
@@ -135,15 +134,15 @@ def _chunks(model: onnx.ModelProto, pair: tuple[onnx.NodeProto, onnx.NodeProto],
         made += [helper.make_node("Conv", [parts[i], *names[:2]], [names[2]], name=f"{conv.name}/part{i}", **given),
                  helper.make_node("Relu", [names[2]], [names[3]], name=f"{relu.name}/part{i}")]
         ranges.update({parts[i]: ranges[conv.input[0]], names[2]: ranges[conv.output[0]], names[3]: ranges[relu.output[0]]})
+        if conv.input[1] in steps:
+            steps[names[0]] = steps[conv.input[1]][first:last]
         results.append(names[3])
     for name in conv.input[1:3]:
         model.graph.initializer.remove(constants[name])
     return [*made, helper.make_node("Concat", results, [relu.output[0]], name=f"{relu.name}/join", axis=1)]
 
 
-def prepared(graph: bytes, ranges: Ranges) -> tuple[onnx.ModelProto, dict[str, tuple[float, float]]]:
-    """A copy of a float graph with both rewrites, and the ranges of all its tensors."""
-    model, tensors = onnx.load_from_string(graph), dict(ranges.tensors)
-    stem_in_cells(model, tensors)
-    chunk_groups(model, tensors)
-    return model, tensors
+def prepare(model: onnx.ModelProto, ranges: dict[str, tuple[float, float]], steps: dict[str, np.ndarray]) -> None:
+    """Both rewrites of a float graph, in place; ranges of tensors and steps of weights learn of the new ones."""
+    stem_in_cells(model, ranges)
+    chunk_groups(model, ranges, steps)

@@ -19,7 +19,7 @@ from hfd_edge.export.parity import compare, open_session
 from hfd_edge.export.quantize import Int8Options, to_fp16_trt, to_int8_cpu, to_int8_trt
 from hfd_edge.export.quantize_cpu import quantisable
 from hfd_edge.export.quantize_head import head_of
-from hfd_edge.export.quantize_layout import attributes_of, prepared
+from hfd_edge.export.quantize_layout import attributes_of, prepare
 from hfd_edge.export.quantize_sensitivity import int8_that_passes, sensitivity
 from hfd_edge.export.verify import judge, runner
 
@@ -36,10 +36,17 @@ def makers(model):
     return {name: node for node in model.graph.node for name in node.output}
 
 
+def prepared(graph):
+    """The graph after both rewrites, and the ranges of its tensors."""
+    model, tensors = onnx.load_from_string(graph), dict(calibrate(graph, [tile()]).tensors)
+    prepare(model, tensors, {})
+    return model, tensors
+
+
 @pytest.mark.parametrize("variant", [("resnet18", 8, "local"), ("regnetx_002", 16, "local")], ids=lambda v: v[0])
 def test_a_stem_in_cells_and_groups_in_chunks_give_the_same_logits(variant):
     _, graph = exported(*variant)
-    model, tensors = prepared(graph, calibrate(graph, [tile()]))
+    model, tensors = prepared(graph)
     assert "SpaceToDepth" in {node.op_type for node in model.graph.node}
     new = {name for node in model.graph.node for name in node.output if node.op_type in ("Conv", "Relu", "Split")}
     assert new <= {*tensors}
@@ -59,7 +66,7 @@ def test_weights_that_two_convolutions_share_are_left_alone():
     stem = next(node for node in model.graph.node if node.op_type == "Conv")
     model.graph.node.append(onnx.helper.make_node("Identity", [stem.input[1]], ["again"], name="again"))
     graph = model.SerializeToString()
-    assert "SpaceToDepth" not in {n.op_type for n in prepared(graph, calibrate(graph, [tile()]))[0].graph.node}
+    assert "SpaceToDepth" not in {n.op_type for n in prepared(graph)[0].graph.node}
 
 
 def test_grouped_convolutions_are_dense_at_load_and_give_the_same_bits(monkeypatch):
