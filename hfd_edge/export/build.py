@@ -121,7 +121,7 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
         measured = _measure(graph, spec) if options.measure else None
         pixels = golden_tile(options.golden_pixels, spec.input, spec.stride_px)
         parity, labels = check_parity(net, graph, pixels)
-        made = GraphSet({GRAPH: graph}, {}, None, (), ())
+        made = GraphSet({GRAPH: graph}, {}, None, {}, ())
         if scenes:
             made = make_graphs(graph, spec, network_runner(net), scenes, _plan(options), trained)
             spec = replace(spec, halo_bounded_px=made.halo_bounded_px, edge_error=made.edge and made.edge.values)

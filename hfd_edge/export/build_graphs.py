@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from hfd_edge.export.legality import check_trt
 from hfd_edge.export.parity import GateResult, Infer, Thresholds
 from hfd_edge.export.qat_ranges import TrainedRanges, chosen_ranges
 from hfd_edge.export.quantize import Int8Options, to_fp16_trt, to_int8_cpu, to_int8_trt
-from hfd_edge.export.quantize_sensitivity import int8_that_passes
+from hfd_edge.export.quantize_sensitivity import int8_that_passes, sensitivity
 from hfd_edge.export.verify import (FP16_TRT, FP32, GATE_TILE_PX, INT8_CPU, INT8_TRT, MOST_TILES, gate_graphs, judge,
                                     remembering, runner)
 from hfd_edge.measure.edge_error import EdgeError, edge_error
@@ -78,7 +80,7 @@ class GraphSet:
     graphs: dict[str, bytes]
     results: dict[str, GateResult]
     ranges: Ranges | None
-    keep_float: tuple[str, ...]
+    keep_float: dict[str, tuple[str, ...]]      # of each INT8 graph
     halo_curve: tuple[HaloFlips, ...]
     edge: EdgeError | None = None               # None = not measured, or nothing to measure: a network without halo
     notes: tuple[str, ...] = ()                 # what a reader of the report should know of how they were made
@@ -91,7 +93,7 @@ class GraphSet:
 
     def provenance(self) -> dict:
         """What the manifest keeps of the calibration."""
-        return {"calibration": None if self.ranges is None else self.ranges.to_dict(), "keep_float": list(self.keep_float),
+        return {"calibration": None if self.ranges is None else self.ranges.to_dict(), "keep_float": {name: list(kept) for name, kept in self.keep_float.items()},
                 "halo_curve": [asdict(point) for point in self.halo_curve],
                 "sensitivity": self.sensitivity, "edge_error": None if self.edge is None else self.edge.to_dict()}
 
@@ -111,7 +113,7 @@ def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[Da
     """
     first, second = halves(scenes)
     tiles = list(tiles_of(second, spec, GATE_TILE_PX, MOST_TILES))
-    graphs, ranges, kept, notes, ranked, seen = {FP32: graph}, None, plan.keep_float, (), {}, []
+    graphs, ranges, kept, notes, seen = {FP32: graph}, None, {}, (), []
     known = remembering(reference, tiles)
     results = gate_graphs(known, graphs, tiles, plan.thresholds)
     if plan.graphs:
@@ -119,21 +121,29 @@ def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[Da
         seen = [tile.pixels for tile in shown]
         calibrated = calibrate(graph, seen, plan.method, [tile.status for tile in shown])
         ranges, notes = _ranges(graph, calibrated, trained, seen, plan)
-    if INT8_CPU in plan.graphs:
-        made = int8_that_passes(graph, ranges, lambda own: judge(known, INT8_CPU, own, tiles, plan.thresholds),
-                                seen[:_SENSITIVITY_TILES], plan.int8, plan.sensitivity)
-        graphs[INT8_CPU], results[INT8_CPU], kept, ranked = made.graph, made.result, made.kept, made.ranked
-    for name, make, own in ((FP16_TRT, to_fp16_trt, calibrated), (INT8_TRT, to_int8_trt, ranges)) if plan.graphs else ():
-        if name in plan.graphs:
-            graphs[name] = make(graph, own)         # half precision must hold what scenes reach, not where INT8 cuts
-            check_trt(graphs[name], name)
-            results |= gate_graphs(known, {name: graphs[name]}, tiles, plan.thresholds)
+    ranking = cache(lambda: sensitivity(graph, ranges, seen[:_SENSITIVITY_TILES]))
+    for name, make in _int8_makers(graph, ranges, plan).items():
+        made = int8_that_passes(make, lambda own, name=name: judge(known, name, own, tiles, plan.thresholds), ranking, plan.keep_float)
+        graphs[name], results[name], kept[name] = made.graph, made.result, made.kept
+        notes += (f"{name}: kept in float: {', '.join(made.kept)}",) if made.kept else ()
+    if FP16_TRT in plan.graphs:
+        graphs[FP16_TRT] = to_fp16_trt(graph, calibrated)       # half precision must hold what scenes reach, not where INT8 cuts
+        results |= gate_graphs(known, {FP16_TRT: graphs[FP16_TRT]}, tiles, plan.thresholds)
+    for name in {FP16_TRT, INT8_TRT} & {*graphs}:
+        check_trt(graphs[name], name)
     curve = flip_curve(runner(graph), tiles, spec)
-    notes += (f"kept in float: {', '.join(kept)}",) if kept else ()
     if INT8_CPU in plan.graphs and plan.weight_bits == 8:
         notes += (f"{INT8_CPU} has weights of 8 bits: right on processors with VNNI (or ARM's dot products), wrong on others",)
+    ranked = ranking() if kept and (plan.sensitivity or ranking.cache_info().currsize) else {}
     return GraphSet(graphs, results, ranges, kept, tuple(curve), _edge(runner(graph), tiles, spec), notes,
                     trained is not None, ranked)
+
+
+def _int8_makers(graph: bytes, ranges: Ranges | None, plan: GraphPlan) -> dict[str, Callable[[tuple[str, ...]], bytes]]:
+    """For each INT8 graph of the plan how it is made with some convolutions in float."""
+    makers = {INT8_CPU: lambda kept: to_int8_cpu(graph, ranges, replace(plan.int8, keep_float=kept)),
+              INT8_TRT: lambda kept: to_int8_trt(graph, ranges, kept)}
+    return {name: make for name, make in makers.items() if name in plan.graphs}
 
 
 def _ranges(graph: bytes, calibrated: Ranges, trained: TrainedRanges | None, seen: list[np.ndarray],

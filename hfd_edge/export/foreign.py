@@ -128,7 +128,7 @@ def _write(graph: bytes, spec: ModelSpec, golden: Golden, where: tuple[Path, For
     from hfd_edge.export.foreign_graphs import seal_with_more
     from hfd_edge.export.sealed import Contents
 
-    alone = GraphSet({GRAPH: graph}, {}, None, (), ())
+    alone = GraphSet({GRAPH: graph}, {}, None, {}, ())
     gate, written = seal_with_more(Contents(output, spec, alone, golden, provenance, options.overwrite, options.report),
                                    options.plan)
     return str(gate), written.spec, {name: len(data) for name, data in written.made.graphs.items()}

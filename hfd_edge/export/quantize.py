@@ -18,10 +18,10 @@ def to_int8_cpu(graph: bytes, ranges: Ranges, options: Int8Options | None = None
     return int8_cpu(graph, ranges, options or Int8Options())
 
 
-def to_int8_trt(graph: bytes, ranges: Ranges) -> bytes:
+def to_int8_trt(graph: bytes, ranges: Ranges, keep_float: tuple[str, ...] = ()) -> bytes:
     """The INT8 graph for TensorRT: signed, symmetric, zero point 0."""
     from hfd_edge.export.quantize_trt import int8_trt
-    return int8_trt(graph, ranges)
+    return int8_trt(graph, ranges, keep_float)
 
 
 def to_fp16_trt(graph: bytes, ranges: Ranges | None = None) -> bytes:

@@ -16,7 +16,7 @@ from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration import Ranges
 from hfd_edge.export.quantize_head import head_as_product, head_of
 from hfd_edge.export.quantize_layout import attributes_of, prepare, set_nodes
-from hfd_edge.export.quantize_options import Int8Options
+from hfd_edge.export.quantize_options import Int8Options, check_kept
 from hfd_edge.export.quantize_rounding import round_weights, with_steps
 
 QUANTISED = ("Conv", "Relu", "Clip", "Add", "Concat", "Split", "Resize", "MaxPool", "AveragePool")
@@ -38,12 +38,10 @@ def int8_cpu(graph: bytes, ranges: Ranges, options: Int8Options) -> bytes:
     if options.weight_bits not in (7, 8):
         raise ExportError(f"weight_bits={options.weight_bits}: weights have 7 bits, or 8 where the processor has VNNI")
     model = onnx.load_from_string(graph)
-    names = {node.name for node in model.graph.node}
-    if strange := sorted({*options.keep_float} - names):
-        raise ExportError(f"keep_float names {strange[0]!r}, which is no node of the graph: use names such as "
-                          f"{quantisable(graph)[0]!r}")
+    check_kept(graph, options.keep_float)
     kept = {head_of(model), *options.keep_float}
-    tensors, steps = dict(ranges.tensors), round_weights(model, ranges.reads, options.weight_bits, kept | (names - {options.only} if options.only else set()))
+    others = {node.name for node in model.graph.node} - {options.only} if options.only else set()
+    tensors, steps = dict(ranges.tensors), round_weights(model, ranges.reads, options.weight_bits, kept | others)
     if options.fast_layout:
         prepare(model, tensors, steps)
     quantised = _quantise(model, (tensors, steps), _excluded(model, kept), options)
@@ -55,12 +53,6 @@ def int8_cpu(graph: bytes, ranges: Ranges, options: Int8Options) -> bytes:
     _shrink(quantised)
     onnx.checker.check_model(quantised, full_check=True)
     return quantised.SerializeToString(deterministic=True)
-
-
-def quantisable(graph: bytes) -> list[str]:
-    """Names of the convolutions that may be kept in float one by one; the head, whose weights are as good as float, is not among them."""
-    model = onnx.load_from_string(graph)
-    return [node.name for node in model.graph.node if node.op_type == "Conv" and node.name != head_of(model)]
 
 
 def _excluded(model: onnx.ModelProto, kept: set[str]) -> list[str]:

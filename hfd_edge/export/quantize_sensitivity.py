@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration import Ranges
 from hfd_edge.export.parity import GateResult, open_session
 from hfd_edge.export.quantize import Int8Options, to_int8_cpu
-from hfd_edge.export.quantize_cpu import quantisable
+from hfd_edge.export.quantize_options import quantisable
 
 MOST_KEPT = 0.5             # a graph with more of its convolutions in float is not worth its name
 
@@ -43,33 +43,32 @@ class Int8Made:
     graph: bytes
     result: GateResult          # where nothing passed, that of the last graph tried, with its failures
     kept: tuple[str, ...]       # names kept in float
-    ranked: dict[str, float]    # sensitivity, the worst first; empty where the gate passed at once and nobody asked
 
 
-def int8_that_passes(graph: bytes, ranges: Ranges, judge: Callable[[bytes], GateResult], tiles: list[np.ndarray],
-                     options: Int8Options, rank: bool = False) -> Int8Made:
+def int8_that_passes(make: Callable[[tuple[str, ...]], bytes], judge: Callable[[bytes], GateResult],
+                     ranking: Callable[[], dict[str, float]], kept: tuple[str, ...] = ()) -> Int8Made:
     """Quantise everything; where the gate refuses that, keep 1, 2, 4, ... of the most sensitive convolutions in float.
 
     Args:
+        make: the INT8 graph with the convolutions of these names in float.
         judge: the gate, from a graph to its result.
-        tiles: for the sensitivity.
-        rank: measure the sensitivity in any case.
+        ranking: `sensitivity` of the network; asked for only where the gate refuses.
+        kept: what stays in float in any case.
     Raises:
         ExportError: the gate refuses, and the graph has no convolution that could be kept in float.
     """
-    made, kept, count = to_int8_cpu(graph, ranges, options), options.keep_float, 1
+    made, always, count = make(kept), kept, 1
     result = judge(made)
     search = not result.passed and result.pixels >= result.thresholds.min_pixels
-    ranked = sensitivity(graph, ranges, tiles) if search or rank else {}
-    others = [name for name in ranked if name not in options.keep_float]
+    others = [name for name in ranking() if name not in always] if search else []
     if search and not others:
         raise ExportError("the graph has no convolution that could be kept in float: INT8 is not for this network")
     while search and not result.passed and count <= max(1, int(MOST_KEPT * len(others))):
-        kept = (*options.keep_float, *others[:count])
-        made = to_int8_cpu(graph, ranges, replace(options, keep_float=kept))
+        kept = (*always, *others[:count])
+        made = make(kept)
         result = judge(made)
         count *= 2
-    return Int8Made(made, result, kept, ranked)
+    return Int8Made(made, result, kept)
 
 
 def _logits(graph: bytes, tiles: list[np.ndarray]) -> np.ndarray:

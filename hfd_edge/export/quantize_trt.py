@@ -21,6 +21,7 @@ from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration import Ranges
 from hfd_edge.export.grid_flow import find_flow
 from hfd_edge.export.quantize_head import head_of
+from hfd_edge.export.quantize_options import check_kept
 from hfd_edge.export.quantize_rounding import round_weights, with_steps
 
 HALF_LIMIT = 65504.0 / 4                # a tensor beyond it stays float32: calibration has not seen the largest value there is
@@ -28,21 +29,24 @@ _SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBia
               "OpTypesToExcludeOutputQuantization": ["Conv", "ConvTranspose"]}
 
 
-def int8_trt(graph: bytes, ranges: Ranges) -> bytes:
+def int8_trt(graph: bytes, ranges: Ranges, keep_float: tuple[str, ...] = ()) -> bytes:
     """The INT8 graph for TensorRT.
 
     Args:
         graph: serialised float ONNX, opset 18.
         ranges: from `calibrate` on this very graph.
+        keep_float: names of convolutions that are not quantised.
     Raises:
-        ExportError: the ranges are those of another graph.
+        ExportError: the ranges are those of another graph, or a node to keep is not in it.
     """
     ranges.check_graph(graph)
+    check_kept(graph, keep_float)
     model = onnx.load_from_string(graph)
     data = TensorsData(CalibrationMethod.MinMax, {n: (np.float32(a), np.float32(b)) for n, (a, b) in ranges.tensors.items()})
-    steps = round_weights(model, ranges.reads, 8, {head_of(model)})
+    kept = [head_of(model), *keep_float]
+    steps = round_weights(model, ranges.reads, 8, kept)
     quantizer = QDQQuantizer(onnx.shape_inference.infer_shapes(model), True, False, QuantType.QInt8, QuantType.QInt8, data, [],
-                             [head_of(model)], ["Conv", "ConvTranspose"], {**_SYMMETRIC, **with_steps(steps)})
+                             kept, ["Conv", "ConvTranspose"], {**_SYMMETRIC, **with_steps(steps)})
     quantizer.quantize_model()
     _quantise_residuals(quantizer.model.model, ranges)
     return _finished(quantizer.model.model, model)

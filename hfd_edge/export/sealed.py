@@ -87,7 +87,8 @@ def _way_out(made: GraphSet, gate: GateReport) -> str:
     result = next((gate.graphs[name] for name in INT8_GRAPHS if name in gate.graphs and gate.graphs[name].failures), None)
     if result is None or result.pixels < result.thresholds.min_pixels:
         return "judge on more or other scenes (--calibration)"
-    tried = f"keeping {len(made.keep_float)} convolutions in float did not help; " if made.keep_float else ""
+    most = max(map(len, made.keep_float.values()), default=0)
+    tried = f"keeping {most} convolutions in float did not help; " if most else ""
     if made.tuned:
         return f"{tried}calibrate on scenes like those of the training (--calibration), or leave out int8"
     return (f"{tried}calibrate on more or other scenes (--calibration, --calibrator), train the network for INT8 (python -m training qat "

@@ -17,7 +17,7 @@ from hfd_edge.export import quantize_cpu
 from hfd_edge.export.calibration import Ranges, calibrate
 from hfd_edge.export.parity import compare, open_session
 from hfd_edge.export.quantize import Int8Options, to_fp16_trt, to_int8_cpu, to_int8_trt
-from hfd_edge.export.quantize_cpu import quantisable
+from hfd_edge.export.quantize_options import quantisable
 from hfd_edge.export.quantize_head import head_of
 from hfd_edge.export.quantize_layout import attributes_of, prepare
 from hfd_edge.export.quantize_sensitivity import int8_that_passes, sensitivity
@@ -235,11 +235,11 @@ def test_sensitivity_names_the_convolution_whose_range_is_wrong_and_keeping_it_p
 
     def gate(made):
         return compare(reference(), runner(made), [t.pixels for t in tiles], None, FEW, [t.status for t in tiles])
-    made = int8_that_passes(graph, spoilt, gate, small, Int8Options())
-    assert made.result.passed and victim.name in made.kept and len(made.kept) <= 4
-    assert next(iter(made.ranked)) == victim.name
-    plain = int8_that_passes(graph, ranges(), gate, small, Int8Options())
-    assert plain.result.passed and not plain.kept and not plain.ranked
+    for make in (lambda kept: to_int8_cpu(graph, spoilt, Int8Options(keep_float=kept)), lambda kept: to_int8_trt(graph, spoilt, kept)):
+        made = int8_that_passes(make, gate, lambda: sensitivity(graph, spoilt, small))
+        assert made.result.passed and victim.name in made.kept and len(made.kept) <= 4
+    plain = int8_that_passes(lambda kept: to_int8_cpu(graph, ranges(), Int8Options(keep_float=kept)), gate, lambda: pytest.fail("nothing to rank"))
+    assert plain.result.passed and not plain.kept
 
 
 def test_calibrators_cut_an_outlier_and_min_max_does_not():
