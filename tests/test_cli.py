@@ -229,14 +229,14 @@ def test_wrong_usage_exits_with_two(words):
 
 
 def test_a_failed_gate_exits_with_three(monkeypatch, capsys):
-    import hfd_edge.cli as cli
+    from hfd_edge.cli import main, verbs
     from hfd_edge.errors import GateError
 
     def closed(**_):
         raise GateError("flip rate 0.1: at most 0.01")
-    monkeypatch.setattr(cli, "app", closed)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-    assert cli.main([]) == 3 and "flip rate" in capsys.readouterr().err
+    monkeypatch.setattr(verbs, "app", closed)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert main([]) == 3 and "flip rate" in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(engine, tmp_path):
