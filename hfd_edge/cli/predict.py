@@ -57,6 +57,8 @@ def predict(  # an option of the command line is an argument here: more than six
     classes: Annotated[list[str] | None, typer.Option(
         metavar="NAME[,NAME...]", help="Keep these classes with their numbers; every other one becomes 254, other.")] = None,
     compress: Annotated[str, typer.Option(help="Of the maps: none, deflate, zstd or lzw.")] = "zstd",
+    allow_empty: Annotated[bool, typer.Option(
+        "--allow-empty", help="Give a map of nodata where not one pixel is valid, as of a tile of a mosaic; else that fails.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
@@ -71,7 +73,8 @@ def predict(  # an option of the command line is an argument here: more than six
 
     paths = rasters[0] if len(rasters) == 1 else tuple(rasters)
     options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands), confidence, overwrite,
-                            parse_window(window), tuple(classes) if classes else None, compress, saturation=saturation)
+                            parse_window(window), tuple(classes) if classes else None, compress, saturation=saturation,
+                            allow_empty=allow_empty)
     maps = [output, *([confidence] if confidence else [])]
     outputs = [*maps, *([quicklook] if quicklook else [])]
     if truth and classes:
