@@ -19,12 +19,14 @@ import onnx
 
 from hfd_edge.errors import ExportError
 from hfd_edge.export.parity import open_session
+from hfd_edge.spec import SCENE_INPUT
 
 METHODS = ("minmax", "percentile", "entropy")
 SHARE_KEPT = 0.99999            # of the values, by `percentile`; the rest is cut, half at each end
 _BINS = 4096
 _LEVELS = 256
 _CUTS = np.linspace(1.0, 0.2, 33)
+Seen = list[tuple[np.ndarray, ...]]         # tiles (bands, rows, cols), each with what the network is told of its scene, if it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +66,14 @@ class Ranges:
                               "calibrate again with this graph")
 
 
-def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax") -> Ranges:
+def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax", told: Iterable[np.ndarray] | None = None) -> Ranges:
     """Run a float graph over tiles and keep the range of every tensor.
 
     Args:
         graph: serialised ONNX, float32, one input (batch, bands, rows, cols).
         tiles: each (bands, rows, cols) float32, network input of real scenes; gone through twice unless method is "minmax".
         method: "minmax", "percentile" or "entropy".
+        told: of a network that is told of the scene, (1, n) float32 for each tile; None = it is not.
     Raises:
         ExportError: no tile, a tile of another number of bands or not finite, or an unknown method. Never random numbers.
     """
@@ -81,12 +84,14 @@ def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax")
         raise ExportError("no calibration tile: INT8 ranges come from real scenes, never from random numbers; give rasters "
                           "with --calibration")
     names, run = _observer(graph)
-    ends = _extremes(names, run, tiles)
+    seen: Seen = [(tile,) for tile in tiles] if told is None else list(zip(tiles, told, strict=True))
+    ends = _extremes(names, run, seen)
     if method != "minmax":
-        ends = {name: _cut(counts, ends[name], method) for name, counts in _histograms(names, run, tiles, ends).items()}
+        ends = {name: _cut(counts, ends[name], method) for name, counts in _histograms(names, run, seen, ends).items()}
     data = hashlib.sha256()
-    for tile in tiles:
-        data.update(json.dumps(tile.shape).encode() + tile.tobytes())
+    for given in seen:
+        for part in given:
+            data.update(json.dumps(part.shape).encode() + part.tobytes())
     return Ranges(ends, method, hashlib.sha256(graph).hexdigest(), data.hexdigest(), len(tiles),
                   sum(tile[0].size for tile in tiles))
 
@@ -107,7 +112,7 @@ def _checked(tile: np.ndarray, bands: int) -> np.ndarray:
 
 
 def _observer(graph: bytes) -> tuple[list[str], Any]:
-    """Names of the float tensors (input first), and a function from a tile to their values."""
+    """Names of the float tensors (input first), and a function from a tile, and what it is told with, to their values."""
     model = onnx.shape_inference.infer_shapes(onnx.load_from_string(graph))
     source = model.graph.input[0].name
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*model.graph.value_info, *model.graph.output)}
@@ -116,13 +121,16 @@ def _observer(graph: bytes) -> tuple[list[str], Any]:
     known = {value.name for value in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
     session = open_session(model.SerializeToString())
-    return [source, *names], lambda tile: [tile[None], *session.run(names, {source: tile[None]})]
+
+    def run(tile: np.ndarray, *told: np.ndarray) -> list[np.ndarray]:
+        return [tile[None], *session.run(names, {source: tile[None], **dict(zip((SCENE_INPUT,), told))})]
+    return [source, *names], run
 
 
-def _extremes(names: list[str], run: Any, tiles: list[np.ndarray]) -> dict[str, tuple[float, float]]:
+def _extremes(names: list[str], run: Any, seen: Seen) -> dict[str, tuple[float, float]]:
     ends = {name: (math.inf, -math.inf) for name in names}
-    for tile in tiles:
-        for name, value in zip(names, run(tile)):
+    for given in seen:
+        for name, value in zip(names, run(*given)):
             if value.size:
                 ends[name] = (min(ends[name][0], float(value.min())), max(ends[name][1], float(value.max())))
     if bad := [name for name, pair in ends.items() if not all(map(math.isfinite, pair))]:
@@ -131,11 +139,11 @@ def _extremes(names: list[str], run: Any, tiles: list[np.ndarray]) -> dict[str, 
     return ends
 
 
-def _histograms(names: list[str], run: Any, tiles: list[np.ndarray],
+def _histograms(names: list[str], run: Any, seen: Seen,
                 ends: dict[str, tuple[float, float]]) -> dict[str, np.ndarray]:
     counts = {name: np.zeros(_BINS, np.int64) for name in names}
-    for tile in tiles:
-        for name, value in zip(names, run(tile)):
+    for given in seen:
+        for name, value in zip(names, run(*given)):
             low, high = ends[name]
             if high > low:
                 counts[name] += np.histogram(value, _BINS, (low, high))[0]

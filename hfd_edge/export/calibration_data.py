@@ -18,6 +18,7 @@ from hfd_edge.simulate import BANDS, CLASS_NAMES, SceneConfig
 from hfd_edge.simulate import Scene as SimulatedScene
 from hfd_edge.source import ArraySource, Source, sample
 from hfd_edge.source_filter import check_filter, filtered_input
+from hfd_edge.source_vector import scene_vector
 from hfd_edge.spec import NODATA_LABEL, ModelSpec, Unit
 from hfd_edge.stitch import STATUS_NODATA
 from hfd_edge.tiles import round_up
@@ -49,6 +50,12 @@ class Tile:
     pixels: np.ndarray              # (bands, rows, cols) float32
     status: np.ndarray              # (rows, cols) uint8, 1 = nodata or halo: not to be counted
     labels: np.ndarray | None       # (rows, cols) uint8, 255 = not known
+    vector: np.ndarray | None = None        # what the network is told of the tile's scene, (1, n) float32; None = nothing
+
+    def given(self, pixels: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+        """What the network takes: a batch of the tile, or of a part of it, and what it is told of the scene where it is told."""
+        batch = (self.pixels if pixels is None else pixels)[None]
+        return (batch,) if self.vector is None else (batch, self.vector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +131,7 @@ def tiles_of(scenes: list[DataScene], spec: ModelSpec, side_px: int, most: int |
     for scene, plan in zip(scenes, plans):
         source, radiometry = filtered_input(scene.source, scene.radiometry, spec.input, _THREADS)
         gather = make_gather(radiometry, spec.input)
+        told = None if spec.scene_percentiles is None else scene_vector(scene.source, scene.radiometry, spec, _THREADS)
         for strip in plan.grid.strips():
             wanted = [tile for i, tile in enumerate(strip.tiles, number) if i in chosen]
             number += len(strip.tiles)
@@ -141,7 +149,7 @@ def tiles_of(scenes: list[DataScene], spec: ModelSpec, side_px: int, most: int |
                 if truth is not None:
                     labels = np.full_like(status, NODATA_LABEL)
                     labels[core] = truth[:, tile.col:tile.col + tile.cols]
-                yield Tile(scene.name, pixels, counted, labels)
+                yield Tile(scene.name, pixels, counted, labels, told)
 
 
 def _plan(scene: DataScene, spec: ModelSpec, side: int):
