@@ -35,7 +35,7 @@ def test_logits_are_nearer_than_with_weights_rounded_to_the_nearest(make):
 
 def test_with_seven_bits_fewer_labels_flip():
     graph, seen, tiles = demo()[0], ranges("percentile"), gate_tiles()
-    rates = [compare(reference(), runner(to_int8_cpu(graph, own)), [tile.pixels for tile in tiles], None, None, [tile.status for tile in tiles]).flip_rate
+    rates = [compare(reference(), runner(to_int8_cpu(graph, own)), [replace(tile, labels=None) for tile in tiles]).flip_rate
              for own in (seen, replace(seen, reads={}))]
     assert 0 < rates[0] < rates[1]
 
@@ -69,6 +69,6 @@ def test_what_is_kept_in_float_keeps_its_weights():
 
 def test_two_calibrations_give_the_same_bytes_and_the_record_has_no_reads():
     graph, tiles = demo()[0], list(tiles_of([scene(0)], demo()[1], 256, 2))
-    both = [calibrate(graph, [tile.pixels for tile in tiles], "minmax", [tile.status for tile in tiles]) for _ in range(2)]
+    both = [calibrate(graph, [tile.pixels for tile in tiles], statuses=[tile.status for tile in tiles]) for _ in range(2)]
     assert to_int8_cpu(graph, both[0]) == to_int8_cpu(graph, both[1])
     assert both[0].reads and "reads" not in both[0].to_dict() and Ranges.from_dict(both[0].to_dict()) == both[0]
