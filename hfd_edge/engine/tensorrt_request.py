@@ -41,7 +41,7 @@ def trt_graph(package: Package, precision: str = "auto") -> str:
     graph = next((graph for graph in wanted if graph in package.graph_names), None)
     if graph is None:
         way = "export it again with --target cpu,tensorrt and --calibration" if package.spec.scene_percentiles is None else \
-            "a network that is told of the whole scene (scene_percentiles) has FP32 alone: use fp32, or auto"
+            "a network that is told of the whole scene (scene_percentiles) has FP32, or with --calibration and --target cpu,tensorrt FP16: use auto"
         raise EngineError(f"{package.path} holds {', '.join(package.graph_names)}: TensorRT runs {' or '.join(wanted)} for precision "
                           f"{precision}; {way}")
     return graph
