@@ -97,7 +97,7 @@ def test_splits_by_names_place_and_lists(tmp_path):
     ({"classes": ["land", "water"]}, "mapping of name"),
     ({"unit": "decibel"}, "db"),
     ({"bands": None}, "at least name, bands"),
-    ({"band": ["VV"]}, "'band' is not known"),
+    ({"band": ["VV"]}, "band: there is no such key; did you mean bands"),
     ({"flips": ["sideways"]}, "sideways"),
     ({"split": {"by": "chance"}}, "chance"),
     ({"split": {"by": "names", "size": 9}}, "at least 5"),
@@ -106,6 +106,36 @@ def test_splits_by_names_place_and_lists(tmp_path):
 def test_a_set_file_that_contradicts_itself_is_refused(changes, words, tmp_path):
     with pytest.raises(DataError, match=words):
         open_pairs("folder", folder(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("line,words", [
+    ("split: place", r"write \{by: names\}, \{by: place"), ("split:", "split is empty"),
+    ("split: {by: place, size_m: 5 km}", "number of metres; it is '5 km'"), ("split: {by: names, size: -3}", "size=-3.*at least 1"),
+    ("split: {by: names, size: 2.5}", "size=2.5"), ("split: {by: names, size_m: 20}", "'size_m' is not known"),
+    ("split: {by: lists, folder: 3}", "folder=3"), ("ignore: 0", r"write \[0\]"), ("ignore:", "ignore is empty"),
+    ("ignore: [yes]", r"ignore\[0\]=True"), ("nodata: nan", "NaN and infinity always count"), ("nodata: low", "must be a number"),
+    ("classes: {no: 10, yes: 20}", "put the name in quotes"), ("classes: {1: 10, 2: 20}", "put the name in quotes"),
+    ("classes: {land: yes, water: 20}", "code True"), ("classes: {land: [], water: 20}", "'land' has no code"),
+    ("colors: {water: blue}", "water='blue'.*red, green, blue"), ("colors: {water: [300, 2, 3]}", "300.*0 to 255"),
+    ("colors: {watr: [1, 2, 3]}", "'watr' is no class; did you mean water"), ("looks: about 4", "looks='about 4'.*number"),
+    ("looks: 0", "looks=0.*above 0"), ("quantity: gamma nought", "use one of sigma0, gamma0"),
+    ("bands: [VV, VV]", "VV.*different from each other"), ("bands: [1, 2]", r"bands\[0\]=1"), ("bands: VV", "bands='VV'.*list of names"),
+    ("eo_bands: RGB", r"write \[R, G, B\]"), ("eo_bands: [R, G, G]", "must differ"), ("name:", "name is empty"),
+    ("name: ''", "'' is no name"), ("scale: 0", "scale=0.0.*not 0"), ("pixel_spacing_m: -10", "above 0"), ("flips: rows", r"write \[rows\]"),
+    ("unit: dB", "use one of intensity, amplitude, db")])
+def test_a_value_of_a_wrong_kind_is_one_line_when_the_set_is_opened(line, words, tmp_path):
+    folder(tmp_path, **{line.partition(":")[0]: None})
+    with open(tmp_path / "set.yaml", "a") as file:
+        file.write(line + "\n")
+    with pytest.raises(DataError, match=words) as error:
+        open_pairs("folder", tmp_path)
+    assert "set.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_no_flips_may_be_written_as_none_and_nodata_may_be_several_values(tmp_path):
+    pairs = open_pairs("folder", folder(tmp_path, flips="none", nodata=[-99, float(pixels(2, 3)[1, 5, 5])]))
+    assert pairs.info.flips == ()
+    assert not pairs.read("p03").valid[[0, 0, 5], [0, 1, 5]].any() and pairs.read("p03").valid.sum() == SIDE ** 2 - 3
 
 
 @pytest.mark.parametrize("changes,words", [
