@@ -138,6 +138,33 @@ def test_no_flips_may_be_written_as_none_and_nodata_may_be_several_values(tmp_pa
     assert not pairs.read("p03").valid[[0, 0, 5], [0, 1, 5]].any() and pairs.read("p03").valid.sum() == SIDE ** 2 - 3
 
 
+def test_upper_and_lower_case_are_one_and_files_that_begin_with_a_dot_are_no_data(tmp_path):
+    folder(tmp_path)
+    expected = [open_pairs("folder", tmp_path).read(f"p{number:02d}") for number in range(10)]
+    for file, name in (("eo/p04.tif", "eo/p04.TIF"), ("label/p05.tif", "label/P05.TIFF"), ("sar/p06.tif", "sar/P06.tif")):
+        (tmp_path / file).rename(tmp_path / name)
+    np.save(tmp_path / "sar/p07.npy", expected[7].sar)
+    (tmp_path / "sar/p07.npy").rename(tmp_path / "sar/p07.NPY")
+    (tmp_path / "sar/p07.tif").unlink()
+    for junk in ("sar/._p03.tif", "label/.DS_Store", "eo/._p03.tif", "sar/Thumbs.db", "sar/p03.tif.aux.xml"):
+        (tmp_path / junk).write_text("no image")
+    pairs = open_pairs("folder", tmp_path)
+    assert sorted(name for split in SPLITS for name in pairs.names(split)) == ["P06"] + [f"p{i:02d}" for i in range(10) if i != 6]
+    for number, pair in enumerate(expected):
+        found = pairs.read("P06" if number == 6 else f"p{number:02d}")
+        assert np.array_equal(found.sar[:, pair.valid], pair.sar[:, pair.valid]) and np.array_equal(found.eo, pair.eo)
+        assert np.array_equal(found.labels[pair.valid], pair.labels[pair.valid])
+
+
+@pytest.mark.parametrize("first,second", [("label/p04.tif", "label/p04.png"), ("sar/p04.tif", "sar/P04.TIF"), ("eo/p04.tif", "eo/p04.npy")])
+def test_two_files_of_one_stem_in_one_folder_are_refused_by_name(first, second, tmp_path):
+    folder(tmp_path)
+    (tmp_path / second).write_bytes((tmp_path / first).read_bytes())
+    with pytest.raises(DataError, match="one stem") as error:
+        open_pairs("folder", tmp_path)
+    assert first.split("/")[1] in str(error.value) and second.split("/")[1] in str(error.value)
+
+
 @pytest.mark.parametrize("changes,words", [
     ({"unit": "intensity"}, "never negative"), ({"unit": "amplitude"}, "unit: db"), ({"unit": "complex"}, "float32"),
     ({"bands": ["VV"]}, "2 bands, 1"), ({"classes": {"land": 10, "water": 20}}, "11")])

@@ -60,7 +60,7 @@ def read_image(path: Path, window: Window | None = None) -> np.ndarray:
     Raises:
         DataError: missing, damaged, or not an image, with the file's name.
     """
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         return _read_array(path, window)
     part = None if window is None else ((window.row, window.row + window.rows), (window.col, window.col + window.cols))
     try:
@@ -72,7 +72,7 @@ def read_image(path: Path, window: Window | None = None) -> np.ndarray:
 
 def image_frame(path: Path) -> tuple[tuple[int, int], tuple[float, ...], str | None, float | None]:
     """(rows, cols), geotransform (west edge first), CRS and nodata value of an image file, without its pixels."""
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         return _read_array(path, None).shape[-2:], (0.0, 1.0, 0.0, 0.0, 0.0, 1.0), None, None
     try:
         with _opened(path) as dataset:

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from training.layouts.files import (FileSet, Plane, find_files, image_frame, one_folder, partner, read_lists, read_planes,
-                                    recode, split_in_fives)
+from training.layouts.files import FileSet, Plane, image_frame, one_folder, partner, read_lists, read_planes, recode, split_in_fives
+from training.layouts.folder_files import SUFFIXES, files_by_stem, stem_key
 from training.layouts.folder_set import read_set
 from training.pairs import SPLITS, DataError, Pair, pair_of
 
-_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".npy")
 _COMPLEX = "complex"
 
 
@@ -21,20 +20,17 @@ class FolderPairs(FileSet):
 
     def __init__(self, root: Path) -> None:
         self._set = read_set(root)
-        self._folder = {part: one_folder("folder", root, (part,)) for part in ("sar", "label")}
-        self._folder["eo"] = one_folder("folder", root, ("eo",)) if self._set.eo_bands else root / "eo"
-        found = find_files("folder", self._folder["sar"], "*")
-        self._files = {path.stem: path for path in found if path.suffix.lower() in _SUFFIXES}
-        if not self._files:
-            raise DataError(f"layout folder: no file of {self._folder['sar']} ends in {', '.join(_SUFFIXES)}; convert them")
+        parts = ("sar", "label", "eo") if self._set.eo_bands else ("sar", "label")
+        self._folder = {part: one_folder("folder", root, (part,)) for part in parts}
+        self._found = {part: files_by_stem(folder) for part, folder in self._folder.items()}
+        self._files = {path.stem: path for path in self._found["sar"].values()}
         self._codes = self._set.codes
         super().__init__(self._set.info, _splits(root, self._files, self._set.split))
 
     def _load(self, name: str, eo: bool) -> Pair:
         path = self._files[name]
-        label = self._find("label", name) or self._folder["label"] / f"{name}{path.suffix}"
-        planes = [Plane("sar", (path,), len(self.info.bands)), Plane("label", (label,), 1)]
-        optical_file = self._find("eo", name) if eo and self._set.eo_bands else None
+        planes = [Plane("sar", (path,), len(self.info.bands)), Plane("label", (self._label(name),), 1)]
+        optical_file = self._found["eo"].get(stem_key(name)) if eo and self.info.eo_bands else None
         if optical_file is not None:
             planes.append(Plane("eo", (optical_file,), len(self.info.eo_bands)))
         sar, stored, *optical = read_planes(name, planes)
@@ -45,9 +41,12 @@ class FolderPairs(FileSet):
         labels = recode(name, stored[0], self._codes)
         return pair_of(name, self._detected(name, np.where(valid, sar, 0)), *(optical or [None]), labels, valid)
 
-    def _find(self, part: str, name: str) -> Path | None:
-        """The file of this stem, whatever its format."""
-        return next((path for suffix in _SUFFIXES if (path := self._folder[part] / f"{name}{suffix}").is_file()), None)
+    def _label(self, name: str) -> Path:
+        path = self._found["label"].get(stem_key(name))
+        if path is None:
+            raise DataError(f"pair {name}: {self._folder['label']} has no file {name} with one of the endings {', '.join(SUFFIXES)}: "
+                            "every pair needs its label; add it, or remove the others")
+        return path
 
     def _detected(self, name: str, sar: np.ndarray) -> np.ndarray:
         """Stored pixels in the set's unit, complex ones as intensity; refuse what the declared unit cannot be."""
@@ -84,11 +83,11 @@ def _splits(root: Path, files: dict[str, Path], rule: dict[str, Any]) -> dict[st
 
 
 def _listed(files: dict[str, Path], lists: dict[str, list[str]]) -> dict[str, str]:
-    splits = {name: "" for name in files}
+    splits, known = {name: "" for name in files}, {stem_key(name): name for name in files}
     for split, names in lists.items():
         for line in names:
-            name = Path(line).stem if Path(line).suffix.lower() in _SUFFIXES else line
-            if name not in files:
+            name = known.get(stem_key(Path(line).stem if Path(line).suffix.lower() in SUFFIXES else line))
+            if name is None:
                 raise DataError(f"{split}.txt names {line!r}, which is not in sar/; correct the list")
             if splits[name]:
                 raise DataError(f"{name} is in {splits[name]}.txt and in {split}.txt; a pair has one split")
