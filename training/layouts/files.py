@@ -15,8 +15,8 @@ from hfd_edge.errors import HfdError
 from hfd_edge.raster.guard import RasterLimits, open_raster
 from training.pairs import SPLITS, DataError, Pair, SetInfo, check_split
 
-_OPENING = threading.Lock()              # opening silences a warning, which Python does for all threads at once
-_LIMITS = RasterLimits()
+OPENING = threading.Lock()              # opening silences a warning, which Python does for all threads at once
+LIMITS = RasterLimits()
 _SHOWN = 5
 _FIVE = ("train", "train", "select", "train", "test")     # of five neighbouring blocks
 
@@ -175,8 +175,8 @@ def read_lists(files: Mapping[str, Path]) -> dict[str, list[str]]:
 
 
 def _opened(path: Path) -> Any:
-    with _OPENING:
-        return open_raster(path, _LIMITS)
+    with OPENING:
+        return open_raster(path, LIMITS)
 
 
 def _read_array(path: Path, window: Window | None) -> np.ndarray:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from training.layouts.files import FileSet, Plane, image_frame, one_folder, partner, read_lists, read_planes, recode, split_in_fives
+from training.layouts.files import FileSet, image_frame, one_folder, partner, read_lists, recode, split_in_fives
 from training.layouts.folder_files import SUFFIXES, files_by_stem, stem_key
+from training.layouts.folder_images import Image, opened, read_eo, read_sar
 from training.layouts.folder_set import read_set
 from training.pairs import SPLITS, DataError, Pair, pair_of
-
-_COMPLEX = "complex"
 
 
 class FolderPairs(FileSet):
@@ -28,18 +28,19 @@ class FolderPairs(FileSet):
         super().__init__(self._set.info, _splits(root, self._files, self._set.split))
 
     def _load(self, name: str, eo: bool) -> Pair:
-        path = self._files[name]
-        planes = [Plane("sar", (path,), len(self.info.bands)), Plane("label", (self._label(name),), 1)]
-        optical_file = self._found["eo"].get(stem_key(name)) if eo and self.info.eo_bands else None
-        if optical_file is not None:
-            planes.append(Plane("eo", (optical_file,), len(self.info.eo_bands)))
-        sar, stored, *optical = read_planes(name, planes)
-        valid = np.isfinite(sar).all(axis=0)
-        for nodata in (*self._set.nodata, image_frame(path)[3]):
-            if nodata is not None and np.isfinite(nodata):
-                valid &= (sar != nodata).all(axis=0)
-        labels = recode(name, stored[0], self._codes)
-        return pair_of(name, self._detected(name, np.where(valid, sar, 0)), *(optical or [None]), labels, valid)
+        with opened(self._files[name], self.info.bands) as image:
+            sar, valid = read_sar(_counted(name, "sar", image, self.info.bands), self._set)
+        with opened(self._label(name)) as image:
+            stored, _ = _counted(name, "label", image, ("label",)).read()
+        optical = self._optical(name) if eo else (None, None)
+        return pair_of(name, sar, optical[0], recode(name, stored[0], self._codes), valid, optical[1])
+
+    def _optical(self, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+        path = self._found["eo"].get(stem_key(name)) if self.info.eo_bands else None
+        if path is None:
+            return None, None
+        with opened(path, self.info.eo_bands, alpha_is_data=True) as image:
+            return read_eo(_counted(name, "eo", image, self.info.eo_bands))
 
     def _label(self, name: str) -> Path:
         path = self._found["label"].get(stem_key(name))
@@ -48,20 +49,13 @@ class FolderPairs(FileSet):
                             "every pair needs its label; add it, or remove the others")
         return path
 
-    def _detected(self, name: str, sar: np.ndarray) -> np.ndarray:
-        """Stored pixels in the set's unit, complex ones as intensity; refuse what the declared unit cannot be."""
-        unit, scale = self._set.unit, np.float32(self._set.scale or 1)
-        if np.iscomplexobj(sar) != (unit == _COMPLEX):
-            raise DataError(f"pair {name}: sar is {sar.dtype} and set.yaml says unit: {unit}; complex pixels are unit complex, "
-                            "others are not")
-        if unit == _COMPLEX:
-            return (sar.real * scale) ** 2 + (sar.imag * scale) ** 2
-        if unit in ("intensity", "amplitude") and sar.min() < 0:
-            raise DataError(f"pair {name}: sar holds {sar.min():.4g} and set.yaml says unit: {unit}, which is never "
-                            "negative; if these are decibel say unit: db; if it means nodata say nodata: VALUE")
-        if unit == "db" and sar.dtype == np.uint8:
-            raise DataError(f"pair {name}: sar is 8-bit and set.yaml says unit: db; display pixels are no decibel; say dn")
-        return sar * scale
+
+def _counted(name: str, what: str, image: Image, bands: Sequence[str]) -> Image:
+    """The image, if it has as many bands as are declared."""
+    if image.count != len(bands):
+        raise DataError(f"pair {name}: {what} has {image.count} bands, {len(bands)} are declared ({image.path}; a band that it calls "
+                        "alpha is none); correct the set")
+    return image
 
 
 def _splits(root: Path, files: dict[str, Path], rule: dict[str, Any]) -> dict[str, str]:
