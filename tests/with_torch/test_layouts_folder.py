@@ -169,21 +169,21 @@ def test_two_files_of_one_stem_in_one_folder_are_refused_by_name(first, second, 
     ({"unit": "intensity"}, "never negative"), ({"unit": "amplitude"}, "unit: db"), ({"unit": "complex"}, "float32"),
     ({"bands": ["VV"]}, "2 bands, 1"), ({"classes": {"land": 10, "water": 20}}, "11")])
 def test_pixels_that_cannot_be_what_the_set_says_are_refused(changes, words, tmp_path):
-    pairs = open_pairs("folder", folder(tmp_path, **changes))
+    root = folder(tmp_path, **changes)
     with pytest.raises(DataError, match=words) as error:
-        pairs.read("p00")
+        open_pairs("folder", root).read("p00")
     assert "p00" in str(error.value)
 
 
 def test_display_pixels_are_not_decibel_and_objects_are_not_unpickled(tmp_path):
-    folder(tmp_path, bands=["VV"])
-    save(tmp_path / "sar/p00", ".tif", np.zeros((SIDE, SIDE), np.uint8))
+    folder(tmp_path)
+    save(tmp_path / "sar/p01", ".tif", np.zeros((2, SIDE, SIDE), np.uint8))
     with pytest.raises(DataError, match="8-bit"):
-        open_pairs("folder", tmp_path).read("p00")
+        open_pairs("folder", tmp_path)
     (tmp_path / "sar/p01.tif").unlink()
     np.save(tmp_path / "sar/p01.npy", np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(DataError, match="p01.npy"):
-        open_pairs("folder", tmp_path).read("p01")
+        open_pairs("folder", tmp_path)
 
 
 def test_lists_that_name_a_pair_twice_or_one_that_is_not_there_are_refused(tmp_path):
@@ -203,6 +203,8 @@ def test_the_example_in_the_documentation_opens(tmp_path):
     example = text.split("```yaml\n")[1].split("```")[0]
     record = yaml.safe_load(example)
     folder(tmp_path)
+    for path in (tmp_path / "eo").iterdir():
+        write(path, pixels(4, 0, np.uint16, 0, 3000))
     (tmp_path / "set.yaml").write_text(yaml.safe_dump({**record, "split": {"by": "names"}}))
     assert open_pairs("folder", tmp_path).info.name == record["name"]
 

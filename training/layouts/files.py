@@ -73,7 +73,7 @@ def read_image(path: Path, window: Window | None = None) -> np.ndarray:
 def image_frame(path: Path) -> tuple[tuple[int, int], tuple[float, ...], str | None, float | None]:
     """(rows, cols), geotransform (west edge first), CRS and nodata value of an image file, without its pixels."""
     if path.suffix.lower() == ".npy":
-        return _read_array(path, None).shape[-2:], (0.0, 1.0, 0.0, 0.0, 0.0, 1.0), None, None
+        return mapped_array(path).shape[-2:], (0.0, 1.0, 0.0, 0.0, 0.0, 1.0), None, None
     try:
         with _opened(path) as dataset:
             crs = dataset.crs.to_string() if dataset.crs else None
@@ -179,7 +179,8 @@ def _opened(path: Path) -> Any:
         return open_raster(path, LIMITS)
 
 
-def _read_array(path: Path, window: Window | None) -> np.ndarray:
+def mapped_array(path: Path) -> np.ndarray:
+    """(bands, rows, cols) of a .npy file without reading its pixels."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -188,6 +189,11 @@ def _read_array(path: Path, window: Window | None) -> np.ndarray:
         array = array[None]
     if array.ndim != 3:
         raise DataError(f"{path}: array of shape {array.shape}; an image is (bands, rows, cols) or (rows, cols)")
+    return array
+
+
+def _read_array(path: Path, window: Window | None) -> np.ndarray:
+    array = mapped_array(path)
     if window is not None:
         array = array[:, window.row:window.row + window.rows, window.col:window.col + window.cols]
     return np.array(array)

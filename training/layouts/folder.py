@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from training.layouts.files import FileSet, image_frame, one_folder, partner, read_lists, recode, split_in_fives
+from training.layouts.files import FileSet, one_folder, partner, read_lists, recode, split_in_fives
 from training.layouts.folder_files import SUFFIXES, files_by_stem, stem_key
-from training.layouts.folder_images import Image, opened, read_eo, read_sar
+from training.layouts.folder_images import Image, check_partner, opened, radiometry, read_eo, read_sar, square_of
 from training.layouts.folder_set import read_set
 from training.pairs import SPLITS, DataError, Pair, pair_of
 
@@ -25,7 +26,35 @@ class FolderPairs(FileSet):
         self._found = {part: files_by_stem(folder) for part, folder in self._folder.items()}
         self._files = {path.stem: path for path in self._found["sar"].values()}
         self._codes = self._set.codes
-        super().__init__(self._set.info, _splits(root, self._files, self._set.split))
+        self._headers: dict[str, Image] = {}
+        super().__init__(self._set.info, _splits(root, list(self._files), self._set.split, self._square))
+        self._check_files([name for split in SPLITS for name in self.names(split)])
+        self._headers.clear()
+
+    def _header(self, name: str) -> Image:
+        """Of the SAR file, read once while the set is opened."""
+        if name not in self._headers:
+            with opened(self._files[name], self._set.bands) as image:
+                radiometry(_counted(name, "sar", image, self._set.bands), self._set)
+            self._headers[name] = replace(image, source=None)
+        return self._headers[name]
+
+    def _check_files(self, names: list[str]) -> None:
+        """Every pair has its files, and their headers fit each other; pixels are looked at when they are read."""
+        for name in names:
+            sar, label = self._header(name), self._label(name)
+            with opened(label) as image:
+                check_partner(name, "label", sar, _counted(name, "label", image, ("label",)))
+            optical = self._optical_file(name)
+            if optical is not None:
+                with opened(optical, self._set.eo_bands, alpha_is_data=True) as image:
+                    check_partner(name, "eo", sar, _counted(name, "eo", image, self._set.eo_bands))
+        if self._set.eo_bands and not any(map(self._optical_file, names)):
+            raise DataError(f"layout folder: none of {len(names)} pairs has an optical image in {self._folder['eo']} (the first is "
+                            f"{names[0]}): files of one place share their stem; rename them, or leave eo_bands out of set.yaml")
+
+    def _square(self, name: str) -> tuple[str, int, int]:
+        return square_of(self._header(name), self._set.split["size_m"])
 
     def _load(self, name: str, eo: bool) -> Pair:
         with opened(self._files[name], self.info.bands) as image:
@@ -36,11 +65,14 @@ class FolderPairs(FileSet):
         return pair_of(name, sar, optical[0], recode(name, stored[0], self._codes), valid, optical[1])
 
     def _optical(self, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:
-        path = self._found["eo"].get(stem_key(name)) if self.info.eo_bands else None
+        path = self._optical_file(name)
         if path is None:
             return None, None
         with opened(path, self.info.eo_bands, alpha_is_data=True) as image:
             return read_eo(_counted(name, "eo", image, self.info.eo_bands))
+
+    def _optical_file(self, name: str) -> Path | None:
+        return self._found["eo"].get(stem_key(name)) if self._set.eo_bands else None
 
     def _label(self, name: str) -> Path:
         path = self._found["label"].get(stem_key(name))
@@ -58,25 +90,25 @@ def _counted(name: str, what: str, image: Image, bands: Sequence[str]) -> Image:
     return image
 
 
-def _splits(root: Path, files: dict[str, Path], rule: dict[str, Any]) -> dict[str, str]:
+def _splits(root: Path, names: list[str], rule: dict[str, Any], square: Callable[[str], tuple]) -> dict[str, str]:
     """By lists (FOLDER/train.txt, select.txt, test.txt), by place (squares of size_m) or by names (blocks of neighbours)."""
     by = rule["by"]
     if by == "lists":
         folder = root / rule.get("folder", ".")
-        return _listed(files, read_lists({split: partner(folder / f"{split}.txt", "lists") for split in SPLITS}))
+        return _listed(names, read_lists({split: partner(folder / f"{split}.txt", "lists") for split in SPLITS}))
     if by == "place":
-        groups = {name: _square(path, rule["size_m"]) for name, path in files.items()}
+        groups = {name: square(name) for name in names}
     else:
-        size = rule.get("size") or max(1, -(-len(files) // 20))
-        groups = {name: number // size for number, name in enumerate(files)}
+        size = rule.get("size") or max(1, -(-len(names) // 20))
+        groups = {name: number // size for number, name in enumerate(names)}
     blocks = split_in_fives(groups.values())
     if len(blocks) < 5:
-        raise DataError(f"set.yaml: split by {by} makes {len(blocks)} blocks of {len(files)} pairs; at least 5 are needed, so "
+        raise DataError(f"set.yaml: split by {by} makes {len(blocks)} blocks of {len(names)} pairs; at least 5 are needed, so "
                         "that train, select and test are all there; make the blocks smaller or give lists")
-    return {name: blocks[groups[name]] for name in files}
+    return {name: blocks[groups[name]] for name in names}
 
 
-def _listed(files: dict[str, Path], lists: dict[str, list[str]]) -> dict[str, str]:
+def _listed(files: list[str], lists: dict[str, list[str]]) -> dict[str, str]:
     splits, known = {name: "" for name in files}, {stem_key(name): name for name in files}
     for split, names in lists.items():
         for line in names:
@@ -87,10 +119,3 @@ def _listed(files: dict[str, Path], lists: dict[str, list[str]]) -> dict[str, st
                 raise DataError(f"{name} is in {splits[name]}.txt and in {split}.txt; a pair has one split")
             splits[name] = split
     return splits
-
-
-def _square(path: Path, size_m: float) -> tuple[str, int, int]:
-    _, transform, crs, _ = image_frame(path)
-    if crs is None:
-        raise DataError(f"{path} has no georeference; split by names or lists instead of place")
-    return crs, int(transform[0] // size_m), int(transform[3] // size_m)

@@ -16,9 +16,11 @@ from hfd_edge.raster import GeoReference, RasterSource
 from hfd_edge.raster.guard import open_raster
 from hfd_edge.raster.source import polarisation_of
 from hfd_edge.spec import Unit
-from training.layouts.files import LIMITS, OPENING, read_image
+from training.layouts.files import LIMITS, OPENING, mapped_array, read_image
 from training.layouts.folder_set import SetFile
 from training.pairs import DataError
+
+_MOST_APART_PX = 0.499                   # half a pixel is refused, whatever the digits of a georeference lose of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ def opened(path: Path, bands: Sequence[str] = (), alpha_is_data: bool = False) -
         DataError: missing, damaged, no image, or its bands have names that contradict `bands`.
     """
     if path.suffix.lower() == ".npy":
-        source = _Array(read_image(path))
+        source = _Array(mapped_array(path))
         yield Image(path, len(source.values), source.values.shape[1:], source.values.dtype, GeoReference(), ("",) * len(source.values),
                     1.0, 0.0, None, source)
         return
@@ -74,6 +76,8 @@ def radiometry(image: Image, record: SetFile) -> SourceRadiometry:
         DataError: the two contradict each other, or the pixels cannot be what they say.
     """
     path, unit, stated = image.path, Unit(record.unit), image.declared
+    if image.dtype.kind not in "iufc":
+        raise DataError(f"{path}: sar is {image.dtype}; pixels are whole, real or complex numbers; convert it first")
     if (image.dtype.kind == "c") != (unit is Unit.COMPLEX):
         raise DataError(f"{path}: sar is {image.dtype} and set.yaml says unit: {unit}; complex pixels are unit complex, others are not")
     if stated is not None and stated.unit is not unit:
@@ -114,6 +118,37 @@ def read_sar(image: Image, record: SetFile) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"{image.path}: sar holds {lowest:.4g} and set.yaml says unit: {source.unit}, which is never "
                         "negative; if these are decibel say unit: db; if it means nodata say nodata: VALUE")
     return sar, valid
+
+
+def check_partner(name: str, what: str, sar: Image, other: Image) -> None:
+    """Refuse a label or an optical image that is not on the SAR image's pixels, or whose pixels cannot be what it is."""
+    if other.size != sar.size:
+        raise DataError(f"pair {name}: sizes differ (sar {sar.size[0]} x {sar.size[1]}, {what} {other.size[0]} x {other.size[1]}); all must "
+                        "lie on one grid; resample them to it first")
+    if other.dtype.kind not in "biuf":
+        raise DataError(f"pair {name}: {other.path} is {other.dtype}; {'labels are whole codes' if what == 'label' else 'optical pixels are real'}"
+                        "; convert it first")
+    apart = sar.geo.pixels_apart(other.geo, *sar.size)
+    if apart is not None and apart > _MOST_APART_PX:
+        ends = f" ({sar.geo.crs} and {other.geo.crs})" if sar.geo.crs != other.geo.crs else ""
+        raise DataError(f"pair {name}: {other.path} lies {_far(apart)} off {sar.path} by their georeferences{ends}; half a pixel and "
+                        "more is another place: resample it to the SAR image's grid, or correct the georeference that is wrong")
+
+
+def square_of(sar: Image, size_m: float) -> tuple[str, int, int]:
+    """CRS, column and row of the square of so many metres in which the image's first corner lies."""
+    crs, place = sar.geo.crs, sar.geo.transform
+    if crs is None or place is None:
+        raise DataError(f"{sar.path} has no georeference; split by names or lists instead of place")
+    if not crs.is_projected:
+        raise DataError(f"{sar.path} is in {crs}, whose unit is no metre: a split by place needs metres, size_m={size_m:g}; reproject the "
+                        "files (gdalwarp), or split by names or lists")
+    side = size_m / crs.linear_units_factor[1]
+    return crs.to_string(), int(place.c // side), int(place.f // side)
+
+
+def _far(pixels: float) -> str:
+    return "too far for a number of pixels" if np.isinf(pixels) else f"{pixels:.1f} pixels" if pixels < 1e4 else f"{pixels:.3g} pixels"
 
 
 def scaled(stored: np.ndarray, scale: float, offset: float) -> np.ndarray:
@@ -173,9 +208,9 @@ class _AllBands:
 
 @dataclass(frozen=True, slots=True)
 class _Array:
-    """Pixels that are in memory, read as a RasterSource is."""
+    """Pixels of a .npy file, read as a RasterSource is."""
 
     values: np.ndarray
 
     def read(self, row: int, rows: int) -> tuple[np.ndarray, None]:
-        return self.values[:, row:row + rows], None
+        return np.array(self.values[:, row:row + rows]), None
