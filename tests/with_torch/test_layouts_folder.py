@@ -120,7 +120,7 @@ def test_a_set_file_that_contradicts_itself_is_refused(changes, words, tmp_path)
     ("colors: {watr: [1, 2, 3]}", "'watr' is no class; did you mean water"), ("looks: about 4", "looks='about 4'.*number"),
     ("looks: 0", "looks=0.*above 0"), ("quantity: gamma nought", "use one of sigma0, gamma0"),
     ("bands: [VV, VV]", "VV.*different from each other"), ("bands: [1, 2]", r"bands\[0\]=1"), ("bands: VV", "bands='VV'.*list of names"),
-    ("eo_bands: RGB", r"write \[R, G, B\]"), ("eo_bands: [R, G, G]", "must differ"), ("name:", "name is empty"),
+    ("eo_bands: RGB", r"such as \[R, G, B\]"), ("eo_bands: [R, G, G]", "must differ"), ("name:", "name is empty"),
     ("name: ''", "'' is no name"), ("scale: 0", "scale=0.0.*not 0"), ("pixel_spacing_m: -10", "above 0"), ("flips: rows", r"write \[rows\]"),
     ("unit: dB", "use one of intensity, amplitude, db")])
 def test_a_value_of_a_wrong_kind_is_one_line_when_the_set_is_opened(line, words, tmp_path):

@@ -41,15 +41,16 @@ class FolderPairs(FileSet):
 
     def _check_files(self, names: list[str]) -> None:
         """Every pair has its files, and their headers fit each other; pixels are looked at when they are read."""
-        for name in names:
-            sar, label = self._header(name), self._label(name)
+        labels = {name: self._label(name) for name in names}
+        for name, label in labels.items():
+            sar = self._header(name)
             with opened(label) as image:
                 check_partner(name, "label", sar, _counted(name, "label", image, ("label",)))
             optical = self._optical_file(name)
             if optical is not None:
                 with opened(optical, self._set.eo_bands, alpha_is_data=True) as image:
                     check_partner(name, "eo", sar, _counted(name, "eo", image, self._set.eo_bands))
-        if self._set.eo_bands and not any(map(self._optical_file, names)):
+        if self._set.eo_bands and names and not any(map(self._optical_file, names)):
             raise DataError(f"layout folder: none of {len(names)} pairs has an optical image in {self._folder['eo']} (the first is "
                             f"{names[0]}): files of one place share their stem; rename them, or leave eo_bands out of set.yaml")
 
@@ -85,8 +86,8 @@ class FolderPairs(FileSet):
 def _counted(name: str, what: str, image: Image, bands: Sequence[str]) -> Image:
     """The image, if it has as many bands as are declared."""
     if image.count != len(bands):
-        raise DataError(f"pair {name}: {what} has {image.count} bands, {len(bands)} are declared ({image.path}; a band that it calls "
-                        "alpha is none); correct the set")
+        raise DataError(f"pair {name}: {what} has {image.count} bands, {len(bands)} are declared ({image.path}): correct the set; alpha is "
+                        "no band, and .npy is (bands, rows, cols)")
     return image
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,15 +92,15 @@ def _plain(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict) or not {"name", "bands", "unit", "classes"} <= record.keys():
         raise DataError("it must be a mapping with at least name, bands, unit and classes; docs/data.md shows one")
     record = {key: value for key, value in record.items() if value is not None or key not in _MAY_BE_EMPTY}
-    known = {f.name for f in fields(SetFile)}
-    for key, value in record.items():
-        if value is None and key in known:
-            raise DataError(f"{key} is empty: give it a value, or leave the key out; docs/data.md shows one")
+    for key in fields(SetFile):
+        if key.name in record and record[key.name] is None:
+            required = key.default is MISSING and key.default_factory is MISSING
+            raise DataError(f"{key.name} is empty: give it a value{'' if required else ', or leave the key out'}; docs/data.md shows one")
     if not isinstance(record["bands"], list) or not isinstance(record["classes"], dict):
         raise DataError(f"bands={record['bands']!r}, classes={record['classes']!r}: bands is a list of names, classes a mapping "
                         "of name to code or codes; docs/data.md shows one")
     if isinstance(record.get("eo_bands"), str):
-        raise DataError(f"eo_bands={record['eo_bands']!r}: it is a list of names, one per band; write [R, G, B]")
+        raise DataError(f"eo_bands={record['eo_bands']!r}: it is a list of names, one per band, such as [R, G, B]")
     if not isinstance(record.get("split", {}), dict):
         raise DataError(f"split={record['split']!r}: it is a mapping; write {{by: names}}, {{by: place, size_m: 5000}} or "
                         "{by: lists, folder: lists}")
