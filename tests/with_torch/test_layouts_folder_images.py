@@ -9,13 +9,16 @@ torch = pytest.importorskip("torch")
 
 from test_layouts_folder import describe, folder, save  # noqa: E402
 
-from hfd_edge.spec import Unit  # noqa: E402
+from hfd_edge.radiometry import make_gather  # noqa: E402
+from hfd_edge.raster import RasterSource  # noqa: E402
+from hfd_edge.raster_run import RasterOptions, declared_radiometry  # noqa: E402
+from hfd_edge.spec import ModelInput, Unit  # noqa: E402
 from tests.with_torch.tiny_sets import SIDE, pixels  # noqa: E402
 from training.augment import AugmentOptions, Geometry, cut  # noqa: E402
 from training.layouts import open_pairs  # noqa: E402
 from training.loader import Loader, LoaderOptions  # noqa: E402
 from training.pairs import DataError  # noqa: E402
-from training.statistics import measure  # noqa: E402
+from training.statistics import measure, sar_tensor  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 TENTHS = np.rint(pixels(2, 3) * 10).astype(np.int16)
@@ -54,6 +57,19 @@ def test_scale_and_offset_tags_are_honoured_as_in_a_run(tmp_path):
         read(tmp_path)
     rewrite(tmp_path / "sar/p03.tif", TENTHS, scale=0.1)
     assert np.allclose(read(tmp_path).sar, TENTHS * 0.1, atol=1e-5)        # said twice, but the same
+
+
+@pytest.mark.parametrize("marks", [{"scale": 0.1, "offset": -1.0, "nodata": -32768}, {"names": ("VH", "VV"), "scale": 0.1},
+                                   {"names": ("VV", "VH"), "scale": 0.1, "mask": np.arange(SIDE * SIDE).reshape(SIDE, SIDE) > 99}])
+def test_a_student_sees_in_training_what_it_sees_in_a_run(marks, tmp_path):
+    rewrite(folder(tmp_path, nodata=None) / "sar/p03.tif", TENTHS, **marks)
+    model = ModelInput(Unit.DB, (-12.0, -13.0), (4.0, 5.0), ((-20.0, 1.0), (-24.0, 3.0)), -24.0)
+    with RasterSource(tmp_path / "sar/p03.tif", wanted=("VV", "VH")) as source:
+        stored, valid = source.read(0, SIDE)
+        made, status = np.empty(stored.shape, np.float32), np.empty(stored.shape[1:], np.uint8)
+        declared = declared_radiometry(source, RasterOptions(unit="db"))
+        make_gather(declared, model).run(stored, (0, 0), status.shape, (0, 0), made, status, valid, 1)
+    np.testing.assert_allclose(sar_tensor(read(tmp_path), Unit.DB, model).numpy(), made, atol=1e-5)
 
 
 def test_bands_are_taken_by_name_where_the_file_names_them(tmp_path):
