@@ -192,6 +192,16 @@ def test_the_georeference_is_read_without_a_word(tmp_path, place):
     assert isinstance(geo, GeoReference) and (geo.gcp_crs is not None) == ("gcps" in place)
 
 
+@pytest.mark.parametrize("left,top,spacing,crs,apart", [
+    (500_000, 4_600_000, 10, "EPSG:32633", 0), (500_004, 4_600_000, 10, "EPSG:32633", 0.4), (500_000, 4_599_000, 10, "EPSG:32633", 100),
+    (500_000, 4_600_000, 20, "EPSG:32633", 30), (500_000, 4_600_000, 10, "EPSG:32634", 5e4), (2e8, 2e8, 10, "EPSG:4326", np.inf)])
+def test_how_far_two_georeferences_lie_apart_is_told_in_pixels(left, top, spacing, crs, apart):
+    geo, other = GeoReference.north_up("EPSG:32633", 500_000, 4_600_000, 10), GeoReference.north_up(crs, left, top, spacing)
+    found = geo.pixels_apart(other, 20, 30)
+    assert found == pytest.approx(apart, rel=0.05, abs=1e-6) and geo.pixels_apart(GeoReference(gcps=(1,)), 20, 30) is None
+    assert GeoReference().pixels_apart(other, 20, 30) is None
+
+
 def test_png_and_jpeg2000_are_read(tmp_path):
     values = ramp(1, 40, 40, "uint16")
     for name, driver in (("a.png", "PNG"), ("a.jp2", "JP2OpenJPEG")):

@@ -90,6 +90,8 @@ def cut(pair: Pair, geometry: Geometry) -> Item:
         height, width = pair.labels.shape
         there = ((rows >= 0) & (rows < height))[:, None] & ((cols >= 0) & (cols < width))
         at_rows, at_cols = np.clip(rows + geometry.shift[0], 0, height - 1), np.clip(cols + geometry.shift[1], 0, width - 1)
+        if pair.eo_seen is not None:
+            there = there & pair.eo_seen[at_rows[:, None], at_cols]
         eo, seen = _turn(pair.eo[:, at_rows[:, None], at_cols], geometry.flips), _turn(there, geometry.flips)
     return Item(sar, eo, seen, labels, valid)
 

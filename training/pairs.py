@@ -27,11 +27,14 @@ class Pair:
     eo: np.ndarray | None                # (eo bands, rows, cols) float32, reflectance or DN, finite; None = no optical image
     labels: np.ndarray                   # (rows, cols) uint8, 255 = ignored
     valid: np.ndarray                    # (rows, cols) bool, a SAR measurement exists
+    eo_seen: np.ndarray | None = None    # (rows, cols) bool, an optical one exists; None = everywhere where there is an `eo`
 
     def __post_init__(self) -> None:
         planes = {"sar": (self.sar, np.float32, 3), "labels": (self.labels, np.uint8, 2), "valid": (self.valid, np.bool_, 2)}
         if self.eo is not None:
             planes["eo"] = (self.eo, np.float32, 3)
+        if self.eo_seen is not None:
+            planes["eo_seen"] = (self.eo_seen, np.bool_, 2)
         for name, (plane, dtype, axes) in planes.items():
             if plane.dtype != dtype or plane.ndim != axes or plane.shape[-2:] != self.labels.shape:
                 raise DataError(f"pair {self.name}: {name} is {plane.dtype} of shape {plane.shape}; it must be "
@@ -40,7 +43,7 @@ class Pair:
 
     @property
     def nbytes(self) -> int:
-        return sum(plane.nbytes for plane in (self.sar, self.eo, self.labels, self.valid) if plane is not None)
+        return sum(plane.nbytes for plane in (self.sar, self.eo, self.labels, self.valid, self.eo_seen) if plane is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +102,28 @@ def check_split(split: str) -> str:
     return split
 
 
-def pair_of(name: str, sar: np.ndarray, eo: np.ndarray | None, labels: np.ndarray, valid: np.ndarray) -> Pair:
-    """A pair of planes as read: whatever is not finite in SAR becomes invalid, in EO 0; invalid SAR is 0 and its label ignored.
+def pair_of(name: str, sar: np.ndarray, eo: np.ndarray | None, labels: np.ndarray, valid: np.ndarray,
+            eo_seen: np.ndarray | None = None) -> Pair:
+    """A pair of planes as read: what is not finite in SAR becomes invalid, in EO not seen; invalid SAR is 0 and its label ignored.
+
+    An optical image that is seen nowhere is none. Where it is not seen it holds its band's mean, which says least of all numbers.
 
     Args:
-        sar: (bands, rows, cols) of any real type. valid: (rows, cols) bool, what the layout itself knows of nodata.
+        sar: (bands, rows, cols) of any real type. valid, eo_seen: (rows, cols) bool, what the layout itself knows of nodata.
     """
     sar = np.array(sar, np.float32)
     valid = valid & np.isfinite(sar).all(axis=0)
     sar[:, ~valid] = 0
     labels = np.where(valid, labels, NODATA_LABEL).astype(np.uint8)
-    if eo is not None:
-        eo = np.nan_to_num(np.asarray(eo, np.float32), nan=0, posinf=0, neginf=0)
-    return Pair(name, sar, eo, labels, valid)
+    eo, eo_seen = (None, None) if eo is None else _seen(np.asarray(eo, np.float32), eo_seen)
+    return Pair(name, sar, eo, labels, valid, eo_seen)
+
+
+def _seen(eo: np.ndarray, seen: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """(eo, None) if every pixel is seen, (None, None) if none is, else (eo with means where it is not seen, the plane)."""
+    finite = np.isfinite(eo).all(axis=0)
+    seen = finite if seen is None else finite & seen
+    if seen.all() or not seen.any():
+        return (eo if seen.any() else None), None
+    mean = eo[:, seen].mean(axis=1, dtype=np.float64).astype(np.float32)
+    return np.where(seen, eo, mean[:, None, None]), seen

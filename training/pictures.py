@@ -41,7 +41,7 @@ def draw_panels(path: Path, pair: Pair, answers: dict[str, np.ndarray], info: Se
     """One pair: SAR, EO where it has one, truth, and the answer of each network; nodata grey, legend below."""
     panels = [Panel("SAR", picture_of(to_network_unit(pair.sar, info.sar_unit), pair.valid))]
     if pair.eo is not None:
-        panels.append(Panel("EO", picture_of(pair.eo, np.ones(pair.valid.shape, bool))))
+        panels.append(Panel("EO", picture_of(pair.eo, np.ones(pair.valid.shape, bool) if pair.eo_seen is None else pair.eo_seen)))
     panels += [Panel(title, in_colors(labels, info)) for title, labels in {"truth": pair.labels, **answers}.items()]
     draw_quicklook(path, panels, info)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from copy import copy
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any
 
 import rasterio
 from rasterio.control import GroundControlPoint
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from hfd_edge.forks import no_fork
 
@@ -83,6 +84,35 @@ class GeoReference:
             return True
         scale = max(abs(v) for v in (self.transform.a, self.transform.b, self.transform.d, self.transform.e))
         return all(abs(a - b) <= 1e-3 * scale for a, b in zip(self.transform[:6], other.transform[:6]))
+
+    def pixels_apart(self, other: GeoReference, rows: int, cols: int) -> float | None:
+        """How far the corners of a raster of this size lie apart by the two, in pixels of this one along rows or columns.
+
+        Returns:
+            None where one of them has no transform (control points and RPCs are not compared); infinity where a corner has no
+            place in the coordinate system of this one.
+        """
+        if self.transform is None or other.transform is None or self.transform.is_degenerate:
+            return None
+        corners = [(col, row) for row in (0, rows) for col in (0, cols)]
+        t = other.transform
+        places = [(t.c + t.a * col + t.b * row, t.f + t.d * col + t.e * row) for col, row in corners]
+        with no_fork():
+            if None not in (self.crs, other.crs) and self.crs != other.crs:
+                places = _converted(places, other.crs, self.crs)
+        back = ~self.transform
+        apart = [max(abs(back.c + back.a * x + back.b * y - col), abs(back.f + back.d * x + back.e * y - row))
+                 for (x, y), (col, row) in zip(places, corners)]
+        return max(apart) if all(map(math.isfinite, apart)) else math.inf
+
+
+def _converted(places: list[tuple[float, float]], source: Any, target: Any) -> list[tuple[float, float]]:
+    from rasterio._err import CPLE_BaseError            # PROJ's own errors pass through rasterio.warp as they are
+    from rasterio.warp import transform
+    try:
+        return list(zip(*transform(source, target, *zip(*places))))
+    except (RasterioError, CRSError, CPLE_BaseError):
+        return [(math.inf, math.inf)] * len(places)
 
 
 def _crs(name: str) -> Any:

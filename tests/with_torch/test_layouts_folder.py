@@ -97,7 +97,7 @@ def test_splits_by_names_place_and_lists(tmp_path):
     ({"classes": ["land", "water"]}, "mapping of name"),
     ({"unit": "decibel"}, "db"),
     ({"bands": None}, "at least name, bands"),
-    ({"band": ["VV"]}, "'band' is not known"),
+    ({"band": ["VV"]}, "band: there is no such key; did you mean bands"),
     ({"flips": ["sideways"]}, "sideways"),
     ({"split": {"by": "chance"}}, "chance"),
     ({"split": {"by": "names", "size": 9}}, "at least 5"),
@@ -108,25 +108,82 @@ def test_a_set_file_that_contradicts_itself_is_refused(changes, words, tmp_path)
         open_pairs("folder", folder(tmp_path, **changes))
 
 
+@pytest.mark.parametrize("line,words", [
+    ("split: place", r"write \{by: names\}, \{by: place"), ("split:", "split is empty"),
+    ("split: {by: place, size_m: 5 km}", "number of metres; it is '5 km'"), ("split: {by: names, size: -3}", "size=-3.*at least 1"),
+    ("split: {by: names, size: 2.5}", "size=2.5"), ("split: {by: names, size_m: 20}", "'size_m' is not known"),
+    ("split: {by: lists, folder: 3}", "folder=3"), ("ignore: 0", r"write \[0\]"), ("ignore:", "ignore is empty"),
+    ("ignore: [yes]", r"ignore\[0\]=True"), ("nodata: nan", "NaN and infinity always count"), ("nodata: low", "must be a number"),
+    ("classes: {no: 10, yes: 20}", "put the name in quotes"), ("classes: {1: 10, 2: 20}", "put the name in quotes"),
+    ("classes: {land: yes, water: 20}", "code True"), ("classes: {land: [], water: 20}", "'land' has no code"),
+    ("colors: {water: blue}", "water='blue'.*red, green, blue"), ("colors: {water: [300, 2, 3]}", "300.*0 to 255"),
+    ("colors: {watr: [1, 2, 3]}", "'watr' is no class; did you mean water"), ("looks: about 4", "looks='about 4'.*number"),
+    ("looks: 0", "looks=0.*above 0"), ("quantity: gamma nought", "use one of sigma0, gamma0"),
+    ("bands: [VV, VV]", "VV.*different from each other"), ("bands: [1, 2]", r"bands\[0\]=1"), ("bands: VV", "bands='VV'.*list of names"),
+    ("eo_bands: RGB", r"such as \[R, G, B\]"), ("eo_bands: [R, G, G]", "must differ"), ("name:", "name is empty"),
+    ("name: ''", "'' is no name"), ("scale: 0", "scale=0.0.*not 0"), ("pixel_spacing_m: -10", "above 0"), ("flips: rows", r"write \[rows\]"),
+    ("unit: dB", "use one of intensity, amplitude, db")])
+def test_a_value_of_a_wrong_kind_is_one_line_when_the_set_is_opened(line, words, tmp_path):
+    folder(tmp_path, **{line.partition(":")[0]: None})
+    with open(tmp_path / "set.yaml", "a") as file:
+        file.write(line + "\n")
+    with pytest.raises(DataError, match=words) as error:
+        open_pairs("folder", tmp_path)
+    assert "set.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_no_flips_may_be_written_as_none_and_nodata_may_be_several_values(tmp_path):
+    pairs = open_pairs("folder", folder(tmp_path, flips="none", nodata=[-99, float(pixels(2, 3)[1, 5, 5])]))
+    assert pairs.info.flips == ()
+    assert not pairs.read("p03").valid[[0, 0, 5], [0, 1, 5]].any() and pairs.read("p03").valid.sum() == SIDE ** 2 - 3
+
+
+def test_upper_and_lower_case_are_one_and_files_that_begin_with_a_dot_are_no_data(tmp_path):
+    folder(tmp_path)
+    expected = [open_pairs("folder", tmp_path).read(f"p{number:02d}") for number in range(10)]
+    for file, name in (("eo/p04.tif", "eo/p04.TIF"), ("label/p05.tif", "label/P05.TIFF"), ("sar/p06.tif", "sar/P06.tif")):
+        (tmp_path / file).rename(tmp_path / name)
+    np.save(tmp_path / "sar/p07.npy", expected[7].sar)
+    (tmp_path / "sar/p07.npy").rename(tmp_path / "sar/p07.NPY")
+    (tmp_path / "sar/p07.tif").unlink()
+    for junk in ("sar/._p03.tif", "label/.DS_Store", "eo/._p03.tif", "sar/Thumbs.db", "sar/p03.tif.aux.xml"):
+        (tmp_path / junk).write_text("no image")
+    pairs = open_pairs("folder", tmp_path)
+    assert sorted(name for split in SPLITS for name in pairs.names(split)) == ["P06"] + [f"p{i:02d}" for i in range(10) if i != 6]
+    for number, pair in enumerate(expected):
+        found = pairs.read("P06" if number == 6 else f"p{number:02d}")
+        assert np.array_equal(found.sar[:, pair.valid], pair.sar[:, pair.valid]) and np.array_equal(found.eo, pair.eo)
+        assert np.array_equal(found.labels[pair.valid], pair.labels[pair.valid])
+
+
+@pytest.mark.parametrize("first,second", [("label/p04.tif", "label/p04.png"), ("sar/p04.tif", "sar/P04.TIF"), ("eo/p04.tif", "eo/p04.npy")])
+def test_two_files_of_one_stem_in_one_folder_are_refused_by_name(first, second, tmp_path):
+    folder(tmp_path)
+    (tmp_path / second).write_bytes((tmp_path / first).read_bytes())
+    with pytest.raises(DataError, match="one stem") as error:
+        open_pairs("folder", tmp_path)
+    assert first.split("/")[1] in str(error.value) and second.split("/")[1] in str(error.value)
+
+
 @pytest.mark.parametrize("changes,words", [
     ({"unit": "intensity"}, "never negative"), ({"unit": "amplitude"}, "unit: db"), ({"unit": "complex"}, "float32"),
     ({"bands": ["VV"]}, "2 bands, 1"), ({"classes": {"land": 10, "water": 20}}, "11")])
 def test_pixels_that_cannot_be_what_the_set_says_are_refused(changes, words, tmp_path):
-    pairs = open_pairs("folder", folder(tmp_path, **changes))
+    root = folder(tmp_path, **changes)
     with pytest.raises(DataError, match=words) as error:
-        pairs.read("p00")
+        open_pairs("folder", root).read("p00")
     assert "p00" in str(error.value)
 
 
 def test_display_pixels_are_not_decibel_and_objects_are_not_unpickled(tmp_path):
-    folder(tmp_path, bands=["VV"])
-    save(tmp_path / "sar/p00", ".tif", np.zeros((SIDE, SIDE), np.uint8))
+    folder(tmp_path)
+    save(tmp_path / "sar/p01", ".tif", np.zeros((2, SIDE, SIDE), np.uint8))
     with pytest.raises(DataError, match="8-bit"):
-        open_pairs("folder", tmp_path).read("p00")
+        open_pairs("folder", tmp_path)
     (tmp_path / "sar/p01.tif").unlink()
     np.save(tmp_path / "sar/p01.npy", np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(DataError, match="p01.npy"):
-        open_pairs("folder", tmp_path).read("p01")
+        open_pairs("folder", tmp_path)
 
 
 def test_lists_that_name_a_pair_twice_or_one_that_is_not_there_are_refused(tmp_path):
@@ -146,6 +203,8 @@ def test_the_example_in_the_documentation_opens(tmp_path):
     example = text.split("```yaml\n")[1].split("```")[0]
     record = yaml.safe_load(example)
     folder(tmp_path)
+    for path in (tmp_path / "eo").iterdir():
+        write(path, pixels(4, 0, np.uint16, 0, 3000))
     (tmp_path / "set.yaml").write_text(yaml.safe_dump({**record, "split": {"by": "names"}}))
     assert open_pairs("folder", tmp_path).info.name == record["name"]
 

@@ -15,8 +15,8 @@ from hfd_edge.errors import HfdError
 from hfd_edge.raster.guard import RasterLimits, open_raster
 from training.pairs import SPLITS, DataError, Pair, SetInfo, check_split
 
-_OPENING = threading.Lock()              # opening silences a warning, which Python does for all threads at once
-_LIMITS = RasterLimits()
+OPENING = threading.Lock()              # opening silences a warning, which Python does for all threads at once
+LIMITS = RasterLimits()
 _SHOWN = 5
 _FIVE = ("train", "train", "select", "train", "test")     # of five neighbouring blocks
 
@@ -60,7 +60,7 @@ def read_image(path: Path, window: Window | None = None) -> np.ndarray:
     Raises:
         DataError: missing, damaged, or not an image, with the file's name.
     """
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         return _read_array(path, window)
     part = None if window is None else ((window.row, window.row + window.rows), (window.col, window.col + window.cols))
     try:
@@ -72,8 +72,8 @@ def read_image(path: Path, window: Window | None = None) -> np.ndarray:
 
 def image_frame(path: Path) -> tuple[tuple[int, int], tuple[float, ...], str | None, float | None]:
     """(rows, cols), geotransform (west edge first), CRS and nodata value of an image file, without its pixels."""
-    if path.suffix == ".npy":
-        return _read_array(path, None).shape[-2:], (0.0, 1.0, 0.0, 0.0, 0.0, 1.0), None, None
+    if path.suffix.lower() == ".npy":
+        return mapped_array(path).shape[-2:], (0.0, 1.0, 0.0, 0.0, 0.0, 1.0), None, None
     try:
         with _opened(path) as dataset:
             crs = dataset.crs.to_string() if dataset.crs else None
@@ -175,11 +175,12 @@ def read_lists(files: Mapping[str, Path]) -> dict[str, list[str]]:
 
 
 def _opened(path: Path) -> Any:
-    with _OPENING:
-        return open_raster(path, _LIMITS)
+    with OPENING:
+        return open_raster(path, LIMITS)
 
 
-def _read_array(path: Path, window: Window | None) -> np.ndarray:
+def mapped_array(path: Path) -> np.ndarray:
+    """(bands, rows, cols) of a .npy file without reading its pixels."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -188,6 +189,11 @@ def _read_array(path: Path, window: Window | None) -> np.ndarray:
         array = array[None]
     if array.ndim != 3:
         raise DataError(f"{path}: array of shape {array.shape}; an image is (bands, rows, cols) or (rows, cols)")
+    return array
+
+
+def _read_array(path: Path, window: Window | None) -> np.ndarray:
+    array = mapped_array(path)
     if window is not None:
         array = array[:, window.row:window.row + window.rows, window.col:window.col + window.cols]
     return np.array(array)

@@ -2,180 +2,121 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from hfd_edge.errors import SpecError
-from hfd_edge.spec import NODATA_LABEL, Unit
-from training.layouts.files import (FileSet, Plane, find_files, image_frame, one_folder, partner, read_lists, read_planes,
-                                    recode, split_in_fives)
-from training.pairs import SPLITS, DataError, Pair, SetInfo, pair_of
-
-_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2", ".npy")
-_COMPLEX = "complex"
-
-
-@dataclass(frozen=True, slots=True)
-class SetFile:
-    """The keys of set.yaml. Those without a default must be there."""
-
-    name: str
-    bands: list[str]                     # of the SAR files, in order
-    unit: str                            # intensity, amplitude, db, complex or dn
-    classes: dict[str, Any]              # name: code, or name: [codes]
-    eo_bands: list[str] = field(default_factory=list)
-    colors: dict[str, list[int]] = field(default_factory=dict)      # name: [red, green, blue]
-    ignore: list[int] = field(default_factory=list)                 # codes without a class
-    nodata: float | None = None          # SAR value without a measurement, beside NaN and what the file itself declares
-    scale: float = 1.0                   # stored value x scale = value in `unit`; nodata is meant as stored
-    quantity: str = "sigma0"
-    looks: float | None = None
-    pixel_spacing_m: float | None = None
-    flips: list[str] = field(default_factory=list)                  # rows, cols, transpose; none if the look matters
-    split: dict[str, Any] = field(default_factory=lambda: {"by": "names"})
+from training.layouts.files import FileSet, one_folder, partner, read_lists, recode, split_in_fives
+from training.layouts.folder_files import SUFFIXES, files_by_stem, stem_key
+from training.layouts.folder_images import Image, check_partner, opened, radiometry, read_eo, read_sar, square_of
+from training.layouts.folder_set import read_set
+from training.pairs import SPLITS, DataError, Pair, pair_of
 
 
 class FolderPairs(FileSet):
     """GeoTIFF, PNG, JPEG or .npy in `sar/`, `label/` and, where there is an optical image, `eo/`."""
 
     def __init__(self, root: Path) -> None:
-        self._set = _read_set(root)
-        self._folder = {part: one_folder("folder", root, (part,)) for part in ("sar", "label")}
-        self._folder["eo"] = one_folder("folder", root, ("eo",)) if self._set.eo_bands else root / "eo"
-        found = find_files("folder", self._folder["sar"], "*")
-        self._files = {path.stem: path for path in found if path.suffix.lower() in _SUFFIXES}
-        if not self._files:
-            raise DataError(f"layout folder: no file of {self._folder['sar']} ends in {', '.join(_SUFFIXES)}; convert them")
-        self._codes = _codes(self._set)
-        unit = Unit.INTENSITY if self._set.unit == _COMPLEX else _unit(self._set.unit)
-        names = tuple(self._set.classes)
-        colors = tuple(tuple(self._set.colors.get(name, _color(i))) for i, name in enumerate(names))
-        info = SetInfo(self._set.name, tuple(self._set.bands), tuple(self._set.eo_bands), names, colors, unit,
-                       self._set.quantity, self._set.looks, self._set.pixel_spacing_m, tuple(self._set.flips))
-        super().__init__(info, _splits(root, self._files, self._set.split))
+        self._set = read_set(root)
+        parts = ("sar", "label", "eo") if self._set.eo_bands else ("sar", "label")
+        self._folder = {part: one_folder("folder", root, (part,)) for part in parts}
+        self._found = {part: files_by_stem(folder) for part, folder in self._folder.items()}
+        self._files = {path.stem: path for path in self._found["sar"].values()}
+        self._codes = self._set.codes
+        self._headers: dict[str, Image] = {}
+        super().__init__(self._set.info, _splits(root, list(self._files), self._set.split, self._square))
+        self._check_files([name for split in SPLITS for name in self.names(split)])
+        self._headers.clear()
+
+    def _header(self, name: str) -> Image:
+        """Of the SAR file, read once while the set is opened."""
+        if name not in self._headers:
+            with opened(self._files[name], self._set.bands) as image:
+                radiometry(_counted(name, "sar", image, self._set.bands), self._set)
+            self._headers[name] = replace(image, source=None)
+        return self._headers[name]
+
+    def _check_files(self, names: list[str]) -> None:
+        """Every pair has its files, and their headers fit each other; pixels are looked at when they are read."""
+        labels = {name: self._label(name) for name in names}
+        for name, label in labels.items():
+            sar = self._header(name)
+            with opened(label) as image:
+                check_partner(name, "label", sar, _counted(name, "label", image, ("label",)))
+            optical = self._optical_file(name)
+            if optical is not None:
+                with opened(optical, self._set.eo_bands, alpha_is_data=True) as image:
+                    check_partner(name, "eo", sar, _counted(name, "eo", image, self._set.eo_bands))
+        if self._set.eo_bands and names and not any(map(self._optical_file, names)):
+            raise DataError(f"layout folder: none of {len(names)} pairs has an optical image in {self._folder['eo']} (the first is "
+                            f"{names[0]}): files of one place share their stem; rename them, or leave eo_bands out of set.yaml")
+
+    def _square(self, name: str) -> tuple[str, int, int]:
+        return square_of(self._header(name), self._set.split["size_m"])
 
     def _load(self, name: str, eo: bool) -> Pair:
-        path = self._files[name]
-        label = self._find("label", name) or self._folder["label"] / f"{name}{path.suffix}"
-        planes = [Plane("sar", (path,), len(self.info.bands)), Plane("label", (label,), 1)]
-        optical_file = self._find("eo", name) if eo and self._set.eo_bands else None
-        if optical_file is not None:
-            planes.append(Plane("eo", (optical_file,), len(self.info.eo_bands)))
-        sar, stored, *optical = read_planes(name, planes)
-        valid = np.isfinite(sar).all(axis=0)
-        for nodata in (self._set.nodata, image_frame(path)[3]):
-            if nodata is not None and np.isfinite(nodata):
-                valid &= (sar != nodata).all(axis=0)
-        labels = recode(name, stored[0], self._codes)
-        return pair_of(name, self._detected(name, np.where(valid, sar, 0)), *(optical or [None]), labels, valid)
+        with opened(self._files[name], self.info.bands) as image:
+            sar, valid = read_sar(_counted(name, "sar", image, self.info.bands), self._set)
+        with opened(self._label(name)) as image:
+            stored, _ = _counted(name, "label", image, ("label",)).read()
+        optical = self._optical(name) if eo else (None, None)
+        return pair_of(name, sar, optical[0], recode(name, stored[0], self._codes), valid, optical[1])
 
-    def _find(self, part: str, name: str) -> Path | None:
-        """The file of this stem, whatever its format."""
-        return next((path for suffix in _SUFFIXES if (path := self._folder[part] / f"{name}{suffix}").is_file()), None)
+    def _optical(self, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+        path = self._optical_file(name)
+        if path is None:
+            return None, None
+        with opened(path, self.info.eo_bands, alpha_is_data=True) as image:
+            return read_eo(_counted(name, "eo", image, self.info.eo_bands))
 
-    def _detected(self, name: str, sar: np.ndarray) -> np.ndarray:
-        """Stored pixels in the set's unit, complex ones as intensity; refuse what the declared unit cannot be."""
-        unit, scale = self._set.unit, np.float32(self._set.scale)
-        if np.iscomplexobj(sar) != (unit == _COMPLEX):
-            raise DataError(f"pair {name}: sar is {sar.dtype} and set.yaml says unit: {unit}; complex pixels are unit complex, "
-                            "others are not")
-        if unit == _COMPLEX:
-            return (sar.real * scale) ** 2 + (sar.imag * scale) ** 2
-        if unit in ("intensity", "amplitude") and sar.min() < 0:
-            raise DataError(f"pair {name}: sar holds {sar.min():.4g} and set.yaml says unit: {unit}, which is never "
-                            "negative; if these are decibel say unit: db; if it means nodata say nodata: VALUE")
-        if unit == "db" and sar.dtype == np.uint8:
-            raise DataError(f"pair {name}: sar is 8-bit and set.yaml says unit: db; display pixels are no decibel; say dn")
-        return sar * scale
+    def _optical_file(self, name: str) -> Path | None:
+        return self._found["eo"].get(stem_key(name)) if self._set.eo_bands else None
+
+    def _label(self, name: str) -> Path:
+        path = self._found["label"].get(stem_key(name))
+        if path is None:
+            raise DataError(f"pair {name}: {self._folder['label']} has no file {name} with one of the endings {', '.join(SUFFIXES)}: "
+                            "every pair needs its label; add it, or remove the others")
+        return path
 
 
-def _read_set(root: Path) -> SetFile:
-    path = root / "set.yaml"
-    if not path.is_file():
-        find_files("folder", root, "set.yaml")                   # says what is there instead
-    try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    known = {f.name for f in fields(SetFile)}
-    if not isinstance(record, dict) or not {"name", "bands", "unit", "classes"} <= record.keys():
-        raise DataError(f"{path}: it must be a mapping with at least name, bands, unit and classes; docs/data.md shows one")
-    unknown = sorted(str(key) for key in record.keys() - known)
-    if unknown:
-        raise DataError(f"{path}: key {unknown[0]!r} is not known; use {', '.join(sorted(known))}")
-    if not isinstance(record["classes"], dict) or not isinstance(record["bands"], list):
-        raise DataError(f"{path}: bands is a list of names, classes a mapping of name to code or codes; docs/data.md shows one")
-    return SetFile(**record)
+def _counted(name: str, what: str, image: Image, bands: Sequence[str]) -> Image:
+    """The image, if it has as many bands as are declared."""
+    if image.count != len(bands):
+        raise DataError(f"pair {name}: {what} has {image.count} bands, {len(bands)} are declared ({image.path}): correct the set; alpha is "
+                        "no band, and .npy is (bands, rows, cols)")
+    return image
 
 
-def _unit(word: str) -> Unit:
-    try:
-        return Unit(word)
-    except (SpecError, ValueError) as error:
-        raise DataError(f"set.yaml: unit: {word!r} is not known; use intensity, amplitude, db, complex or dn") from error
-
-
-def _codes(record: SetFile) -> dict[int, int]:
-    """Stored code to class or 255; a code may have one meaning only."""
-    codes = {int(code): NODATA_LABEL for code in record.ignore}
-    for index, (name, own) in enumerate(record.classes.items()):
-        for code in own if isinstance(own, list) else [own]:
-            if not isinstance(code, int) or code in codes:
-                raise DataError(f"set.yaml: class {name!r} has code {code!r}; a code is a whole number with one meaning, and "
-                                "the codes of ignore are no class")
-            codes[code] = index
-    return codes
-
-
-def _splits(root: Path, files: dict[str, Path], rule: dict[str, Any]) -> dict[str, str]:
+def _splits(root: Path, names: list[str], rule: dict[str, Any], square: Callable[[str], tuple]) -> dict[str, str]:
     """By lists (FOLDER/train.txt, select.txt, test.txt), by place (squares of size_m) or by names (blocks of neighbours)."""
-    by = rule.get("by")
+    by = rule["by"]
     if by == "lists":
         folder = root / rule.get("folder", ".")
-        return _listed(files, read_lists({split: partner(folder / f"{split}.txt", "lists") for split in SPLITS}))
+        return _listed(names, read_lists({split: partner(folder / f"{split}.txt", "lists") for split in SPLITS}))
     if by == "place":
-        size = float(rule.get("size_m", 0))
-        if not size > 0:
-            raise DataError(f"set.yaml: split by place needs size_m above 0, the side of a square; it is {rule.get('size_m')}")
-        groups = {name: _square(path, size) for name, path in files.items()}
-    elif by == "names":
-        size = int(rule.get("size", 0)) or max(1, -(-len(files) // 20))
-        groups = {name: number // size for number, name in enumerate(files)}
+        groups = {name: square(name) for name in names}
     else:
-        raise DataError(f"set.yaml: split by {by!r} is not known; use lists, place or names")
+        size = rule.get("size") or max(1, -(-len(names) // 20))
+        groups = {name: number // size for number, name in enumerate(names)}
     blocks = split_in_fives(groups.values())
     if len(blocks) < 5:
-        raise DataError(f"set.yaml: split by {by} makes {len(blocks)} blocks of {len(files)} pairs; at least 5 are needed, so "
+        raise DataError(f"set.yaml: split by {by} makes {len(blocks)} blocks of {len(names)} pairs; at least 5 are needed, so "
                         "that train, select and test are all there; make the blocks smaller or give lists")
-    return {name: blocks[groups[name]] for name in files}
+    return {name: blocks[groups[name]] for name in names}
 
 
-def _listed(files: dict[str, Path], lists: dict[str, list[str]]) -> dict[str, str]:
-    splits = {name: "" for name in files}
+def _listed(files: list[str], lists: dict[str, list[str]]) -> dict[str, str]:
+    splits, known = {name: "" for name in files}, {stem_key(name): name for name in files}
     for split, names in lists.items():
         for line in names:
-            name = Path(line).stem if Path(line).suffix.lower() in _SUFFIXES else line
-            if name not in files:
+            name = known.get(stem_key(Path(line).stem if Path(line).suffix.lower() in SUFFIXES else line))
+            if name is None:
                 raise DataError(f"{split}.txt names {line!r}, which is not in sar/; correct the list")
             if splits[name]:
                 raise DataError(f"{name} is in {splits[name]}.txt and in {split}.txt; a pair has one split")
             splits[name] = split
     return splits
-
-
-def _square(path: Path, size_m: float) -> tuple[str, int, int]:
-    _, transform, crs, _ = image_frame(path)
-    if crs is None:
-        raise DataError(f"{path} has no georeference; split by names or lists instead of place")
-    return crs, int(transform[0] // size_m), int(transform[3] // size_m)
-
-
-def _color(index: int) -> tuple[int, int, int]:
-    """Colors far from each other, for classes without one."""
-    wheel = ((38, 102, 178), (200, 58, 52), (34, 110, 60), (232, 214, 92), (148, 103, 189), (23, 190, 207), (140, 86, 75),
-             (127, 127, 127))
-    return tuple((v + 40 * (index // len(wheel))) % 256 for v in wheel[index % len(wheel)])
