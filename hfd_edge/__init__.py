@@ -10,9 +10,11 @@ Names are looked up when they are first used (PEP 562): importing the package lo
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False                               # as typing's, whose import takes longer than this file's
 if TYPE_CHECKING:
+    from typing import Any
+
     from hfd_edge.build import build_info
     from hfd_edge.package import Package
     from hfd_edge.radiometry import SourceRadiometry

@@ -1,7 +1,8 @@
 """Overlap added outside the stages: one thread that reads ahead, one that writes behind; both hand errors to the caller.
 
 These threads wait by SimpleQueue alone: Ctrl-C in the middle of a lock of Python's own (Queue, Semaphore, Event) can lose the word
-that wakes the other one, and then both wait for ever; in the middle of Thread.join it marks a thread as ended that still runs.
+that wakes the other one, and then both wait for ever; in the middle of Thread.join it marks a thread as ended that still runs;
+in the middle of Thread.start it may leave one that runs. So a thread takes nothing up before it has a word that start is over.
 """
 
 from __future__ import annotations
@@ -43,13 +44,12 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
     """
     process, stopped, ended = os.getpid(), [], _Ended()
     made: queue.SimpleQueue = queue.SimpleQueue()
-    room: queue.SimpleQueue = queue.SimpleQueue()   # a word for each item that may be made
-    for _ in range(depth):
-        room.put(None)
+    room: queue.SimpleQueue = queue.SimpleQueue()   # a word for each item that may be made; none before the thread is known to run
+    begun = False
 
     def work() -> None:
-        source = iter(items)
         try:
+            source = iter(items)
             while room.get() is None and not stopped:
                 made.put((next(source, _END), None))
         except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
@@ -57,8 +57,11 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
         finally:
             ended.say()
 
-    threading.Thread(target=work, name="hfd-read-ahead", daemon=True).start()
     try:
+        threading.Thread(target=work, name="hfd-read-ahead", daemon=True).start()
+        begun = True
+        for _ in range(depth):
+            room.put(None)
         while True:
             _check_process(process, "reads ahead")
             item, error = made.get()
@@ -71,7 +74,7 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
     finally:
         stopped.append(True)
         room.put(_END)
-        if process == os.getpid():                  # what it reads is closed next
+        if begun and process == os.getpid():        # what it reads is closed next; one that was not begun reads nothing
             ended.wait()
 
 
@@ -126,8 +129,12 @@ class WriteBehind:
         self._process, self._ended = os.getpid(), _Ended()
 
     def __enter__(self) -> WriteBehind:
-        threading.Thread(target=self._work, name="hfd-write-behind", daemon=True).start()
-        return self
+        try:
+            threading.Thread(target=self._work, name="hfd-write-behind", daemon=True).start()
+            return self
+        except BaseException:
+            self._waiting.put(_END)                 # it may run all the same, and nobody leaves a block that was not entered
+            raise
 
     def put(self, *item: object) -> None:
         """Queue one item; waits while `depth` items are already waiting."""

@@ -40,6 +40,7 @@ class RasterOptions:
     compress: str = "zstd"                          # of the map: none, deflate, zstd or lzw
     limits: RasterLimits = RasterLimits()           # what the raster may claim of itself; larger ones for files that are trusted
     saturation: float | None = None                 # stored value from which a pixel's power is a lower bound only
+    allow_empty: bool = False                       # whether a scene may be without one valid pixel; a window always may
 
     def __post_init__(self) -> None:
         """Raises RasterError where a value is of a kind that no use could be made of."""
@@ -62,7 +63,7 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
     Raises:
         RasterError: the raster cannot be read, the map cannot be written, the window is not in the raster, or a class is not
             the engine's; nothing is left at `out`.
-        RadiometryError: unknown or contradicted unit, or not one valid pixel.
+        RadiometryError: unknown or contradicted unit, or not one valid pixel without `allow_empty`.
         ArrayError: wrong number of bands.
     """
     spec = segmenter.spec
@@ -96,7 +97,7 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
                 scores.write(row, strip_scores)
 
         report = segmenter.run_source(source, radiometry, write, confidence=scores is not None, progress=progress,
-                                      window=options.window)
+                                      window=options.window, allow_empty=options.allow_empty)
         if options.window is not None:
             labels.add_tags({"HFD_WINDOW": ",".join(map(str, options.window))})
         for writer in (labels, scores):

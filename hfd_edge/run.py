@@ -10,7 +10,7 @@ import numpy as np
 
 from hfd_edge._native import Gather
 from hfd_edge.engine.base import Engine, PixelBytes
-from hfd_edge.errors import EngineError
+from hfd_edge.errors import EngineError, HfdError, RadiometryError
 from hfd_edge.pipeline import Stopwatch
 from hfd_edge.plan import TilePlan
 from hfd_edge.radiometry import SourceRadiometry
@@ -59,6 +59,7 @@ class Run:
     stored: SourceRadiometry | None = None  # what the stored pixels are where saturated ones are counted; None = they are not
     into: tuple[np.ndarray, np.ndarray | None] | None = None        # labels and confidence of the whole scene in main memory; None = strips have their own
     vector: np.ndarray | None = None        # what the network is told of the whole scene, (1, n) float32; None = nothing
+    allow_empty: bool = False               # whether a map of nothing but nodata is an answer
     watch: Stopwatch = field(default_factory=Stopwatch)
     counts: PixelCounts = field(default_factory=PixelCounts)
     _batch: np.ndarray | None = None
@@ -87,6 +88,25 @@ class Run:
         valid = None if window.valid is None else window.valid[own]
         self.counts.saturated += int(np.count_nonzero(saturated(window.values[(slice(None), *own)], valid, self.stored)))
         return window
+
+    def ended(self) -> tuple[str, ...]:
+        """What the report says of the counts, once every strip is finished.
+
+        Raises:
+            RadiometryError: not one pixel is valid, and that was not allowed.
+            HfdError: a pixel was not written, or twice.
+        """
+        *_, rows, cols = self.plan.grid.kept
+        if self.counts.written != rows * cols:
+            raise HfdError(f"{self.counts.written} of {rows * cols} pixels were written: every pixel must be written exactly once; please "
+                           "report this scene's size")
+        if self.counts.nodata < rows * cols:
+            return ()
+        nothing = f"not one of the {rows} x {cols} pixels is valid: all are NaN or nodata"
+        if not self.allow_empty:
+            raise RadiometryError(f"{nothing}; check the nodata value, the unit and the band order, there is nothing to segment. Where that is "
+                                  "no mistake, as of a tile of a mosaic, --allow-empty (allow_empty=True) gives a map of nodata")
+        return (f"{nothing}, and so is the map",)
 
     def rows(self) -> MapRows:
         """Where finished strips lie."""

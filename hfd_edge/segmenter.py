@@ -15,7 +15,7 @@ from hfd_edge.device import ThreadOwner, is_whole, thread_budget
 from hfd_edge.device_array import is_on_device
 from hfd_edge.engine.base import DeviceEngine, Engine
 from hfd_edge.engine.choose import GpuOptions, choose_device, open_engine, why_cpu
-from hfd_edge.errors import ArrayError, EngineError, HfdError, RadiometryError
+from hfd_edge.errors import ArrayError, EngineError
 from hfd_edge.package import Package
 from hfd_edge.pipeline import Stopwatch, WriteBehind, prefetch
 from hfd_edge.plan import PlanRequest, SceneShape, TilePlan, costly, plan_tiles
@@ -126,7 +126,7 @@ class Segmenter:
         return self._package.engine_hash
 
     def run(self, array: object, unit: Unit | str | SourceRadiometry | None = None, valid: object | None = None, *,
-            confidence: bool = True, stream: object = None) -> Result:
+            confidence: bool = True, stream: object = None, allow_empty: bool = False) -> Result:
         """Segment a scene in memory. A scene on the engine's own GPU is read where it lies, and its map stays there.
 
         Args:
@@ -139,18 +139,20 @@ class Segmenter:
             confidence: whether to make the confidence plane (one softmax per pixel).
             stream: of a scene on a GPU, what the caller's work on it was enqueued on: a handle, or a stream of torch, CuPy, PyCUDA or
                 cuda.core; None = what the array says, else the legacy default stream.
+            allow_empty: a scene without one valid pixel gets a map of 255 and a note, as a piece of a larger one may; else it is
+                refused, for mostly its nodata value or unit is wrong.
         Returns:
             Result with labels (rows, cols) uint8, 255 = nodata; a DeviceArray, complete, where the scene is on the GPU.
         Raises:
             ArrayError: wrong shape, dtype or mask.
-            RadiometryError: the values contradict the unit, or the unit cannot be converted.
+            RadiometryError: the values contradict the unit, the unit cannot be converted, or not one pixel is valid.
             DeviceError: the array is on another device, or the memory budget is too small.
         """
         start = time.perf_counter()
         if self._gpu is not None and is_on_device(array):
-            return self._run_on_device(self._gpu.source(array, valid, stream), unit, confidence)
+            return self._run_on_device(self._gpu.source(array, valid, stream), unit, confidence, allow_empty)
         source = ArraySource(array, len(self.spec.bands), valid)
-        run = self.prepare(source, self.declared(unit, source.dtype), confidence, windows_held=0)
+        run = self.prepare(source, self.declared(unit, source.dtype), confidence, allow_empty=allow_empty)
         labels = np.empty((source.rows, source.cols), np.uint8)
         scores = np.empty_like(labels) if confidence else None
         run.into = labels, scores
@@ -161,9 +163,9 @@ class Segmenter:
 
     __call__ = run
 
-    def _run_on_device(self, source: Source, unit: Unit | str | SourceRadiometry | None, confidence: bool) -> Result:
+    def _run_on_device(self, source: Source, unit: Unit | str | SourceRadiometry | None, confidence: bool, allow_empty: bool) -> Result:
         start = time.perf_counter()
-        run = self.prepare(source, self.declared(unit, source.dtype), confidence, windows_held=0)
+        run = self.prepare(source, self.declared(unit, source.dtype), confidence, allow_empty=allow_empty)
         run.maps = self._gpu.maps(source, confidence)
         for _ in self.finished_strips(run, self.windows(run)):
             continue
@@ -172,7 +174,7 @@ class Segmenter:
 
     def run_source(self, source: Source, radiometry: SourceRadiometry | None, write: Callable[..., None], *,
                    confidence: bool = False, progress: Progress | None = None,
-                   window: tuple[int, int, int, int] | None = None) -> RunReport:
+                   window: tuple[int, int, int, int] | None = None, allow_empty: bool = False) -> RunReport:
         """Segment any source strip by strip in bounded memory.
 
         Args:
@@ -181,13 +183,15 @@ class Segmenter:
             write: called with (row, labels, confidence or None) in order, in a thread of its own.
             window: (row, col, rows, cols) to segment; halos are still read from the scene, so the answer is the crop of the
                 scene's. `write` then gets its rows and columns, counted from its first row. None = the scene.
+            allow_empty: whether a scene may be without one valid pixel, see `run`; a window always may, it can lie beside the pixels.
         Raises:
-            RadiometryError: unknown or contradicted unit, or not one valid pixel in the whole scene.
+            RadiometryError: unknown or contradicted unit, or not one valid pixel.
         """
         start = time.perf_counter()
         self._check_bands(source)
-        run = self.prepare(source, radiometry, confidence, windows_held=2, request=replace(self._request, window=window))
-        first_row, _, rows, cols = run.plan.grid.kept
+        run = self.prepare(source, radiometry, confidence, windows_held=2, request=replace(self._request, window=window),
+                           allow_empty=allow_empty or window is not None)
+        first_row, _, rows, _ = run.plan.grid.kept
 
         def write_timed(row: int, labels: np.ndarray, scores: np.ndarray | None) -> None:
             with run.watch("write"):
@@ -200,9 +204,6 @@ class Segmenter:
                 behind.put(strip.row - first_row, stitcher.labels, stitcher.confidence)
                 if progress is not None:
                     progress(strip.row - first_row + strip.rows, rows)
-        if run.counts.nodata == rows * cols and window is None:         # a window of a scene may lie beside its pixels
-            raise RadiometryError(f"not one of the {rows} x {cols} pixels is valid: all are NaN or nodata; "
-                                  "check the nodata value and the band order, there is nothing to segment")
         return self._report(run, time.perf_counter() - start)
 
     def run_raster(self, path: str | Path | Sequence[str | Path], out: str | Path, options: RasterOptions | None = None,
@@ -235,7 +236,7 @@ class Segmenter:
                              f"({', '.join(wanted)}, in this order): {way}")
 
     def prepare(self, source: Source, radiometry: SourceRadiometry | None, confidence: bool = False, *, windows_held: int = 0,
-                request: PlanRequest | None = None) -> Run:
+                request: PlanRequest | None = None, allow_empty: bool = False) -> Run:
         """Check a scene's declaration against its values and plan its tiles; the first stage of every run."""
         self._owner.check()
         radiometry = check_declared(radiometry, source.dtype)
@@ -243,15 +244,16 @@ class Segmenter:
         check_values(*stored, radiometry)
         watch = Stopwatch()
         scene, known = (source, radiometry), differences(radiometry, self.spec.input)
-        source, radiometry = filtered_input(source, radiometry, self.spec.input, self.threads, watch)
+        source, radiometry = filtered_input(source, radiometry, self.spec.input, self.threads, watch, allow_empty)
         plan = self._plan(scene_shape(source, windows_held), request or self._request)
         offset = sample_offset(stored if source is scene[0] else sample(source), radiometry, self.spec.input, self.spec.bands)
         notes = (*known, *(offset.notes() if offset else ()), *filter_notes(source, scene[1].saturation), *costly(plan),
                  *no_gain(self.spec, plan.grid.halo_px, plan.blend))
-        run = Run(source, self._gather(radiometry), plan, confidence, notes, offset=offset, stored=counted(radiometry), watch=watch)
+        run = Run(source, self._gather(radiometry), plan, confidence, notes, offset=offset, stored=counted(radiometry),
+                  allow_empty=allow_empty, watch=watch)
         if self.spec.scene_percentiles is not None:
             with run.watch("scene"):
-                run.vector = scene_vector(*scene, self.spec, self.threads)
+                run.vector = scene_vector(*scene, self.spec, self.threads, allow_empty)
         return run
 
     def _plan(self, shape: SceneShape, request: PlanRequest) -> TilePlan:
@@ -276,19 +278,15 @@ class Segmenter:
         return HostStages(run, self._engine, self.spec, self.threads) if self._gpu is None else self._gpu.stages(run)
 
     def _report(self, run: Run, total_s: float) -> RunReport:
-        grid, counts = run.plan.grid, run.counts
+        ended, grid, counts = run.ended(), run.plan.grid, run.counts
         *_, rows, cols = grid.kept
-        pixels = rows * cols
-        if counts.written != pixels:
-            raise HfdError(f"{counts.written} of {pixels} pixels were written: every pixel must be written exactly once; please "
-                           f"report this scene's size")
         return RunReport(
-            rows=rows, cols=cols, nodata_share=counts.nodata / pixels, nan_pixels=counts.nan,
+            rows=rows, cols=cols, nodata_share=counts.nodata / (rows * cols), nan_pixels=counts.nan,
             timings={**run.watch.seconds, "total": total_s}, device=self.device, engine=self.engine, engine_hash=self.engine_hash,
             threads=self.threads, halo=run.plan.halo, halo_px=grid.halo_px,
             tile_px=(grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px),
             tiles_run=counts.tiles_run, tiles_empty=counts.tiles_empty, compute_ratio=run.plan.compute_ratio,
-            notes=(*run.notes, *why_cpu(self._asked, self._package), *getattr(self._engine, "notes", ())),
+            notes=(*ended, *run.notes, *why_cpu(self._asked, self._package), *getattr(self._engine, "notes", ())),
             stitch=run.plan.stitch, offset=run.offset, saturated_pixels=counts.saturated if run.stored else None, overlap_px=2 * grid.spread_px)
 
 

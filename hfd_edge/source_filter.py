@@ -31,12 +31,13 @@ Watch = Callable[[str], AbstractContextManager]     # measures the block under a
 
 
 def filtered_input(source: Source, radiometry: SourceRadiometry, model: ModelInput, threads: int,
-                   watch: Watch = nullcontext) -> tuple[Source, SourceRadiometry]:
+                   watch: Watch = nullcontext, allow_empty: bool = False) -> tuple[Source, SourceRadiometry]:
     """What a network takes its pixels from: the scene itself, or the scene filtered as `model.speckle_filter` says.
 
     Args:
         source, radiometry: the scene and what its pixels are, checked.
         watch: where the seconds of filtering and of the scene pass are added up.
+        allow_empty: whether a scene may be without one valid pixel.
     Returns:
         A source and what its pixels are: the same two where the network was trained without a filter, else a FilteredSource and
         linear intensity. Improved Lee sigma without `filter_bright` costs one more read of the scene here.
@@ -48,8 +49,8 @@ def filtered_input(source: Source, radiometry: SourceRadiometry, model: ModelInp
     bright = model.filter_bright
     if model.speckle_filter == "lee_sigma" and bright is None:
         with watch("scene"):
-            counts = count_scene(source, radiometry, threads)
-            bright = tuple(percentiles_of(counts, (_BRIGHT_PERCENT,))[:, 0])
+            counts = count_scene(source, radiometry, threads, allow_empty)
+            bright = (1.0,) if counts.empty else tuple(percentiles_of(counts, (_BRIGHT_PERCENT,))[:, 0])     # 1.0: for no pixel
     made = FilteredSource(source, radiometry, filter_of(model, bright), threads, watch)
     return made, replace(radiometry, unit=Unit.INTENSITY, scale=1.0, offset=0.0, nodata=(), saturation=None)
 

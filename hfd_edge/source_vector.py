@@ -24,20 +24,24 @@ from hfd_edge.stitch import STATUS_NODATA
 _STRIP_PX = 1 << 22             # pixels of all bands read at once
 
 
-def scene_vector(source: Source, radiometry: SourceRadiometry, spec: ModelSpec, threads: int) -> np.ndarray:
+def scene_vector(source: Source, radiometry: SourceRadiometry, spec: ModelSpec, threads: int, allow_empty: bool = False) -> np.ndarray:
     """The second input of a network with `scene_percentiles`, from one read of the scene.
 
     A pixel counts where all bands have a value, as in the network's input. Percentiles are exact to a bin of 0.8 % of power, 0.03 dB.
 
     Args:
         radiometry: what the pixels are, checked.
+        allow_empty: whether a scene may be without one valid pixel. No tile of it reaches the network.
     Returns:
         (1, bands x percentiles) float32, band by band: percentiles of the band's linear power in the network's unit, then floor,
-        clip and z-score as a pixel.
+        clip and z-score as a pixel; NaN of a scene without a valid pixel.
     Raises:
-        RadiometryError: not one pixel of the scene is valid.
+        RadiometryError: not one pixel of the scene is valid, and that is not allowed.
     """
-    return _as_input(percentiles_of(count_scene(source, radiometry, threads), spec.scene_percentiles), spec.input)
+    counts = count_scene(source, radiometry, threads, allow_empty)
+    if counts.empty:
+        return np.full((1, source.count * len(spec.scene_percentiles)), np.nan, np.float32)
+    return _as_input(percentiles_of(counts, spec.scene_percentiles), spec.input)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +51,31 @@ class PowerCounts:
     power: np.ndarray               # (bands, POWER_BINS) int64
     totals: np.ndarray              # (bands, 2) int64: valid, of these without signal
 
+    @property
+    def empty(self) -> bool:
+        """Whether a band has no valid pixel: then none has."""
+        return not self.totals[:, 0].all()
 
-def count_scene(source: Source, radiometry: SourceRadiometry, threads: int) -> PowerCounts:
+
+def count_scene(source: Source, radiometry: SourceRadiometry, threads: int, allow_empty: bool = False) -> PowerCounts:
     """Count a scene's linear power, band by band, in one read; whole numbers, so the order of rows and threads changes nothing.
 
     A scene on a GPU is counted there, and its pixels stay there.
 
     Raises:
-        RadiometryError: not one pixel of the scene is valid.
+        RadiometryError: not one pixel of the scene is valid, and that is not allowed.
     """
     plain = ModelInput(Unit.INTENSITY, (0.0,) * source.count, (1.0,) * source.count)
     if isinstance(source, DeviceArraySource):
         power, totals = count_power(source, radiometry, plain)
     else:
         power, totals = _count_strips(source, make_gather(radiometry, plain), threads)
-    if not totals[:, 0].all():
+    counts = PowerCounts(power, totals)
+    if counts.empty and not allow_empty:
         raise RadiometryError(f"not one of the {source.rows} x {source.cols} pixels is valid: this network needs percentiles of the "
-                              "scene; check the nodata value and the band order")
-    return PowerCounts(power, totals)
+                              "scene; check the nodata value, the unit and the band order. Where that is no mistake, as of a tile of a "
+                              "mosaic, --allow-empty (allow_empty=True) gives a map of nodata")
+    return counts
 
 
 def _count_strips(source: Source, gather: _native.Gather, threads: int) -> tuple[np.ndarray, np.ndarray]:

@@ -87,3 +87,18 @@ def test_half_precision_is_swept_on_a_device_and_refused_with_a_reason_on_the_cp
     settings = [Setting(name, {"device": "cpu", "threads": 1, "precision": name, "tile": 48, "halo": 16}) for name in SWEPT]
     found = {r["setting"]: r for r in sweep("precision", db_engine, scene_of(power), settings, 1)}
     assert "fp16" in found["fp16"]["not_available"] and "mpx_per_s" in found["fp32"] and "fp16" not in PRECISIONS
+
+
+def test_a_watch_whose_start_is_interrupted_ends(monkeypatch):
+    begun, start = [], threading.Thread.start
+
+    def stopped(thread):
+        begun.append(thread)
+        start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", stopped)
+    with pytest.raises(KeyboardInterrupt), DevicePeak("cuda:0", lambda: (1, 2)):
+        pass
+    begun[0].join(5)
+    assert not begun[0].is_alive()

@@ -165,14 +165,14 @@ def test_one_file_per_band(scene, engine, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("product,looks", [("linear", 4.4), ("db", 3), ("amplitude", 4.4), ("complex", 1)])
-def test_simulate_is_deterministic_and_its_products_go_straight_through_predict(product, looks, engine, tmp_path):
+def test_simulate_is_deterministic_and_its_products_go_straight_through_predict(product, looks, tmp_path):
     sizes = ("--rows", 70, "--cols", 300, "--seed", 5, "--looks", looks, "--product", product, "--border", 20)
     first = run("simulate", tmp_path / "a", *sizes, "--json")
     assert first.returncode == 0, first.stderr
     assert run("simulate", tmp_path / "b", *sizes, "-q").returncode == 0
     for name in ("scene", "truth", "eo"):
         assert (tmp_path / "a" / f"{name}.tif").read_bytes() == (tmp_path / "b" / f"{name}.tif").read_bytes()
-    done = run("predict", json.loads(first.stdout)["scene"], engine, "-o", tmp_path / "map.tif", "--truth",
+    done = run("predict", json.loads(first.stdout)["scene"], "hfd_edge/data/demo.engine", "-o", tmp_path / "map.tif", "--truth",
                tmp_path / "a/truth.tif", "--json")
     assert done.returncode == 0, done.stderr
     with RasterSource(tmp_path / "a/truth.tif") as truth, RasterSource(tmp_path / "map.tif") as labels:
@@ -201,12 +201,12 @@ def test_doctor_runs_the_golden_tile(engine, tmp_path):
 
 
 @pytest.mark.slow
-def test_demo_writes_everything_it_names(engine, tmp_path):
-    done = run("demo", "--out", tmp_path / "demo", "--engine", engine, "--side", 200, "--json")
+def test_demo_writes_everything_it_names(tmp_path):
+    done = run("demo", "--out", tmp_path / "demo", "--side", 200, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert all(Path(p).is_file() for p in report["files"].values()) and 0.2 < report["miou_pixel_bayes"] < 0.9
-    text = run("demo", "--out", tmp_path / "demo", "--engine", engine, "--side", 200).stdout
+    text = run("demo", "--out", tmp_path / "demo", "--side", 200).stdout
     assert "nodata" in text and "Mpx/s" in text and "mIoU" in text and "per pixel" in text
     failed(run("demo", "--out", tmp_path / "x", "--engine", tmp_path / "none.engine"), "is not there")
 
@@ -229,14 +229,14 @@ def test_wrong_usage_exits_with_two(words):
 
 
 def test_a_failed_gate_exits_with_three(monkeypatch, capsys):
-    import hfd_edge.cli as cli
+    from hfd_edge.cli import main, verbs
     from hfd_edge.errors import GateError
 
     def closed(**_):
         raise GateError("flip rate 0.1: at most 0.01")
-    monkeypatch.setattr(cli, "app", closed)
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
-    assert cli.main([]) == 3 and "flip rate" in capsys.readouterr().err
+    monkeypatch.setattr(verbs, "app", closed)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert main([]) == 3 and "flip rate" in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(engine, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hfd_edge import run_device
-from hfd_edge.errors import DeviceError, EngineError
+from hfd_edge.errors import DeviceError, EngineError, RadiometryError
 from hfd_edge.segmenter import Segmenter
 from tests import emulated_cuda
 from tests.device_engine import emulated_segmenter
@@ -85,7 +85,10 @@ def test_tall_scenes_allocate_no_more_than_short_ones(db_engine, emulated_device
 
 def test_a_scene_without_a_valid_pixel_asks_the_engine_nothing(db_engine, emulated_device):
     with emulated_segmenter(db_engine, emulated_device, tile=48, halo=16) as seg:
-        result = seg.run(np.full((2, 50, 60), np.nan, np.float32), unit="intensity")
+        scene = np.full((2, 50, 60), np.nan, np.float32)
+        with pytest.raises(RadiometryError, match="not one of the 50 x 60 pixels is valid"):
+            seg.run(scene, unit="intensity")
+        result = seg.run(scene, unit="intensity", allow_empty=True)
         assert (result.labels == 255).all() and seg._engine.enqueued == 0 and result.report.tiles_run == 0
 
 

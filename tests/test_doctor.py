@@ -1,6 +1,5 @@
 """`hfd-edge doctor`: what is here, what is not and why, and a self-test that fails where an engine is wrong."""
 
-import importlib
 import json
 import sys
 from types import SimpleNamespace
@@ -9,12 +8,11 @@ import pytest
 
 import hfd_edge
 from hfd_edge import build
+from hfd_edge.cli import doctor as doctor_module
 from hfd_edge.cli.self_test import golden_pixels, run_self_test
 from hfd_edge.raster import compressions_written, drivers_present
 from tests.command import INPUT, failed, run
 from tests.engines import random_engine
-
-doctor_module = importlib.import_module("hfd_edge.cli.doctor")       # the name in hfd_edge.cli is the verb
 
 
 @pytest.mark.slow

@@ -151,6 +151,46 @@ def test_an_interrupt_anywhere_ends_the_threads(use):
     assert _gone("hfd-write-behind") and _gone("hfd-read-ahead")
 
 
+@pytest.fixture(params=["before the thread runs", "when it runs"])
+def interrupted_start(request, monkeypatch):
+    """Ctrl-C in Thread.start; the threads that it was called for."""
+    begun, start = [], threading.Thread.start
+
+    def stopped(thread):
+        begun.append(thread)
+        if request.param == "when it runs":
+            start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", stopped)
+    return begun
+
+
+def _ended(threads):
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join(5)
+    return threads and not any(thread.is_alive() for thread in threads)
+
+
+def test_a_writer_whose_start_is_interrupted_ends(interrupted_start):
+    with pytest.raises(KeyboardInterrupt), WriteBehind(lambda item: None):
+        pass
+    assert _ended(interrupted_start)
+
+
+def test_a_reader_whose_start_is_interrupted_reads_nothing_and_ends(interrupted_start):
+    made = []
+
+    def items():
+        made.append(True)
+        yield 1
+
+    with pytest.raises(KeyboardInterrupt):
+        next(prefetch(items()))
+    assert _ended(interrupted_start) and not made, "what it would read may be closed by now"
+
+
 INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np

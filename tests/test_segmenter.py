@@ -92,12 +92,6 @@ def test_what_a_masked_array_hides_is_nodata(db_engine, power):
         np.testing.assert_array_equal(seg.run(plain, unit="db").labels, seg.run(decibels, unit="db").labels)
 
 
-def test_an_array_without_a_valid_pixel_is_all_nodata_and_never_reaches_the_engine(db_engine):
-    with Segmenter(db_engine) as seg:
-        result = seg.run(np.full((2, 40, 40), np.nan, np.float32))
-    assert (result.labels == 255).all() and result.report.tiles_run == 0 and result.report.nodata_share == 1
-
-
 class Foreign:
     """An array that is not numpy's, with the array interface alone."""
 

@@ -97,7 +97,7 @@ def package_answer(path: Path, data: Data) -> Answer:
                               f"give the "
                               "package of this model")
     source = SourceRadiometry(data.info.sar_unit, quantity=data.info.quantity)
-    return lambda pair: segmenter.run(pair.sar, source, pair.valid, confidence=False).labels
+    return lambda pair: segmenter.run(pair.sar, source, pair.valid, confidence=False, allow_empty=True).labels
 
 
 def _blocks(config: Config, data: Data, scores: dict[str, Accuracy], calibration: Calibration) -> list[page.Block]:

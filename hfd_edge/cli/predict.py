@@ -11,13 +11,10 @@ import typer
 from hfd_edge.cli.quicklook import Pictured, draw_run, windowed
 from hfd_edge.cli.report import accuracy_lines, print_json, print_lines, progress_bar, run_lines
 from hfd_edge.errors import EngineError, RasterError
-from hfd_edge.spec import NODATA_LABEL, Unit
+from hfd_edge.spec import Unit
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from hfd_edge.measure.accuracy import Accuracy
-    from hfd_edge.raster import RasterPart, RasterSource
     from hfd_edge.raster_run import RasterOptions
 
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -51,12 +48,14 @@ def predict(  # an option of the command line is an argument here: more than six
     confidence: Annotated[Path | None, typer.Option(help="Also write this map: 0..254 for 0..1, 255 = nodata.")] = None,
     quicklook: Annotated[Path | None, typer.Option(help="Also draw this picture: scene, truth if given, map.")] = None,
     truth: Annotated[Path | None, typer.Option(
-        help="A map of the same grid in the engine's class numbers to compare with; 255 = not known.")] = None,
+        help="A map of the same grid to compare with; 255 = not known. By class names where its tags hold them, else by number.")] = None,
     window: Annotated[str | None, typer.Option(
         metavar="ROW,COL,ROWS,COLS", help="Segment only these pixels, from 0,0 on: the crop of the whole map.")] = None,
     classes: Annotated[list[str] | None, typer.Option(
         metavar="NAME[,NAME...]", help="Keep these classes with their numbers; every other one becomes 254, other.")] = None,
     compress: Annotated[str, typer.Option(help="Of the maps: none, deflate, zstd or lzw.")] = "zstd",
+    allow_empty: Annotated[bool, typer.Option(
+        "--allow-empty", help="Give a map of nodata where not one pixel is valid, as of a tile of a mosaic; else that fails.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
@@ -71,7 +70,8 @@ def predict(  # an option of the command line is an argument here: more than six
 
     paths = rasters[0] if len(rasters) == 1 else tuple(rasters)
     options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands), confidence, overwrite,
-                            parse_window(window), tuple(classes) if classes else None, compress, saturation=saturation)
+                            parse_window(window), tuple(classes) if classes else None, compress, saturation=saturation,
+                            allow_empty=allow_empty)
     maps = [output, *([confidence] if confidence else [])]
     outputs = [*maps, *([quicklook] if quicklook else [])]
     if truth and classes:
@@ -138,33 +138,27 @@ def parse_memory(text: str | None, option: str = "--memory") -> int | None:
 
 
 def compare(truth: Path, answer: Path, classes: tuple[str, ...], options: RasterOptions) -> Accuracy:
-    """Accuracy of a map on disk, read strip by strip. Raises ArrayError where a label of either is no class.
+    """Accuracy of a map on disk, read strip by strip. Raises RasterError where the truth holds what is no class.
 
     The truth lies on the scene's grid; of a map of a window of it, the same window counts.
     """
     from hfd_edge.measure.accuracy import Confusion
-    from hfd_edge.raster import RasterSource
+    from hfd_edge.raster import RasterSource, TruthSource
 
     confusion = Confusion(classes)
-    with RasterSource(truth, limits=options.limits) as known, RasterSource(answer, limits=options.limits) as given:
+    with TruthSource(truth, classes, options.limits) as known, RasterSource(answer, limits=options.limits) as given:
         there = windowed(known, options)
         for row in range(0, given.rows, 512):
             rows = min(512, given.rows - row)
-            confusion.add(_known_labels(there, row, rows), given.read(row, rows)[0][0])
+            confusion.add(there.read(row, rows)[0][0], given.read(row, rows)[0][0])
     return confusion.result()
 
 
 def _check_truth(truth: Path, rasters: Path | tuple[Path, ...], classes: tuple[str, ...], options: RasterOptions) -> None:
-    import numpy as np
-
-    from hfd_edge.errors import RasterError
     from hfd_edge.products import SceneRequest, open_scene
-    from hfd_edge.raster import RasterSource
+    from hfd_edge.raster import TruthSource
 
-    with RasterSource(truth) as known, open_scene(rasters, SceneRequest(unit=options.unit)) as scene:
-        if known.count != 1 or known.dtype != "uint8":
-            raise RasterError(f"{truth} has {known.count} bands of {known.dtype}: a truth is one band of uint8 class numbers, "
-                              "255 = not known")
+    with TruthSource(truth, classes, options.limits) as known, open_scene(rasters, SceneRequest(unit=options.unit)) as scene:
         if (known.rows, known.cols) != (scene.rows, scene.cols):
             raise RasterError(f"{truth} has {known.rows} x {known.cols} pixels and the scene {scene.rows} x {scene.cols}: they "
                               "must lie on one grid")
@@ -173,20 +167,7 @@ def _check_truth(truth: Path, rasters: Path | tuple[Path, ...], classes: tuple[s
                               "resample the truth with gdalwarp -r near")
         there = windowed(known, options)
         for row in range(0, there.rows, 512):
-            labels = _known_labels(there, row, min(512, there.rows - row))
-            strange = labels[(labels >= len(classes)) & (labels != NODATA_LABEL)]
-            if strange.size:
-                legend = ", ".join(f"{value} {name}" for value, name in enumerate(classes))
-                raise RasterError(f"{truth} holds label {np.min(strange)}, and this engine's classes are {legend}: translate the "
-                                  "labels first, 255 = not known")
-
-
-def _known_labels(truth: RasterSource | RasterPart, row: int, rows: int) -> np.ndarray:
-    """Rows of a truth; what the file marks as nodata is 255."""
-    values, valid = truth.read(row, rows)
-    if valid is not None:
-        values[0][~valid] = NODATA_LABEL
-    return values[0]
+            there.read(row, min(512, there.rows - row))         # every label is one of the engine's classes, or this says so
 
 
 def _check_outputs(maps: list[Path], picture: Path | None, inputs: list[Path], overwrite: bool) -> None:

@@ -24,7 +24,7 @@ class Pictured:
 def draw_run(picture: Path, pictured: Pictured, spec: ModelSpec, options: RasterOptions) -> None:
     """Write the picture of a run made with these options. Raises HfdError where OpenCV is missing."""
     from hfd_edge.products import SceneRequest, open_scene
-    from hfd_edge.raster import OTHER_COLOR, OTHER_LABEL, RasterSource, select_classes
+    from hfd_edge.raster import OTHER_COLOR, OTHER_LABEL, RasterSource, TruthSource, select_classes
     from hfd_edge.raster_run import declared_radiometry
     from hfd_edge.view import Panel, draw_map, draw_quicklook, draw_scene
 
@@ -36,7 +36,7 @@ def draw_run(picture: Path, pictured: Pictured, spec: ModelSpec, options: Raster
     colors = dict(enumerate(spec.colors))
     if pictured.truth is not None:
         title, path = pictured.truth
-        with RasterSource(path, limits=options.limits) as truth:
+        with TruthSource(path, spec.classes, options.limits) as truth:
             panels.append(Panel(title, draw_map(windowed(truth, options), colors)))
     title, path = pictured.map
     with RasterSource(path, limits=options.limits) as labels:

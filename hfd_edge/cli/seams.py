@@ -156,7 +156,7 @@ def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, place: _Pl
     from hfd_edge.errors import RasterError
     from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.radiometry import check_declared
-    from hfd_edge.raster import RasterSource
+    from hfd_edge.raster import TruthSource
     from hfd_edge.raster_run import declared_radiometry
 
     request = SceneRequest(options.bands, spec.bands, options.limits, spec.input.quantity, options.unit)
@@ -165,10 +165,10 @@ def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, place: _Pl
         array, size = place.cut(source), (source.rows, source.cols)
     if truth is None:
         return _Crop(array, radiometry, None)
-    with RasterSource(truth) as known:
-        if (known.rows, known.cols, known.count, known.dtype) != (*size, 1, "uint8"):
-            raise RasterError(f"{truth} has {known.count} bands of {known.dtype}, {known.rows} x {known.cols}: the truth is one "
-                              f"band of uint8 class numbers on the scene's grid of {size[0]} x {size[1]}, 255 = not known")
+    with TruthSource(truth, spec.classes, options.limits) as known:
+        if (known.rows, known.cols) != size:
+            raise RasterError(f"{truth} has {known.rows} x {known.cols} pixels: the truth lies on the scene's grid of {size[0]} x {size[1]}; "
+                              "resample it with gdalwarp -r near")
         import numpy as np
         return _Crop(array, radiometry, np.ma.filled(place.cut(known)[0], 255))
 

@@ -7,7 +7,6 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from hfd_edge.cli.report import print_json, print_lines, progress_bar
@@ -70,6 +69,8 @@ def write_scene(folder: Path, config: SceneConfig, kind: Product = Product.LINEA
         RasterError: a file exists, or cannot be written.
     """
     from contextlib import ExitStack
+
+    import numpy as np
 
     from hfd_edge.raster import MapWriter, RasterWriter
     from hfd_edge.simulate import Scene

@@ -62,5 +62,5 @@ def _core_labels(run: Infer, tile: Tile, spec: ModelSpec, halo: int) -> np.ndarr
     cut = spec.halo_px - halo
     rows, cols = (slice(cut, n - cut) for n in tile.pixels.shape[1:])
     pixels, status = np.ascontiguousarray(tile.pixels[:, rows, cols]), np.ascontiguousarray(tile.status[rows, cols])
-    labels, _ = full_resolution(run(pixels[None])[0], pixels.shape[1:], status)
+    labels, _ = full_resolution(run(*tile.given(pixels))[0], pixels.shape[1:], status)
     return labels[halo:labels.shape[0] - halo, halo:labels.shape[1] - halo]

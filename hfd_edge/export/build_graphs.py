@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from hfd_edge.export.quantize import Int8Options, to_fp16_trt, to_int8_cpu, to_i
 from hfd_edge.export.quantize_sensitivity import int8_that_passes
 from hfd_edge.export.verify import (FP16_TRT, FP32, GATE_TILE_PX, INT8_CPU, INT8_TRT, MOST_TILES, gate_graphs, judge,
                                     remembering, runner)
-from hfd_edge.measure.edge_error import EdgeError, edge_error
+from hfd_edge.measure.edge_error import EdgeError, Patch, edge_error
 from hfd_edge.raster_run import RasterOptions
 from hfd_edge.spec import ModelSpec
 
@@ -116,8 +117,8 @@ def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[Da
     results = gate_graphs(known, graphs, tiles, plan.thresholds)
     if plan.graphs:
         shown = list(tiles_of(first, spec, spec.tile_px, CALIBRATION_TILES))
-        seen = [tile.pixels for tile in shown]
-        calibrated = calibrate(graph, seen, plan.method, [tile.status for tile in shown])
+        seen, statuses = [tile.pixels for tile in shown], [tile.status for tile in shown]
+        calibrated = calibrate(graph, seen, plan.method, statuses, [tile.vector for tile in shown] if spec.scene_percentiles else None)
         ranges, notes = _ranges(graph, calibrated, trained, seen, plan)
     if INT8_CPU in plan.graphs:
         made = int8_that_passes(graph, ranges, lambda own: judge(known, INT8_CPU, own, tiles, plan.thresholds),
@@ -149,8 +150,13 @@ def _edge(run: Infer, tiles: list[Tile], spec: ModelSpec) -> EdgeError | None:
     """The error at the end of a tile, on some of the tiles; None where their cores hold too little, and the package then says
     that it was not measured."""
     large = [tile for tile in tiles if min(tile.pixels.shape[1:]) >= 3 * spec.halo_px]
-    chosen = large[::max(1, -(-len(large) // _EDGE_TILES))]
+    chosen, told = large[::max(1, -(-len(large) // _EDGE_TILES))], []
+
+    def patches() -> Iterator[Patch]:
+        for tile in chosen:
+            _, *told[:] = tile.given()              # until the next patch is asked for
+            yield tile.pixels, tile.status
     try:
-        return edge_error(run, ((tile.pixels, tile.status) for tile in chosen), spec)
+        return edge_error(lambda batch: run(batch, *told), patches(), spec)
     except GridError:
         return None

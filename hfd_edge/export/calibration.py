@@ -21,12 +21,14 @@ import onnx
 from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration_reads import Reads, ReadsOfTiles
 from hfd_edge.export.parity import open_session
+from hfd_edge.spec import SCENE_INPUT
 
 METHODS = ("minmax", "percentile", "entropy")
 SHARE_KEPT = 0.99999            # of the values, by `percentile`; the rest is cut, half at each end
 _BINS = 4096
 _LEVELS = 256
 _CUTS = np.linspace(1.0, 0.2, 33)
+Seen = list[tuple[np.ndarray, ...]]         # tiles (bands, rows, cols), each with what the network is told of its scene, if it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class Ranges:
                               "calibrate again with this graph")
 
 
-def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax", statuses: Iterable[np.ndarray | None] | None = None) -> Ranges:
+def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax", statuses: Iterable[np.ndarray | None] | None = None,
+              told: Iterable[np.ndarray] | None = None) -> Ranges:
     """Run a float graph over tiles and keep the range of every tensor, and what its convolutions read.
 
     Args:
@@ -77,6 +80,7 @@ def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax",
         tiles: each (bands, rows, cols) float32, network input of real scenes; gone through twice unless method is "minmax".
         method: "minmax", "percentile" or "entropy".
         statuses: per tile (rows, cols) uint8, 1 = no place to see what convolutions read (nodata, or the halo); None = all are.
+        told: of a network that is told of the scene, (1, n) float32 for each tile; None = it is not.
     Raises:
         ExportError: no tile, a tile of another number of bands or not finite, or an unknown method. Never random numbers.
     """
@@ -87,13 +91,15 @@ def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax",
         raise ExportError("no calibration tile: INT8 ranges come from real scenes, never from random numbers; give rasters "
                           "with --calibration")
     names, run = _observer(graph)
+    seen: Seen = [(tile,) for tile in tiles] if told is None else list(zip(tiles, told, strict=True))
     reads = ReadsOfTiles(onnx.load_from_string(graph), len(tiles))
-    ends = _extremes(names, run, zip(tiles, statuses or repeat(None)), reads)
+    ends = _extremes(names, run, zip(seen, statuses or repeat(None)), reads)
     if method != "minmax":
-        ends = {name: _cut(counts, ends[name], method) for name, counts in _histograms(names, run, tiles, ends).items()}
+        ends = {name: _cut(counts, ends[name], method) for name, counts in _histograms(names, run, seen, ends).items()}
     data = hashlib.sha256()
-    for tile in tiles:
-        data.update(json.dumps(tile.shape).encode() + tile.tobytes())
+    for given in seen:
+        for part in given:
+            data.update(json.dumps(part.shape).encode() + part.tobytes())
     return Ranges(ends, method, hashlib.sha256(graph).hexdigest(), data.hexdigest(), len(tiles),
                   sum(tile[0].size for tile in tiles), reads=reads.result())
 
@@ -114,7 +120,7 @@ def _checked(tile: np.ndarray, bands: int) -> np.ndarray:
 
 
 def _observer(graph: bytes) -> tuple[list[str], Any]:
-    """Names of the float tensors (input first), and a function from a tile to their values."""
+    """Names of the float tensors (input first), and a function from a tile, and what it is told with, to their values."""
     model = onnx.shape_inference.infer_shapes(onnx.load_from_string(graph))
     source = model.graph.input[0].name
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*model.graph.value_info, *model.graph.output)}
@@ -123,13 +129,17 @@ def _observer(graph: bytes) -> tuple[list[str], Any]:
     known = {value.name for value in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
     session = open_session(model.SerializeToString())
-    return [source, *names], lambda tile: [tile[None], *session.run(names, {source: tile[None]})]
+
+    def run(tile: np.ndarray, *told: np.ndarray) -> list[np.ndarray]:
+        return [tile[None], *session.run(names, {source: tile[None], **dict(zip((SCENE_INPUT,), told))})]
+    return [source, *names], run
 
 
-def _extremes(names: list[str], run: Any, tiles: Iterable[tuple[np.ndarray, np.ndarray | None]], reads: ReadsOfTiles) -> dict[str, tuple[float, float]]:
+def _extremes(names: list[str], run: Any, seen: Iterable[tuple[tuple[np.ndarray, ...], np.ndarray | None]],
+              reads: ReadsOfTiles) -> dict[str, tuple[float, float]]:
     ends = {name: (math.inf, -math.inf) for name in names}
-    for tile, status in tiles:
-        values = dict(zip(names, run(tile)))
+    for given, status in seen:
+        values = dict(zip(names, run(*given)))
         for name, value in values.items():
             if value.size:
                 ends[name] = (min(ends[name][0], float(value.min())), max(ends[name][1], float(value.max())))
@@ -140,11 +150,11 @@ def _extremes(names: list[str], run: Any, tiles: Iterable[tuple[np.ndarray, np.n
     return ends
 
 
-def _histograms(names: list[str], run: Any, tiles: list[np.ndarray],
+def _histograms(names: list[str], run: Any, seen: Seen,
                 ends: dict[str, tuple[float, float]]) -> dict[str, np.ndarray]:
     counts = {name: np.zeros(_BINS, np.int64) for name in names}
-    for tile in tiles:
-        for name, value in zip(names, run(tile)):
+    for given in seen:
+        for name, value in zip(names, run(*given)):
             low, high = ends[name]
             if high > low:
                 counts[name] += np.histogram(value, _BINS, (low, high))[0]

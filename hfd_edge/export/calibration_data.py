@@ -9,15 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from hfd_edge.errors import ExportError, HfdError
+from hfd_edge.errors import ExportError, HfdError, RasterError
 from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
 from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, make_gather
-from hfd_edge.raster import RasterSource
+from hfd_edge.raster import RasterSource, TruthSource
 from hfd_edge.raster_run import RasterOptions, declared_radiometry
 from hfd_edge.simulate import BANDS, CLASS_NAMES, SceneConfig
 from hfd_edge.simulate import Scene as SimulatedScene
 from hfd_edge.source import ArraySource, Source, sample
 from hfd_edge.source_filter import check_filter, filtered_input
+from hfd_edge.source_vector import scene_vector
 from hfd_edge.spec import NODATA_LABEL, ModelSpec, Unit
 from hfd_edge.stitch import STATUS_NODATA
 from hfd_edge.tiles import round_up
@@ -49,6 +50,12 @@ class Tile:
     pixels: np.ndarray              # (bands, rows, cols) float32
     status: np.ndarray              # (rows, cols) uint8, 1 = nodata or halo: not to be counted
     labels: np.ndarray | None       # (rows, cols) uint8, 255 = not known
+    vector: np.ndarray | None = None        # what the network is told of the tile's scene, (1, n) float32; None = nothing
+
+    def given(self, pixels: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+        """What the network takes: a batch of the tile, or of a part of it, and what it is told of the scene where it is told."""
+        batch = (self.pixels if pixels is None else pixels)[None]
+        return (batch,) if self.vector is None else (batch, self.vector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +86,14 @@ def open_scenes(where: Sequence[str | Path], spec: ModelSpec, stack: ExitStack,
                 options: RasterOptions | None = None) -> list[DataScene]:
     """Rasters, folders of rasters, or "simulated".
 
-    The truth of NAME.tif is NAME_labels.tif beside it, that of scene.tif also truth.tif: one band of uint8 class numbers.
+    The truth of NAME.tif is NAME_labels.tif beside it, that of scene.tif also truth.tif: see raster.TruthSource.
 
     Args:
         where: paths; in a folder every raster counts that is not itself a truth, labels, mask or optical image.
         stack: closes the files.
         options: what is declared of all rasters alike; None = as their tags say.
     Raises:
-        ExportError: nothing is there, or the network's bands or unit are not those of the data.
+        ExportError: nothing is there, the network's bands or unit are not those of the data, or a truth does not fit.
         RasterError, RadiometryError: a raster cannot be read, or its unit is not known or contradicted.
     """
     check_filter(spec.input)
@@ -94,7 +101,7 @@ def open_scenes(where: Sequence[str | Path], spec: ModelSpec, stack: ExitStack,
         return _simulated(spec)
     files = [file for place in where for file in _files(Path(place))]
     if not files:
-        raise ExportError("no calibration data was given: INT8 ranges and the gate need real scenes, never random numbers; "
+        raise ExportError("no scene was given: INT8 ranges, the gate and comparisons need real scenes, never random numbers; "
                           f"give rasters, a folder of them, or {SIMULATED!r} for a network trained on simulated scenes")
     return [_opened(file, spec, stack, options or RasterOptions()) for file in files]
 
@@ -124,6 +131,7 @@ def tiles_of(scenes: list[DataScene], spec: ModelSpec, side_px: int, most: int |
     for scene, plan in zip(scenes, plans):
         source, radiometry = filtered_input(scene.source, scene.radiometry, spec.input, _THREADS)
         gather = make_gather(radiometry, spec.input)
+        told = None if spec.scene_percentiles is None else scene_vector(scene.source, scene.radiometry, spec, _THREADS)
         for strip in plan.grid.strips():
             wanted = [tile for i, tile in enumerate(strip.tiles, number) if i in chosen]
             number += len(strip.tiles)
@@ -141,7 +149,7 @@ def tiles_of(scenes: list[DataScene], spec: ModelSpec, side_px: int, most: int |
                 if truth is not None:
                     labels = np.full_like(status, NODATA_LABEL)
                     labels[core] = truth[:, tile.col:tile.col + tile.cols]
-                yield Tile(scene.name, pixels, counted, labels)
+                yield Tile(scene.name, pixels, counted, labels, told)
 
 
 def _plan(scene: DataScene, spec: ModelSpec, side: int):
@@ -170,7 +178,7 @@ def _opened(file: Path, spec: ModelSpec, stack: ExitStack, options: RasterOption
     source = stack.enter_context(RasterSource(file, options.bands, spec.bands, options.limits))
     if source.count != len(spec.bands):
         raise ExportError(f"{file} has {source.count} bands and the network takes {len(spec.bands)} ({', '.join(spec.bands)}, "
-                          "in this order): calibrate on scenes as the network will see them; choose bands with --bands")
+                          "in this order): give scenes as the network will see them; choose bands with --bands")
     try:
         radiometry = check_declared(declared_radiometry(source, options), source.dtype)
         make_gather(radiometry, spec.input)
@@ -184,26 +192,21 @@ def _truth_of(file: Path, scene: RasterSource, spec: ModelSpec, stack: ExitStack
     path = next((name for name in names if name.is_file()), None)
     if path is None:
         return None
-    known = stack.enter_context(RasterSource(path))
-    if (known.rows, known.cols, known.count, known.dtype) != (scene.rows, scene.cols, 1, np.uint8):
-        raise ExportError(f"{path} has {known.count} bands of {known.dtype}, {known.rows} x {known.cols}: the truth of "
-                          f"{file.name} is one band of uint8 class numbers, {scene.rows} x {scene.cols}")
-
-    def read(row: int, rows: int) -> np.ndarray:
-        values, valid = known.read(row, rows)
-        labels = values[0] if valid is None else np.where(valid, values[0], NODATA_LABEL)
-        strange = labels[(labels >= len(spec.classes)) & (labels != NODATA_LABEL)]
-        if strange.size:
-            raise ExportError(f"{path} holds label {strange.min()}: the network has classes 0 to {len(spec.classes) - 1}, and "
-                              f"{NODATA_LABEL} is not known; translate the labels")
-        return labels
-    return read
+    try:
+        known = stack.enter_context(TruthSource(path, spec.classes))
+        if (known.rows, known.cols) != (scene.rows, scene.cols):
+            raise RasterError(f"{path} has {known.rows} x {known.cols} pixels and {file.name} {scene.rows} x {scene.cols}: a truth lies on the "
+                              "scene's grid; resample it with gdalwarp -r near")
+        known.check()
+    except RasterError as error:
+        raise ExportError(f"{error}; or move it from beside {file.name}: without a truth no accuracy is told, and the rest is") from error
+    return lambda row, rows: known.read(row, rows)[0][0]
 
 
 def _simulated(spec: ModelSpec) -> list[DataScene]:
     if spec.bands != BANDS or spec.unit is Unit.DN:
         raise ExportError(f"simulated scenes have the bands {', '.join(BANDS)}, the network takes {', '.join(spec.bands)} in "
-                          f"{spec.unit}: calibrate on scenes as the network will see them")
+                          f"{spec.unit}: give scenes as the network will see them")
     return [simulated_scene(number, spec, _SIMULATED_PX) for number in range(_SIMULATED_SCENES)]
 
 

@@ -121,13 +121,14 @@ def _write(graph: bytes, spec: ModelSpec, golden: Golden, where: tuple[Path, For
     if options.plan is None or not options.plan.graphs:
         write_package(output, spec, {GRAPH: graph}, golden, provenance, overwrite=options.overwrite)
         return "", spec, {GRAPH: len(graph)}
-    if spec.scene_percentiles is not None:
-        raise ExportError("other precisions of a network with scene_percentiles: ranges would be calibrated without knowing what "
-                          "scenes tell it; package it as FP32, which TensorRT runs too, without --calibration and --precision")
     from hfd_edge.export.build_graphs import GraphSet       # the gate needs torch, a package of FP32 alone does not
     from hfd_edge.export.foreign_graphs import seal_with_more
     from hfd_edge.export.sealed import Contents
+    from hfd_edge.export.verify import INT8_GRAPHS
 
+    if spec.scene_percentiles is not None and {*INT8_GRAPHS} & {*options.plan.graphs}:
+        raise ExportError("INT8 of a network with scene_percentiles is not made: nothing here checks how the layers of its vector are quantised; give "
+                          "--precision fp32,fp16 --target cpu,tensorrt with --calibration, or leave them out for FP32 alone")
     alone = GraphSet({GRAPH: graph}, {}, None, (), ())
     gate, written = seal_with_more(Contents(output, spec, alone, golden, provenance, options.overwrite, options.report),
                                    options.plan)

@@ -137,12 +137,13 @@ class _InferEngine:
     """A function from batches to logits behind the engines' protocol."""
 
     name, device, graph, version = "reference", "cpu", "network", ""
+    takes_scene = True
 
     def __init__(self, infer: Infer) -> None:
         self._run = infer
 
-    def infer(self, batch: np.ndarray) -> np.ndarray:
-        return self._run(batch)
+    def infer(self, batch: np.ndarray, *told: np.ndarray) -> np.ndarray:
+        return self._run(batch, *told)
 
     def close(self) -> None:
         return None

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +20,9 @@ from hfd_edge.export.session import open_session
 from hfd_edge.measure.flips import BLOCK_PX
 from hfd_edge.network.hfdnet import HFDNet
 from hfd_edge.spec import NODATA_LABEL
+
+if TYPE_CHECKING:
+    from hfd_edge.export.calibration_data import Tile
 
 FP32_TOLERANCE = 1e-4       # largest difference of a logit, relative to the largest logit where that is above 1
 CLOSE_CALL = 1e-2           # two best logits nearer than this: engines may disagree, the golden tile does not ask
@@ -80,7 +82,8 @@ def _close(logits: np.ndarray) -> np.ndarray:
 
 
 UNSURE = 0.6                                    # of the best class's probability: whoever is less sure may say either
-Infer = Callable[[np.ndarray], np.ndarray]      # (1, bands, rows, cols) float32 -> logits (1, classes, rows / s, cols / s)
+# (1, bands, rows, cols) float32, and (1, n) where the network is told of the scene -> logits (1, classes, rows / s, cols / s)
+Infer = Callable[..., np.ndarray]
 _DRAWS, _BOUND = 1000, 0.95
 _ERROR_QUANTILES = (0.5, 0.95, 0.99, 0.999, 1.0)
 _JUDGED_PX = 10_000                             # truth pixels a class needs before its IoU is judged
@@ -140,22 +143,19 @@ class GateResult:
                 "worst_tile": self.worst.number, "worst_tile_flip_rate": self.worst.flip_rate}
 
 
-def compare(reference: Infer, candidate: Infer, tiles: Iterable[np.ndarray], labels: Iterable[np.ndarray | None] | None = None,
-            thresholds: Thresholds | None = None, statuses: Iterable[np.ndarray] | None = None) -> GateResult:
+def compare(reference: Infer, candidate: Infer, tiles: Iterable[Tile], thresholds: Thresholds | None = None) -> GateResult:
     """Judge a graph against the network it came from, pixel by pixel at full resolution.
 
     Args:
         reference, candidate: from one tile to its logits.
-        tiles: each (bands, rows, cols) float32 network input; rows and cols multiples of the stride.
-        labels: per tile (rows, cols) uint8 truth, 255 = not known, or None; None = no truth at all.
+        tiles: rows and cols multiples of the stride; counted where their status says so, IoU where they have labels.
         thresholds: None = the defaults.
-        statuses: per tile (rows, cols) uint8, 1 = not to be counted (nodata, or the halo); None = all counted.
     Raises:
         GateError: no tile, or logits of another shape or not finite.
     """
     thresholds, sums, worst = thresholds or Thresholds(), _Sums(), None
-    for number, (pixels, truth, status) in enumerate(zip(tiles, labels or repeat(None), statuses or repeat(None))):
-        case = sums.add(number, (reference(pixels[None])[0], candidate(pixels[None])[0]), (pixels, truth, status))
+    for number, tile in enumerate(tiles):
+        case = sums.add(number, (reference(*tile.given())[0], candidate(*tile.given())[0]), tile)
         worst = case if worst is None or case.flip_rate > worst.flip_rate else worst
     if worst is None:
         raise GateError("no tile to compare on: the gate needs real scenes; give rasters with --data")
@@ -169,14 +169,13 @@ class _Sums:
         self.tiles, self.max_logit, self.blocks, self.confusions = 0, 0.0, [], []
         self.errors: list[np.ndarray] = []
 
-    def add(self, number: int, logits: tuple[np.ndarray, np.ndarray], tile: tuple) -> Case:
-        pixels, truth, status = tile
+    def add(self, number: int, logits: tuple[np.ndarray, np.ndarray], tile: Tile) -> Case:
+        pixels, truth, status = tile.pixels, tile.labels, tile.status
         first, second = logits
         if first.shape != second.shape or not (np.isfinite(first).all() and np.isfinite(second).all()):
             raise GateError(f"tile {number}: logits {first.shape} of the network and {second.shape} of the graph must be "
                             "finite and of one shape; export again, or train longer if the weights have diverged")
         sides = pixels.shape[1:]
-        status = np.zeros(sides, np.uint8) if status is None else status
         (one, sure), (two, other) = (full_resolution(values, sides, status) for values in logits)
         seen = (one != NODATA_LABEL) & (two != NODATA_LABEL)
         flipped = (one != two) & seen

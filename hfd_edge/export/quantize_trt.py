@@ -113,7 +113,40 @@ def fp16_trt(graph: bytes, ranges: Ranges | None) -> bytes:
                               "fp16, or train with weight decay")
     logging.getLogger("onnxruntime.transformers.float16").setLevel(logging.ERROR)
     half = convert_float_to_float16(model, keep_io_types=True, op_block_list=["Range"], node_block_list=sorted(kept))
+    _leave_out_detours(half)
     return _finished(half, onnx.load_from_string(graph))
+
+
+def _leave_out_detours(model: onnx.ModelProto) -> None:
+    """Casts to half precision and straight back, which the converter writes between neighbours that both stay float32: what is kept
+    from half precision would be rounded to it, or overflow, all the same."""
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    known = onnx.shape_inference.infer_shapes(model).graph
+    floats = {value.name for value in (*known.value_info, *known.input) if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    ends, straight = {value.name for value in graph.output}, {}
+    for node in [n for n in graph.node if _cast_to(n) == onnx.TensorProto.FLOAT]:
+        there = makers.get(node.input[0])
+        if there is None or _cast_to(there) != onnx.TensorProto.FLOAT16 or there.input[0] not in floats:
+            continue
+        source, back = there.input[0], node.output[0]
+        if back not in ends:
+            straight[back] = source
+        elif source in makers:
+            straight[source] = back                     # the graph's own output keeps its name
+        else:
+            continue
+        graph.node.remove(node)
+    for node in graph.node:
+        node.input[:] = [straight.get(source := straight.get(name, name), source) for name in node.input]      # the source may be renamed
+        node.output[:] = [straight.get(name, name) for name in node.output]
+    read = {name for node in graph.node for name in node.input} | ends
+    for node in [n for n in graph.node if _cast_to(n) == onnx.TensorProto.FLOAT16 and n.output[0] not in read]:
+        graph.node.remove(node)
+
+
+def _cast_to(node: onnx.NodeProto) -> int | None:
+    return next((a.i for a in node.attribute if a.name == "to"), None) if node.op_type == "Cast" else None
 
 
 def _sampling(model: onnx.ModelProto) -> set[str]:

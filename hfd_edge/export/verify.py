@@ -12,6 +12,7 @@ from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.export.calibration_data import Tile
 from hfd_edge.export.parity import GateResult, Infer, Thresholds, compare, open_session
 from hfd_edge.network.hfdnet import HFDNet
+from hfd_edge.spec import SCENE_INPUT
 
 GATE_TILE_PX = 1024
 MOST_TILES = 64                         # 40 million pixels; more tell nothing new about a graph
@@ -41,15 +42,14 @@ def judge_runs(reference: Infer, name: str, run: Infer, tiles: list[Tile], thres
     """Whatever runs the graph of this name against the reference."""
     limits = thresholds or Thresholds()
     limits = replace(limits, flips=min(limits.flips, FP32_FLIPS)) if name == FP32 else limits
-    labels = [tile.labels for tile in tiles] if any(tile.labels is not None for tile in tiles) else None
-    return compare(reference, run, [tile.pixels for tile in tiles], labels, limits, [tile.status for tile in tiles])
+    return compare(reference, run, tiles, limits)
 
 
 def runner(graph: bytes) -> Infer:
-    """A graph as a function from a batch to its logits."""
+    """A graph as a function from a batch, and what it is told of the scene, to its logits."""
     session = open_session(graph)
     name = session.get_inputs()[0].name
-    return lambda batch: session.run(None, {name: batch})[0]
+    return lambda batch, *told: session.run(None, {name: batch, **dict(zip((SCENE_INPUT,), told))})[0]
 
 
 def network_runner(net: HFDNet) -> Infer:
@@ -65,12 +65,12 @@ def remembering(reference: Infer, tiles: list[Tile]) -> Infer:
     known: dict[int, np.ndarray] = {}
     keys = {tile.pixels.__array_interface__["data"][0]: i for i, tile in enumerate(tiles)}
 
-    def run(batch: np.ndarray) -> np.ndarray:
+    def run(batch: np.ndarray, *told: np.ndarray) -> np.ndarray:
         key = keys.get(batch.__array_interface__["data"][0])
         if key is None:
-            return reference(batch)
+            return reference(batch, *told)
         if key not in known:
-            known[key] = reference(batch)
+            known[key] = reference(batch, *told)
         return known[key]
     return run
 

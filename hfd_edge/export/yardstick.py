@@ -28,10 +28,11 @@ def brighter_flips(reference: Infer, tiles: list[Tile], spec: ModelSpec) -> floa
     step = (STEP_DB / np.asarray(spec.input.std, np.float32))[None, :, None, None]
     flips = pixels = 0
     for tile in tiles:
-        batch = tile.pixels[None]
-        brighter = batch + step * batch.any(axis=1, keepdims=True)
-        before, after = (full_resolution(reference(image)[0], tile.pixels.shape[1:], tile.status)[0]
-                         for image in (batch, brighter.astype(np.float32)))
+        batch, *told = tile.given()
+        brighter = (batch + step * batch.any(axis=1, keepdims=True)).astype(np.float32)
+        told_brighter = [vector + np.repeat(step.ravel(), vector.size // step.size) for vector in told]
+        before, after = (full_resolution(reference(*given)[0], tile.pixels.shape[1:], tile.status)[0]
+                         for given in ((batch, *told), (brighter, *told_brighter)))
         seen = before != NODATA_LABEL
         flips, pixels = flips + int((seen & (before != after)).sum()), pixels + int(seen.sum())
     return flips / pixels if pixels else None

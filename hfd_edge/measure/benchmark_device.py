@@ -39,7 +39,11 @@ class DevicePeak:
     def __enter__(self) -> DevicePeak:
         if self._ask is not None:
             self._before = self._most = self._used()
-            self._thread.start()
+            try:
+                self._thread.start()
+            except BaseException:
+                self._stop.set()                    # an interrupted start may leave it running
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -2,7 +2,7 @@
 
 Neighbouring pairs along a border are not independent: a class border that runs along it changes a hundred of them at once. So no
 pair is an observation here. Without another map the unit is a whole line across the scene, and border lines are held against all
-lines far from any border. With a map that saw no borders the same pairs are held against each other, in pieces of BLOCK_PX.
+lines far from any border and from the scene's rim, where reflection keeps labels from changing. With a map that saw no borders the same pairs are held against each other, in pieces of BLOCK_PX.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hfd_edge.measure.flips import BLOCK_PX
 from hfd_edge.spec import NODATA_LABEL
 from hfd_edge.tiles import TileGrid
 
-GUARD_PX = 8                    # lines nearer than this to a border are neither border nor interior
+GUARD_PX = 8                    # lines nearer than this to a border or to the scene's rim are neither border nor interior
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class SeamRatio:
 
 
 def seam_ratio(labels: np.ndarray, borders: Borders) -> SeamRatio:
-    """Label changes between neighbours, across borders against farther than GUARD_PX from any and in step with them.
+    """Label changes between neighbours, across borders against farther than GUARD_PX from any, and from the rim, and in step with them.
 
     What is expected is counted along rows and along columns apart, for a scene may change more often in one direction.
 
@@ -59,8 +59,9 @@ def seam_ratio(labels: np.ndarray, borders: Borders) -> SeamRatio:
             continue
         lines = _lines(plane)
         away = distances(plane.shape[0] - 1, at)                        # of the pair i, i + 1 from a border at i + 1
+        inner = distances(plane.shape[0] - 1, (0, plane.shape[0])) > GUARD_PX
         alike = (np.arange(1, plane.shape[0]) - at[0]) % borders.stride_px == 0
-        on, off = lines[away == 0], lines[(away > GUARD_PX) & alike]
+        on, off = lines[away == 0], lines[(away > GUARD_PX) & inner & alike]
         if not off[:, 0].any():
             continue
         across, inside = across + on.sum(axis=0), inside + int(off[:, 0].sum())

@@ -141,9 +141,13 @@ def label_noise(labels: np.ndarray, borders: Borders, within_px: int) -> tuple[f
 
 
 def border_drop(truth: np.ndarray, labels: np.ndarray, borders: Borders, classes: tuple[str, ...]) -> float:
-    """mIoU farther than FAR_PX from every border minus mIoU within NEAR_PX of one; NaN where there are no such pixels."""
+    """mIoU farther than FAR_PX from every border minus mIoU within NEAR_PX of one; NaN where there are no such pixels.
+
+    Pixels within GUARD_PX of the scene's rim do not count: the network sees less ground there, whatever the tiles, and most of them are far.
+    """
     distance = _border_distance(labels.shape, borders)
-    far, near = (accuracy_of(np.where(where, truth, np.uint8(NODATA_LABEL)), labels, classes).miou
+    inner = _border_distance(labels.shape, Borders(*((0, size) for size in labels.shape))) > GUARD_PX
+    far, near = (accuracy_of(np.where(where & inner, truth, np.uint8(NODATA_LABEL)), labels, classes).miou
                  for where in (distance > FAR_PX, distance <= NEAR_PX))
     return float(far - near)
 

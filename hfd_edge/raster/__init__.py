@@ -10,8 +10,9 @@ from hfd_edge.raster.part import RasterPart
 from hfd_edge.raster.product import RasterProfile, RasterWriter, write_raster
 from hfd_edge.raster.selection import OTHER_COLOR, OTHER_LABEL, Legend, Selection, select_classes
 from hfd_edge.raster.source import RasterSource
+from hfd_edge.raster.truth import TruthSource
 
 __all__ = ["COMPRESSIONS", "GDAL_CACHE_BYTES", "OTHER_COLOR", "OTHER_LABEL", "READ_DRIVERS", "WRITE_DRIVERS", "CogForm", "GeoReference", "Legend",
-           "MapWriter", "RasterLimits", "RasterPart", "RasterProfile", "RasterSource", "RasterWriter", "Selection", "check_different",
+           "MapWriter", "RasterLimits", "RasterPart", "RasterProfile", "RasterSource", "RasterWriter", "Selection", "TruthSource", "check_different",
            "check_output", "compressions_written", "drivers_present", "gdal_version", "made_folder", "select_classes",
            "write_bytes", "write_raster"]

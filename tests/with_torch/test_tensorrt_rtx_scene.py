@@ -10,6 +10,7 @@ from hfd_edge.errors import EngineError
 from hfd_edge.export.foreign import ForeignOptions, package_foreign
 from hfd_edge.package import Package
 from tests.test_scene_vector import SPEC, told_network
+from tests.with_torch.test_told_half import half_plan
 
 pytestmark = pytest.mark.needs_tensorrt_rtx
 GRAPH = "graph-fp32.onnx"
@@ -20,7 +21,7 @@ def package(tmp_path_factory):
     folder = tmp_path_factory.mktemp("told")
     onnx.save(told_network(), folder / "net.onnx")
     (folder / "spec.yaml").write_text(SPEC)
-    package_foreign(folder / "net.onnx", folder / "spec.yaml", folder / "net.engine", ForeignOptions(measure=False))
+    package_foreign(folder / "net.onnx", folder / "spec.yaml", folder / "net.engine", ForeignOptions(measure=False, plan=half_plan(folder)))
     with Package.open(folder / "net.engine") as opened:
         yield opened
 
@@ -35,14 +36,15 @@ def network_of(trt, data):
     return network, (logger, builder, parser)
 
 
-def test_tensorrt_builds_a_plan_with_two_inputs(package):
+@pytest.mark.parametrize("graph", [GRAPH, "graph-fp16-trt.onnx"])
+def test_tensorrt_builds_a_plan_with_two_inputs(package, graph):
     trt, steps = load_tensorrt("tensorrt_rtx"), []
-    network, kept = network_of(trt, with_scene_input(bytes(package.read(GRAPH))))
+    network, kept = network_of(trt, with_scene_input(bytes(package.read(graph))))
     assert check_network(network, trt.module, package.spec, "graph") == "pixels"
     assert [(network.get_input(i).name, tuple(network.get_input(i).shape)) for i in range(network.num_inputs)] == [
         ("pixels", (-1, 2, -1, -1)), ("scene", (1, 6))]
     del network, kept
-    key = plan_key(package, GRAPH, plan_shapes(package, (128, 64), 4), trt, target_gpu(trt))
+    key = plan_key(package, graph, plan_shapes(package, (128, 64), 4), trt, target_gpu(trt))
     built = build_plan(trt, package, key, BuildOptions(progress=lambda *step: steps.append(step)))
     assert built.plan[:4] == b"vtrt" and len(built.plan) > 10_000 and steps and not built.warnings, built.warnings
 

@@ -1,0 +1,76 @@
+"""The command line: a file a verb. Nothing heavy is imported before a verb runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from hfd_edge.cli import FAILED, failed
+from hfd_edge.cli.benchmark import benchmark
+from hfd_edge.cli.build import build, plan
+from hfd_edge.cli.compare import compare
+from hfd_edge.cli.demo import demo
+from hfd_edge.cli.despeckle import despeckle
+from hfd_edge.cli.doctor import doctor
+from hfd_edge.cli.export import export
+from hfd_edge.cli.inspect import inspect
+from hfd_edge.cli.package import package
+from hfd_edge.cli.predict import predict
+from hfd_edge.cli.scene import scene
+from hfd_edge.cli.seams import seams
+from hfd_edge.cli.simulate import simulate
+from hfd_edge.cli.verify import verify
+from hfd_edge.errors import GateError, HfdError
+from hfd_edge.extras import missing
+
+DONE, GATE_FAILED = 0, 3            # 2, wrong usage, is typer's
+
+app = typer.Typer(name="hfd-edge", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+for _verb in (predict, scene, despeckle, seams, benchmark, inspect, build, plan,
+              export, package, verify, compare, doctor, simulate, demo):
+    app.command()(_verb)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from hfd_edge.build import __version__
+        typer.echo(f"hfd-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error (or set HFD_EDGE_DEBUG=1)."),
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+) -> None:
+    """Segment SAR scenes of any size with one .engine file.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a gate failed.
+    """
+    if debug:
+        os.environ["HFD_EDGE_DEBUG"] = "1"
+
+
+def run(arguments: list[str] | None) -> int:
+    """Run one verb; gives the exit code. Errors that say what is wrong are one line on the standard error."""
+    try:
+        code = app(args=arguments, prog_name="hfd-edge", standalone_mode=False)
+        return code if isinstance(code, int) else DONE
+    except GateError as error:
+        return failed(error, GATE_FAILED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())      # the reader of a pipe left: nothing to tell it
+        return FAILED
+    except ModuleNotFoundError as error:
+        words = sys.argv[1:] if arguments is None else arguments
+        return failed(error, FAILED, missing(error, next((word for word in words if not word.startswith("-")), None)))
+    except (HfdError, ImportError, OSError, MemoryError) as error:
+        return failed(error, FAILED)
+    except Exception as error:  # noqa: BLE001 - typer's own exceptions share no base between its versions
+        if hasattr(error, "exit_code") and hasattr(error, "show"):
+            error.show()
+            return error.exit_code
+        raise
