@@ -22,7 +22,7 @@ MAX_FIXED_SIDE_PX = 4096
 MIN_OPSET = 11                          # Resize and Slice of earlier sets mean something else
 
 # Rewritten by foreign_rewrite before the package is made, so they need not run on every engine.
-REWRITTEN = frozenset(("GlobalAveragePool", "Dropout"))
+REWRITTEN = frozenset(("GlobalAveragePool", "Dropout", "LogSoftmax"))
 _CONTROL_FLOW = frozenset(("Loop", "If", "Scan", "SequenceMap"))
 _QUANTIZED = frozenset(("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"))
 _FLOAT32 = onnx.TensorProto.FLOAT

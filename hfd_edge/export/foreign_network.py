@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from hfd_edge.errors import ExportError, GateError, ReachError
+from hfd_edge.export import foreign_head as head
 from hfd_edge.export import foreign_rewrite as rewrite
 from hfd_edge.export.foreign_intake import check_declared_memory, image_size, one_line
 from hfd_edge.export.foreign_scene import noise_for
@@ -18,6 +19,7 @@ from hfd_edge.export.session import open_session
 
 PROBES_PX = ((192, 384), (384, 192))    # multiples of 2..64 and 3; two shapes, so that a size is not taken for another
 SAME = 1e-4                             # largest change of a logit by rewriting, relative to the largest logit where above 1
+_STRENGTHS = (1.0, 30.0, 1000.0)        # of noise, as what an unscaled network was trained on may be far from 1
 _SEED = 20_241
 
 
@@ -47,7 +49,7 @@ def prepare_network(model: onnx.ModelProto, name: str, single_logit_classes: boo
         keep_size: leave a fixed input size as it is.
     Raises:
         ExportError: it does not run, its logits lie on no constant stride, or a size is not one that tiles can have.
-        GateError: the rewritten graph answers otherwise than the file that was given.
+        GateError: the rewritten graph answers otherwise than the file that was given, or names other classes.
     """
     fixed = image_size(model)
     sizes = [fixed] if fixed[0] else list(PROBES_PX)
@@ -61,14 +63,18 @@ def prepare_network(model: onnx.ModelProto, name: str, single_logit_classes: boo
         notes.append(f"{count} resizings to a size became resizings by a constant factor")
     rewrite.drop_unused(work)
     work = rewrite.folded(work, name)           # a batch norm may have waited for the sizes beside it to go
-    _prove_equal(model, work, sizes, name)
-    cut = rewrite.cut_head(work)
-    channels = runs[0][model.graph.output[0].name][1]
-    if channels == 1 and single_logit_classes:
-        rewrite.split_single_logit(work)
+    given = _prove_equal(model, work, sizes, name)
+    probabilities = head.cut_probabilities(work)
+    cut = [note for note in (probabilities, head.cut_upsampling(work)) if note]
+    head.check_logits(work, _answers(work, sizes[:1], _STRENGTHS), bool(probabilities), name)
+    if given[0].shape[1:2] == (1,) and single_logit_classes:
+        head.split_single_logit(work)
         cut.append("the one logit became two: background and the class")
     rewrite.name_plainly(work, "network")
-    return _found(work, name, (fixed, keep_size), notes + cut)
+    found = _found(work, name, (fixed, keep_size), notes + cut)
+    for answer, ours in zip(given, _answers(work, sizes)) if found.classes > 1 else ():
+        head.check_classes(answer, ours, bool(probabilities), name)
+    return found
 
 
 def _found(work: onnx.ModelProto, name: str, size: tuple, notes: list[str]) -> ForeignNetwork:
@@ -170,18 +176,23 @@ def _unbounded(work: onnx.ModelProto, error: ReachError) -> str:
     return f"{error}" + (f" (operators that join all positions: {', '.join(joining)})" if joining else "")
 
 
-def _prove_equal(model: onnx.ModelProto, work: onnx.ModelProto, sizes: list[tuple[int, int]], name: str) -> None:
-    """Both graphs on noise of every probed size; they must agree before the head is cut off."""
-    bands = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    sessions = [open_session(graph.SerializeToString()) for graph in (model, work)]
-    for size in sizes:
-        image = _noise((1, bands, *size))
-        given, ours = (session.run(None, {session.get_inputs()[0].name: image, **noise_for(session, _SEED)})[0]
-                       for session in sessions)
+def _prove_equal(model: onnx.ModelProto, work: onnx.ModelProto, sizes: list[tuple[int, int]], name: str) -> list[np.ndarray]:
+    """Both graphs on noise of every probed size; they must agree before the head is cut off. Gives the file's answers."""
+    answers = _answers(model, sizes)
+    for size, given, ours in zip(sizes, answers, _answers(work, sizes)):
         if given.shape != ours.shape or not np.isfinite(given).all() or _difference(given, ours) > SAME:
             raise GateError(f"{name} rewritten for tiles answers {size[0]} x {size[1]} pixels of noise otherwise than the file "
                             f"itself (or not with finite numbers): at most {SAME:g} is allowed; no package was written; export "
                             "the network with opset 18")
+    return answers
+
+
+def _answers(model: onnx.ModelProto, sizes: list[tuple[int, int]], strengths: tuple[float, ...] = (1.0,)) -> list[np.ndarray]:
+    """To noise of every size and strength."""
+    session = open_session(model.SerializeToString())
+    source = session.get_inputs()[0].name
+    bands, told = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value, noise_for(session, _SEED)
+    return [session.run(None, {source: np.float32(strength) * _noise((1, bands, *size)), **told})[0] for size in sizes for strength in strengths]
 
 
 def _difference(given: np.ndarray, ours: np.ndarray) -> float:
