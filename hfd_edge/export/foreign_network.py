@@ -58,6 +58,9 @@ def prepare_network(model: onnx.ModelProto, name: str, single_logit_classes: boo
     work = rewrite.folded(model, name)
     rewrite.pool_by_mean(work)
     runs = [_shapes(work, size, name) for size in sizes]
+    _check_answers(runs, model, name)
+    if fixed[0]:
+        _check_resizing(work, runs[0], name)
     notes = []
     if count := rewrite.resize_by_factors(work, runs):
         notes.append(f"{count} resizings to a size became resizings by a constant factor")
@@ -141,6 +144,29 @@ def _shapes(model: onnx.ModelProto, size: tuple[int, int], name: str) -> dict[st
         raise ExportError(f"{name} does not run on an image of {size[0]} x {size[1]} pixels: {one_line(error)}; a network for "
                           "tiles takes every multiple of its stride (up to 64), or one fixed size") from error
     return {source.name: image.shape, **{output: np.shape(value) for output, value in zip(names, values)}}
+
+
+def _check_answers(runs: list[rewrite.Shapes], model: onnx.ModelProto, name: str) -> None:
+    """Refuse classes that come last: as (batch, classes, rows, cols) their rows would be classes."""
+    source, answer = model.graph.input[0].name, model.graph.output[0].name
+    if any(len(run[answer]) != 4 for run in runs):
+        return                                              # refused by its shape later on
+    ratios = [{a / b for run in runs for a, b in zip(run[source][2:], run[answer][first:first + 2]) if b} for first in (1, 2)]
+    last, second = (len(found) == 1 and found.pop().is_integer() for found in ratios)
+    if last and not second:
+        raise ExportError(f"{name} answers an image of shape {runs[0][source]} with shape {runs[0][answer]}: the classes come last, and they must come "
+                          "second (batch, classes, rows, cols); leave out the Transpose (permute) at the end, or add one back")
+
+
+def _check_resizing(work: onnx.ModelProto, run: rewrite.Shapes, name: str) -> None:
+    """Refuse a fixed size that the network's own grids do not divide: such a resizing has no factor for tiles."""
+    image = run[work.graph.input[0].name][2:]
+    for node in work.graph.node:
+        source, made = (run.get(end, ())[2:] for end in (node.input[0], node.output[0])) if node.op_type == "Resize" else ((), ())
+        if any(side % min(a, b) for side, a, b in zip(image, source, made) if min(a, b)):
+            raise ExportError(f"{name} takes {image[0]} x {image[1]} pixels and no other size, and resizes a grid of {source[0]} x {source[1]} in it to "
+                              f"{made[0]} x {made[1]}: a fixed size must be a multiple of every grid's stride; export it with open sizes, or for a "
+                              "square whose side is a multiple of 64")
 
 
 def _logit_stride(runs: list[rewrite.Shapes], name: str) -> int:
