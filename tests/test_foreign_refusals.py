@@ -196,6 +196,7 @@ def test_the_command_says_it_in_one_line(tmp_path):
     (("[-12.5, -19.3]", "[-12.5]"), "input.mean=.*list of 2 numbers"), (("[4.1, 4.6]", "[4.1, x]"), r"input.std\[1\]='x'"),
     (("[4.1, 4.6]", "[4.1, 0]"), "input.std"), (("[4.1, 4.6]", "[4.1, .nan]"), r"input.std\[1\]=nan"), (("  floor: -35", "  # "), "floor"),
     (("[[-30, 5], [-35, 0]]", "[-30, 5]"), r"input.clip\[0\]"), (("[[-30, 5], [-35, 0]]", "[[5, -30], [-35, 0]]"), "clip"),
+    (("  floor: -35", "  floor: 0"), r"floor=0.0 with input.clip=\(-35.0, 0.0\).*every pixel becomes 0; give"), (("  floor: -35", "  floor: 20"), "floor=20.0"),
     (("[water, land, ship]", "[water, no, ship]"), r"classes\[1\]=False.*quotes"), (("[water, land, ship]", "[water, water, ship]"), "differ"),
     (("[water, land, ship]", "[water, land]"), "list of 2 colours"), (('"#1f6fb4"', "blue"), r"colors\[0\]='blue'"),
     (('"#1f6fb4"', "[1, 2, 300]"), r"colors\[0\]"), (("pixel_spacing_m: 10", "pixel_spacing_m: 0"), "above 0"),
