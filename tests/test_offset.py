@@ -72,7 +72,7 @@ def test_what_other_ground_does_not_explain_is_not_laid_to_it(trained, moved_db,
     assert re.search(words, note), note
 
 
-def test_bands_in_another_order_are_told(trained):
+def test_bands_in_another_order_are_told():
     quiet = ModelInput("db", (-5.0, -20.0), (3.0, 3.0), ((FLOOR, 10.0),) * 2, FLOOR)
     noise = np.random.default_rng(1).normal(0, 3, (2, 64, 64)).astype(np.float32)
     stored = noise + np.array([-20, -5], np.float32)[:, None, None]

@@ -51,10 +51,10 @@ class TruthSource(RasterSource):
     def check_place(self, size: tuple[int, int], geo: GeoReference, scene: str) -> None:
         """Raise RasterError where it is not on the grid of a scene of `size` (rows, cols); of places, where both have one."""
         if (self.rows, self.cols) != size:
-            raise RasterError(f"{self._path} has {self.rows} x {self.cols} pixels and {scene} {size[0]} x {size[1]}: a truth lies on the scene's "
-                              "grid; resample it with gdalwarp -r near")
+            raise RasterError(f"{self._path} has {self.rows} x {self.cols} pixels and {scene} {size[0]} x {size[1]}: a truth and its scene must lie on "
+                              "one grid; resample it with gdalwarp -r near")
         if self.geo.transform is not None and geo.transform is not None and not self.geo.same_place(geo):
-            raise RasterError(f"{self._path} and {scene} have one size but lie on different places: a truth lies on the scene's grid; resample it "
+            raise RasterError(f"{self._path} and {scene} have one size but lie on different places: they must lie on one grid; resample it "
                               "with gdalwarp -r near, or correct the georeference that is wrong")
 
     def check(self) -> None:
