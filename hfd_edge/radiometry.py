@@ -19,6 +19,7 @@ UNIT_CHOICES = "intensity (linear power), amplitude, db, complex or dn"
 STORED_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64", "complex64", "complex128")
 
 _ENOUGH = 64                    # fewer valid pixels than this prove nothing about a unit
+_MANY_ZEROS = 0.02              # of the pixels exactly 0 dB in every band: no ground does it
 _HIGHEST_DB = 50.0              # no natural or man-made target of a calibrated scene is brighter over 0.1 % of it
 _LOWEST_DB = -100.0             # below every sensor's noise floor: -9999 and the like
 _HIGHEST_MEAN_POWER = 100.0     # 20 dB over a whole scene: digital numbers, not backscatter
@@ -106,6 +107,18 @@ def differences(source: SourceRadiometry, model: ModelInput) -> tuple[str, ...]:
     return (f"the scene is {source.quantity}, the network was trained on {model.quantity}: they differ by the incidence angle, "
             f"about 1 to 1.5 dB "
             "at 30 to 45 degrees, which is not corrected", *looks)
+
+
+def filled_with_zeros(sample: np.ndarray, valid: np.ndarray | None, source: SourceRadiometry) -> tuple[str, ...]:
+    """A sentence for the report where many valid decibels are 0 in every band, as a border without nodata is; arguments as check_values."""
+    if source.unit is not Unit.DB or source.offset != 0.0 or 0.0 in source.nodata:
+        return ()
+    zero = (sample == 0).all(axis=0)
+    share = float(np.mean(zero if valid is None else zero & np.asarray(valid, dtype=bool)))
+    if share < _MANY_ZEROS:
+        return ()
+    return (f"about {share:.0%} of the pixels (of a sample) are exactly 0 dB in every band and were segmented: if that means nodata, give "
+            "--nodata 0 (SourceRadiometry(nodata=(0,)))",)
 
 
 def check_declared(source: SourceRadiometry | None, dtype: np.dtype) -> SourceRadiometry:

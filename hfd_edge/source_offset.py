@@ -24,6 +24,8 @@ WARN_DB = 0.5
 _MOST_PX = 1 << 14              # of a sample, per band
 _ENOUGH = 256                   # fewer valid pixels than this tell nothing
 _ALIKE_DB = 0.5                 # bands that lie off by a constant factor lie off alike
+_FAR_DB = 6.0                   # all bands beyond it, to one side: open water does it, little else
+_OPPOSITE_DB = 3.0              # one band above and one below by more: ground moves bands to one side
 _SAME_SPREAD = (0.9, 1.1)
 _FACTOR_TO_DB = {Unit.INTENSITY: 10.0, Unit.AMPLITUDE: 20.0}
 
@@ -65,10 +67,21 @@ class TrainingOffset:
         if not self.warns:
             return ()
         told = ", ".join(f"{band.band} {band.offset_db:+.2f} dB" for band in self.bands)
-        cause = ("all bands alike and spread as in training, as a wrong calibration factor, unit or quantity would do it (content can, too); "
-                 "check --scale" if self.like_a_factor else
-                 "bands or spread differ from training too, as other ground (water, forest) would do it alone; calibration is not excluded")
-        return (f"the scene's mean lies off the training data: {told}; {cause}; nothing was corrected",)
+        return (f"the scene's mean lies off the training data: {told}; {self._cause()}; nothing was corrected",)
+
+    def _cause(self) -> str:
+        """What would do it, the likeliest first."""
+        offsets = [band.offset_db for band in self.bands]
+        if self.like_a_factor:
+            return ("all bands alike and spread as in training, as a wrong calibration factor, unit or quantity would do it (content can, too); "
+                    "check --scale")
+        if max(offsets) > _OPPOSITE_DB and min(offsets) < -_OPPOSITE_DB:
+            return ("bands lie off in opposite directions, as bands in another order would do it: check --bands and the files' order first; other "
+                    "ground (snow, cities) seldom does")
+        if min(offsets) > _FAR_DB or max(offsets) < -_FAR_DB:
+            return ("all bands lie further off than other ground mostly explains: check --unit and --scale first, and the quantity; a scene of "
+                    "open water can do it, too")
+        return "bands or spread differ from training too, as other ground (water, forest) would do it alone; calibration is not excluded"
 
 
 def sample_offset(sample: tuple[np.ndarray, np.ndarray | None], radiometry: SourceRadiometry, model: ModelInput,

@@ -74,6 +74,9 @@ class ModelInput:
         for low, high in self.clip or ():
             if not low < high:
                 raise SpecError(f"input.clip=({low}, {high}): the low end must be below the high end; swap or widen them")
+            if self.floor is not None and not self.floor < high:
+                raise SpecError(f"input.floor={self.floor} with input.clip=({low}, {high}): the floor must be below the clip's high end, else every "
+                                f"pixel becomes {high:g}; give the value that zero power lands on, such as {low:g}")
         if self.unit is Unit.DB and self.floor is None:
             raise SpecError("input.floor=None with unit=db: zero power has no logarithm; give the dB value it lands on, e.g. -35")
 

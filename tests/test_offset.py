@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.scene import measure_array
+from hfd_edge.segmenter import Segmenter
 from hfd_edge.simulate import WATER, Scene, SceneConfig
 from hfd_edge.source import ArraySource, sample
 from hfd_edge.source_offset import sample_offset
 from hfd_edge.spec import ModelInput
 from tests import command
+from tests.engines import Graph, make_spec, plain_input, write_engine
 from tests.rasters import write_tif
 
 NAMES = ("VV", "VH")
@@ -58,6 +61,40 @@ def test_other_ground_does_not_look_like_a_factor(trained, kept):
     power = np.where(np.isin(window.labels, kept), window.sar, np.nan).astype(np.float32)
     found = offset_of(power, trained)
     assert found.warns and not found.like_a_factor and "other ground" in found.notes()[0]
+
+
+@pytest.mark.parametrize(("moved_db", "words"), [
+    ((78, 78), "check --unit and --scale first"), ((40, 30), "check --unit and --scale first"), ((-20, -9), "check --unit and --scale first.*open water"),
+    ((7.8, -6.8), "opposite directions.*another order.*check --bands"), ((-7, 7), "check --bands"), ((5, 3), "other ground .water, forest."), ((2, -2), "other ground .water")])
+def test_what_other_ground_does_not_explain_is_not_laid_to_it(trained, moved_db, words):
+    power = scene(21).sar * np.float32(10) ** (np.array(moved_db, np.float32)[:, None, None] / 10)
+    (note,) = offset_of(power, trained).notes()
+    assert re.search(words, note), note
+
+
+def test_bands_in_another_order_are_told():
+    quiet = ModelInput("db", (-5.0, -20.0), (3.0, 3.0), ((FLOOR, 10.0),) * 2, FLOOR)
+    noise = np.random.default_rng(1).normal(0, 3, (2, 64, 64)).astype(np.float32)
+    stored = noise + np.array([-20, -5], np.float32)[:, None, None]
+    assert "another order" in sample_offset(sample(ArraySource(stored, 2)), SourceRadiometry("db"), quiet, NAMES).notes()[0]
+
+
+@pytest.mark.parametrize(("stored", "declared", "told"), [
+    (lambda z: z, {}, True), (lambda z: z, {"nodata": (0,)}, False), (lambda z: z[:, :, 20:], {}, False), (lambda z: z - [[[0]], [[1]]], {}, False),
+    (lambda z: np.where(z == 0, np.nan, z), {}, False), (lambda z: z, {"unit": "intensity"}, False)],
+    ids=["a border of zeros", "declared", "none", "in one band alone", "nodata otherwise", "no decibels"])
+def test_a_border_of_zeros_in_decibels_is_told_with_its_way_out(tmp_path, stored, declared, told):
+    graph = Graph(2)
+    graph.conv(np.eye(2).reshape(2, 2, 1, 1))
+    engine = write_engine(tmp_path / "m.engine", graph.serialize(), make_spec(2, 2, 1, 1, 0, input=plain_input(2, unit="db", mean=(-12.0, -19.0), floor=FLOOR)))
+    values = np.random.default_rng(2).normal(-12, 3, (2, 100, 150)).astype(np.float32)
+    values[:, :, :20] = 0
+    values = stored(values).astype(np.float32)
+    radiometry = SourceRadiometry(**{"unit": "db", **declared})
+    with Segmenter(engine) as segmenter:
+        notes = segmenter.run(np.abs(values) / 100 if "unit" in declared else values, radiometry).report.notes
+    found = [note for note in notes if "exactly 0 dB in every band" in note]
+    assert bool(found) is told and (not told or "about 13% of the pixels" in found[0] and "--nodata 0" in found[0])
 
 
 def test_looks_that_differ_are_taken_out_where_both_are_known(trained):

@@ -9,6 +9,7 @@ from hfd_edge.errors import ExportError, RasterError
 from hfd_edge.export import compare as compare_module
 from hfd_edge.export.compare import compare_engines
 from hfd_edge.raster import RasterPart, TruthSource
+from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster_run import RasterOptions
 from tests.command import failed, run
 from tests.rasters import write_tif
@@ -100,6 +101,22 @@ def test_scenes_that_do_not_fit_are_told_without_a_word_of_calibration(engines, 
     with pytest.raises(ExportError, match=words) as refused:
         compare_engines(*engines, [data], RasterOptions(unit="dn"))
     assert "alibrat" not in str(refused.value)
+
+
+@pytest.mark.parametrize("pixels", [0, 0.5, 1000])
+def test_a_truth_beside_a_scene_lies_where_the_scene_lies(engines, tmp_path, pixels):
+    there = GeoReference.north_up("EPSG:32633", 500_000, 5_400_000, 10)
+    scene = write_tif(tmp_path / "s.tif", OURS.astype(np.float32), crs=there.crs, transform=there.transform, tags={"HFD_UNIT": "dn"})
+    moved = there.shifted(0, pixels).transform
+    truth = write_tif(tmp_path / "s_labels.tif", OURS, nodata=255, crs=there.crs, transform=moved)
+    if not pixels:
+        assert compare_engines(*engines, [scene], rounds=1).accuracy is not None
+        return
+    with pytest.raises(ExportError, match="s_labels.tif and s.tif have one size but lie on different places.*gdalwarp.*move it from beside s.tif"):
+        compare_engines(*engines, [scene])
+    failed(run("seams", scene, engines[0], "--truth", truth), "lie on different places")
+    write_tif(truth, OURS, nodata=255)                              # without a place, the pixels are taken as they lie
+    assert compare_engines(*engines, [scene], rounds=1).accuracy is not None
 
 
 @pytest.mark.slow

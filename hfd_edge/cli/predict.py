@@ -159,12 +159,7 @@ def _check_truth(truth: Path, rasters: Path | tuple[Path, ...], classes: tuple[s
     from hfd_edge.raster import TruthSource
 
     with TruthSource(truth, classes, options.limits) as known, open_scene(rasters, SceneRequest(unit=options.unit)) as scene:
-        if (known.rows, known.cols) != (scene.rows, scene.cols):
-            raise RasterError(f"{truth} has {known.rows} x {known.cols} pixels and the scene {scene.rows} x {scene.cols}: they "
-                              "must lie on one grid")
-        if known.geo.transform is not None and scene.geo.transform is not None and not known.geo.same_place(scene.geo):
-            raise RasterError(f"{truth} and the scene have one size but lie on different places: they must lie on one grid; "
-                              "resample the truth with gdalwarp -r near")
+        known.check_place((scene.rows, scene.cols), scene.geo, "the scene")
         there = windowed(known, options)
         for row in range(0, there.rows, 512):
             there.read(row, min(512, there.rows - row))         # every label is one of the engine's classes, or this says so

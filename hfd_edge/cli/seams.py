@@ -153,7 +153,6 @@ def _requests(spec: ModelSpec, wish: _Wish) -> list[PlanRequest]:
 
 
 def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, place: _Place, truth: Path | None) -> _Crop:
-    from hfd_edge.errors import RasterError
     from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.radiometry import check_declared
     from hfd_edge.raster import TruthSource
@@ -162,13 +161,11 @@ def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, place: _Pl
     request = SceneRequest(options.bands, spec.bands, options.limits, spec.input.quantity, options.unit)
     with open_scene(paths[0] if len(paths) == 1 else tuple(paths), request) as source:
         radiometry = check_declared(declared_radiometry(source, options), source.dtype)
-        array, size = place.cut(source), (source.rows, source.cols)
+        array, size, geo = place.cut(source), (source.rows, source.cols), source.geo
     if truth is None:
         return _Crop(array, radiometry, None)
     with TruthSource(truth, spec.classes, options.limits) as known:
-        if (known.rows, known.cols) != size:
-            raise RasterError(f"{truth} has {known.rows} x {known.cols} pixels: the truth lies on the scene's grid of {size[0]} x {size[1]}; "
-                              "resample it with gdalwarp -r near")
+        known.check_place(size, geo, "the scene")
         import numpy as np
         return _Crop(array, radiometry, np.ma.filled(place.cut(known)[0], 255))
 

@@ -118,8 +118,8 @@ def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[Da
     results = gate_graphs(known, graphs, tiles, plan.thresholds)
     if plan.graphs:
         shown = list(tiles_of(first, spec, spec.tile_px, CALIBRATION_TILES))
-        seen, told = [tile.pixels for tile in shown], [tile.vector for tile in shown]
-        calibrated = calibrate(graph, seen, plan.method, told if spec.scene_percentiles else None, [tile.status for tile in shown])
+        seen, statuses = [tile.pixels for tile in shown], [tile.status for tile in shown]
+        calibrated = calibrate(graph, seen, plan.method, statuses, [tile.vector for tile in shown] if spec.scene_percentiles else None)
         ranges, notes = _ranges(graph, calibrated, trained, seen, plan)
     ranking = cache(lambda: sensitivity(graph, ranges, seen[:_SENSITIVITY_TILES]))
     for name, make in _int8_makers(graph, ranges, plan).items():

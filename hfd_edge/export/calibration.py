@@ -71,16 +71,16 @@ class Ranges:
                               "calibrate again with this graph")
 
 
-def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax", told: Iterable[np.ndarray] | None = None,
-              statuses: Iterable[np.ndarray | None] | None = None) -> Ranges:
+def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax", statuses: Iterable[np.ndarray | None] | None = None,
+              told: Iterable[np.ndarray] | None = None) -> Ranges:
     """Run a float graph over tiles and keep the range of every tensor, and what its convolutions read.
 
     Args:
         graph: serialised ONNX, float32, one input (batch, bands, rows, cols).
         tiles: each (bands, rows, cols) float32, network input of real scenes; gone through twice unless method is "minmax".
         method: "minmax", "percentile" or "entropy".
-        told: of a network that is told of the scene, (1, n) float32 for each tile; None = it is not.
         statuses: per tile (rows, cols) uint8, 1 = no place to see what convolutions read (nodata, or the halo); None = all are.
+        told: of a network that is told of the scene, (1, n) float32 for each tile; None = it is not.
     Raises:
         ExportError: no tile, a tile of another number of bands or not finite, or an unknown method. Never random numbers.
     """
@@ -93,7 +93,7 @@ def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax",
     names, run = _observer(graph)
     seen: Seen = [(tile,) for tile in tiles] if told is None else list(zip(tiles, told, strict=True))
     reads = ReadsOfTiles(onnx.load_from_string(graph), len(tiles))
-    ends = _extremes((names, run), zip(seen, statuses or repeat(None)), reads)
+    ends = _extremes(names, run, zip(seen, statuses or repeat(None)), reads)
     if method != "minmax":
         ends = {name: _cut(counts, ends[name], method) for name, counts in _histograms(names, run, seen, ends).items()}
     data = hashlib.sha256()
@@ -135,8 +135,8 @@ def _observer(graph: bytes) -> tuple[list[str], Any]:
     return [source, *names], run
 
 
-def _extremes(observer: tuple[list[str], Any], seen: Iterable[tuple[tuple[np.ndarray, ...], np.ndarray | None]], reads: ReadsOfTiles) -> dict[str, tuple[float, float]]:
-    names, run = observer
+def _extremes(names: list[str], run: Any, seen: Iterable[tuple[tuple[np.ndarray, ...], np.ndarray | None]],
+              reads: ReadsOfTiles) -> dict[str, tuple[float, float]]:
     ends = {name: (math.inf, -math.inf) for name in names}
     for given, status in seen:
         values = dict(zip(names, run(*given)))

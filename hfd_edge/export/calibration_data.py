@@ -194,9 +194,7 @@ def _truth_of(file: Path, scene: RasterSource, spec: ModelSpec, stack: ExitStack
         return None
     try:
         known = stack.enter_context(TruthSource(path, spec.classes))
-        if (known.rows, known.cols) != (scene.rows, scene.cols):
-            raise RasterError(f"{path} has {known.rows} x {known.cols} pixels and {file.name} {scene.rows} x {scene.cols}: a truth lies on the "
-                              "scene's grid; resample it with gdalwarp -r near")
+        known.check_place((scene.rows, scene.cols), scene.geo, file.name)
         known.check()
     except RasterError as error:
         raise ExportError(f"{error}; or move it from beside {file.name}: without a truth no accuracy is told, and the rest is") from error

@@ -19,10 +19,12 @@ from hfd_edge.export.foreign_scene import give_default, take_scene_input
 MAX_FILE_BYTES = 2**31 - 1              # of a package's member, and of any protobuf message
 MAX_TENSOR_BYTES = 2**32                # of one activation at the probed size
 MAX_FIXED_SIDE_PX = 4096
+_NARROW_PX = 16                         # no image is so narrow and has more bands than columns: those are the bands
 MIN_OPSET = 11                          # Resize and Slice of earlier sets mean something else
 
 # Rewritten by foreign_rewrite before the package is made, so they need not run on every engine.
-REWRITTEN = frozenset(("GlobalAveragePool", "Dropout"))
+REWRITTEN = frozenset(("GlobalAveragePool", "Dropout", "LogSoftmax"))
+_OVER_THE_IMAGE = frozenset(("InstanceNormalization", "GroupNormalization"))
 _CONTROL_FLOW = frozenset(("Loop", "If", "Scan", "SequenceMap"))
 _QUANTIZED = frozenset(("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"))
 _FLOAT32 = onnx.TensorProto.FLOAT
@@ -122,6 +124,13 @@ def _check_operators(found: GraphScan) -> None:
     if plain & _QUANTIZED:
         raise ExportError(f"{found.name} is quantised already ({', '.join(sorted(plain & _QUANTIZED))}): give the float32 "
                           "graph, hfd_edge quantises it itself with real data")
+    if "ArgMax" in plain:
+        raise ExportError(f"{found.name} has an ArgMax: it answers labels, and hfd_edge takes logits (or a last Softmax or Sigmoid) and takes "
+                          "the argmax itself; export it before the argmax")
+    if plain & _OVER_THE_IMAGE:
+        raise ExportError(f"{found.name} has {', '.join(sorted(plain & _OVER_THE_IMAGE))} (torch's GroupNorm and InstanceNorm are written with it): "
+                          "mean and spread of the whole image differ from tile to tile, and no halo covers them; train with BatchNorm, or a "
+                          "LayerNorm over the channels")
     unknown = sorted(plain - ALLOWED_OPERATORS[""] - REWRITTEN)
     if unknown:
         raise ExportError(f"{found.name} has operators {', '.join(ascii(op[:60]) for op in unknown[:8])}: only those in "
@@ -148,6 +157,9 @@ def _check_ends(found: GraphScan) -> None:
         raise ExportError(f"{found.name}: input {image.name[:40]!a} has shape {_shape(image)}: it must be (batch, bands, rows, "
                           "cols)")
     bands = image.shape[1]
+    if isinstance(bands, int) and isinstance(image.shape[3], int) and image.shape[3] < min(bands, _NARROW_PX):
+        raise ExportError(f"{found.name}: input {image.name[:40]!a} has shape {_shape(image)}: it looks as if the bands came last, and they "
+                          "come second (batch, bands, rows, cols); transpose the input")
     if not isinstance(bands, int) or not 1 <= bands <= 64:
         raise ExportError(f"{found.name}: input {image.name[:40]!a} has shape {_shape(image)}: the second size is the number "
                           "of bands, 1 to 64 (NCHW); transpose a network with bands last, and fix the number of bands")

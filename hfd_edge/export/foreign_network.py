@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from hfd_edge.errors import ExportError, GateError, ReachError
+from hfd_edge.export import foreign_head as head
 from hfd_edge.export import foreign_rewrite as rewrite
 from hfd_edge.export.foreign_intake import check_declared_memory, image_size, one_line
 from hfd_edge.export.foreign_scene import noise_for
@@ -18,6 +19,7 @@ from hfd_edge.export.session import open_session
 
 PROBES_PX = ((192, 384), (384, 192))    # multiples of 2..64 and 3; two shapes, so that a size is not taken for another
 SAME = 1e-4                             # largest change of a logit by rewriting, relative to the largest logit where above 1
+_STRENGTHS = (1.0, 30.0, 1000.0)        # of noise, as what an unscaled network was trained on may be far from 1
 _SEED = 20_241
 
 
@@ -47,7 +49,7 @@ def prepare_network(model: onnx.ModelProto, name: str, single_logit_classes: boo
         keep_size: leave a fixed input size as it is.
     Raises:
         ExportError: it does not run, its logits lie on no constant stride, or a size is not one that tiles can have.
-        GateError: the rewritten graph answers otherwise than the file that was given.
+        GateError: the rewritten graph answers otherwise than the file that was given, or names other classes.
     """
     fixed = image_size(model)
     sizes = [fixed] if fixed[0] else list(PROBES_PX)
@@ -56,19 +58,26 @@ def prepare_network(model: onnx.ModelProto, name: str, single_logit_classes: boo
     work = rewrite.folded(model, name)
     rewrite.pool_by_mean(work)
     runs = [_shapes(work, size, name) for size in sizes]
+    _check_answers(runs, model, name)
+    if fixed[0]:
+        _check_resizing(work, runs[0], name)
     notes = []
     if count := rewrite.resize_by_factors(work, runs):
         notes.append(f"{count} resizings to a size became resizings by a constant factor")
     rewrite.drop_unused(work)
     work = rewrite.folded(work, name)           # a batch norm may have waited for the sizes beside it to go
-    _prove_equal(model, work, sizes, name)
-    cut = rewrite.cut_head(work)
-    channels = runs[0][model.graph.output[0].name][1]
-    if channels == 1 and single_logit_classes:
-        rewrite.split_single_logit(work)
+    given = _prove_equal(model, work, sizes, name)
+    probabilities = head.cut_probabilities(work)
+    cut = [note for note in (probabilities, head.cut_upsampling(work)) if note]
+    head.check_logits(work, _answers(work, sizes[:1], _STRENGTHS), bool(probabilities), name)
+    if given[0].shape[1:2] == (1,) and single_logit_classes:
+        head.split_single_logit(work)
         cut.append("the one logit became two: background and the class")
     rewrite.name_plainly(work, "network")
-    return _found(work, name, (fixed, keep_size), notes + cut)
+    found = _found(work, name, (fixed, keep_size), notes + cut)
+    for answer, ours in zip(given, _answers(work, sizes)) if found.classes > 1 else ():
+        head.check_classes(answer, ours, bool(probabilities), name)
+    return found
 
 
 def _found(work: onnx.ModelProto, name: str, size: tuple, notes: list[str]) -> ForeignNetwork:
@@ -137,6 +146,29 @@ def _shapes(model: onnx.ModelProto, size: tuple[int, int], name: str) -> dict[st
     return {source.name: image.shape, **{output: np.shape(value) for output, value in zip(names, values)}}
 
 
+def _check_answers(runs: list[rewrite.Shapes], model: onnx.ModelProto, name: str) -> None:
+    """Refuse classes that come last: as (batch, classes, rows, cols) their rows would be classes."""
+    source, answer = model.graph.input[0].name, model.graph.output[0].name
+    if any(len(run[answer]) != 4 for run in runs):
+        return                                              # refused by its shape later on
+    ratios = [{a / b for run in runs for a, b in zip(run[source][2:], run[answer][first:first + 2]) if b} for first in (1, 2)]
+    last, second = (len(found) == 1 and found.pop().is_integer() for found in ratios)
+    if last and not second:
+        raise ExportError(f"{name} answers an image of shape {runs[0][source]} with shape {runs[0][answer]}: the classes come last, and they must come "
+                          "second (batch, classes, rows, cols); leave out the Transpose (permute) at the end, or add one back")
+
+
+def _check_resizing(work: onnx.ModelProto, run: rewrite.Shapes, name: str) -> None:
+    """Refuse a fixed size that the network's own grids do not divide: such a resizing has no factor for tiles."""
+    image = run[work.graph.input[0].name][2:]
+    for node in work.graph.node:
+        source, made = (run.get(end, ())[2:] for end in (node.input[0], node.output[0])) if node.op_type == "Resize" else ((), ())
+        if any(side % min(a, b) for side, a, b in zip(image, source, made) if min(a, b)):
+            raise ExportError(f"{name} takes {image[0]} x {image[1]} pixels and no other size, and resizes a grid of {source[0]} x {source[1]} in it to "
+                              f"{made[0]} x {made[1]}: a fixed size must be a multiple of every grid's stride; export it with open sizes, or for a "
+                              "square whose side is a multiple of 64")
+
+
 def _logit_stride(runs: list[rewrite.Shapes], name: str) -> int:
     found = set()
     for run in runs:
@@ -170,18 +202,23 @@ def _unbounded(work: onnx.ModelProto, error: ReachError) -> str:
     return f"{error}" + (f" (operators that join all positions: {', '.join(joining)})" if joining else "")
 
 
-def _prove_equal(model: onnx.ModelProto, work: onnx.ModelProto, sizes: list[tuple[int, int]], name: str) -> None:
-    """Both graphs on noise of every probed size; they must agree before the head is cut off."""
-    bands = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    sessions = [open_session(graph.SerializeToString()) for graph in (model, work)]
-    for size in sizes:
-        image = _noise((1, bands, *size))
-        given, ours = (session.run(None, {session.get_inputs()[0].name: image, **noise_for(session, _SEED)})[0]
-                       for session in sessions)
+def _prove_equal(model: onnx.ModelProto, work: onnx.ModelProto, sizes: list[tuple[int, int]], name: str) -> list[np.ndarray]:
+    """Both graphs on noise of every probed size; they must agree before the head is cut off. Gives the file's answers."""
+    answers = _answers(model, sizes)
+    for size, given, ours in zip(sizes, answers, _answers(work, sizes)):
         if given.shape != ours.shape or not np.isfinite(given).all() or _difference(given, ours) > SAME:
             raise GateError(f"{name} rewritten for tiles answers {size[0]} x {size[1]} pixels of noise otherwise than the file "
                             f"itself (or not with finite numbers): at most {SAME:g} is allowed; no package was written; export "
                             "the network with opset 18")
+    return answers
+
+
+def _answers(model: onnx.ModelProto, sizes: list[tuple[int, int]], strengths: tuple[float, ...] = (1.0,)) -> list[np.ndarray]:
+    """To noise of every size and strength."""
+    session = open_session(model.SerializeToString())
+    source = session.get_inputs()[0].name
+    bands, told = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value, noise_for(session, _SEED)
+    return [session.run(None, {source: np.float32(strength) * _noise((1, bands, *size)), **told})[0] for size in sizes for strength in strengths]
 
 
 def _difference(given: np.ndarray, ours: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""A foreign graph in the form of ours: constants folded, resizing by constant factors, plain names, logits where they are made.
+"""A foreign graph in the form of ours: constants folded, resizing by constant factors, plain names.
 
 Most functions change a model in place; `foreign_network.py` proves afterwards that the answer is the same.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,7 +23,6 @@ INPUT_NAME, OUTPUT_NAME = "pixels", "logits"
 OLDEST_OPSET = 13                       # Softmax of earlier sets runs over everything behind its axis
 Shapes = Mapping[str, tuple[int, ...]]
 _TO_THE_END = 2**31 - 1                 # ends of a Slice from here on mean "to the end" for any image
-_TOLD_BY_SOFTMAX = ("Softmax", "LogSoftmax", "Sigmoid")
 
 
 def folded(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
@@ -85,34 +85,6 @@ def resize_by_factors(model: onnx.ModelProto, runs: list[Shapes]) -> int:
         node.input.extend([source, "", constant(model, f"resize_scales_{i}", np.array(scales, np.float32))])
         changed += 1
     return changed
-
-
-def cut_head(model: onnx.ModelProto) -> list[str]:
-    """Leave out what hfd_edge does itself: a last softmax or sigmoid, and a last bilinear up-sampling; says which."""
-    notes = []
-    last = _maker(model)
-    if last is not None and (last.op_type == "Sigmoid" or last.op_type in _TOLD_BY_SOFTMAX and _axis(last) in (1, -3)):
-        notes.append(f"the last {last.op_type} is left out: hfd_edge takes logits")
-        model.graph.output[0].name = last.input[0]
-        last = _maker(model)
-    inits = {t.name: t for t in model.graph.initializer}
-    if last is not None and last.op_type == "Resize" and len(last.input) == 3 and last.input[2] in inits:
-        scales = numpy_helper.to_array(inits[last.input[2]]).tolist()
-        mode, where = _word(last, "mode", b"nearest"), _word(last, "coordinate_transformation_mode", b"half_pixel")
-        whole = scales[2] == scales[3] > 1 and float(scales[2]).is_integer()
-        if (mode, where) == (b"linear", b"half_pixel") and whole and not _word(last, "antialias", 0):
-            notes.append(f"the last bilinear up-sampling by {scales[2]:g} is left out: hfd_edge does it with argmax")
-            model.graph.output[0].name = last.input[0]
-    drop_unused(model)
-    return notes
-
-
-def split_single_logit(model: onnx.ModelProto) -> None:
-    """One logit z (sigmoid) as the two logits (0, z), whose softmax is the same probability."""
-    logit = model.graph.output[0].name
-    weight = constant(model, "two_classes", np.array([0, 1], np.float32).reshape(2, 1, 1, 1))
-    model.graph.node.append(onnx.helper.make_node("Conv", [logit, weight], ["two_logits"], kernel_shape=[1, 1]))
-    model.graph.output[0].name = "two_logits"
 
 
 def drop_unused(model: onnx.ModelProto) -> None:
@@ -200,15 +172,6 @@ def _factors(source: tuple[int, ...], result: tuple[int, ...]) -> list[float]:
     return [b / a for a, b in zip(source, result)] if len(source) == len(result) and 0 not in source else []
 
 
-def _maker(model: onnx.ModelProto) -> onnx.NodeProto | None:
-    """The node behind the output."""
-    name = model.graph.output[0].name
-    return next((node for node in model.graph.node if name in node.output), None)
-
-
-def _axis(node: onnx.NodeProto) -> int:
-    return _word(node, "axis", -1)
-
-
-def _word(node: onnx.NodeProto, name: str, default: int | bytes) -> int | bytes:
+def word(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """An attribute of a node, or the default."""
     return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)

@@ -10,6 +10,7 @@ import numpy as np
 
 from hfd_edge.errors import RasterError
 from hfd_edge.forks import no_fork
+from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster.guard import RasterLimits
 from hfd_edge.raster.source import RasterSource
 from hfd_edge.spec import NODATA_LABEL
@@ -46,6 +47,15 @@ class TruthSource(RasterSource):
         except BaseException:
             self.close()
             raise
+
+    def check_place(self, size: tuple[int, int], geo: GeoReference, scene: str) -> None:
+        """Raise RasterError where it is not on the grid of a scene of `size` (rows, cols); of places, where both have one."""
+        if (self.rows, self.cols) != size:
+            raise RasterError(f"{self._path} has {self.rows} x {self.cols} pixels and {scene} {size[0]} x {size[1]}: a truth and its scene must lie on "
+                              "one grid; resample it with gdalwarp -r near")
+        if self.geo.transform is not None and geo.transform is not None and not self.geo.same_place(geo):
+            raise RasterError(f"{self._path} and {scene} have one size but lie on different places: they must lie on one grid; resample it "
+                              "with gdalwarp -r near, or correct the georeference that is wrong")
 
     def check(self) -> None:
         """Read all of it. Raises RasterError where a label is none of the engine's classes."""

@@ -129,6 +129,11 @@ def test_a_failed_gate_leaves_evidence_and_no_package(checkpoint, tmp_path, smal
     assert json.loads((tmp_path / "m.engine.quarantine" / "gate.json").read_text())["passed"] is False
 
 
+def test_a_gate_with_too_few_pixels_says_that_half_of_the_scenes_calibrate(checkpoint, tmp_path, small):
+    with pytest.raises(GateError, match="every second scene calibrates.*about 2000000000 valid pixels.*FP32 alone needs no scenes"):
+        export_package(checkpoint, tmp_path / "m.engine", options(thresholds=Thresholds(0.9, 0.9, 9.0, min_pixels=10**9)))
+
+
 def test_a_precision_that_is_not_in_the_package_is_refused():
     with pytest.raises(EngineError, match="for precision int8"):
         Segmenter(DEMO, precision="int8")
