@@ -25,7 +25,7 @@ from training.baselines import train_baseline
 from training.batches import Data, open_data
 from training.config import Config, changed
 from training.measures import answer_of, answer_of_all, judge
-from training.progress import Log
+from training.progress import Log, silent
 from training.schema import ConfigError
 from training.student import save, teacher_config, train_student, train_teacher, weights_record
 from training.table import Row, Table
@@ -100,7 +100,7 @@ def ablate(config: Config, log: Log = print) -> Table:
         wanted = {name: setting.change for name, setting in settings.items() if seed in setting.seeds}
         for align in config.ablate.alignments:
             run = changed(config, {"seed": seed, "network": {"align": align}})
-            bench = Bench(run, open_data(run), log)
+            bench = Bench(run, open_data(run, log if not rows else silent), log)
             for name, kind, result in _cells(bench, wanted):
                 rows.setdefault((name, align), Row(name, align, kind)).add(seed, result)
         run = changed(config, {"seed": seed})

@@ -11,7 +11,7 @@ from typing import Any
 from hfd_edge.errors import CheckpointError
 from hfd_edge.measure.accuracy import Accuracy
 from hfd_edge.network import HFDNet, load_checkpoint
-from hfd_edge.spec import NODATA_LABEL
+from hfd_edge.spec import NODATA_LABEL, ModelInput
 from training import report as page
 from training.batches import Data
 from training.config import Config
@@ -25,13 +25,16 @@ def load_student(path: Path, data: Data) -> HFDNet:
     """A finished student.
 
     Raises:
-        CheckpointError: it is not there, or its bands or classes are not the data set's.
+        CheckpointError: it is not there, its bands or classes are not the data set's, or it was trained on other statistics.
     """
     net, spec, _ = load_checkpoint(path)
     if (tuple(spec["bands"]), tuple(spec["classes"])) != (data.info.bands, data.info.classes):
         raise CheckpointError(f"{path}: bands {spec['bands']} and classes {spec['classes']}; the data set has "
                               f"{list(data.info.bands)} "
                               f"and {list(data.info.classes)}; evaluate it on the data it was made for")
+    if (trained := ModelInput(**spec["input"])) != data.statistics.input:
+        raise CheckpointError(f"{path}: trained on pixels of mean {trained.mean} and spread {trained.std}, the train pairs now have {data.statistics.input.mean} "
+                              f"and {data.statistics.input.std}: the data have changed since; train again (work=FOLDER), or restore the data")
     return net
 
 
