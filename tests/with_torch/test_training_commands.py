@@ -73,7 +73,7 @@ def test_teacher_student_evaluate_and_qat_leave_what_they_promise(run, tmp_path,
     assert said(capsys, "student", run)[0] == 0 and (work / "student.safetensors").read_bytes() == weights
     assert said(capsys, "qat", run)[0] == 0
     ranges = json.loads((work / "student-qat.json").read_text())["provenance"]["qat"]
-    assert ranges["weight_bits"] == 8 and ranges["activation_max"] and all(v > 0 for v in ranges["activation_max"].values())
+    assert ranges["weight_bits"] == 7 and ranges["activation_max"] and all(v > 0 for v in ranges["activation_max"].values())
     assert load_file(work / "student-qat.safetensors").keys() == load_file(work / "student.safetensors").keys()
     assert not equal(work / "student-qat.safetensors", work / "student.safetensors")
 
