@@ -112,6 +112,7 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
     if output.exists() and not options.overwrite:
         raise ExportError(f"{output} exists: an export replaces nothing by itself; use overwrite, or another name")
     net, part, training = load_checkpoint(checkpoint)
+    _check_student(checkpoint, training)
     part, trained = _checked(part, net), trained_ranges(training)
     graph = to_onnx(net)
     spec, notes = _make_spec(net, part, graph, options)
@@ -139,6 +140,14 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
 def _plan(options: ExportOptions) -> GraphPlan:
     """Whoever asks for a report wants to know what each convolution costs."""
     return replace(options.plan, sensitivity=options.plan.sensitivity or options.report is not None)
+
+
+def _check_student(checkpoint: str | os.PathLike, training: dict[str, Any]) -> None:
+    """Refuse a network that sees optical images: an engine is given SAR alone."""
+    kind = training.get("kind")
+    if isinstance(kind, str) and "eo" in kind:
+        raise ExportError(f"{checkpoint} is a teacher (kind={kind}: it sees optical images): an engine sees SAR alone; export the student that it taught, "
+                          "WORK/student, made by python -m training student CONFIG")
 
 
 def _checked(part: dict[str, Any], net: HFDNet) -> dict[str, Any]:
