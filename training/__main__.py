@@ -28,7 +28,7 @@ except ModuleNotFoundError as _error:
 def teacher(config: Config, log: Log) -> None:
     """Train the teachers: WORK/teacher-0.safetensors, one per entry of teacher.kinds."""
     from training.batches import open_data
-    from training.measures import judged_on
+    from training.measures import answer_of, judged
     from training.student import save, teacher_config, train_teacher
     data = open_data(config, log)
     for number, kind in enumerate(config.teacher.kinds):
@@ -36,7 +36,7 @@ def teacher(config: Config, log: Log) -> None:
         net = train_teacher(config, data, log, config.folder / f"teacher-{number}", number)
         if not Processes.here().first:
             continue
-        score = judged_on(net, kind, data, "select")
+        score = judged(answer_of(net, kind, data), data, "select")
         path = save(config.folder / f"teacher-{number}", net, teacher_config(config, number), data,
                     {"kind": kind, "select_miou": score.miou})
         log(f"{path}: mIoU on select {score.miou:.4f} ({score.how_many})")

@@ -24,7 +24,7 @@ from hfd_edge.network import load_checkpoint
 from training.baselines import train_baseline
 from training.batches import Data, open_data
 from training.config import Config, changed
-from training.measures import answer_of, answer_of_all, judge
+from training.measures import answer_of, answer_of_all, judged
 from training.progress import Log, silent
 from training.schema import ConfigError
 from training.student import save, teacher_config, train_student, train_teacher, weights_record
@@ -73,7 +73,7 @@ class Bench:
     def judged(self, net: nn.Module, kind: str = "sar") -> dict[str, Any]:
         """Scores of a network on select and test."""
         answer = answer_of(net, kind, self.data)
-        return {split: judge({"": answer}, self.data, split)[""].to_dict() for split in ("select", "test")}
+        return {split: judged(answer, self.data, split).to_dict() for split in ("select", "test")}
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _judged_student(bench: Bench, run: Config, teacher: Teacher | None, folder: 
 
 def _judged_teacher(bench: Bench, teacher: Teacher) -> dict[str, Any]:
     answer = answer_of_all(teacher.members, teacher.kinds, bench.data)
-    return {split: judge({"": answer}, bench.data, split)[""].to_dict() for split in ("select", "test")}
+    return {split: judged(answer, bench.data, split).to_dict() for split in ("select", "test")}
 
 
 def _teacher_record(run: Config, member: int | None = None) -> dict[str, Any]:

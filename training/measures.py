@@ -61,22 +61,22 @@ def judge(answers: dict[str, Answer], data: Data, split: str) -> dict[str, Judge
     return {name: Judged(own.classes, own.counts, seen[name], number) for name, own in counts.items()}
 
 
-def judged_on(net: HFDNet, kind: str, data: Data, split: str) -> Judged:
-    """The figures of a network on a split; its mode is left as it was.
+def judged(answer: Answer, data: Data, split: str) -> Judged:
+    """The figures of one classifier on a split.
 
     Raises:
-        DataError: no pair of the split has what the network sees.
+        DataError: no pair of the split has the optical image that it needs.
     """
-    found = judge({"": answer_of(net, kind, data)}, data, split)[""]
+    found = judge({"": answer}, data, split)[""]
     if not found.pairs:
-        raise DataError(f"set {data.info.name}: none of the {found.of} pairs of the split {split} has an optical image, and a network of kind {kind} "
-                        "needs one; nothing can be judged; give pairs with EO to this split, or use kind sar")
+        raise DataError(f"set {data.info.name}: none of the {found.of} pairs of the split {split} has an optical image, and this network needs one; "
+                        "nothing can be judged; give pairs with EO to this split, or use teachers of kind sar")
     return found
 
 
 def miou_on(net: HFDNet, kind: str, data: Data, split: str) -> float:
-    """Mean IoU of a network on the pairs of a split that it can see; raises as `judged_on`."""
-    return judged_on(net, kind, data, split).miou
+    """Mean IoU of a network on the pairs of a split that it can see; its mode is left as it was. Raises as `judged`."""
+    return judged(answer_of(net, kind, data), data, split).miou
 
 
 def answer_of(net: torch.nn.Module, kind: str, data: Data) -> Answer:

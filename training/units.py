@@ -35,12 +35,12 @@ class UnitCheck:
         if not self._samples:
             return
         if words := self._contradiction(np.concatenate(list(self._samples.values()), axis=1)):
-            at = next((name for name, values in self._samples.items() if self._contradiction(values)), None)
-            raise DataError(f"{self._where(at)}: {words}")
+            raise DataError(f"{self._where([name for name, values in self._samples.items() if self._contradiction(values)])}: {words}")
         if self._info.sar_unit is Unit.DB:
-            for name, values in self._samples.items():
-                if np.mean(values < LOWEST_DB) > _DARK_SHARE and (words := self._contradiction(values)):
-                    raise DataError(f"{self._where(name)}: {words}")
+            dark = {name: words for name, values in self._samples.items()
+                    if values.size and np.mean(values < LOWEST_DB) > _DARK_SHARE and (words := self._contradiction(values))}
+            if dark:
+                raise DataError(f"{self._where(list(dark))}: {next(iter(dark.values()))}")
 
     def remarks(self) -> list[str]:
         """What is odd and may be right: decibels that are exactly 0 in a number that no measurement gives."""
@@ -58,9 +58,12 @@ class UnitCheck:
         try:
             check_values(values[:, None], None, SourceRadiometry(self._info.sar_unit))
         except RadiometryError as error:
-            words = re.sub(r"--(unit|scale|offset|nodata)", r"\1:", str(error))
+            words = re.sub(r"--(unit|scale|offset|nodata)", r"\1:", re.sub(r" \(--unit[^)]*\)", "", str(error)))
             return f"{words} (keys of set.yaml; other layouts: see docs/data.md); nothing was trained, as a run of the engine would refuse the same pixels"
         return ""
 
-    def _where(self, name: str | None) -> str:
-        return f"set {self._info.name}, all measured train pairs together" if name is None else f"set {self._info.name}, SAR of pair {name}"
+    def _where(self, names: list[str]) -> str:
+        if not names:
+            return f"set {self._info.name}, all measured train pairs together"
+        more = f" and of {len(names) - 1} more of the {len(self._samples)} measured" if len(names) > 1 else ""
+        return f"set {self._info.name}, SAR of pair {names[0]}{more}"

@@ -14,7 +14,7 @@ from test_layouts_folder import folder  # noqa: E402
 from tests.with_torch.tiny_sets import write  # noqa: E402
 from training.__main__ import main  # noqa: E402
 from training.batches import what_there_is  # noqa: E402
-from training.measures import answer_of, answer_of_all, judge, judged_on, miou_on  # noqa: E402
+from training.measures import answer_of, answer_of_all, judge, judged, miou_on  # noqa: E402
 from training.pairs import DataError  # noqa: E402
 from training.student import train_teacher  # noqa: E402
 
@@ -53,8 +53,9 @@ def test_a_teacher_is_judged_on_the_pairs_that_it_can_see():
 
 
 def test_a_split_that_a_network_cannot_see_is_refused():
+    blind = seen(*Blind(()).names("test"))
     with pytest.raises(DataError, match="none of the 4 pairs of the split test has an optical image.*kind sar"):
-        judged_on(teacher().leader, "eo", seen(*Blind(()).names("test")), "test")
+        judged(answer_of(teacher().leader, "eo", blind), blind, "test")
 
 
 def test_a_teacher_that_would_see_no_image_at_all_is_refused_before_the_first_step():

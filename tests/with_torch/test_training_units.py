@@ -47,7 +47,7 @@ def with_corner(value):
     (Unit.DB, lambda power: 10 * decibel(power), "multiples of decibels; give scale: "),
     (Unit.DB, with_corner(-9999), "undeclared nodata value; give it with nodata:")])
 def test_values_that_contradict_the_unit_are_refused_with_the_pair_and_the_key(unit, stored, words):
-    with pytest.raises(DataError, match="set gamma, SAR of pair train0: ") as caught:
+    with pytest.raises(DataError, match="set gamma, SAR of pair train0 and of 5 more of the 6 measured: ") as caught:
         measure(Wrong(unit, stored))
     assert words in str(caught.value) and "set.yaml" in str(caught.value) and "--" not in str(caught.value)
     pair = Wrong(unit, stored).read("train0")
