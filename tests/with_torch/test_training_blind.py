@@ -101,7 +101,8 @@ def test_the_commands_say_how_many_pairs_were_judged_and_the_report_has_no_nan(h
     assert "| ice | - | - | 0 |" in report and "| town | - | - | 126 |" in report and "nan" not in report and "2 of 4" in report
     assert "no figure (-)" in report
     for path in (half_blind / "mine" / "eo").iterdir():
-        path.unlink()
+        if int(path.stem[1:]) % 5 in (0, 1, 3):                               # of train; the layout itself refuses a set without any
+            path.unlink()
     assert main(["teacher", str(half_blind / "mine.yaml"), f"work={half_blind / 'other'}"]) == 1
     said = capsys.readouterr()
     assert "12 train pairs, 0 with EO" in said.out and "has an optical image and a known label" in said.err and said.err.count("\n") == 1
