@@ -21,7 +21,7 @@ STORED_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32
 _ENOUGH = 64                    # fewer valid pixels than this prove nothing about a unit
 _MANY_ZEROS = 0.02              # of the pixels exactly 0 dB in every band: no ground does it
 _HIGHEST_DB = 50.0              # no natural or man-made target of a calibrated scene is brighter over 0.1 % of it
-_LOWEST_DB = -100.0             # below every sensor's noise floor: -9999 and the like
+LOWEST_DB = -100.0             # below every sensor's noise floor: -9999 and the like
 _HIGHEST_MEAN_POWER = 100.0     # 20 dB over a whole scene: digital numbers, not backscatter
 
 
@@ -191,13 +191,13 @@ def _check_decibel(values: np.ndarray, negative: float) -> None:
         raise RadiometryError(f"unit=db was declared but {bright:.1%} of the sampled values are above {_HIGHEST_DB:.0f} dB: no "
                               f"calibrated "
                               "scene is; give --scale and --offset of the product, or declare the true unit (--unit)")
-    dark = float(np.mean(values < _LOWEST_DB))
-    if dark > 0.5 and np.ptp(values[values < _LOWEST_DB]) > 0:           # one value would be nodata
-        raise RadiometryError(f"unit=db was declared but {dark:.1%} of the sampled values are below {_LOWEST_DB:.0f} dB (median "
+    dark = float(np.mean(values < LOWEST_DB))
+    if dark > 0.5 and np.ptp(values[values < LOWEST_DB]) > 0:           # one value would be nodata
+        raise RadiometryError(f"unit=db was declared but {dark:.1%} of the sampled values are below {LOWEST_DB:.0f} dB (median "
                               f"{np.median(values):.6g}): they look like multiples of decibels; give --scale (10 x dB integers: "
                               "--scale 0.1)")
     if dark > 1e-3:
-        raise RadiometryError(f"unit=db was declared but {dark:.1%} of the sampled values are below {_LOWEST_DB:.0f} dB (lowest "
+        raise RadiometryError(f"unit=db was declared but {dark:.1%} of the sampled values are below {LOWEST_DB:.0f} dB (lowest "
                               f"{values.min():.6g}): "
                               "that looks like an undeclared nodata value; give it with --nodata")
     if negative < 1e-3:

@@ -64,6 +64,8 @@ def test_flips_accuracy_and_the_place_are_those_that_were_made(engines, scene, t
     written = write_report(tmp_path / "report", found)
     assert {path.name for path in written} == {"report.html", "report.md", "report.json", "flips-0-scene.png"}
     assert json.loads((tmp_path / "report" / "report.json").read_text())["flips"] == 20 * 90
+    words = (tmp_path / "report" / "report.md").read_text()
+    assert "| nan" not in words and words.count("| - | - | not in the labels |") == 3         # the labels hold classes 1 and 3 alone
     assert "<script" not in (tmp_path / "report" / "report.html").read_text()
 
 

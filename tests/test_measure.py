@@ -25,6 +25,15 @@ def test_figures_of_a_map_counted_by_hand():
     assert figures.to_dict()["iou"]["c"] is None
 
 
+def test_a_class_that_the_truth_does_not_hold_has_no_figure_and_the_reason_is_said():
+    from hfd_edge.cli.report import accuracy_lines
+    truth, answer = maps([0, 0, 0, 255], [0, 0, 1, 2])                     # b is answered once and never true, c is neither
+    lines = accuracy_lines(accuracy_of(truth, answer, THREE))
+    assert lines["IoU"].startswith("a 0.667, b -, c - (-: the truth has no pixel") and lines["mIoU"].startswith("0.6667 over 3 pixels")
+    assert "(" not in accuracy_lines(accuracy_of(*maps([0, 1, 2], [0, 1, 1]), THREE))["IoU"]
+    assert accuracy_lines(accuracy_of(*maps([255], [0]), THREE))["mIoU"] == "- over 0 pixels with a truth"
+
+
 def test_maps_are_counted_together_and_not_averaged():
     first, second = Confusion(THREE), Confusion(THREE)
     rng = np.random.default_rng(0)

@@ -19,7 +19,7 @@ from hfd_edge.errors import HfdError
 try:
     from training.config import Config, load_config
     from training.processes import Processes
-    from training.progress import Log
+    from training.progress import Log, silent
     from training.schema import ConfigError
 except ModuleNotFoundError as _error:
     raise SystemExit(f"error: {missing(_error, 'training')}") from _error
@@ -28,18 +28,18 @@ except ModuleNotFoundError as _error:
 def teacher(config: Config, log: Log) -> None:
     """Train the teachers: WORK/teacher-0.safetensors, one per entry of teacher.kinds."""
     from training.batches import open_data
-    from training.measures import miou_on
+    from training.measures import answer_of, judged
     from training.student import save, teacher_config, train_teacher
-    data = open_data(config)
+    data = open_data(config, log)
     for number, kind in enumerate(config.teacher.kinds):
         log(f"teacher {number}: sees {kind}")
         net = train_teacher(config, data, log, config.folder / f"teacher-{number}", number)
         if not Processes.here().first:
             continue
-        score = miou_on(net, kind, data, "select")
+        score = judged(answer_of(net, kind, data), data, "select")
         path = save(config.folder / f"teacher-{number}", net, teacher_config(config, number), data,
-                    {"kind": kind, "select_miou": score})
-        log(f"{path}: mIoU on select {score:.4f}")
+                    {"kind": kind, "select_miou": score.miou})
+        log(f"{path}: mIoU on select {score.miou:.4f} ({score.how_many})")
 
 
 def student(config: Config, log: Log) -> None:
@@ -50,7 +50,7 @@ def student(config: Config, log: Log) -> None:
     from training.evaluate import find_teacher
     from training.measures import calibrate, miou_on
     from training.student import save, train_student
-    data = open_data(config)
+    data = open_data(config, log)
     taught = find_teacher(config, data) if config.distil.teaches else None
     log("student, " + (f"distilled from {' & '.join(taught.kinds)}" if taught else "SAR alone"))
     net = train_student(config, data, taught, log, config.folder / "student")
@@ -67,7 +67,7 @@ def evaluate(config: Config, log: Log) -> None:
     """Judge what WORK holds: WORK/report.md, report.html, report.json, pictures."""
     from training.batches import open_data
     from training.evaluate import evaluate as judge_run
-    judge_run(config, open_data(config), log)
+    judge_run(config, open_data(config, log), log)
 
 
 def ablate(config: Config, log: Log) -> None:
@@ -80,14 +80,14 @@ def qat(config: Config, log: Log) -> None:
     """Fine-tune WORK/student with fake quantisation: WORK/student-qat.safetensors, its ranges in the sidecar."""
     from training.batches import open_data
     from training.qat import tune
-    tune(config, open_data(config), log)
+    tune(config, open_data(config, log), log)
 
 
 def scenes(config: Config, log: Log) -> None:
     """Write SAR and labels of the select and test pairs as GeoTIFFs: WORK/scenes, for `hfd-edge export --calibration`."""
     from training.batches import open_data
     from training.scenes import write_scenes
-    write_scenes(open_data(config).pairs, config.folder / "scenes", log)
+    write_scenes(open_data(config, log).pairs, config.folder / "scenes", log)
 
 
 VERBS: dict[str, Callable[[Config, Log], None]] = {"teacher": teacher, "student": student, "evaluate": evaluate, "ablate": ablate,
@@ -115,7 +115,7 @@ def main(words: list[str] | None = None) -> int:
         if words[0] not in ("teacher", "student") and Processes.here().count > 1:
             raise ConfigError(f"{words[0]} runs in one process, and torchrun started {Processes.here().count}; start it "
                               "without, or several with different ablate.seeds")
-        VERBS[words[0]](config, print if Processes.here().first else _silent)
+        VERBS[words[0]](config, print if Processes.here().first else silent)
         return 0
     except ModuleNotFoundError as error:
         return _failed(missing(error, "training"))
@@ -130,10 +130,6 @@ def _failed(text: str) -> int:
         traceback.print_exc()
     print(f"error: {text}", file=sys.stderr)
     return 1
-
-
-def _silent(line: str) -> None:
-    """Of several processes the first one speaks."""
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ from hfd_edge.network import load_checkpoint
 from training.baselines import train_baseline
 from training.batches import Data, open_data
 from training.config import Config, changed
-from training.measures import answer_of, answer_of_all, judge
-from training.progress import Log
+from training.measures import answer_of, answer_of_all, judged
+from training.progress import Log, silent
 from training.schema import ConfigError
 from training.student import save, teacher_config, train_student, train_teacher, weights_record
 from training.table import Row, Table
@@ -73,7 +73,7 @@ class Bench:
     def judged(self, net: nn.Module, kind: str = "sar") -> dict[str, Any]:
         """Scores of a network on select and test."""
         answer = answer_of(net, kind, self.data)
-        return {split: judge({"": answer}, self.data, split)[""].to_dict() for split in ("select", "test")}
+        return {split: judged(answer, self.data, split).to_dict() for split in ("select", "test")}
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def ablate(config: Config, log: Log = print) -> Table:
         wanted = {name: setting.change for name, setting in settings.items() if seed in setting.seeds}
         for align in config.ablate.alignments:
             run = changed(config, {"seed": seed, "network": {"align": align}})
-            bench = Bench(run, open_data(run), log)
+            bench = Bench(run, open_data(run, log if not rows else silent), log)
             for name, kind, result in _cells(bench, wanted):
                 rows.setdefault((name, align), Row(name, align, kind)).add(seed, result)
         run = changed(config, {"seed": seed})
@@ -156,7 +156,7 @@ def _judged_student(bench: Bench, run: Config, teacher: Teacher | None, folder: 
 
 def _judged_teacher(bench: Bench, teacher: Teacher) -> dict[str, Any]:
     answer = answer_of_all(teacher.members, teacher.kinds, bench.data)
-    return {split: judge({"": answer}, bench.data, split)[""].to_dict() for split in ("select", "test")}
+    return {split: judged(answer, bench.data, split).to_dict() for split in ("select", "test")}
 
 
 def _teacher_record(run: Config, member: int | None = None) -> dict[str, Any]:

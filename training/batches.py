@@ -12,10 +12,13 @@ import torch
 
 from hfd_edge.spec import NODATA_LABEL
 from training.config import Config
+from training.fingerprint import WORK_MARK, fingerprint
 from training.layouts import open_pairs
+from training.layouts.files import FileSet
 from training.loader import Batch, Loader, LoaderOptions
 from training.pairs import Pair, PairSet, SetInfo
 from training.processes import Processes
+from training.progress import Log, silent
 from training.statistics import Statistics, measured
 
 
@@ -52,18 +55,35 @@ class WithoutLabels:
         return replace(pair, labels=np.full_like(pair.labels, NODATA_LABEL))
 
 
-def open_data(config: Config) -> Data:
-    """The data set of a configuration; its statistics are measured once and kept as WORK/statistics.json.
+def open_data(config: Config, log: Log = silent) -> Data:
+    """The data set of a configuration; its statistics are measured once and kept as WORK/statistics.json until a file of it changes.
 
+    Args:
+        log: hears whether statistics were kept or measured, how many pairs have what, and of classes that no pair holds.
     Raises:
-        DataError: the folder is not of this layout, or a split is empty.
+        DataError: the folder is not of this layout, a split is empty, or the values contradict the unit.
     """
-    pairs = open_pairs(config.data.layout, Path(config.data.root), **config.data.options)
+    root = Path(config.data.root)
+    pairs = open_pairs(config.data.layout, root, **config.data.options)
     # no two write one file
-    name = "statistics.json" if Processes.here().first else f".statistics-{Processes.here().rank}.json"
-    statistics = measured(pairs, config.folder / name, config.data.measured_pairs)
+    name = WORK_MARK if Processes.here().first else f".statistics-{Processes.here().rank}.json"
+    files = fingerprint(root, config.folder) if isinstance(pairs, FileSet) else ""
+    statistics = measured(pairs, config.folder / name, config.data.measured_pairs, files, log)
     labelled, unlabelled = shared_out(pairs.names("train"), config.data.labelled_share, config.seed)
-    return Data(pairs, statistics, labelled, unlabelled)
+    data = Data(pairs, statistics, labelled, unlabelled)
+    for line in what_there_is(data):
+        log(line)
+    return data
+
+
+def what_there_is(data: Data) -> list[str]:
+    """A line on the train pairs, and a warning for each class without a pixel in those that were measured."""
+    found, count = data.statistics, len(data.labelled) + len(data.unlabelled)
+    measured_of = "" if found.pairs == count else f" of the {found.pairs} that were measured"
+    optical = f"{found.eo_pairs}{measured_of} with EO" if data.info.eo_bands else "the set has no EO"
+    lines = [f"{count} train pairs, {optical}" + (f", {len(data.labelled)} with labels in use" if data.unlabelled else "")]
+    return lines + [f"warning: no pixel of the class {name} in the {found.pairs} measured train pairs: it is not learnt; give pairs that hold it, or leave "
+                    "the class out" for name, pixels in zip(data.info.classes, found.class_counts) if not pixels]
 
 
 def shared_out(names: tuple[str, ...], share: float, seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

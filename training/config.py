@@ -153,7 +153,7 @@ class AblateConfig:
 class QatConfig:
     steps: int = key(400, "fine-tuning of a finished student; a tenth of its training")
     rate: float = key(1e-4, "a thirtieth of the training's: the weights only settle on the grid")
-    weight_bits: int = key(8, "7 for x86 without VNNI, whose 8-bit products saturate")
+    weight_bits: int = key(7, "as many as the CPU graph has, whose 8-bit products saturate on x86 without VNNI; 8 for --weight-bits 8")
     activation_bits: int = key(8, "unsigned, one scale per tensor, after ReLU")
     observe: float = key(0.5, "share of the steps in which ranges still follow the data; then they are frozen")
 

@@ -74,7 +74,7 @@ def make(plan: Plan, work: Path, compare: bool = False, log: Log = print) -> dic
         the report, JSON-ready.
     """
     start, config = time.monotonic(), plan.config(work)
-    data = open_data(config)
+    data = open_data(config, log)
     spec = data.statistics.input
     log(f"input: dB, mean {spec.mean}, std {spec.std}")
     log("1. EO teacher")

@@ -4,18 +4,18 @@ report."""
 from __future__ import annotations
 
 import json
+import math
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hfd_edge.errors import CheckpointError
-from hfd_edge.measure.accuracy import Accuracy
 from hfd_edge.network import HFDNet, load_checkpoint
-from hfd_edge.spec import NODATA_LABEL
+from hfd_edge.spec import NODATA_LABEL, ModelInput
 from training import report as page
 from training.batches import Data
 from training.config import Config
-from training.measures import Answer, Calibration, answer_of, answer_of_all, calibrate, judge, pairs_of
+from training.measures import Answer, Calibration, Judged, answer_of, answer_of_all, calibrate, judge, pairs_of
 from training.pictures import draw_curves, draw_panels
 from training.progress import Log, read_log
 from training.teacher import Teacher, load_teacher
@@ -25,13 +25,17 @@ def load_student(path: Path, data: Data) -> HFDNet:
     """A finished student.
 
     Raises:
-        CheckpointError: it is not there, or its bands or classes are not the data set's.
+        CheckpointError: it is not there, its bands or classes are not the data set's, or it was trained on other statistics.
     """
     net, spec, _ = load_checkpoint(path)
     if (tuple(spec["bands"]), tuple(spec["classes"])) != (data.info.bands, data.info.classes):
         raise CheckpointError(f"{path}: bands {spec['bands']} and classes {spec['classes']}; the data set has "
                               f"{list(data.info.bands)} "
                               f"and {list(data.info.classes)}; evaluate it on the data it was made for")
+    if (trained := ModelInput(**spec["input"])) != data.statistics.input:
+        raise CheckpointError(f"{path}: trained on pixels of mean {trained.mean} and spread {trained.std}, the train pairs now have "
+                              f"{data.statistics.input.mean} and {data.statistics.input.std}: the data have changed since; train again "
+                              "(work=FOLDER), or restore the data")
     return net
 
 
@@ -81,7 +85,7 @@ def evaluate(config: Config, data: Data, log: Log = print) -> dict[str, Any]:
     path = page.write_report(config.folder, f"{config.name}: {data.info.name}, {split}", blocks)
     (config.folder / "report.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     for name, score in scores.items():
-        log(f"{name:28s} mIoU {score.miou:.4f}  accuracy {score.accuracy:.4f}  F1 {score.mean_f1:.4f}")
+        log(f"{name:28s} mIoU {_figure(score.miou)}  accuracy {_figure(score.accuracy)}  F1 {_figure(score.mean_f1)}  ({score.how_many})")
     log(f"calibration error {calibration.error_before:.4f}, with temperature {calibration.temperature:.3f} "
         f"{calibration.error:.4f}; {path}")
     return record
@@ -100,24 +104,31 @@ def package_answer(path: Path, data: Data) -> Answer:
     return lambda pair: segmenter.run(pair.sar, source, pair.valid, confidence=False, allow_empty=True).labels
 
 
-def _blocks(config: Config, data: Data, scores: dict[str, Accuracy], calibration: Calibration) -> list[page.Block]:
+def _blocks(config: Config, data: Data, scores: dict[str, Judged], calibration: Calibration) -> list[page.Block]:
     counts = data.statistics.class_counts
-    lines = [(name, *(f"{100 * v:.2f}" for v in (s.miou, s.accuracy, s.mean_f1)), f"{s.pixels:,}")
+    lines = [(name, *(_figure(100 * v, 2) for v in (s.miou, s.accuracy, s.mean_f1)), f"{s.pixels:,}", f"{s.pairs} of {s.of}")
              for name, s in scores.items()]
-    classes = [(name, *(f"{100 * s.iou[i]:.1f} / {100 * s.f1[i]:.1f}" for s in scores.values()), f"{counts[i]:,}")
-               for i, name in enumerate(data.info.classes)]
+    classes = [(name, *(f"{_figure(100 * s.iou[i], 1)} / {_figure(100 * s.f1[i], 1)}" if s.present[i] else "-" for s in scores.values()),
+                f"{counts[i]:,}") for i, name in enumerate(data.info.classes)]
     bins = [tuple(f"{row[key]:.3f}" for key in ("share", "confidence", "accuracy")) for row in calibration.bins]
     return [page.text(f"{len(data.labelled)} train pairs with labels, {len(data.unlabelled)} without; data set "
                       f"{data.statistics.hash[:12]}, "
                       f"seed {config.seed}, {config.loop.steps} steps. One confusion matrix over all pixels; {NODATA_LABEL} "
                       f"is left out."),
-            page.heading("Scores, per cent"), page.table(("network", "mIoU", "accuracy", "F1", "pixels"), lines),
+            page.heading("Scores, per cent"), page.table(("network", "mIoU", "accuracy", "F1", "pixels", "pairs"), lines),
+            page.text("A network that sees EO is judged on the pairs that have it."),
             page.heading("Classes: IoU / F1, per cent"), page.table(("class", *scores, "train pixels"), classes),
+            page.text("A class that the judged labels do not hold has no figure (-) and is left out of the means."),
             page.heading("Calibration of the student"),
             page.text(f"Expected calibration error {calibration.error_before:.4f}; {calibration.error:.4f} with the logits "
                       f"divided by "
                       f"{calibration.temperature:.3f}, the temperature fitted on the select split."),
             page.table(("share of pixels", "mean confidence", "accuracy"), bins)]
+
+
+def _figure(value: float, digits: int = 4) -> str:
+    """A number, or - where it is not defined."""
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _pictures(config: Config, data: Data, answers: dict[str, Answer]) -> list[page.Block]:
@@ -133,6 +144,7 @@ def _pictures(config: Config, data: Data, answers: dict[str, Answer]) -> list[pa
             blocks.append(page.picture(f"select-{run}.png"))
     blocks.append(page.heading("Examples"))
     for number, pair in enumerate(islice(pairs_of(data, config.evaluate.split), config.evaluate.panels)):
-        draw_panels(folder / f"example-{number}.png", pair, {name: answer(pair) for name, answer in answers.items()}, data.info)
+        draw_panels(folder / f"example-{number}.png", pair, {name: labels for name, answer in answers.items() if (labels := answer(pair)) is not None},
+                    data.info)
         blocks.append(page.picture(f"example-{number}.png"))
     return blocks

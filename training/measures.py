@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,23 @@ from training.pairs import DataError, Pair
 from training.statistics import eo_tensor, sar_tensor
 
 MARGIN_PX = 64                            # of reflection around a pair, as the run-time gives its tiles
-Answer = Callable[[Pair], np.ndarray]     # a pair to (r, c) uint8 classes
+Answer = Callable[[Pair], np.ndarray | None]      # a pair to (r, c) uint8 classes; None = it cannot see this pair
+
+
+@dataclass(frozen=True)
+class Judged(Accuracy):
+    """The figures of a classifier over the pairs that it can see; `of` is how many the split has."""
+
+    pairs: int = 0
+    of: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "pairs": self.pairs, "of": self.of}
+
+    @property
+    def how_many(self) -> str:
+        """"45 pairs", or "45 of 48 pairs, those with EO"."""
+        return f"{self.pairs} pairs" if self.pairs == self.of else f"{self.pairs} of {self.of} pairs, those with EO"
 
 
 def pairs_of(data: Data, split: str, eo: bool = True) -> Iterator[Pair]:
@@ -33,28 +50,47 @@ def pairs_of(data: Data, split: str, eo: bool = True) -> Iterator[Pair]:
     return (data.pairs.read(name, eo=eo) for name in names)
 
 
-def judge(answers: dict[str, Answer], data: Data, split: str) -> dict[str, Accuracy]:
-    """Every classifier on the same pairs, each with one confusion matrix over all of them."""
-    counts = {name: Confusion(data.info.classes) for name in answers}
-    for pair in pairs_of(data, split):
+def judge(answers: dict[str, Answer], data: Data, split: str) -> dict[str, Judged]:
+    """Every classifier on the pairs of a split that it can see, each with one confusion matrix over all of them."""
+    counts, seen, number = {name: Confusion(data.info.classes) for name in answers}, dict.fromkeys(answers, 0), 0
+    for number, pair in enumerate(pairs_of(data, split), 1):
         for name, answer in answers.items():
-            counts[name].add(pair.labels, answer(pair))
-    return {name: confusion.result() for name, confusion in counts.items()}
+            if (labels := answer(pair)) is not None:
+                counts[name].add(pair.labels, labels)
+                seen[name] += 1
+    return {name: Judged(own.classes, own.counts, seen[name], number) for name, own in counts.items()}
+
+
+def judged(answer: Answer, data: Data, split: str) -> Judged:
+    """The figures of one classifier on a split.
+
+    Raises:
+        DataError: no pair of the split has the optical image that it needs.
+    """
+    found = judge({"": answer}, data, split)[""]
+    if not found.pairs:
+        raise DataError(f"set {data.info.name}: none of the {found.of} pairs of the split {split} has an optical image, and this network needs one; "
+                        "nothing can be judged; give pairs with EO to this split, or use teachers of kind sar")
+    return found
 
 
 def miou_on(net: HFDNet, kind: str, data: Data, split: str) -> float:
-    """Mean IoU of a network on a split; its mode is left as it was."""
-    return judge({"": answer_of(net, kind, data)}, data, split)[""].miou
+    """Mean IoU of a network on the pairs of a split that it can see; its mode is left as it was. Raises as `judged`."""
+    return judged(answer_of(net, kind, data), data, split).miou
 
 
 def answer_of(net: torch.nn.Module, kind: str, data: Data) -> Answer:
     """A network as a classifier of pairs."""
-    return lambda pair: logits_of(net, network_input(pair, kind, data)).argmax(dim=0).to(torch.uint8).cpu().numpy()
+    return answer_of_all([net], [kind], data)
 
 
 def answer_of_all(nets: Sequence[torch.nn.Module], kinds: Sequence[str], data: Data) -> Answer:
-    """Several networks as one classifier: the class of the highest mean probability."""
-    def answer(pair: Pair) -> np.ndarray:
+    """Several networks as one classifier: the class of the highest mean probability. What needs EO does not answer without."""
+    def answer(pair: Pair) -> np.ndarray | None:
+        if pair.eo is None and any("eo" in kind for kind in kinds):
+            return None
+        if len(nets) == 1:
+            return logits_of(nets[0], network_input(pair, kinds[0], data)).argmax(dim=0).to(torch.uint8).cpu().numpy()
         shares = sum(logits_of(net, network_input(pair, kind, data)).softmax(dim=0)
                      for net, kind in zip(nets, kinds, strict=True))
         return shares.argmax(dim=0).to(torch.uint8).cpu().numpy()
@@ -150,6 +186,8 @@ def _sampled(net: HFDNet, kind: str, data: Data, split: str, per_pair: int = 409
     """Logits and truth at evenly spaced known pixels of every pair: ((n, classes), (n,))."""
     scores, truth = [], []
     for pair in pairs_of(data, split, eo="eo" in kind):
+        if "eo" in kind and pair.eo is None:
+            continue
         known = np.flatnonzero(pair.labels != NODATA_LABEL)
         known = known[::max(1, len(known) // per_pair)]
         flat = logits_of(net, network_input(pair, kind, data)).cpu().flatten(1)

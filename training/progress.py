@@ -15,6 +15,11 @@ Log = Callable[[str], None]
 COLUMNS = ("step", "loss", "segmentation", "features", "logits", "rate", "seconds")
 
 
+def silent(line: str) -> None:
+    """A log for whom nobody listens."""
+
+
+
 class Progress:
     """Counts steps, smooths the loss over `every` of them, writes a line for each `every`."""
 

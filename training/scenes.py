@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hfd_edge.raster import RasterProfile, write_raster
+from hfd_edge.raster import GeoReference, RasterLimits, RasterProfile, write_raster
 from hfd_edge.raster.declaration import QUANTITY_TAG, UNIT_TAG
+from hfd_edge.raster.guard import open_raster
 from hfd_edge.spec import NODATA_LABEL
 from training.pairs import DataError, Pair, PairSet, SetInfo
 from training.progress import Log
@@ -18,7 +19,7 @@ SPLITS = ("select", "test")             # a gate on what the student was trained
 
 def write_scenes(pairs: PairSet, folder: Path, log: Log = print) -> int:
     """Write NAME.tif (float32, in the set's unit, NaN = no measurement) and NAME_labels.tif (uint8, 255 = not known) of every pair of the
-    select and test splits; files that are there are written again.
+    select and test splits, where their files lie on the ground if these say so; files that are there are written again.
 
     Returns:
         how many pairs were written.
@@ -34,17 +35,37 @@ def write_scenes(pairs: PairSet, folder: Path, log: Log = print) -> int:
                         f"{' and '.join(SPLITS)} splits of {pairs.info.name}: scenes are written from pairs that training did not see, one "
                         "file each; give the layout a split, or rename the pairs")
     folder.mkdir(parents=True, exist_ok=True)
+    placed = 0
     for (_, name), file in zip(names, files):
-        _write(pairs.read(name, eo=False), pairs.info, folder / file)
-    log(f"{len(names)} scenes with labels in {folder}: hfd-edge export ... --calibration {folder}")
+        pair = pairs.read(name, eo=False)
+        geo = _place(pairs, pair)
+        placed += geo is not None
+        _write(pair, pairs.info, geo, folder / file)
+    log(f"{len(names)} scenes with labels in {folder}, {placed} with the georeference of their files: hfd-edge export ... --calibration {folder}")
     return len(names)
 
 
-def _write(pair: Pair, info: SetInfo, path: Path) -> None:
+def _place(pairs: PairSet, pair: Pair) -> GeoReference | None:
+    """Where a pair lies, by its own file; None where there is no georeference, or the pair is not one whole file as it lies.
+
+    A pair does not carry it, as training has no use for it. Readers whose pairs are whole files keep them by name in `_files` (SAR) or `_labels`, on one
+    grid; those that cut or turn their images (whu-opt-sar, spacenet6) have neither.
+    """
+    path = next((kept[pair.name] for kept in (getattr(pairs, "_files", {}), getattr(pairs, "_labels", {})) if pair.name in kept), None)
+    if path is None or path.suffix.lower() == ".npy":
+        return None
+    with open_raster(path, RasterLimits()) as dataset:
+        geo = GeoReference.of(dataset, (path,))
+        size = dataset.height, dataset.width
+    known = geo.transform is not None or geo.gcps or geo.rpcs is not None
+    return geo if known and size == pair.labels.shape else None
+
+
+def _write(pair: Pair, info: SetInfo, geo: GeoReference | None, path: Path) -> None:
     rows, cols = pair.labels.shape
     sar = np.where(pair.valid, pair.sar, np.float32(np.nan))
     tags = {UNIT_TAG: info.sar_unit.value, QUANTITY_TAG: info.quantity}
     write_raster(path.with_name(f"{path.name}.tif"), [(0, sar)],
-                 RasterProfile(rows, cols, len(sar), "float32", float("nan"), info.bands, tags=tags), overwrite=True)
+                 RasterProfile(rows, cols, len(sar), "float32", float("nan"), info.bands, tags=tags, geo=geo), overwrite=True)
     write_raster(path.with_name(f"{path.name}_labels.tif"), [(0, pair.labels[np.newaxis])],
-                 RasterProfile(rows, cols, 1, "uint8", NODATA_LABEL), overwrite=True)
+                 RasterProfile(rows, cols, 1, "uint8", NODATA_LABEL, geo=geo), overwrite=True)

@@ -14,8 +14,11 @@ from torch import Tensor
 
 from hfd_edge.spec import NODATA_LABEL, ModelInput, Unit
 from training.pairs import SPLITS, DataError, Pair, PairSet
+from training.progress import Log, silent
+from training.units import UnitCheck
 
 LIMIT_PAIRS = 512                        # measured of a large set, evenly over its names
+_FORMAT = 2                              # of statistics.json: what an older one holds is measured again
 _DB_RANGE, _DB_STEP = (-100.0, 100.0), 0.01
 _CLIPPED_SHARE = 5e-4                    # of pixels beyond each end of the clip
 
@@ -29,9 +32,11 @@ class Statistics:
     eo_std: tuple[float, ...]
     class_counts: tuple[int, ...]        # pixels per class in the pairs that were measured
     hash: str
+    pairs: int = 0                       # measured; this and the next tell of the set and are in no hash
+    eo_pairs: int = 0                    # of those, with an optical image
 
 
-def measure(pairs: PairSet, limit: int = LIMIT_PAIRS) -> Statistics:
+def measure(pairs: PairSet, limit: int = LIMIT_PAIRS, log: Log = silent) -> Statistics:
     """Mean, spread and range of the valid pixels of the train split.
 
     Physical units (intensity, amplitude, dB) are measured in dB, clipped where the outermost 0.05 % begin (whole dB outwards);
@@ -40,33 +45,45 @@ def measure(pairs: PairSet, limit: int = LIMIT_PAIRS) -> Statistics:
     Args:
         limit: pairs read at most, evenly spaced over the names.
     Raises:
-        DataError: no train pairs, no valid pixel, a label that is no class.
+        DataError: no train pairs, no valid pixel, a label that is no class, values that contradict the set's unit.
     """
-    names = pairs.names("train")
-    if not names:
-        raise DataError(f"set {pairs.info.name}: the train split is empty; nothing can be measured or learnt")
-    chosen = [names[i * len(names) // min(limit, len(names))] for i in range(min(limit, len(names)))]
+    chosen = _chosen(pairs, limit)
     decibel = pairs.info.sar_unit is not Unit.DN
     sar = _Histogram(len(pairs.info.bands)) if decibel else _Sums(len(pairs.info.bands))
     eo, counts, sizes = _Sums(len(pairs.info.eo_bands)), np.zeros(NODATA_LABEL + 1, np.int64), []
+    units, eo_pairs = UnitCheck(pairs.info), 0
     for name in chosen:
         pair = pairs.read(name)
         check_labels(pair, pairs)
+        units.add(pair)
         values = to_network_unit(pair.sar, pairs.info.sar_unit)
         sar.add(values[:, pair.valid])
         if pair.eo is not None:
-            eo.add(pair.eo.reshape(len(pair.eo), -1))
+            eo.add(pair.eo.reshape(len(pair.eo), -1) if pair.eo_seen is None else pair.eo[:, pair.eo_seen])
+            eo_pairs += 1
         counts += np.bincount(pair.labels.ravel(), minlength=NODATA_LABEL + 1)
         sizes.append((name, *pair.labels.shape))
     if sar.count == 0:
         raise DataError(f"set {pairs.info.name}: none of {len(chosen)} train pairs has a valid SAR pixel; check nodata, unit")
+    units.check()
+    for remark in units.remarks():
+        log(remark)
     info, (clip, mean, std) = pairs.info, sar.result()
     spec = ModelInput(Unit.DB if decibel else Unit.DN, mean, std, clip, min(low for low, _ in clip) if clip else None,
                       info.quantity, info.looks)
     eo_part = eo.result()[1:] if eo.count else ((0.0,) * len(info.eo_bands), (1.0,) * len(info.eo_bands))
     class_counts = tuple(int(v) for v in counts[:len(info.classes)])
     record = [identity(pairs), sizes, _spec_record(spec), eo_part, class_counts]
-    return Statistics(spec, *eo_part, class_counts, _digest(record))
+    return Statistics(spec, *eo_part, class_counts, _digest(record), len(chosen), eo_pairs)
+
+
+def _chosen(pairs: PairSet, limit: int) -> list[str]:
+    """Train pairs evenly over their names."""
+    names = pairs.names("train")
+    if not names:
+        raise DataError(f"set {pairs.info.name}: the train split is empty; nothing can be measured or learnt")
+    count = min(limit, len(names))
+    return [names[i * len(names) // count] for i in range(count)]
 
 
 def check_labels(pair: Pair, pairs: PairSet) -> None:
@@ -103,10 +120,11 @@ def sar_tensor(pair: Pair, unit: Unit, spec: ModelInput) -> Tensor:
 
 
 def eo_tensor(pair: Pair, statistics: Statistics) -> Tensor:
-    """(eo bands, r, c) float32 input of the teacher; zeros where the pair has no optical image."""
+    """(eo bands, r, c) float32 input of the teacher; zeros where there is no optical image."""
     if pair.eo is None:
         return torch.zeros(len(statistics.eo_mean), *pair.labels.shape)
-    return torch.from_numpy((pair.eo - _column(statistics.eo_mean, 3)) / _column(statistics.eo_std, 3))
+    normal = (pair.eo - _column(statistics.eo_mean, 3)) / _column(statistics.eo_std, 3)
+    return torch.from_numpy(normal if pair.eo_seen is None else normal * pair.eo_seen)
 
 
 def identity(pairs: PairSet) -> str:
@@ -114,30 +132,48 @@ def identity(pairs: PairSet) -> str:
     return _digest([{**asdict(pairs.info), "sar_unit": str(pairs.info.sar_unit)}, {s: pairs.names(s) for s in SPLITS}])
 
 
-def measured(pairs: PairSet, path: Path, limit: int = LIMIT_PAIRS) -> Statistics:
-    """The statistics kept at `path` (JSON) if they are of this set and limit, else measured and written there."""
-    key = _digest([identity(pairs), limit])
+def measured(pairs: PairSet, path: Path, limit: int = LIMIT_PAIRS, files: str = "", log: Log = silent) -> Statistics:
+    """The statistics kept at `path` (JSON) if they are of this set, these files and this limit, else measured and written there.
+
+    Args:
+        files: fingerprint of the set's files; "" = it has none (simulated scenes).
+    """
+    key = _digest([_FORMAT, identity(pairs), limit, files])
     if path.exists():
-        kept, statistics = _read(path)
-        if kept == key:
-            return statistics
-    found = measure(pairs, limit)
+        record = _read(path)
+        if record["key"] == key:
+            log(f"statistics: kept from {path}, as the files are those that were measured")
+            return _statistics(record, path)
+        log(f"statistics: measured anew, as the set or a file of it has changed since {path} was written")
+    found = measure(pairs, limit, log)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     record = {"key": key, **asdict(found), "input": _spec_record(found.input)}
     partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
+    log(f"statistics: measured on {found.pairs} train pairs, kept in {path}")
     return found
 
 
-def _read(path: Path) -> tuple[str, Statistics]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        parts = (tuple(record[name]) for name in ("eo_mean", "eo_std", "class_counts"))
-        return record["key"], Statistics(ModelInput(**record["input"]), *parts, record["hash"])
+        record["key"]
+        return record
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} does not hold the statistics of a set ({type(error).__name__}: {error}); delete it, it is "
-                        "made anew") from error
+        raise _spoilt(path, error) from error
+
+
+def _statistics(record: dict[str, Any], path: Path) -> Statistics:
+    try:
+        parts = (tuple(record[name]) for name in ("eo_mean", "eo_std", "class_counts"))
+        return Statistics(ModelInput(**record["input"]), *parts, record["hash"], record["pairs"], record["eo_pairs"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _spoilt(path, error) from error
+
+
+def _spoilt(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} does not hold the statistics of a set ({type(error).__name__}: {error}); delete it, it is made anew")
 
 
 def _spec_record(spec: ModelInput) -> dict[str, Any]:

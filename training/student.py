@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hfd_edge.network import HFDNet, NetworkConfig, save_checkpoint
+from hfd_edge.spec import NODATA_LABEL
 from training.batches import Data, make_batches
 from training.config import Config, changed
 from training.distil import Distillation
@@ -18,6 +19,7 @@ from training.loader import Batch
 from training.loop import Job, Losses, fit
 from training.losses import balanced, segmentation_loss
 from training.measures import miou_on
+from training.pairs import DataError
 from training.progress import Log, Progress
 from training.schema import ConfigError, build, to_record
 from training.state import StateFile
@@ -33,11 +35,15 @@ def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | N
     Args:
         folder: where log and state are kept; None keeps nothing.
         member: which of `teacher.kinds`; each starts from numbers of its own.
+    Raises:
+        ConfigError: the set has no optical bands. DataError: no train pair with labels, or none of select, has an optical image.
     """
     kind, run = config.teacher.kinds[member], teacher_config(config, member)
     if "eo" in kind and not data.info.eo_bands:
         raise ConfigError(f"teacher.kinds: {kind} needs optical images and the set {data.info.name} has none; use [sar], or train the "
                           "student alone with distil.weight=0")
+    if kind != "sar":
+        _check_sees(kind, data)
     torch.manual_seed(run.seed + 1)
     net = HFDNet(network_of(run, bands_of(kind, *data.bands), len(data.info.classes))).to(memory_format=torch.channels_last)
     weights = balanced(data.statistics.class_counts) if run.loop.class_weights == "balanced" else None
@@ -51,6 +57,16 @@ def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | N
     batches = make_batches(run, data, eo=kind != "sar", unlabelled=False)
     job = Job(net, losses_of, batches, judge=_judge(run, data, kind), seed=run.seed)
     return freeze(_fit(job, run, data, {"role": "teacher", "kind": kind}, log, folder))
+
+
+def _check_sees(kind: str, data: Data) -> None:
+    """Refuse a teacher that would see nothing (its loss would be 0 from the first step on) or could not be judged at the end."""
+    for what, names in (("train pairs with labels", data.labelled), ("pairs of the split select", data.pairs.names("select"))):
+        pairs = (data.pairs.read(name) for name in names)
+        if not any(pair.eo is not None and (pair.labels != NODATA_LABEL).any() for pair in pairs):
+            raise DataError(f"set {data.info.name}: none of the {len(names)} {what} has an optical image and a known label, and a teacher of kind {kind} "
+                            "learns and is judged on such pairs alone; add optical images (the folder eo/), raise data.labelled_share, or use "
+                            "teacher.kinds=[sar]")
 
 
 def train_student(config: Config, data: Data, teacher: Teacher | None = None, log: Log = print,
@@ -146,7 +162,7 @@ def _judge(config: Config, data: Data, kind: str) -> Any:
 
 def _with_eo(batch: Batch) -> Batch:
     """Items without an optical image lose their labels: a teacher learns nothing from an empty picture."""
-    return replace(batch, labels=batch.labels.masked_fill(~batch.has_eo[:, None, None], 255))
+    return replace(batch, labels=batch.labels.masked_fill(~batch.has_eo[:, None, None], NODATA_LABEL))
 
 
 def _on(weights: Tensor | None, batch: Batch) -> Tensor | None:

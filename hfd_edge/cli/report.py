@@ -77,8 +77,11 @@ def run_lines(report: RunReport) -> dict[str, str]:
 
 def accuracy_lines(accuracy: Accuracy) -> dict[str, str]:
     """Accuracy against a truth for people."""
-    per_class = ", ".join(f"{name} {iou:.3f}" for name, iou in zip(accuracy.classes, accuracy.iou) if not math.isnan(iou))
-    return {"mIoU": f"{accuracy.miou:.4f} over {accuracy.pixels} pixels with a truth", "IoU": per_class}
+    per_class = ", ".join(f"{name} {iou:.3f}" if present else f"{name} -"
+                          for name, iou, present in zip(accuracy.classes, accuracy.iou, accuracy.present))
+    why = "" if accuracy.present.all() else " (-: the truth has no pixel of it, so it is not in the mIoU)"
+    mean = f"{accuracy.miou:.4f}" if accuracy.pixels else "-"
+    return {"mIoU": f"{mean} over {accuracy.pixels} pixels with a truth", "IoU": per_class + why}
 
 
 def _finite(value: Any) -> Any:

@@ -112,7 +112,7 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
     if output.exists() and not options.overwrite:
         raise ExportError(f"{output} exists: an export replaces nothing by itself; use overwrite, or another name")
     net, part, training = load_checkpoint(checkpoint)
-    part, trained = _checked(part, net), trained_ranges(training)
+    part, trained = _checked(part, net, _student(checkpoint, training)), trained_ranges(training)
     graph = to_onnx(net)
     spec, notes = _make_spec(net, part, graph, options)
     lineage = lineage_of(options.replaces, spec)
@@ -141,14 +141,23 @@ def _plan(options: ExportOptions) -> GraphPlan:
     return replace(options.plan, sensitivity=options.plan.sensitivity or options.report is not None)
 
 
-def _checked(part: dict[str, Any], net: HFDNet) -> dict[str, Any]:
+def _student(checkpoint: str | os.PathLike, training: dict[str, Any]) -> str:
+    """The checkpoint's name for errors; refuse a network that sees optical images: an engine is given SAR alone."""
+    kind = training.get("kind")
+    if isinstance(kind, str) and "eo" in kind:
+        raise ExportError(f"{checkpoint} is a teacher (kind={kind}: it sees optical images): an engine sees SAR alone; export the student that it taught, "
+                          "WORK/student, made by python -m training student CONFIG")
+    return f"{checkpoint}: the checkpoint's spec"
+
+
+def _checked(part: dict[str, Any], net: HFDNet, spec: str) -> dict[str, Any]:
     missing = [key for key in _SPEC_KEYS if key not in part]
     if missing or not isinstance(part["input"], dict):
-        raise ExportError(f"the checkpoint's spec lacks {', '.join(missing) or 'the fields of input'}: {', '.join(_SPEC_KEYS)} "
+        raise ExportError(f"{spec} lacks {', '.join(missing) or 'the fields of input'}: {', '.join(_SPEC_KEYS)} "
                           "are needed; save the checkpoint again")
     config = net.config
     if (len(part["bands"]), len(part["classes"])) != (config.in_bands, config.classes):
-        raise ExportError(f"the checkpoint's spec names {len(part['bands'])} bands and {len(part['classes'])} classes, its "
+        raise ExportError(f"{spec} names {len(part['bands'])} bands and {len(part['classes'])} classes, its "
                           f"network has {config.in_bands} and {config.classes}: they must agree; save the checkpoint again")
     return part
 

@@ -66,7 +66,8 @@ def make_tables(c: Comparison) -> list[Table]:
         ("Scenes", ("scene", "pixels", "labels that flip"), [(s.name, str(s.pixels), f"{s.flip_rate:.3%}") for s in c.scenes])]
     if c.accuracy is not None:
         old, new = c.accuracy
-        rows = [(name, f"{a:.4f}", f"{b:.4f}", f"{100 * (b - a):+.2f}") for name, a, b in zip(c.classes, old.iou, new.iou)]
+        rows = [(name, f"{a:.4f}", f"{b:.4f}", f"{100 * (b - a):+.2f}") if present else (name, "-", "-", "not in the labels")
+                for name, a, b, present in zip(c.classes, old.iou, new.iou, new.present)]
         rows.append(("mean over classes present", f"{old.miou:.4f}", f"{new.miou:.4f}", f"{100 * (new.miou - old.miou):+.2f}"))
         tables.append((f"Accuracy (IoU) over {new.pixels} pixels with a label", ("class", "old", "new", "points"), rows))
     names = (*c.classes, "nodata")

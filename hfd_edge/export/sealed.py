@@ -1,12 +1,14 @@
 """From graphs that were made and judged to a package with its name, or to a quarantine folder with the evidence.
 
 The package is written hidden, judged once more as a whole (every engine of this machine, a tiled scene), and only then takes its
-name; what fails leaves its graphs, figures and pictures in OUTPUT.quarantine and no package.
+name; what fails leaves its graphs, figures and pictures in OUTPUT.quarantine and no package. A package that passes takes away the quarantine of
+an earlier one, if nothing but evidence lies in it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +24,8 @@ from hfd_edge.export.verify import INT8_GRAPHS, unverified
 from hfd_edge.export.verify_page import write_page
 from hfd_edge.package import Golden, write_package
 from hfd_edge.spec import ModelSpec
+
+_EVIDENCE = re.compile(r"gate\.json|gate\.html|ranges\.json|worst-[\w-]+\.png|graph-[\w-]+\.onnx")       # what lies in a quarantine folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ def seal(contents: Contents, reference: Infer, judged: list[DataScene], threshol
         contents.write(gate=gate)
     finally:
         hidden.unlink(missing_ok=True)
+    gate = _without_old_evidence(contents, gate)
     if contents.report is not None:
         _evidence(contents.report, contents, gate)
     return gate
@@ -74,12 +79,44 @@ def seal(contents: Contents, reference: Infer, judged: list[DataScene], threshol
 def _stop_if_failed(contents: Contents, gate: GateReport) -> None:
     if gate.passed:
         return
-    folder = contents.output.with_name(f"{contents.output.name}.quarantine")
+    folder = _quarantine(contents)
     _evidence(folder, contents, gate)
     for name, data in contents.made.graphs.items():
         (folder / name).write_bytes(data)
     raise GateError(f"the gate failed and no package was written: {'; '.join(gate.failures)}; the evidence is in {folder}; "
                     f"{_way_out(contents.made, gate)}")
+
+
+def _quarantine(contents: Contents) -> Path:
+    return contents.output.with_name(f"{contents.output.name}.quarantine")
+
+
+def _without_old_evidence(contents: Contents, gate: GateReport) -> GateReport:
+    """Remove the quarantine of an earlier export under this name; where it holds anything that is not ours it stays, and the report says so."""
+    folder = _quarantine(contents)
+    if contents.report is not None and folder.resolve() == contents.report.resolve() or not (folder.is_dir() or folder.is_symlink()):
+        return gate
+    if _is_evidence(folder):
+        try:
+            for file in list(folder.iterdir()):
+                file.unlink()
+            folder.rmdir()
+            return gate
+        except OSError as error:
+            why = f"could not be removed ({error.strerror})"
+    else:
+        why = "holds more than the evidence that an export writes and was left"
+    return replace(gate, notes=(*gate.notes, f"{folder} of an earlier export {why}: it does not tell of this package"))
+
+
+def _is_evidence(folder: Path) -> bool:
+    """A folder of ours: the figures of a gate that failed, and no file that `_stop_if_failed` does not write."""
+    if folder.is_symlink() or not all(_EVIDENCE.fullmatch(file.name) and file.is_file() and not file.is_symlink() for file in folder.iterdir()):
+        return False
+    try:
+        return json.loads((folder / "gate.json").read_text(encoding="utf-8")).get("passed") is False
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _way_out(made: GraphSet, gate: GateReport) -> str:

@@ -181,6 +181,15 @@ def test_what_cannot_be_exported_says_why_and_writes_nothing(tmp_path, fast):
     assert out.read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize(("kind", "bands"), [("eo", ["B", "G", "R", "NIR"]), ("eo+sar", ["B", "G", "R", "NIR", "VV", "VH"])])
+def test_a_teacher_is_not_exported_and_the_student_is_named(tmp_path, fast, kind, bands):
+    net = network(max_stride=8, in_bands=len(bands))
+    save_checkpoint(tmp_path / "teacher-0", net, {**SPEC, "bands": bands}, {"kind": kind})
+    with pytest.raises(ExportError, match="teacher-0 is a teacher.*WORK/student"):
+        export_package(tmp_path / "teacher-0", tmp_path / "net.engine")
+    assert not (tmp_path / "net.engine").exists()
+
+
 def test_a_tile_too_small_for_the_halo_is_enlarged_aloud(tmp_path, fast):
     report = export_package(checkpoint(tmp_path, fast, tile_px=128), tmp_path / "m.engine", ExportOptions(measure=False))
     assert report.spec.tile_px > 2 * report.spec.halo_px and "tile_px=128" in report.notes[0]

@@ -1,7 +1,9 @@
 """The gate: what must pass passes, what is broken fails, and a failed export leaves evidence and no package."""
 
 import json
+import shutil
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -132,6 +134,24 @@ def test_a_failed_gate_leaves_evidence_and_no_package(checkpoint, tmp_path, smal
 def test_a_gate_with_too_few_pixels_says_that_half_of_the_scenes_calibrate(checkpoint, tmp_path, small):
     with pytest.raises(GateError, match="every second scene calibrates.*about 2000000000 valid pixels.*FP32 alone needs no scenes"):
         export_package(checkpoint, tmp_path / "m.engine", options(thresholds=Thresholds(0.9, 0.9, 9.0, min_pixels=10**9)))
+
+
+def test_a_gate_that_passes_takes_away_the_evidence_of_one_that_failed_and_nothing_else(checkpoint, tmp_path, small):
+    output, old = tmp_path / "m.engine", tmp_path / "m.engine.quarantine"
+    with pytest.raises(GateError):
+        export_package(checkpoint, output, options(thresholds=Thresholds(1e-7, 1e-7, 9.0, min_pixels=1000)))
+    kept = tmp_path / "kept"
+    shutil.copytree(old, kept)
+    passing = options(precisions=("fp32",))
+    report = export_package(checkpoint, output, passing)
+    assert report.gate.passed and [p.name for p in sorted(tmp_path.iterdir())] == ["kept", "m.engine"] and "quarantine" not in str(report)
+    for spoil in (lambda: (old / "mine.txt").write_text("notes"), lambda: (old / "gate.json").write_text('{"passed": true}')):
+        shutil.copytree(kept, old)
+        spoil()
+        before = sorted(p.name for p in old.iterdir())
+        report = export_package(checkpoint, output, replace(passing, overwrite=True))
+        assert sorted(p.name for p in old.iterdir()) == before and "m.engine.quarantine of an earlier export holds more than" in str(report)
+        shutil.rmtree(old)
 
 
 def test_a_precision_that_is_not_in_the_package_is_refused():

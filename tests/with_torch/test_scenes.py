@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import rasterio
 
 pytest.importorskip("torch")
 
 from hfd_edge.export.calibration_data import open_scenes  # noqa: E402
 from hfd_edge.spec import ModelInput, Unit  # noqa: E402
+from test_layouts_folder import folder  # noqa: E402
 from tests.engines import make_spec  # noqa: E402
 from tests.with_torch import tiny_sets as tiny  # noqa: E402
 from training.__main__ import main  # noqa: E402
@@ -48,6 +50,28 @@ def test_scenes_hold_the_pixels_units_and_labels_of_their_pairs(tmp_path, layout
     assert not by_file
     if layout == "sen1floods11":
         assert not pair.valid.all()                             # the set has pixels without a measurement, or this tests less
+
+
+@pytest.mark.parametrize("layout", ["folder", "dfc2020"])
+def test_scenes_lie_where_the_sar_files_lie(tmp_path, layout):
+    folder(tmp_path / "set") if layout == "folder" else tiny.dfc2020(tmp_path / "set")
+    pairs, lines = open_pairs(layout, tmp_path / "set"), []
+    count = write_scenes(pairs, tmp_path / "scenes", lines.append)
+    assert f"{count} with the georeference" in lines[0]
+    originals = {path.stem.replace("_", "-"): path for path in (tmp_path / "set").rglob("*.tif") if "sar" in path.parts or "_s1_" in path.name}
+    for path in (tmp_path / "scenes").iterdir():
+        with rasterio.open(path) as scene, rasterio.open(originals[path.stem.removesuffix("_labels").partition("-")[2]]) as original:
+            assert scene.crs == original.crs is not None and scene.transform == original.transform and scene.shape == original.shape
+
+
+def test_scenes_of_files_without_a_georeference_have_none(tmp_path):
+    folder(tmp_path / "set", suffix=".npy")
+    lines = []
+    write_scenes(open_pairs("folder", tmp_path / "set"), tmp_path / "scenes", lines.append)
+    assert ", 0 with the georeference" in lines[0]
+    tiny.ombria(tmp_path / "flat")
+    write_scenes(open_pairs("ombria", tmp_path / "flat"), tmp_path / "more", lines.append)
+    assert ", 0 with the georeference" in lines[1]
 
 
 def test_two_pairs_of_one_file_name_and_a_file_in_the_way_are_refused(tmp_path, monkeypatch):

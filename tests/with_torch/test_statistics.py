@@ -1,5 +1,7 @@
 """The numbers of a set are those of its valid pixels, are measured once, and change with the set."""
 
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +10,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from hfd_edge.spec import Unit  # noqa: E402
+from training.fingerprint import fingerprint  # noqa: E402
 from training.pairs import FLIPS, DataError, Pair, SetInfo, check_split, pair_of  # noqa: E402
-from training.statistics import identity, measure, measured, to_network_unit  # noqa: E402
+from training.statistics import eo_tensor, identity, measure, measured, to_network_unit  # noqa: E402
 
 
 class Gamma:
@@ -95,6 +98,32 @@ def test_statistics_are_read_back_exactly_and_measured_anew_for_another_set(tmp_
     assert [p.name for p in path.parent.iterdir()] == ["statistics.json"]
 
 
+def test_kept_statistics_are_of_the_same_files_and_the_log_says_which(tmp_path):
+    path, pairs, lines = tmp_path / "statistics.json", Gamma(), []
+    first = measured(pairs, path, files="one", log=lines.append)
+    assert measured(pairs, path, files="one", log=lines.append) == first and pairs.reads == 6
+    assert measured(pairs, path, files="two", log=lines.append) == first and pairs.reads == 12
+    assert ["kept from" in line for line in lines] == [False, True, False, False] and "changed since" in lines[2]
+    assert "two" not in path.read_text() and measured(Gamma(), tmp_path / "other.json", files="three") == first      # no file is in the hash
+
+
+def test_a_fingerprint_follows_size_and_time_of_the_files_and_no_run_s_own(tmp_path):
+    root, work = tmp_path / "set", tmp_path / "set" / "runs" / "a"
+    (root / "sar").mkdir(parents=True)
+    (root / "sar" / "p.tif").write_bytes(b"1234")
+    first = fingerprint(root, work)
+    for folder, file in ((work, "student.json"), (root / "runs" / "b", "statistics.json"), (root / ".git", "index")):
+        folder.mkdir(parents=True)
+        (folder / file).write_text("")
+    assert fingerprint(root, work) == first
+    os.utime(root / "sar" / "p.tif", ns=(0, 5))
+    second = fingerprint(root, work)
+    (root / "sar" / "q.tif").symlink_to(root / "nowhere.tif")
+    assert second != first and fingerprint(root, work) == second
+    shutil.copytree(root / "sar", tmp_path / "moved" / "sar", symlinks=True)
+    assert fingerprint(tmp_path / "moved", work) == second                                                          # where it lies does not matter
+
+
 def test_a_spoilt_statistics_file_is_an_error_that_says_what_to_do(tmp_path):
     path = tmp_path / "statistics.json"
     for text in ("{", "[]", "{\"key\": 3"):
@@ -136,3 +165,17 @@ def test_a_pair_and_a_set_that_contradict_themselves_are_refused():
     for change in ({"sar_unit": "complex"}, {"classes": ("a",)}, {"colors": ()}, {"flips": ("up",)}, {"bands": ()}):
         with pytest.raises(DataError, match="gamma"):
             replace(Gamma().info, **change)
+
+
+def test_optical_pixels_that_were_not_seen_are_not_measured_and_are_zero_for_a_teacher():
+    class Clouded(Gamma):
+        def read(self, name, eo=True):
+            pair = super().read(name)
+            seen = np.ones((50, 60), bool)
+            seen[:, :20] = False
+            return replace(pair, eo=np.where(seen, pair.eo, -32768).astype(np.float32), eo_seen=seen)
+    clear, clouded = Gamma(), Clouded()
+    found = measure(clouded)
+    assert (found.eo_mean, found.eo_std) == (measure(clear).eo_mean, measure(clear).eo_std)
+    seen = eo_tensor(clouded.read("train3"), found)
+    assert not seen[:, :, :20].any() and torch.equal(seen[:, :, 20:], eo_tensor(clear.read("train3"), found)[:, :, 20:])

@@ -73,7 +73,7 @@ def test_teacher_student_evaluate_and_qat_leave_what_they_promise(run, tmp_path,
     assert said(capsys, "student", run)[0] == 0 and (work / "student.safetensors").read_bytes() == weights
     assert said(capsys, "qat", run)[0] == 0
     ranges = json.loads((work / "student-qat.json").read_text())["provenance"]["qat"]
-    assert ranges["weight_bits"] == 8 and ranges["activation_max"] and all(v > 0 for v in ranges["activation_max"].values())
+    assert ranges["weight_bits"] == 7 and ranges["activation_max"] and all(v > 0 for v in ranges["activation_max"].values())
     assert load_file(work / "student-qat.safetensors").keys() == load_file(work / "student.safetensors").keys()
     assert not equal(work / "student-qat.safetensors", work / "student.safetensors")
 
@@ -224,3 +224,29 @@ def test_your_own_folder_is_trained_on_with_two_commands(tmp_path, capsys):
     folder(tmp_path / "blind", eo_bands=[])
     code, _, error = said(capsys, "teacher", tmp_path / "mine.yaml", f"data.root={tmp_path / 'blind'}", f"work={tmp_path / 'other'}")
     assert code == 1 and "has none; use [sar]" in error
+
+
+def test_pixels_that_change_in_place_are_measured_again_and_a_student_of_the_old_ones_is_refused(tmp_path, capsys):
+    from test_layouts_folder import folder
+    from tiny_sets import pixels, write
+    folder(tmp_path / "mine")
+    base = {"name": "mine", "work": str(tmp_path / "mine" / "work"), "network": RECORD["network"], "distil": {"weight": 0.0},
+            "data": {"layout": "folder", "root": str(tmp_path / "mine"), "crop_px": 16, "batch": 2, "workers": 0},
+            "evaluate": {"panels": 1}, "loop": {"steps": 2, "threads": 1}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(base))
+    code, out, error = said(capsys, "student", tmp_path / "mine.yaml")
+    assert code == 0 and "statistics: measured on 6 train pairs" in out and "6 train pairs, 6 with EO" in out, error
+    sidecar = (tmp_path / "mine" / "work" / "student.json").read_text()
+    code, out, _ = said(capsys, "student", tmp_path / "mine.yaml")
+    assert code == 0 and "statistics: kept from" in out and (tmp_path / "mine" / "work" / "student.json").read_text() == sidecar
+    for path in sorted((tmp_path / "mine" / "sar").iterdir()):
+        os.utime(path, ns=(0, 0))                                             # touched, with the same pixels: as it was
+    code, out, _ = said(capsys, "student", tmp_path / "mine.yaml")
+    assert code == 0 and "statistics: measured anew" in out and (tmp_path / "mine" / "work" / "student.json").read_text() == sidecar
+    for number in range(10):
+        write(tmp_path / f"mine/sar/p{number:02d}.tif", pixels(2, number, low=-20.0, high=0.0), 500_000 + 1000.0 * number)
+    for verb in ("evaluate", "qat"):
+        code, _, error = said(capsys, verb, tmp_path / "mine.yaml")
+        assert code == 1 and "the data have changed since; train again" in error and error.count("\n") == 1
+    code, _, error = said(capsys, "student", tmp_path / "mine.yaml")
+    assert code == 1 and "statistics: " in error and "work=FOLDER" in error

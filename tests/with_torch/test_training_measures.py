@@ -110,7 +110,7 @@ def test_fake_quantisation_rounds_weights_per_channel_and_leaves_the_network_as_
     gap = (rounded - plain).abs().max() / plain.abs().max()
     assert 0 < gap < 0.2
     weight = net.fuse[0].weight
-    scale = weight.flatten(1).abs().amax(dim=1)[:, None, None, None] / 127
+    scale = weight.flatten(1).abs().amax(dim=1)[:, None, None, None] / 63
     steps = ranges.weight(weight) / scale
     assert torch.allclose(steps, steps.round(), atol=1e-3) and torch.allclose(steps, weight / scale, atol=0.501)
     values = ranges.activation(0, torch.linspace(-1, 2 * float(ranges.largest[0]), 1000))

@@ -1,0 +1,77 @@
+"""Training refuses what a run of its engine would refuse: a unit that the values contradict, a nodata value that is not declared."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from hfd_edge.errors import RadiometryError  # noqa: E402
+from hfd_edge.radiometry import SourceRadiometry, check_values  # noqa: E402
+from hfd_edge.spec import Unit  # noqa: E402
+from test_statistics import Gamma  # noqa: E402
+from training.pairs import DataError, pair_of  # noqa: E402
+from training.statistics import measure  # noqa: E402
+
+
+class Wrong(Gamma):
+    """Power that is stored as `stored` makes it and declared as `unit`, in the pairs named (None = all)."""
+
+    def __init__(self, unit, stored, only=None):
+        super().__init__(unit)
+        self.stored, self.only = stored, only
+
+    def read(self, name, eo=True):
+        pair = super().read(name, eo)
+        if self.only is not None and name != self.only:
+            return pair
+        return pair_of(name, self.stored(self.power(int(name[-1]))), pair.eo, pair.labels, pair.valid)
+
+
+def decibel(power):
+    return 10 * np.log10(power)
+
+
+def with_corner(value):
+    def stored(power):
+        db = decibel(power)
+        db[:, -5:, -30:] = value
+        return db
+    return stored
+
+
+@pytest.mark.parametrize(("unit", "stored", "words"), [
+    (Unit.DB, lambda power: power, "look like linear power or amplitude; declare unit=intensity"),
+    (Unit.INTENSITY, lambda power: np.rint(1000 * np.sqrt(power)), "those are digital numbers"),
+    (Unit.AMPLITUDE, lambda power: np.rint(1000 * np.sqrt(power)), "sigma0 = CF * DN^2: unit: amplitude scale: sqrt"),
+    (Unit.INTENSITY, decibel, "declare unit=db"),
+    (Unit.DB, lambda power: 10 * decibel(power), "multiples of decibels; give scale: "),
+    (Unit.DB, with_corner(-9999), "undeclared nodata value; give it with nodata:")])
+def test_values_that_contradict_the_unit_are_refused_with_the_pair_and_the_key(unit, stored, words):
+    with pytest.raises(DataError, match="set gamma, SAR of pair train0 and of 5 more of the 6 measured: ") as caught:
+        measure(Wrong(unit, stored))
+    assert words in str(caught.value) and "set.yaml" in str(caught.value) and "--" not in str(caught.value)
+    pair = Wrong(unit, stored).read("train0")
+    with pytest.raises(RadiometryError):                        # as a run refuses it
+        check_values(pair.sar, pair.valid, SourceRadiometry(unit))
+
+
+def test_a_nodata_value_in_one_file_is_found_and_the_file_is_named():
+    with pytest.raises(DataError, match="pair train4: .*nodata"):
+        measure(Wrong(Unit.DB, with_corner(-9999), only="train4"))
+
+
+def test_one_bright_pair_among_others_is_no_wrong_unit():
+    found = measure(Wrong(Unit.DB, lambda power: 30 + decibel(power), only="train3"))
+    assert found.input.unit is Unit.DB
+
+
+def test_zeros_in_decibel_are_learnt_as_values_and_said_aloud():
+    lines = []
+    measure(Wrong(Unit.DB, with_corner(0), only="train2"), log=lines.append)
+    assert len(lines) == 1 and "in 1 of 6" in lines[0] and "train2" in lines[0] and "nodata: 0" in lines[0]
+    measure(Gamma(Unit.DB), log=lines.append)
+    assert len(lines) == 1
+
+
+def test_digital_numbers_may_be_anything():
+    measure(Wrong(Unit.DN, lambda power: 1e6 * power))
