@@ -10,8 +10,12 @@ import typer
 from hfd_edge.cli.report import print_json, print_lines, printable
 
 if TYPE_CHECKING:
+    from hfd_edge.export.lineage import Difference
     from hfd_edge.package import Package
     from hfd_edge.spec import ModelInput
+
+_MANY, _WIDE = 24, 200          # entries and characters of a record that `inspect` shows without --all
+_LONG = ("provenance.calibration.tensors", "provenance.sensitivity", "provenance.gate")
 
 
 def inspect(
@@ -19,6 +23,7 @@ def inspect(
     other: Annotated[Path | None, typer.Argument(metavar="[NEW]", help="With --diff: the file to hold against it.")] = None,
     diff: Annotated[bool, typer.Option(
         "--diff", help="Show in what ENGINE and NEW differ: spec, sizes, provenance, lineage.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every range, sensitivity and figure of the gate too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one line of JSON.")] = False,
 ) -> None:
     """Show the spec, members, hashes and provenance of an .engine file, all hashes checked; with --diff, what differs in two.
@@ -32,7 +37,7 @@ def inspect(
     if diff != (other is not None):
         raise typer.BadParameter("--diff takes two engines: hfd-edge inspect --diff old.engine new.engine")
     if other is not None:
-        return _print_differences(engine, other, as_json)
+        return _print_differences(engine, other, everything, as_json)
     with Package.open(engine) as package:
         members = {name: len(package.read(name)) for name in package.names}
         if as_json:
@@ -46,7 +51,7 @@ def inspect(
             typer.echo(f"  {size:>10}  {digest}  {name}")
         _print_plans(package)
         typer.echo("provenance (of the machine that exported it)")
-        _print_tree(package.manifest["provenance"], 2)
+        _print_tree(package.manifest["provenance"] if everything else _short(package.manifest["provenance"]), 2)
 
 
 def _print_plans(package: Package) -> None:
@@ -89,7 +94,44 @@ def _spec_lines(package: Package) -> dict[str, str]:
         f"{spec.activation_bytes_per_px or 'unknown'} bytes of working memory per pixel"}
 
 
-def _print_differences(old: Path, new: Path, as_json: bool) -> None:
+def _short(provenance: dict[str, Any]) -> dict[str, Any]:
+    """What a reader looks for: of the gate one line a graph, and of long records their number."""
+    gate = provenance.get("gate")
+    graphs = gate.get("graphs") if isinstance(gate, dict) else None
+    if isinstance(graphs, dict):
+        told = {name: _judged(result) for name, result in graphs.items()}
+        provenance = {**provenance, "gate": {**{key: value for key, value in gate.items() if key != "sensitivity"}, "graphs": told}}
+    return _counted(provenance)
+
+
+def _judged(result: Any) -> Any:
+    try:
+        return f"{result['flip_rate']:.3%} of {result['pixels']} labels flip, bound {result['flip_bound']:.3%}: {'passed' if result['passed'] else 'failed'}"
+    except (KeyError, TypeError, ValueError):
+        return result
+
+
+def _counted(record: dict[str, Any]) -> dict[str, Any]:
+    """Long objects, lists and texts as their length."""
+    found = {}
+    for key, value in record.items():
+        if isinstance(value, (dict, list)) and len(value) > _MANY:
+            found[key] = f"{len(value)} entries (--all shows them)"
+        elif isinstance(value, dict):
+            found[key] = _counted(value)
+        else:
+            text = str(value)
+            found[key] = value if len(text) <= _WIDE else f"{text[:_WIDE]}... ({len(text)} characters, --all shows them)"
+    return found
+
+
+def _shown(difference: Difference) -> bool:
+    """Whether it is worth a line of its own: of the gate the share of labels that flip, and no ranges."""
+    where = difference.where
+    return not where.startswith(_LONG) or where.endswith((".flip_rate", ".flip_bound"))
+
+
+def _print_differences(old: Path, new: Path, everything: bool, as_json: bool) -> None:
     from hfd_edge.export.lineage import differences, relation
     from hfd_edge.package import Package
 
@@ -100,10 +142,13 @@ def _print_differences(old: Path, new: Path, as_json: bool) -> None:
                     "differences": [{"where": d.where, "old": d.old, "new": d.new} for d in found]})
         return
     typer.echo(printable(f"{old} -> {new}: {how}"))
-    for difference in found:
+    shown = [difference for difference in found if everything or _shown(difference)]
+    for difference in shown:
         typer.echo(printable(difference.where))
         typer.echo(printable(f"  - {'not there' if difference.old is None else difference.old}"))
         typer.echo(printable(f"  + {'not there' if difference.new is None else difference.new}"))
+    if len(shown) < len(found):
+        typer.echo(f"and {len(found) - len(shown)} of calibration ranges, sensitivity and the gate's figures (--all shows them)")
     if not found:
         typer.echo("no differences")
 
