@@ -230,3 +230,13 @@ def test_land_cover_chips_with_sentinel_1_and_2_become_a_folder(tmp_path):
         assert pair.sar.shape == (2, 224, 224) and pair.eo.shape == (12, 224, 224) and pair.valid.all()
         assert -35 < pair.sar.mean() < -5 and pair.labels.max() < len(codes)
     assert measure(pairs).input.unit is Unit.DB
+
+
+def test_a_class_is_drawn_as_maps_usually_show_it_and_no_two_alike():
+    from training.layouts.folder_set import _colors
+    blue, red, green = (38, 102, 178), (200, 58, 52), (34, 110, 60)
+    land, water = _colors(["land", "water"], {})
+    assert water == blue and land not in (blue, red)
+    assert _colors(["open water", "flooded", "Trees"], {})[0::2] == (blue, green)
+    many = _colors([f"class {i}" for i in range(20)] + ["water", "sea", "built-up"], {"sea": [1, 2, 3]})
+    assert len({*many}) == 23 and many[20] == blue and many[21] == (1, 2, 3) and many[22] == red

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,7 +59,7 @@ class SetFile:
 
     @property
     def info(self) -> SetInfo:
-        colors = tuple(tuple(self.colors.get(name, _color(i))) for i, name in enumerate(self.classes))
+        colors = _colors(self.classes, self.colors)
         return SetInfo(self.name, self.bands, self.eo_bands, tuple(self.classes), colors, self.pixel_unit, self.quantity,
                        self.looks, self.pixel_spacing_m, self.flips)
 
@@ -177,8 +179,24 @@ def _check_as_spec(record: SetFile) -> None:
                      record.bands, record.looks)
 
 
-def _color(index: int) -> tuple[int, int, int]:
-    """Colors far from each other, for classes without one."""
-    wheel = ((38, 102, 178), (200, 58, 52), (34, 110, 60), (232, 214, 92), (148, 103, 189), (23, 190, 207), (140, 86, 75),
-             (127, 127, 127))
-    return tuple((v + 40 * (index // len(wheel))) % 256 for v in wheel[index % len(wheel)])
+_WHEEL = ((38, 102, 178), (200, 58, 52), (34, 110, 60), (232, 214, 92), (148, 103, 189), (23, 190, 207), (140, 86, 75), (127, 127, 127))
+_USUAL = {0: ("water", "flood", "flooded", "sea", "ocean", "lake", "river"), 1: ("built", "urban", "building", "buildings", "city", "settlement"),
+          2: ("forest", "tree", "trees", "wood"), 3: ("crop", "crops", "cropland", "agriculture", "field", "fields"),
+          5: ("ice", "snow"), 6: ("bare", "soil", "land", "dry"), 7: ("background", "other", "road", "roads")}      # place in the wheel: words
+
+
+def _colors(classes: Iterable[str], given: Mapping[str, Any]) -> tuple[tuple[int, int, int], ...]:
+    """Of each class what is given, else what maps usually show it in, else what no other class has; far from each other."""
+    names, taken = list(classes), {}
+    for name in names:
+        words = set(re.split(r"[^a-z]+", name.lower()))
+        usual = next((place for place, known in _USUAL.items() if words & {*known}), None)
+        if name not in given and usual is not None and usual not in taken.values():
+            taken[name] = usual
+    free = (place for place in count() if place not in taken.values())
+    places = {name: taken[name] if name in taken else next(free) for name in names if name not in given}
+    return tuple(tuple(given[name]) if name in given else _of_wheel(places[name]) for name in names)
+
+
+def _of_wheel(place: int) -> tuple[int, int, int]:
+    return tuple((v + 40 * (place // len(_WHEEL))) % 256 for v in _WHEEL[place % len(_WHEEL)])
