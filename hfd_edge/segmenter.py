@@ -60,7 +60,7 @@ class Segmenter:
                 scene in pinned main memory; None = as many as it takes.
             threads: for operations and engine together; None = the cores this process may use. A forked worker opens a Segmenter
                 of its own, unless there is 1 thread.
-            precision: "fp32", "int8", on a GPU "fp16" too, or "auto": int8 (on a GPU fp16) where the package has it, else fp32. The
+            precision: "fp32", "int8", on a GPU "fp16" too, or "auto": the first that the package has of int8, fp32 (on a GPU of fp16, int8, fp32). The
                 report names it; `hfd-edge benchmark` tells which is fastest here, and export's gate where int8 was not.
             stitch: "crop" takes every pixel from the one tile that owns it; "precision", "hann", "gaussian" and "constant" fuse
                 tiles where they overlap (docs/seams.md). "precision" is for halos smaller than the network's reach.

@@ -123,6 +123,30 @@ def test_nodata_is_not_read_and_a_tile_of_nothing_else_adds_nothing():
     assert reads(model, [pixels], [np.ones_like(status)]) == {}
 
 
+@pytest.mark.parametrize("spread", [3e-4, 1e-4, 1e-6, 0.0])
+@pytest.mark.parametrize("level", [0.5, 6.0, 100.0])
+def test_a_channel_that_hardly_varies_is_seen_as_it_is_and_rounded(level, spread):
+    model, rng = convolution(4, 4, (3, 3), pads=[0, 0, 0, 0], group=4), np.random.default_rng(11)
+    tiles = [rng.standard_normal((1, 4, 40, 40)).astype(np.float32) for _ in range(4)]
+    for tile in tiles:
+        tile[:, 1] = level + spread * tile[:, 1]
+    seen = reads(model, tiles)
+    variance = np.diag(seen["y"].covariance[0][1])
+    assert np.allclose(variance, spread ** 2, rtol=0.2, atol=1e-13 * level ** 2), variance
+    before = numpy_helper.to_array(model.graph.initializer[0])
+    step = round_weights(model, seen, 7)["w"]
+    changed = np.abs(numpy_helper.to_array(model.graph.initializer[0]) - before).max(axis=(1, 2, 3))
+    assert (changed <= 3 * step).all() and (changed > 0).all()
+
+
+def test_a_convolution_of_constants_is_left_alone():
+    model = convolution(2, 2, (3, 3))
+    model.graph.node[0].input[0] = "constant"
+    found = ReadsOfTiles(model, 1)
+    found.add({"x": smooth_tile(2)}, None)
+    assert found.result() == {}
+
+
 def test_a_wide_convolution_is_seen_in_blocks_and_its_weights_are_still_on_their_steps(monkeypatch):
     monkeypatch.setattr(calibration_reads, "MOST_TOGETHER", 10)
     model = convolution(6, 4, (3, 3), pads=[1, 1, 1, 1])

@@ -34,7 +34,7 @@ def predict(  # an option of the command line is an argument here: more than six
     saturation: Annotated[float | None, typer.Option(help="Stored value from which power is a lower bound: such pixels are counted.")] = None,
     bands: Annotated[str | None, typer.Option(help="Names or numbers from 1, in the network's order: VV,VH or 4,3.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, int8, fp16 on a GPU, or auto: int8 (on a GPU fp16) where the engine has it, else fp32.")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, int8, fp16 on a GPU; auto: what the engine has of int8, fp32 (GPU: of fp16, int8, fp32).")] = "auto",
     build: Annotated[str, typer.Option(help="auto compiles a missing TensorRT plan and says so; never refuses.")] = "auto",
     trust_plans: Annotated[bool, typer.Option("--trust-plans", help="Run plans that travel in ENGINE: native code.")] = False,
     tile: Annotated[str, typer.Option(help="Side of a tile with its halo, in pixels; auto = from the memory.")] = "auto",

@@ -93,7 +93,8 @@ class GraphSet:
 
     def provenance(self) -> dict:
         """What the manifest keeps of the calibration."""
-        return {"calibration": None if self.ranges is None else self.ranges.to_dict(), "keep_float": {name: list(kept) for name, kept in self.keep_float.items()},
+        return {"calibration": None if self.ranges is None else self.ranges.to_dict(),
+                "keep_float": {name: list(kept) for name, kept in self.keep_float.items()},
                 "halo_curve": [asdict(point) for point in self.halo_curve],
                 "sensitivity": self.sensitivity, "edge_error": None if self.edge is None else self.edge.to_dict()}
 

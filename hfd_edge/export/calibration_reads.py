@@ -36,7 +36,7 @@ class ReadsOfTiles:
                         if node.op_type == "Conv" and len(shapes.get(node.input[1], ())) == 4}
         self._each = max(LEAST_OF_A_TILE, SAMPLES // max(1, tiles))
         self._tiles = 0
-        self._sums: dict[str, tuple[np.ndarray, list[np.ndarray]]] = {}
+        self._sums: dict[str, _Sums] = {}
 
     def add(self, values: dict[str, np.ndarray], status: np.ndarray | None) -> None:
         """One tile more.
@@ -55,25 +55,33 @@ class ReadsOfTiles:
         else:
             places = (np.stack(np.unravel_index(draw.choice(free, count), status.shape)) + 0.5) / np.array(status.shape)[:, None]
         for name, (node, shape) in self._shapes.items():
-            read = _patches(values[node.input[0]][0], node, shape, (values[name].shape[2:], places))
-            edges = _edges(read.shape[1])
-            mean = read.sum(axis=2, dtype=np.float64)
-            products = [(part @ part.swapaxes(1, 2)).astype(np.float64) for part in np.split(read, edges, axis=1)]
-            if name in self._sums:
-                before, others = self._sums[name]
-                mean, products = before + mean, [one + other for one, other in zip(others, products)]
-            self._sums[name] = mean, products
+            if node.input[0] in values:                     # a convolution of constants reads no pixels
+                read = _patches(values[node.input[0]][0], node, shape, (values[name].shape[2:], places))
+                self._sums.setdefault(name, _Sums(read)).add(read)
         self._tiles += 1
 
     def result(self) -> dict[str, Reads]:
         """By the name of the convolution's output; nothing where no tile counted."""
-        count = self._each * self._tiles
-        return {name: _reads(total / count, [block / count for block in products]) for name, (total, products) in self._sums.items()}
+        return {name: sums.result(self._each * self._tiles) for name, sums in self._sums.items()}
 
 
-def _reads(mean: np.ndarray, products: list[np.ndarray]) -> Reads:
-    parts = np.split(mean, _edges(mean.shape[1]), axis=1)
-    return Reads(mean, tuple(block - part[:, :, None] * part[:, None, :] for block, part in zip(products, parts)))
+class _Sums:
+    """Of one convolution's inputs, each less a value near its mean: products in float32 would lose what varies little."""
+
+    def __init__(self, first: np.ndarray) -> None:
+        """Args: first: (groups, inputs, n) float32, what it will read, or the like."""
+        self._near, self._edges = first.mean(axis=2, keepdims=True, dtype=np.float64).astype(np.float32), _edges(first.shape[1])
+        self._total, self._products = np.zeros(first.shape[:2]), [0.0] * (len(self._edges) + 1)
+
+    def add(self, read: np.ndarray) -> None:
+        read = read - self._near
+        self._total += read.sum(axis=2, dtype=np.float64)
+        self._products = [before + part @ part.swapaxes(1, 2) for before, part in zip(self._products, np.split(read, self._edges, axis=1))]
+
+    def result(self, count: int) -> Reads:
+        mean = self._total / count
+        parts = np.split(mean, self._edges, axis=1)
+        return Reads(mean + self._near[:, :, 0], tuple(block / count - part[:, :, None] * part[:, None, :] for block, part in zip(self._products, parts)))
 
 
 def _edges(inputs: int) -> np.ndarray:

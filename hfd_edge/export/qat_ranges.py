@@ -72,7 +72,8 @@ class TrainedRanges:
 
 def chosen_ranges(graph: bytes, pair: tuple[Ranges, TrainedRanges], make: Callable[[bytes, Ranges], bytes],
                   tiles: list[np.ndarray], weight_bits: int) -> tuple[Ranges, tuple[str, ...]]:
-    """Trained ranges or calibrated ones, whichever flip fewer labels on the calibration tiles; the judged scenes are not asked.
+    """Trained ranges, with weights rounded by what is read or as in training, or calibrated ones: whichever flip fewest labels on the
+    calibration tiles; the judged scenes are not asked.
 
     Args:
         graph: the float graph.
@@ -86,12 +87,15 @@ def chosen_ranges(graph: bytes, pair: tuple[Ranges, TrainedRanges], make: Callab
     """
     calibrated, trained = pair
     learnt = trained.onto(calibrated, graph)
-    flips = [_flips(graph, make(graph, ranges), tiles) for ranges in (learnt, calibrated)]
-    told = (f"{flips[0]:.3%} of the calibration tiles' labels flip with the ranges of quantisation-aware training, {flips[1]:.3%} "
-            "with calibrated ones")
-    if flips[0] <= flips[1]:
-        return learnt, (f"{told}: the trained ones are taken", *trained.notes(calibrated, weight_bits))
-    return calibrated, (f"{told}: the calibrated ones are taken (the trained weights stay)",)
+    tried = {"the ranges of quantisation-aware training": learnt, "these and weights rounded to the nearest, as in training": replace(learnt, reads={}),
+             "calibrated ranges": calibrated}
+    flips = {name: _flips(graph, make(graph, ranges), tiles) for name, ranges in tried.items()}
+    taken = min(flips, key=lambda name: flips[name])            # of equals the first
+    told = f"labels of the calibration tiles that flip: {', '.join(f'{share:.3%} with {name}' for name, share in flips.items())}"
+    if tried[taken] is calibrated:
+        return calibrated, (f"{told}: the calibrated ones are taken (the trained weights stay)",)
+    how = ", with weights rounded to the nearest" if not tried[taken].reads else ""
+    return tried[taken], (f"{told}: the trained ones are taken{how}", *trained.notes(calibrated, weight_bits))
 
 
 def trained_ranges(provenance: Mapping[str, Any]) -> TrainedRanges | None:

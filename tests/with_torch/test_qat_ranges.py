@@ -108,6 +108,19 @@ def test_a_relu_that_never_spoke_keeps_its_calibrated_range_and_no_record_is_no_
     assert trained_ranges({"kind": "sar"}) is None
 
 
+@pytest.mark.parametrize(("flips", "trained", "by_reads", "words"), [
+    ((0.1, 0.2, 0.3), True, True, "the trained ones are taken"), ((0.2, 0.1, 0.3), True, False, "are taken, with weights rounded to the nearest"),
+    ((0.2, 0.3, 0.1), False, True, "the calibrated ones are taken"), ((0.1, 0.1, 0.1), True, True, "the trained ones are taken")])
+def test_what_flips_fewest_labels_is_taken_and_weights_may_be_rounded_as_in_training(flips, trained, by_reads, words, monkeypatch):
+    from hfd_edge.export import qat_ranges
+    graph, order, made = exported(*SMALL)[1], iter(flips), []
+    monkeypatch.setattr(qat_ranges, "_flips", lambda *_: next(order))
+    calibrated = calibrate(graph, [tile()])
+    taken, notes = qat_ranges.chosen_ranges(graph, (calibrated, trained_ranges(record())), lambda _, ranges: made.append(ranges), [], 7)
+    assert (bool(taken.trained), bool(taken.reads)) == (trained, by_reads) and words in notes[0]
+    assert [(bool(each.trained), bool(each.reads)) for each in made] == [(True, True), (True, False), (False, True)]
+
+
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory):
     """(checkpoint of a small student, the same after quantisation-aware training), on simulated pairs."""
@@ -157,7 +170,7 @@ def test_with_trained_ranges_offered_int8_flips_no_more_labels_than_with_calibra
 @pytest.mark.slow
 def test_the_manifest_names_the_trained_ranges_that_were_taken(taught, tmp_path, small, monkeypatch):
     from hfd_edge.export import qat_ranges
-    order = iter((0.1, 0.2))                            # as if the trained ranges had flipped fewer labels
+    order = iter((0.1, 0.2, 0.2))                            # as if the trained ranges had flipped fewer labels
     monkeypatch.setattr(qat_ranges, "_flips", lambda *_: next(order))
     report = export_package(taught[1], tmp_path / "m.engine", options())
     made_of = provenance_of(tmp_path / "m.engine")
