@@ -7,7 +7,8 @@ from tests.command import run
 from tests.test_compare import engine
 
 LONG = {"calibration": {"method": "minmax", "tensors": {f"t{number}": [0.0, float(number)] for number in range(40)}},
-        "gate": {"passed": True, "graphs": {"graph-int8-cpu.onnx": {"flip_rate": 0.00372, "flip_bound": 0.00435, "pixels": 1000, "passed": True, "logit_error": {"0.5": 1.0}}}},
+        "gate": {"passed": True, "graphs": {"graph-int8-cpu.onnx": {"flip_rate": 0.00372, "flip_bound": 0.00435, "pixels": 1000, "passed": True,
+                                                                    "logit_error": {"0.5": 1.0}}}},
         "halo_curve": [{"halo_px": number} for number in range(30)], "note": "x" * 300}
 
 
