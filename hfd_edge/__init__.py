@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from hfd_edge.segmenter import Segmenter
     from hfd_edge.spec import ModelInput, ModelSpec, Unit
 
-_ERRORS = ("HfdError", "SpecError", "PackageError", "ArrayError", "GridError", "RadiometryError", "RasterError", "EngineError",
-           "DeviceError", "ReachError", "ExportError", "CheckpointError", "GateError")
+_ERRORS = ("HfdError", "SpecError", "PackageError", "ArrayError", "GridError", "RadiometryError", "EmptySceneError", "RasterError",
+           "EngineError", "DeviceError", "ReachError", "ExportError", "CheckpointError", "GateError")
 _HOME = {
     "Segmenter": "segmenter", "Result": "results", "RunReport": "results",
     "ModelSpec": "spec", "ModelInput": "spec", "Unit": "spec",

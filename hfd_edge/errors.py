@@ -25,6 +25,17 @@ class RadiometryError(HfdError, ValueError):
     """Pixels whose unit is unknown, contradicted by their values, or not convertible to what the network expects."""
 
 
+class EmptySceneError(RadiometryError):
+    """Not one pixel of a scene is valid. `fact` says so and no more; the message adds the way out of a Segmenter's runs."""
+
+    def __init__(self, fact: str) -> None:
+        super().__init__(fact)
+        self.fact = fact
+
+    def __str__(self) -> str:
+        return f"{self.fact}. Where that is no mistake, as of a tile of a mosaic, allow_empty=True gives a map of nodata"
+
+
 class RasterError(HfdError, OSError):
     """A raster cannot be read or written."""
 

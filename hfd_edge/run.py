@@ -10,7 +10,7 @@ import numpy as np
 
 from hfd_edge._native import Gather
 from hfd_edge.engine.base import Engine, PixelBytes
-from hfd_edge.errors import EngineError, HfdError, RadiometryError
+from hfd_edge.errors import EmptySceneError, EngineError, HfdError
 from hfd_edge.pipeline import Stopwatch
 from hfd_edge.plan import TilePlan
 from hfd_edge.radiometry import SourceRadiometry
@@ -93,7 +93,7 @@ class Run:
         """What the report says of the counts, once every strip is finished.
 
         Raises:
-            RadiometryError: not one pixel is valid, and that was not allowed.
+            EmptySceneError: not one pixel is valid, and that was not allowed.
             HfdError: a pixel was not written, or twice.
         """
         *_, rows, cols = self.plan.grid.kept
@@ -104,8 +104,7 @@ class Run:
             return ()
         nothing = f"not one of the {rows} x {cols} pixels is valid: all are NaN or nodata"
         if not self.allow_empty:
-            raise RadiometryError(f"{nothing}; check the nodata value, the unit and the band order, there is nothing to segment. Where that is "
-                                  "no mistake, as of a tile of a mosaic, --allow-empty (allow_empty=True) gives a map of nodata")
+            raise EmptySceneError(f"{nothing}; check the nodata value, the unit and the band order, there is nothing to segment")
         return (f"{nothing}, and so is the map",)
 
     def rows(self) -> MapRows:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfd_edge import _native
-from hfd_edge.errors import RadiometryError
+from hfd_edge.errors import EmptySceneError
 from hfd_edge.radiometry import SourceRadiometry, make_gather
 from hfd_edge.radiometry_power import percentile_of
 from hfd_edge.source import Source
@@ -36,7 +36,7 @@ def scene_vector(source: Source, radiometry: SourceRadiometry, spec: ModelSpec, 
         (1, bands x percentiles) float32, band by band: percentiles of the band's linear power in the network's unit, then floor,
         clip and z-score as a pixel; NaN of a scene without a valid pixel.
     Raises:
-        RadiometryError: not one pixel of the scene is valid, and that is not allowed.
+        EmptySceneError: not one pixel of the scene is valid, and that is not allowed.
     """
     counts = count_scene(source, radiometry, threads, allow_empty)
     if counts.empty:
@@ -63,7 +63,7 @@ def count_scene(source: Source, radiometry: SourceRadiometry, threads: int, allo
     A scene on a GPU is counted there, and its pixels stay there.
 
     Raises:
-        RadiometryError: not one pixel of the scene is valid, and that is not allowed.
+        EmptySceneError: not one pixel of the scene is valid, and that is not allowed.
     """
     plain = ModelInput(Unit.INTENSITY, (0.0,) * source.count, (1.0,) * source.count)
     if isinstance(source, DeviceArraySource):
@@ -72,9 +72,8 @@ def count_scene(source: Source, radiometry: SourceRadiometry, threads: int, allo
         power, totals = _count_strips(source, make_gather(radiometry, plain), threads)
     counts = PowerCounts(power, totals)
     if counts.empty and not allow_empty:
-        raise RadiometryError(f"not one of the {source.rows} x {source.cols} pixels is valid: this network needs percentiles of the "
-                              "scene; check the nodata value, the unit and the band order. Where that is no mistake, as of a tile of a "
-                              "mosaic, --allow-empty (allow_empty=True) gives a map of nodata")
+        raise EmptySceneError(f"not one of the {source.rows} x {source.cols} pixels is valid: this network needs percentiles of the "
+                              "scene; check the nodata value, the unit and the band order")
     return counts
 
 

@@ -7,11 +7,17 @@ import numpy as np
 import onnx
 import pytest
 
-from hfd_edge.errors import RadiometryError
+from hfd_edge.errors import ExportError, RadiometryError
+from hfd_edge.export.calibration_data import DataScene, halves, tiles_of
+from hfd_edge.export.compare import compare_engines
+from hfd_edge.export.compare_page import write_report
 from hfd_edge.export.foreign import package_foreign
+from hfd_edge.package import Package
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import RasterSource
+from hfd_edge.raster_run import RasterOptions
 from hfd_edge.segmenter import Segmenter
+from hfd_edge.source import ArraySource
 from tests.command import failed, run
 from tests.engines import plain_input, random_engine
 from tests.rasters import write_tif
@@ -53,7 +59,7 @@ def empty(kind):
 def test_an_array_is_refused_or_on_request_all_nodata_and_says_so(engine, kind):
     pixels, valid, declared = empty(kind)
     with Segmenter(engine) as segmenter:
-        with pytest.raises(RadiometryError, match=r"not one of the 60 x 70 pixels is valid.*--allow-empty \(allow_empty=True\)"):
+        with pytest.raises(RadiometryError, match=r"not one of the 60 x 70 pixels is valid.*mosaic, allow_empty=True gives"):
             segmenter.run(pixels, declared, valid)
         result = segmenter.run(pixels, declared, valid, allow_empty=True)
     assert (result.labels == 255).all() and (result.confidence == 255).all()
@@ -64,7 +70,7 @@ def test_an_array_is_refused_or_on_request_all_nodata_and_says_so(engine, kind):
 def test_a_raster_is_refused_as_its_array_is_and_on_request_all_nodata(engine, tmp_path):
     scene, to = write_tif(tmp_path / "scene.tif", empty("NaN")[0]), tmp_path / "map.tif"
     with Segmenter(engine) as segmenter:
-        with pytest.raises(RadiometryError, match=r"not one of the 60 x 70 pixels is valid.*--allow-empty \(allow_empty=True\)"):
+        with pytest.raises(RadiometryError, match=r"not one of the 60 x 70 pixels is valid.*mosaic, allow_empty=True gives"):
             segmenter.run_raster(scene, to, unit="intensity")
         assert not to.exists()
         report = segmenter.run_raster(scene, to, unit="intensity", allow_empty=True)
@@ -101,3 +107,40 @@ def test_the_command_fails_without_the_option_and_draws_the_empty_map_with_it(tm
     done = run(*words, "--allow-empty", "--json")
     assert done.returncode == 0 and not done.stderr, done.stderr
     assert json.loads(done.stdout)["nodata_share"] == 1 and (tmp_path / "map.png").stat().st_size
+
+
+@pytest.mark.parametrize("kind", ["plain", "told of the scene", "behind a filter that is"])
+def test_a_verb_without_the_option_does_not_name_it(kind, tmp_path):
+    scene, engine = write_tif(tmp_path / "scene.tif", empty("NaN")[0]), ENGINES[kind](tmp_path / "made.engine")
+    done = run("seams", scene, engine, "--unit", "intensity")
+    failed(done, *(["give a part of the scene with pixels"] if kind == "plain" else
+                   ["not one of the 60 x 70 pixels is valid", "give a scene that has valid pixels"]))
+    assert "allow" not in done.stderr
+
+
+def test_an_empty_scene_is_left_out_of_a_comparison_with_a_note_and_none_but_empty_ones_are_refused(engine, tmp_path):
+    (tmp_path / "in").mkdir()
+    lit = write_tif(tmp_path / "in/lit.tif", np.random.default_rng(0).gamma(4.4, 0.02, SHAPE).astype(np.float32))
+    dark = write_tif(tmp_path / "in/dark.tif", empty("nodata")[0], nodata=0)
+    declared = RasterOptions(unit="intensity")
+    found = compare_engines(engine, engine, [tmp_path / "in"], declared, rounds=1)
+    assert [scene.name for scene in found.scenes] == ["lit.tif"] and found.pixels == 60 * 70
+    (note,) = found.to_dict()["notes"]
+    assert note.startswith("1 of 2 scenes left out") and note.endswith(": dark.tif")
+    pages = {path.suffix: path.read_bytes() for path in write_report(tmp_path / "report", found)}
+    assert all(note.encode() in pages[kind] for kind in (".html", ".md", ".json"))
+    with pytest.raises(ExportError, match="dark.tif: not one pixel is valid.*give other scenes") as refused:
+        compare_engines(engine, engine, [dark], declared)
+    assert "allow" not in str(refused.value) and compare_engines(engine, engine, [lit], declared, rounds=1).notes == ()
+
+
+def test_tiles_of_half_a_scene_without_a_pixel_are_refused_with_the_way_out(engine):
+    pixels = np.random.default_rng(0).gamma(4.4, 0.02, SHAPE).astype(np.float32)
+    pixels[:, 30:] = np.nan
+    with Package.open(engine) as package:
+        spec = package.spec
+    (upper,), (lower,) = halves([DataScene("one", ArraySource(pixels, 2), SourceRadiometry("intensity"), None)])
+    assert list(tiles_of([upper], spec, 64))
+    if spec.scene_percentiles or spec.input.speckle_filter != "none":
+        with pytest.raises(ExportError, match="one rows 30 to 59: not one of the 30 x 70 pixels.*give more scenes"):
+            list(tiles_of([lower], spec, 64))

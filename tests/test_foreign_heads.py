@@ -48,6 +48,18 @@ def last_axis(g, x, op):
     return g.op("Transpose", g.op(op, g.op("Transpose", x, **NHWC), **({"axis": -1} if op == "Softmax" else {})), **NCHW)
 
 
+FLOAT = onnx.TensorProto.FLOAT
+NOTHING = {
+    "a cast": lambda g, x: g.op("Cast", x, to=FLOAT), "times 1": lambda g, x: g.op("Mul", x, number(g, [[[[1]]]])),
+    "1 times": lambda g, x: g.op("Mul", number(g, 1), x), "plus 0": lambda g, x: g.op("Add", x, number(g, 0)),
+    "over 1": lambda g, x: g.op("Div", x, number(g, 1)), "a dropout": lambda g, x: g.op("Dropout", x),
+    "all of it": lambda g, x: g.op("Identity", g.op("Sub", g.op("Mul", clip(g, g.op("Cast", x, to=FLOAT)), number(g, 1)), number(g, 0)))}
+
+
+def mean_of_two(g, x):
+    return g.op("Mul", g.op("Add", g.op("Softmax", x, axis=1), g.op("Softmax", g.op("Mul", x, number(g, 3)), axis=1)), number(g, 0.5))
+
+
 # name: (head, channels); what is up-sampled has a stride of 2
 RIGHT = {
     "logits": (lambda g, x: x, 3), "a last softmax": (lambda g, x: g.op("Softmax", x, axis=1), 3),
@@ -57,6 +69,12 @@ RIGHT = {
     "a softmax of what was up-sampled": (lambda g, x: g.op("Softmax", up(g, x), axis=1), 3),
     "sigmoids of several classes": (lambda g, x: g.op("Sigmoid", x), 3),
     "a softmax at another temperature": (lambda g, x: g.op("Softmax", g.op("Div", x, number(g, 2)), axis=1), 3),
+    **{f"a softmax and {name}": (lambda g, x, f=f: f(g, g.op("Softmax", x, axis=1)), 3) for name, f in NOTHING.items()},
+    **{f"a sigmoid and {name}": (lambda g, x, f=f: f(g, g.op("Sigmoid", x)), 1) for name, f in NOTHING.items()},
+    "a log softmax and a cast": (lambda g, x: g.op("Cast", g.op("LogSoftmax", x, axis=1), to=FLOAT), 3),
+    "a softmax with bands last and times 1": (lambda g, x: g.op("Mul", last_axis(g, x, "Softmax"), number(g, 1)), 3),
+    "a log softmax of two networks, averaged": (lambda g, x: g.op("Log", mean_of_two(g, x)), 3),
+    "a log softmax of two networks, averaged and clipped": (lambda g, x: g.op("Log", clip(g, mean_of_two(g, x), 1e-6, 1)), 3),
     "one logit": (lambda g, x: x, 1), "a last sigmoid": (lambda g, x: g.op("Sigmoid", x), 1),
     "a sigmoid against log(0)": (lambda g, x: clip(g, g.op("Sigmoid", x)), 1),
     "a sigmoid with bands last": (lambda g, x: last_axis(g, x, "Sigmoid"), 1),
@@ -73,6 +91,11 @@ REFUSED = {
     "a threshold": (half, 1, "labels.*before the threshold"), "rounding": (lambda g, x: g.op("Round", g.op("Sigmoid", x)), 1, "labels"),
     "a softmax that is up-sampled": (lambda g, x: up(g, g.op("Softmax", x, axis=1)), 3, "Softmax, adding up to 1.*export the logits"),
     "a probability and its rest": (both, 1, "adding up to 1.*probabilities"),
+    "the mean of two networks": (mean_of_two, 3, "adding up to 1.*end in Log of the probabilities"),
+    "a sigmoid times 0.9": (lambda g, x: g.op("Mul", g.op("Sigmoid", x), number(g, 0.9)), 1, "probabilities"),
+    "a softmax in half precision": (lambda g, x: g.op("Cast", g.op("Softmax", g.op("Cast", x, to=onnx.TensorProto.FLOAT16), axis=1), to=FLOAT), 3,
+                                    "adding up to 1.*probabilities"),
+    "a dead channel": (lambda g, x: g.op("Relu", g.op("Sub", g.op("Mul", x, number(g, 0)), number(g, 1))), 1, "answers 0 everywhere"),
     "a softmax over the wrong axis": (lambda g, x: g.op("Softmax", x, axis=2), 3, "behind its last Softmax"),
     "sigmoids of several classes, up-sampled": (lambda g, x: up(g, g.op("Sigmoid", x)), 3, "behind its last Sigmoid"),
     "a softmax of one channel": (lambda g, x: g.op("Softmax", x, axis=1), 1, "another class than the file's own answer"),

@@ -8,7 +8,7 @@ import pytest
 from hfd_edge.errors import ExportError, RasterError
 from hfd_edge.export import compare as compare_module
 from hfd_edge.export.compare import compare_engines
-from hfd_edge.raster import RasterPart, TruthSource
+from hfd_edge.raster import RasterPart, RasterSource, TruthSource
 from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster_run import RasterOptions
 from tests.command import failed, run
@@ -112,11 +112,32 @@ def test_a_truth_beside_a_scene_lies_where_the_scene_lies(engines, tmp_path, pix
     if not pixels:
         assert compare_engines(*engines, [scene], rounds=1).accuracy is not None
         return
-    with pytest.raises(ExportError, match="s_labels.tif and s.tif have one size but lie on different places.*gdalwarp.*move it from beside s.tif"):
+    words = f"s_labels.tif and s.tif have one size but lie on different places, {pixels:.1f} pixels apart.*gdalwarp.*move it from beside s.tif"
+    with pytest.raises(ExportError, match=words):
         compare_engines(*engines, [scene])
     failed(run("seams", scene, engines[0], "--truth", truth), "lie on different places")
     write_tif(truth, OURS, nodata=255)                              # without a place, the pixels are taken as they lie
     assert compare_engines(*engines, [scene], rounds=1).accuracy is not None
+
+
+@pytest.mark.parametrize(("scenes_crs", "truths_crs", "off_px"), [
+    ("EPSG:32633", None, 0), (None, "EPSG:32633", 0), (None, None, 0.4), ("EPSG:32633", "EPSG:32633", 0.01), ("EPSG:32633", "EPSG:32633", -0.45),
+    ("EPSG:32633", "EPSG:25833", 0)])
+def test_a_truth_less_than_half_a_pixel_off_or_in_other_words_for_the_same_place_is_taken(tmp_path, scenes_crs, truths_crs, off_px):
+    place = GeoReference.north_up("EPSG:32633", 500_000, 5_400_000, 10)
+    scene = write_tif(tmp_path / "s.tif", OURS.astype(np.float32), crs=scenes_crs, transform=place.transform)
+    with RasterSource(scene) as source, TruthSource(write_tif(tmp_path / "t.tif", OURS, crs=truths_crs, transform=place.shifted(off_px, 0).transform),
+                                                    NAMES) as truth:
+        truth.check_place((source.rows, source.cols), source.geo, "s.tif")
+
+
+@pytest.mark.parametrize(("crs", "off_px", "words"), [
+    ("EPSG:32633", 0.5, "0.5 pixels apart"), (None, -3, "3.0 pixels apart"), ("EPSG:32634", 0, r"e\+04 pixels apart.*EPSG:32633 and EPSG:32634")])
+def test_a_truth_half_a_pixel_off_or_more_is_refused_and_by_how_much(tmp_path, crs, off_px, words):
+    place = GeoReference.north_up("EPSG:32633", 500_000, 5_400_000, 10)
+    moved = write_tif(tmp_path / "t.tif", OURS, crs=crs, transform=place.shifted(off_px, 0).transform)
+    with TruthSource(moved, NAMES) as truth, pytest.raises(RasterError, match=words):
+        truth.check_place((7, 10), place, "s.tif")
 
 
 @pytest.mark.slow

@@ -46,5 +46,5 @@ def compare(  # an option of the command line is an argument here: more than six
     if as_json:
         print_json({**found.to_dict(), "files": list(map(str, files))})
     elif not quiet:
-        for line in (headline(found), found.relation, f"written: {', '.join(map(str, files))}"):
+        for line in (headline(found), found.relation, *found.notes, f"written: {', '.join(map(str, files))}"):
             typer.echo(printable(line))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +12,7 @@ import typer
 
 from hfd_edge.cli.quicklook import Pictured, draw_run, windowed
 from hfd_edge.cli.report import accuracy_lines, print_json, print_lines, progress_bar, run_lines
-from hfd_edge.errors import EngineError, RasterError
+from hfd_edge.errors import EmptySceneError, EngineError, RadiometryError, RasterError
 from hfd_edge.spec import Unit
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ def predict(  # an option of the command line is an argument here: more than six
                    trust_plans=trust_plans) as segmenter:
         if truth:
             _check_truth(truth, paths, segmenter.spec.classes, options)
-        with progress_bar("segmenting", quiet or as_json) as progress:
+        with _named_option(), progress_bar("segmenting", quiet or as_json) as progress:
             report = segmenter.run_raster(paths, output, options, progress)
         accuracy = compare(truth, output, segmenter.spec.classes, options) if truth else None
         if quicklook:
@@ -99,6 +101,15 @@ def predict(  # an option of the command line is an argument here: more than six
     if report.nan_pixels:
         raise EngineError(f"the engine answered NaN for {report.nan_pixels} pixels: they are labelled nodata in {output}; the "
                           "network's numbers overflow on this scene, look at its values there or export the network again")
+
+
+@contextmanager
+def _named_option() -> Iterator[None]:
+    """The way out of an empty scene, in words of this verb."""
+    try:
+        yield
+    except EmptySceneError as error:
+        raise RadiometryError(f"{error.fact}. Where that is no mistake, as of a tile of a mosaic, --allow-empty gives a map of nodata") from error
 
 
 def parse_bands(text: str | None) -> tuple[int | str, ...] | None:

@@ -22,7 +22,7 @@ from hfd_edge.cli.scene import scene
 from hfd_edge.cli.seams import seams
 from hfd_edge.cli.simulate import simulate
 from hfd_edge.cli.verify import verify
-from hfd_edge.errors import GateError, HfdError
+from hfd_edge.errors import EmptySceneError, GateError, HfdError
 from hfd_edge.extras import missing
 
 DONE, GATE_FAILED = 0, 3            # 2, wrong usage, is typer's
@@ -67,6 +67,8 @@ def run(arguments: list[str] | None) -> int:
     except ModuleNotFoundError as error:
         words = sys.argv[1:] if arguments is None else arguments
         return failed(error, FAILED, missing(error, next((word for word in words if not word.startswith("-")), None)))
+    except EmptySceneError as error:
+        return failed(error, FAILED, f"{error.fact}; give a scene that has valid pixels")      # allow_empty is no option of a verb
     except (HfdError, ImportError, OSError, MemoryError) as error:
         return failed(error, FAILED)
     except Exception as error:  # noqa: BLE001 - typer's own exceptions share no base between its versions

@@ -17,7 +17,7 @@ import numpy as np
 from hfd_edge.errors import ExportError, RadiometryError, ReachError, SpecError
 from hfd_edge.export.activation import activation_bytes_per_px
 from hfd_edge.export.build_graphs import GraphPlan, GraphSet, make_graphs
-from hfd_edge.export.calibration_data import halves, open_scenes
+from hfd_edge.export.calibration_data import DataScene, halves, open_scenes, with_pixels
 from hfd_edge.export.gate_report import GateReport
 from hfd_edge.export.golden import golden_labels, golden_tile
 from hfd_edge.export.lineage import KEY as LINEAGE
@@ -117,7 +117,7 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
     spec, notes = _make_spec(net, part, graph, options)
     lineage = lineage_of(options.replaces, spec)
     with ExitStack() as stack:
-        scenes = open_scenes(options.plan.data, spec, stack, options.plan.declared) if options.plan.data else []
+        scenes, left_out = _scenes(options.plan, spec, stack)
         measured = _measure(graph, spec) if options.measure else None
         pixels = golden_tile(options.golden_pixels, spec.input, spec.stride_px)
         parity, labels = check_parity(net, graph, pixels)
@@ -131,9 +131,14 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
                   "tools": tool_versions(*_TOOLS), "parity": {GRAPH: parity.to_dict()}, "measured_reach_px": measured, LINEAGE: lineage,
                   **made.provenance()}
         contents = Contents(output, spec, made, golden, record, options.overwrite, options.report)
-        gate = seal(contents, network_runner(net), halves(scenes)[1], options.plan.thresholds) if scenes else contents.write()
+        gate = seal(contents, network_runner(net), halves(scenes)[1], options.plan.thresholds, left_out) if scenes else contents.write()
     return ExportReport(output, spec, sum(p.numel() for p in net.parameters()), len(graph), output.stat().st_size, measured,
                         parity, tuple(notes), gate, {name: len(data) for name, data in made.graphs.items() if name != GRAPH})
+
+
+def _scenes(plan: GraphPlan, spec: ModelSpec, stack: ExitStack) -> tuple[list[DataScene], tuple[str, ...]]:
+    """The plan's scenes with a pixel, and a note of those without; none where there is no data."""
+    return with_pixels(open_scenes(plan.data, spec, stack, plan.declared), spec) if plan.data else ([], ())
 
 
 def _plan(options: ExportOptions) -> GraphPlan:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hfd_edge.errors import ExportError, HfdError, RasterError
+from hfd_edge.errors import EmptySceneError, ExportError, HfdError, RasterError
 from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
 from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, make_gather
 from hfd_edge.raster import RasterSource, TruthSource
@@ -28,6 +28,8 @@ SUFFIXES = (".tif", ".tiff", ".png", ".jp2", ".img")
 _NOT_SCENES = ("truth", "labels", "eo", "mask")
 _SIMULATED_SCENES, _SIMULATED_PX, _SIMULATED_SEED = 4, 1024, 1 << 45     # of seeds that neither training nor its judgement uses
 _THREADS = 2
+_STRIP_PX = 1 << 22                     # pixels of all bands read at once, to find a valid one
+_MOST_NAMED = 20                        # empty scenes in one sentence
 
 Truth = Callable[[int, int], np.ndarray]        # (first row, rows) -> (rows, cols) uint8, 255 = not known
 
@@ -106,6 +108,24 @@ def open_scenes(where: Sequence[str | Path], spec: ModelSpec, stack: ExitStack,
     return [_opened(file, spec, stack, options or RasterOptions()) for file in files]
 
 
+def with_pixels(scenes: list[DataScene], spec: ModelSpec) -> tuple[list[DataScene], tuple[str, ...]]:
+    """The scenes that have a valid pixel, and what a report says of those that have none; each is read up to its first one.
+
+    Raises:
+        ExportError: none has one.
+    """
+    kept, empty = [], []
+    for scene in scenes:
+        if _has_pixel(scene, spec):
+            kept.append(scene)
+        else:
+            empty.append(scene.name)
+    if not kept:
+        raise ExportError(f"{_named(empty)}: not one pixel is valid, all are NaN or nodata, so there is nothing to measure on; check the nodata "
+                          "value, the unit and the band order, or give other scenes")
+    return kept, (f"{len(empty)} of {len(scenes)} scenes left out, not one of their pixels is valid: {_named(empty)}",) if empty else ()
+
+
 def halves(scenes: list[DataScene]) -> tuple[list[DataScene], list[DataScene]]:
     """Scenes to calibrate on and others to judge on; a single scene is cut into its upper and lower rows."""
     if len(scenes) > 1:
@@ -129,9 +149,8 @@ def tiles_of(scenes: list[DataScene], spec: ModelSpec, side_px: int, most: int |
     chosen = set(range(total)) if most is None else {int(i) for i in np.linspace(0, total - 1, min(most, total))}
     number = 0
     for scene, plan in zip(scenes, plans):
-        source, radiometry = filtered_input(scene.source, scene.radiometry, spec.input, _THREADS)
+        source, radiometry, told = _as_seen(scene, spec)
         gather = make_gather(radiometry, spec.input)
-        told = None if spec.scene_percentiles is None else scene_vector(scene.source, scene.radiometry, spec, _THREADS)
         for strip in plan.grid.strips():
             wanted = [tile for i, tile in enumerate(strip.tiles, number) if i in chosen]
             number += len(strip.tiles)
@@ -152,6 +171,24 @@ def tiles_of(scenes: list[DataScene], spec: ModelSpec, side_px: int, most: int |
                 yield Tile(scene.name, pixels, counted, labels, told)
 
 
+def _has_pixel(scene: DataScene, spec: ModelSpec) -> bool:
+    source, gather = scene.source, make_gather(scene.radiometry, spec.input)
+    step = max(1, _STRIP_PX // (source.cols * source.count))
+    for row in range(0, source.rows, step):
+        values, valid = source.read(row, min(step, source.rows - row))
+        size = values.shape[1:]
+        pixels, status = np.empty(values.shape, np.float32), np.empty(size, np.uint8)
+        gather.run(values, (0, 0), size, (0, 0), pixels, status, valid, _THREADS)
+        if (status != STATUS_NODATA).any():
+            return True
+    return False
+
+
+def _named(names: list[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def _plan(scene: DataScene, spec: ModelSpec, side: int):
     source = scene.source
     try:
@@ -160,6 +197,17 @@ def _plan(scene: DataScene, spec: ModelSpec, side: int):
         raise type(error)(f"{scene.name}: {error}") from error
     shape = SceneShape(source.rows, source.cols, source.count * source.dtype.itemsize, windows_held=1)
     return plan_tiles(spec, shape, PlanRequest(tile=side, halo="exact"))
+
+
+def _as_seen(scene: DataScene, spec: ModelSpec) -> tuple[Source, SourceRadiometry, np.ndarray | None]:
+    """The scene behind the network's filter, what its pixels are there, and what the network is told of it."""
+    try:
+        source, radiometry = filtered_input(scene.source, scene.radiometry, spec.input, _THREADS)
+        told = None if spec.scene_percentiles is None else scene_vector(scene.source, scene.radiometry, spec, _THREADS)
+    except EmptySceneError as error:
+        raise ExportError(f"{scene.name}: {error.fact}; a single scene is cut into its upper and lower rows: give more scenes, or one with valid "
+                          "pixels in both") from error
+    return source, radiometry, told
 
 
 def _files(place: Path) -> list[Path]:

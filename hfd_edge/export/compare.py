@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hfd_edge.errors import ExportError
-from hfd_edge.export.calibration_data import DataScene, open_scenes
+from hfd_edge.export.calibration_data import DataScene, open_scenes, with_pixels
 from hfd_edge.export.lineage import Difference, differences, relation
 from hfd_edge.measure.accuracy import Accuracy, Confusion
 from hfd_edge.package import Package
@@ -70,6 +70,7 @@ class Comparison:
     speed: Speed
     bytes: tuple[int, int]          # of the files
     differences: tuple[Difference, ...]
+    notes: tuple[str, ...] = ()     # of the data
 
     @property
     def pixels(self) -> int:
@@ -100,7 +101,7 @@ class Comparison:
             "accuracy": {"old": both[0].to_dict(), "new": both[1].to_dict()} if both else None,
             "scenes": [{"name": s.name, "pixels": s.pixels, "flips": s.flips, "flip_rate": s.flip_rate, "cell_px": s.cell_px}
                        for s in self.scenes],
-            "differences": [{"where": d.where, "old": d.old, "new": d.new} for d in self.differences]}
+            "differences": [{"where": d.where, "old": d.old, "new": d.new} for d in self.differences], "notes": list(self.notes)}
 
 
 def compare_engines(old: str | Path, new: str | Path, data: Sequence[str | Path], declared: RasterOptions | None = None,
@@ -125,14 +126,14 @@ def compare_engines(old: str | Path, new: str | Path, data: Sequence[str | Path]
             if a != b:
                 raise ExportError(f"{old} has {what} {', '.join(a)}, {new} has {', '.join(b)}: maps of different {what} cannot "
                                   "be compared pixel by pixel")
-        scenes = open_scenes(data, first.spec, stack, declared)
+        scenes, left_out = with_pixels(open_scenes(data, first.spec, stack, declared), first.spec)
         runs = tuple(stack.enter_context(Segmenter(path)) for path in (old, new))
         moves = np.zeros((len(first.spec.classes) + 1,) * 2, np.int64)
         found = tuple(_one_scene(runs, scene, moves) for scene in scenes)
         speed = _speed(runs, min(scenes, key=lambda scene: scene.source.rows * scene.source.cols), rounds)
         sizes = tuple(Path(path).stat().st_size for path in (old, new))
         return Comparison(str(old), str(new), tuple(run.engine for run in runs), first.spec.classes, relation(first, second),
-                          found, moves, speed, sizes, tuple(differences(first, second)))
+                          found, moves, speed, sizes, tuple(differences(first, second)), left_out)
 
 
 def _one_scene(runs: tuple[Segmenter, Segmenter], scene: DataScene, moves: np.ndarray) -> SceneFlips:

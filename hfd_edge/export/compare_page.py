@@ -98,7 +98,8 @@ def _caption(scene: SceneFlips) -> str:
 def _markdown(c: Comparison, tables: list[Table], pictures: list[str]) -> str:
     def cell(text: str) -> str:
         return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
-    lines = ["# Old against new", "", f"{cell(headline(c))}.", "", f"{cell(c.relation)}.", ""]
+    lines = ["# Old against new", "", f"{cell(headline(c))}.", "", f"{cell(c.relation)}.", "",
+             *(line for note in c.notes for line in (f"{cell(note)}.", ""))]
     for title, head, rows in tables:
         lines += [f"## {cell(title)}", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}",
                   *(f"| {' | '.join(map(cell, row))} |" for row in rows), ""]
@@ -109,7 +110,8 @@ def _markdown(c: Comparison, tables: list[Table], pictures: list[str]) -> str:
 
 def _page(c: Comparison, tables: list[Table], pictures: dict[str, bytes]) -> str:
     parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>Old against new</title><style>{_STYLE}</style>",
-             f"<h1>Old against new</h1><p>{html.escape(headline(c))}.</p><p>{html.escape(c.relation)}.</p>"]
+             f"<h1>Old against new</h1><p>{html.escape(headline(c))}.</p><p>{html.escape(c.relation)}.</p>",
+             *(f"<p>{html.escape(note)}.</p>" for note in c.notes)]
     for scene, data in zip(c.scenes, pictures.values()):
         parts.append(f"<p>{html.escape(_caption(scene))}</p><img alt='where labels flip' "
                      f"src='data:image/png;base64,{base64.b64encode(data).decode()}'>")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hfd_edge.errors import ExportError
 from hfd_edge.export.build_graphs import GraphPlan, GraphSet, make_graphs
-from hfd_edge.export.calibration_data import halves, open_scenes
+from hfd_edge.export.calibration_data import halves, open_scenes, with_pixels
 from hfd_edge.export.gate_report import GateReport
 from hfd_edge.export.golden import golden_labels
 from hfd_edge.export.sealed import Contents, seal
@@ -33,11 +33,11 @@ def seal_with_more(contents: Contents, plan: GraphPlan) -> tuple[GateReport, Con
                           "of other sizes; export it with open sizes, or package it without --calibration")
     tiled = replace(spec, reach_bounded=True)       # without a bound, tiles are judged with the halo that was chosen
     with ExitStack() as stack:
-        scenes = open_scenes(plan.data, tiled, stack, plan.declared)
+        scenes, left_out = with_pixels(open_scenes(plan.data, tiled, stack, plan.declared), tiled)
         made = make_graphs(graph, tiled, runner(graph), scenes, plan)
         full = _with(contents, made)
         gate = seal(full, runner(graph), halves(scenes)[1], plan.thresholds,
-                    ("the reference is the float graph itself, proved against the given file",))
+                    ("the reference is the float graph itself, proved against the given file", *left_out))
     return gate, full
 
 

@@ -20,15 +20,19 @@ _UNDECIDED = 1e-3           # answers nearer than this part of the largest, or o
 
 
 def cut_probabilities(model: onnx.ModelProto) -> str:
-    """Leave out a last softmax over the channels or a last sigmoid, with a Clip against log(0) or a Transpose behind it; says so."""
+    """Leave out a last softmax over the channels or a last sigmoid; says so.
+
+    Behind it may be Clips against log(0), one Transpose, and what changes nothing.
+    """
     output, clips, turned, channels = model.graph.output[0], [], None, 1
-    last = _maker(model, output.name)
+    same = _Unchanged(model)
+    last = same.maker(output.name)
     while last is not None and (last.op_type == "Clip" or (last.op_type == "Transpose" and turned is None)):
         if last.op_type == "Clip":
             clips.append(last)
         else:
             turned, channels = last, [*word(last, "perm", (3, 2, 1, 0)), -1, -1][1]
-        last = _maker(model, last.input[0])
+        last = same.maker(last.input[0])
     if last is None or last.op_type not in _CUT or (last.op_type != "Sigmoid" and word(last, "axis", -1) % 4 != channels):
         return ""
     if clips and (last.op_type == "LogSoftmax" or not all(_harmless(model, clip) for clip in clips)):
@@ -85,6 +89,10 @@ def check_logits(model: onnx.ModelProto, answers: list[np.ndarray], cut: bool, n
     slack = _OVERSHOOT if last else _ROUNDING
     within = -slack <= low and high <= 1 + slack
     adds_up = all(np.abs(values.sum(axis=1) - 1).max() < _UNDECIDED for values in answers[:1])
+    if one and finite.size and not finite.any():
+        raise ExportError(f"{name} answers 0 everywhere, to weak and to strong noise: a dead channel, or labels of one class; its one channel "
+                          "must be the logit, above 0 for the second class: look at the weights of its last layers, or export it before the "
+                          "threshold")
     if one and whole:
         raise ExportError(f"{name} answers noise with whole numbers alone, {low:g} to {high:g}: these look like labels, and its one "
                           "channel must be the logit, above 0 for the second class; export it before the threshold or the rounding, "
@@ -98,7 +106,8 @@ def check_logits(model: onnx.ModelProto, answers: list[np.ndarray], cut: bool, n
         raise ExportError(f"{name} {what}: these look like probabilities or labels, and its one channel must be the logit, above 0 "
                           f"for the second class; export the logit, or end in a Sigmoid, which is cut off{hint}")
     raise ExportError(f"{name} {what}{', adding up to 1' if adds_up else ''}: these look like probabilities, and hfd_edge takes "
-                      f"logits; export the logits, or end in a Softmax over the channels, which is cut off{hint}")
+                      f"logits; export the logits, or end in a Softmax over the channels, which is cut off; where probabilities are averaged, "
+                      f"as of several networks, end in Log of the probabilities, after a Clip to (1e-6, 1){hint}")
 
 
 def check_classes(given: np.ndarray, ours: np.ndarray, probabilities: bool, name: str) -> None:
@@ -143,6 +152,37 @@ def _activation(model: onnx.ModelProto) -> str:
         seen.add(name)
         wanted += node.input
     return ""
+
+
+class _Unchanged:
+    """Nodes of a graph, seen past those that give back what they are given."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._model = model
+        self._ones = {t.name: numpy_helper.to_array(t).item() for t in model.graph.initializer if np.prod(t.dims) == 1 and len(t.dims) <= 4}
+        known = onnx.shape_inference.infer_shapes(model).graph
+        self._types = {value.name: value.type.tensor_type.elem_type for value in (*known.input, *known.value_info, *known.output)}
+
+    def maker(self, name: str) -> onnx.NodeProto | None:
+        """The last node that makes a tensor's values; None = no node does."""
+        node = _maker(self._model, name)
+        while node is not None and (given := self._given_back(node)):
+            node = _maker(self._model, given)
+        return node
+
+    def _given_back(self, node: onnx.NodeProto) -> str:
+        """The input that a node gives back as it is; "" = it changes something, or may."""
+        kind, inputs = node.op_type, list(node.input)
+        if kind == "Identity" or (kind == "Dropout" and len(inputs) < 3):         # a third input says that it trains
+            return inputs[0]
+        if kind == "Cast" and word(node, "to", 0) == self._types.get(inputs[0]) == onnx.TensorProto.FLOAT:
+            return inputs[0]
+        neutral = {"Mul": 1, "Div": 1, "Add": 0, "Sub": 0}.get(kind)
+        if neutral is None:
+            return ""
+        if self._ones.get(inputs[1]) == neutral:
+            return inputs[0]
+        return inputs[1] if kind in ("Mul", "Add") and self._ones.get(inputs[0]) == neutral else ""
 
 
 def _maker(model: onnx.ModelProto, name: str) -> onnx.NodeProto | None:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from hfd_edge.errors import ExportError
-from hfd_edge.export.calibration_data import open_scenes, tiles_of
+from hfd_edge.export.calibration_data import open_scenes, tiles_of, with_pixels
 from hfd_edge.export.gate_package import judge_package
 from hfd_edge.export.gate_report import GateReport
 from hfd_edge.export.parity import Thresholds
@@ -31,10 +31,10 @@ def verify_package(engine: str | Path, checkpoint: str | Path, data: list[str | 
         if (tuple(part.get("bands", ())), tuple(part.get("classes", ()))) != (spec.bands, spec.classes):
             raise ExportError(f"{engine} has bands {', '.join(spec.bands)} and classes {', '.join(spec.classes)}, {checkpoint} "
                               f"has others: verify an engine against the checkpoint it was exported from")
-        scenes = open_scenes(data, spec, stack, options)
+        scenes, left_out = with_pixels(open_scenes(data, spec, stack, options), spec)
         tiles = list(tiles_of(scenes, spec, GATE_TILE_PX, MOST_TILES))
         graphs = {name: bytes(package.read(name)) for name in package.graph_names}
         plans = tuple(f"{name}: plans are run by their own GPU alone" for name in package.names if name.startswith("plans/"))
         results = gate_graphs(network_runner(net), graphs, tiles, thresholds)
-        known = GateReport(results, (), (*unverified(graphs), *plans), tuple(scene.name for scene in scenes))
+        known = GateReport(results, (), (*unverified(graphs), *plans), tuple(scene.name for scene in scenes), left_out)
         return judge_package(Path(engine), network_runner(net), scenes, known, thresholds), spec

@@ -2,7 +2,8 @@
 
 Neighbouring pairs along a border are not independent: a class border that runs along it changes a hundred of them at once. So no
 pair is an observation here. Without another map the unit is a whole line across the scene, and border lines are held against all
-lines far from any border and from the scene's rim, where reflection keeps labels from changing. With a map that saw no borders the same pairs are held against each other, in pieces of BLOCK_PX.
+lines far from any border and from the scene's rim, where reflection keeps labels from changing. With a map that saw no borders the
+same pairs are held against each other, in pieces of BLOCK_PX.
 """
 
 from __future__ import annotations

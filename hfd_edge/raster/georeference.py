@@ -15,6 +15,8 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from hfd_edge.forks import no_fork
 
+_MOST_APART_PX = 0.499                   # half a pixel is another place, whatever the digits of a georeference lose of it
+
 
 @dataclass(frozen=True, slots=True)
 class GeoReference:
@@ -104,6 +106,15 @@ class GeoReference:
         apart = [max(abs(back.c + back.a * x + back.b * y - col), abs(back.f + back.d * x + back.e * y - row))
                  for (x, y), (col, row) in zip(places, corners)]
         return max(apart) if all(map(math.isfinite, apart)) else math.inf
+
+    def another_place(self, other: GeoReference, rows: int, cols: int) -> str | None:
+        """How far a raster of this size lies off this one, in words: "2.0 pixels"; None below half a pixel, and as `pixels_apart`."""
+        apart = self.pixels_apart(other, rows, cols)
+        if apart is None or apart <= _MOST_APART_PX:
+            return None
+        if math.isinf(apart):
+            return "too far for a number of pixels"
+        return f"{apart:.1f} pixels" if apart < 1e4 else f"{apart:.3g} pixels"
 
 
 def _converted(places: list[tuple[float, float]], source: Any, target: Any) -> list[tuple[float, float]]:

@@ -49,13 +49,19 @@ class TruthSource(RasterSource):
             raise
 
     def check_place(self, size: tuple[int, int], geo: GeoReference, scene: str) -> None:
-        """Raise RasterError where it is not on the grid of a scene of `size` (rows, cols); of places, where both have one."""
+        """Raise RasterError where it is not on the grid of a scene of `size` (rows, cols): of another size, or half a pixel off and more.
+
+        Places are compared where both have a transform, in the scene's coordinate system where both name one.
+        """
         if (self.rows, self.cols) != size:
-            raise RasterError(f"{self._path} has {self.rows} x {self.cols} pixels and {scene} {size[0]} x {size[1]}: a truth and its scene must lie on "
-                              "one grid; resample it with gdalwarp -r near")
-        if self.geo.transform is not None and geo.transform is not None and not self.geo.same_place(geo):
-            raise RasterError(f"{self._path} and {scene} have one size but lie on different places: they must lie on one grid; resample it "
-                              "with gdalwarp -r near, or correct the georeference that is wrong")
+            raise RasterError(f"{self._path} has {self.rows} x {self.cols} pixels and {scene} {size[0]} x {size[1]}: a truth and its scene must "
+                              "lie on one grid; resample it with gdalwarp -r near")
+        apart = geo.another_place(self.geo, *size)
+        if apart is not None:
+            ends = f" ({geo.crs} and {self.geo.crs})" if geo.crs != self.geo.crs else ""
+            raise RasterError(f"{self._path} and {scene} have one size but lie on different places, {apart} apart by their georeferences{ends}; "
+                              "half a pixel and more is another grid: resample it with gdalwarp -r near, or correct the georeference that is "
+                              "wrong")
 
     def check(self) -> None:
         """Read all of it. Raises RasterError where a label is none of the engine's classes."""

@@ -20,8 +20,6 @@ from training.layouts.files import LIMITS, OPENING, mapped_array, read_image
 from training.layouts.folder_set import SetFile
 from training.pairs import DataError
 
-_MOST_APART_PX = 0.499                   # half a pixel is refused, whatever the digits of a georeference lose of it
-
 
 @dataclass(frozen=True, slots=True)
 class Image:
@@ -128,10 +126,10 @@ def check_partner(name: str, what: str, sar: Image, other: Image) -> None:
     if other.dtype.kind not in "biuf":
         raise DataError(f"pair {name}: {other.path} is {other.dtype}; {'labels are whole codes' if what == 'label' else 'optical pixels are real'}"
                         "; convert it first")
-    apart = sar.geo.pixels_apart(other.geo, *sar.size)
-    if apart is not None and apart > _MOST_APART_PX:
+    apart = sar.geo.another_place(other.geo, *sar.size)
+    if apart is not None:
         ends = f" ({sar.geo.crs} and {other.geo.crs})" if sar.geo.crs != other.geo.crs else ""
-        raise DataError(f"pair {name}: {other.path} lies {_far(apart)} off {sar.path} by their georeferences{ends}; half a pixel and "
+        raise DataError(f"pair {name}: {other.path} lies {apart} off {sar.path} by their georeferences{ends}; half a pixel and "
                         "more is another place: resample it to the SAR image's grid, or correct the georeference that is wrong")
 
 
@@ -145,10 +143,6 @@ def square_of(sar: Image, size_m: float) -> tuple[str, int, int]:
                         "files (gdalwarp), or split by names or lists")
     side = size_m / crs.linear_units_factor[1]
     return crs.to_string(), int(place.c // side), int(place.f // side)
-
-
-def _far(pixels: float) -> str:
-    return "too far for a number of pixels" if np.isinf(pixels) else f"{pixels:.1f} pixels" if pixels < 1e4 else f"{pixels:.3g} pixels"
 
 
 def scaled(stored: np.ndarray, scale: float, offset: float) -> np.ndarray:
