@@ -1,7 +1,5 @@
 """The numbers of a set are those of its valid pixels, are measured once, and change with the set."""
 
-import os
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +8,6 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from hfd_edge.spec import Unit  # noqa: E402
-from training.fingerprint import fingerprint  # noqa: E402
 from training.pairs import FLIPS, DataError, Pair, SetInfo, check_split, pair_of  # noqa: E402
 from training.statistics import eo_tensor, identity, measure, measured, to_network_unit  # noqa: E402
 
@@ -105,23 +102,6 @@ def test_kept_statistics_are_of_the_same_files_and_the_log_says_which(tmp_path):
     assert measured(pairs, path, files="two", log=lines.append) == first and pairs.reads == 12
     assert ["kept from" in line for line in lines] == [False, True, False, False] and "changed since" in lines[2]
     assert "two" not in path.read_text() and measured(Gamma(), tmp_path / "other.json", files="three") == first      # no file is in the hash
-
-
-def test_a_fingerprint_follows_size_and_time_of_the_files_and_no_run_s_own(tmp_path):
-    root, work = tmp_path / "set", tmp_path / "set" / "runs" / "a"
-    (root / "sar").mkdir(parents=True)
-    (root / "sar" / "p.tif").write_bytes(b"1234")
-    first = fingerprint(root, work)
-    for folder, file in ((work, "student.json"), (root / "runs" / "b", "statistics.json"), (root / ".git", "index")):
-        folder.mkdir(parents=True)
-        (folder / file).write_text("")
-    assert fingerprint(root, work) == first
-    os.utime(root / "sar" / "p.tif", ns=(0, 5))
-    second = fingerprint(root, work)
-    (root / "sar" / "q.tif").symlink_to(root / "nowhere.tif")
-    assert second != first and fingerprint(root, work) == second
-    shutil.copytree(root / "sar", tmp_path / "moved" / "sar", symlinks=True)
-    assert fingerprint(tmp_path / "moved", work) == second                                                          # where it lies does not matter
 
 
 def test_a_spoilt_statistics_file_is_an_error_that_says_what_to_do(tmp_path):
