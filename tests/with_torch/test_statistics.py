@@ -7,9 +7,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from hfd_edge.spec import Unit  # noqa: E402
+from hfd_edge.radiometry import SourceRadiometry, make_gather  # noqa: E402
+from hfd_edge.spec import ModelInput, Unit  # noqa: E402
 from training.pairs import FLIPS, DataError, Pair, SetInfo, check_split, pair_of  # noqa: E402
-from training.statistics import eo_tensor, identity, measure, measured, to_network_unit  # noqa: E402
+from training.statistics import eo_tensor, identity, measure, measured, sar_tensor, to_network_unit  # noqa: E402
 
 
 class Gamma:
@@ -133,6 +134,15 @@ def test_zero_power_has_a_value_and_the_unit_of_a_network_is_decibel():
     for unit in (Unit.INTENSITY, Unit.AMPLITUDE):
         assert to_network_unit(zero, unit) == pytest.approx(-100)
     assert to_network_unit(zero, Unit.DB) is zero
+
+
+@pytest.mark.parametrize("unit", [Unit.INTENSITY, Unit.AMPLITUDE])
+def test_negative_power_and_amplitude_become_what_a_run_makes_of_them(unit):
+    stored, valid, model = np.full((1, 4, 4), -0.2, np.float32), np.ones((4, 4), bool), ModelInput(Unit.DB, (-12.0,), (4.0,), ((-20.0, 1.0),), -20.0)
+    made, status = np.empty(stored.shape, np.float32), np.empty(valid.shape, np.uint8)
+    make_gather(SourceRadiometry(unit), model).run(stored, (0, 0), valid.shape, (0, 0), made, status, valid, 1)
+    pair = pair_of("p", stored, None, np.zeros((4, 4)), valid)
+    np.testing.assert_allclose(sar_tensor(pair, unit, model).numpy(), made, atol=1e-5)
 
 
 def test_a_pair_and_a_set_that_contradict_themselves_are_refused():
