@@ -261,6 +261,6 @@ def test_pixels_that_change_in_place_are_measured_again_and_a_student_of_the_old
         write(tmp_path / f"mine/sar/p{number:02d}.tif", pixels(2, number, low=-20.0, high=0.0), 500_000 + 1000.0 * number)
     for verb in ("evaluate", "qat"):
         code, _, error = said(capsys, verb, tmp_path / "mine.yaml")
-        assert code == 1 and "the data have changed since; train again" in error and error.count("\n") == 1
+        assert code == 1 and "the data or data.measured_pairs have changed since; train again" in error and error.count("\n") == 1
     code, _, error = said(capsys, "student", tmp_path / "mine.yaml")
     assert code == 1 and "statistics: " in error and "work=FOLDER" in error
