@@ -20,11 +20,11 @@ _NOWHERE = (errno.ENOENT, errno.ELOOP)   # a link to nowhere or to itself: whoev
 
 
 def fingerprint(root: Path, work: Path) -> str:
-    """Digest of path, size and modification time of every file below `root`, behind links too; not of hidden ones and of runs' work folders.
+    """Digest of path, size and modification time of every file below `root`, behind links too; not of hidden ones and of runs' products.
 
-    A work folder is `work`, or one that holds a run's statistics. `root` itself is never left out: where it is one, the files that a run
-    writes there are. The digest may change without a pixel doing so (a copy, a list of names): then statistics are measured again and come out
-    as they were. It is kept beside them only, never in a checkpoint.
+    Those are looked for in `work` and in folders that hold a run's statistics, by name: data may lie in a work folder too. The digest may change
+    without a pixel doing so (a copy, a list of names): then statistics are measured again and come out as they were. It is kept beside them only,
+    never in a checkpoint.
 
     Raises:
         DataError: a folder or a file cannot be looked at.
@@ -33,13 +33,12 @@ def fingerprint(root: Path, work: Path) -> str:
     for place, folders, files in os.walk(root, onerror=_refuse, followlinks=True):
         here, real = Path(place), Path(place).resolve()
         name = here.relative_to(root)
-        is_work = real == own or (WORK_MARK in files and _is_mark(here / WORK_MARK))
         first = seen.setdefault(real, name)
         if first != name:                                        # a second link to it, or a circle
             lines.append(f"{name}\0{first}")
-        if first != name or (is_work and here != root):
             folders.clear()
             continue
+        is_work = real == own or (WORK_MARK in files and _is_mark(here / WORK_MARK))
         skipped = _PRODUCTS if is_work else None
         folders[:] = _kept(folders, skipped)
         lines += [f"{name / file}\0{found.st_size}\0{found.st_mtime_ns}" for file in _kept(files, skipped) if (found := _status(here / file))]

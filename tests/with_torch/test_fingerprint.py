@@ -72,6 +72,14 @@ def test_where_the_set_is_the_work_folder_only_the_run_s_products_are_left_out(r
     assert fingerprint(root, root) != first
 
 
+@pytest.mark.parametrize("is_own", [True, False])
+def test_data_in_a_work_folder_are_data(is_own, root, tmp_path):
+    measured(Gamma(), root / "sar" / "statistics.json")
+    first = fingerprint(root, root / "sar" if is_own else tmp_path)
+    touch(root / "sar" / "p.tif")
+    assert fingerprint(root, root / "sar" if is_own else tmp_path) != first
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]", json.dumps({"mean": 3}), json.dumps("key hash class_counts"), "\xff"])
 def test_a_file_of_the_set_s_own_called_statistics_json_hides_nothing(text, root, tmp_path):
     (root / "sar" / "statistics.json").write_text(text, encoding="latin-1")
