@@ -22,10 +22,10 @@ from torch import nn
 from hfd_edge.errors import HfdError
 from hfd_edge.network import load_checkpoint
 from training.baselines import train_baseline
-from training.batches import Data, open_data
+from training.batches import Data, for_seed, open_data
 from training.config import Config, changed
 from training.measures import answer_of, answer_of_all, judged
-from training.progress import Log, silent
+from training.progress import Log
 from training.schema import ConfigError
 from training.student import save, teacher_config, train_student, train_teacher, weights_record
 from training.table import Row, Table
@@ -96,15 +96,16 @@ def ablate(config: Config, log: Log = print) -> Table:
     changes = {name: setting.change for name, setting in settings.items()}
     teachers = {name: _teacher_name(run) for name, run in _with(config, changes).items()}
     rows: dict[tuple[str, str], Row] = {}
+    data = open_data(config, log)                                # once: it reads the headers of every pair
     for seed in config.ablate.seeds:
         wanted = {name: setting.change for name, setting in settings.items() if seed in setting.seeds}
         for align in config.ablate.alignments:
             run = changed(config, {"seed": seed, "network": {"align": align}})
-            bench = Bench(run, open_data(run, log if not rows else silent), log)
+            bench = Bench(run, for_seed(data, run), log)
             for name, kind, result in _cells(bench, wanted):
                 rows.setdefault((name, align), Row(name, align, kind)).add(seed, result)
         run = changed(config, {"seed": seed})
-        bench = Bench(run, open_data(run), log)
+        bench = Bench(run, for_seed(data, run), log)
         for name in config.ablate.baselines:
             rows.setdefault((name, run.network.align), Row(name, run.network.align, "baseline")).add(seed, bench.baseline(name))
         table = Table(list(rows.values()), ALONE, teachers)

@@ -69,11 +69,16 @@ def open_data(config: Config, log: Log = silent) -> Data:
     name = WORK_MARK if Processes.here().first else f".statistics-{Processes.here().rank}.json"
     files = fingerprint(root, config.folder) if isinstance(pairs, FileSet) else ""
     statistics = measured(pairs, config.folder / name, config.data.measured_pairs, files, log)
-    labelled, unlabelled = shared_out(pairs.names("train"), config.data.labelled_share, config.seed)
-    data = Data(pairs, statistics, labelled, unlabelled)
+    data = Data(pairs, statistics, *shared_out(pairs.names("train"), config.data.labelled_share, config.seed))
     for line in what_there_is(data):
         log(line)
     return data
+
+
+def for_seed(data: Data, config: Config) -> Data:
+    """The same open set for a run that differs in seed or network only: the seed says which labels are used."""
+    labelled, unlabelled = shared_out(data.pairs.names("train"), config.data.labelled_share, config.seed)
+    return replace(data, labelled=labelled, unlabelled=unlabelled)
 
 
 def what_there_is(data: Data) -> list[str]:

@@ -19,7 +19,6 @@ def silent(line: str) -> None:
     """A log for whom nobody listens."""
 
 
-
 class Progress:
     """Counts steps, smooths the loss over `every` of them, writes a line for each `every`."""
 

@@ -11,6 +11,7 @@ from hfd_edge.raster import GeoReference, RasterLimits, RasterProfile, write_ras
 from hfd_edge.raster.declaration import QUANTITY_TAG, UNIT_TAG
 from hfd_edge.raster.guard import open_raster
 from hfd_edge.spec import NODATA_LABEL
+from training.layouts.files import FileSet
 from training.pairs import DataError, Pair, PairSet, SetInfo
 from training.progress import Log
 
@@ -48,10 +49,9 @@ def write_scenes(pairs: PairSet, folder: Path, log: Log = print) -> int:
 def _place(pairs: PairSet, pair: Pair) -> GeoReference | None:
     """Where a pair lies, by its own file; None where there is no georeference, or the pair is not one whole file as it lies.
 
-    A pair does not carry it, as training has no use for it. Readers whose pairs are whole files keep them by name in `_files` (SAR) or `_labels`, on one
-    grid; those that cut or turn their images (whu-opt-sar, spacenet6) have neither.
+    A pair does not carry it, as training has no use for it.
     """
-    path = next((kept[pair.name] for kept in (getattr(pairs, "_files", {}), getattr(pairs, "_labels", {})) if pair.name in kept), None)
+    path = pairs.placed_file(pair.name) if isinstance(pairs, FileSet) else None
     if path is None or path.suffix.lower() == ".npy":
         return None
     with open_raster(path, RasterLimits()) as dataset:

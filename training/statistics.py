@@ -95,12 +95,15 @@ def check_labels(pair: Pair, pairs: PairSet) -> None:
 
 
 def to_network_unit(sar: np.ndarray, unit: Unit) -> np.ndarray:
-    """(bands, r, c) float32 in the set's unit to the network's: dB of physical units (zero power: -100 dB), DN as it is."""
+    """(bands, r, c) float32 in the set's unit to the network's: dB of physical units (no power or less: -100 dB), DN as it is.
+
+    An amplitude's power is its square, whatever its sign, as in a run.
+    """
     if unit in (Unit.DB, Unit.DN):
         return sar
     factor = np.float32(20 if unit is Unit.AMPLITUDE else 10)
     lowest = np.float32(10 ** (_DB_RANGE[0] / float(factor)))
-    return factor * np.log10(np.maximum(sar, lowest))
+    return factor * np.log10(np.maximum(np.abs(sar) if unit is Unit.AMPLITUDE else sar, lowest))
 
 
 def normalise(values: np.ndarray, spec: ModelInput) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from training.pairs import DataError, Pair, SetInfo
 
 _PIXELS = 4096                           # of a pair; a set is judged on all its measured pairs together
 _DARK_SHARE = 1e-3                       # of one pair below LOWEST_DB, as for a scene
-_ZERO_SHARE = 0.01                       # of decibels that are exactly 0: measurements almost never are
+_ODD_SHARE = 0.01                        # of one pair's decibels that are exactly 0, or power below 0: measurements almost never are
 
 
 class UnitCheck:
@@ -25,33 +26,43 @@ class UnitCheck:
 
     def __init__(self, info: SetInfo) -> None:
         self._info, self._samples = info, {}
+        self._dark, self._odd = {}, {}   # of pairs: what a run would say of values that are like nodata; share of pixels that are odd
 
     def add(self, pair: Pair) -> None:
+        """Dark and odd values are looked for in every pixel, as borders and corners are no random places; the rest is judged on a sample."""
         values = pair.sar[:, pair.valid]
-        self._samples[pair.name] = values[:, ::max(1, values.shape[1] // _PIXELS)].copy()
+        if not values.size:
+            return
+        self._samples[pair.name] = _sample(values, pair.name)
+        self._odd[pair.name] = float(np.mean(self._is_odd(values)))
+        if self._info.sar_unit is Unit.DB and np.mean(values < LOWEST_DB) > _DARK_SHARE and (words := self._contradiction(values)):
+            self._dark[pair.name] = words
 
     def check(self) -> None:
         """Raises DataError: the values contradict the unit, with the pair where it shows and the key to set."""
         if not self._samples:
             return
         if words := self._contradiction(np.concatenate(list(self._samples.values()), axis=1)):
-            raise DataError(f"{self._where([name for name, values in self._samples.items() if self._contradiction(values)])}: {words}")
-        if self._info.sar_unit is Unit.DB:
-            dark = {name: words for name, values in self._samples.items()
-                    if values.size and np.mean(values < LOWEST_DB) > _DARK_SHARE and (words := self._contradiction(values))}
-            if dark:
-                raise DataError(f"{self._where(list(dark))}: {next(iter(dark.values()))}")
+            raise DataError(f"{self._where([name for name, values in self._samples.items() if name in self._dark or self._contradiction(values)])}: {words}")
+        if self._dark:
+            raise DataError(f"{self._where(list(self._dark))}: {next(iter(self._dark.values()))}")
 
     def remarks(self) -> list[str]:
-        """What is odd and may be right: decibels that are exactly 0 in a number that no measurement gives."""
-        if self._info.sar_unit is not Unit.DB:
-            return []
-        shares = {name: float(np.mean((values == 0).all(axis=0))) for name, values in self._samples.items() if values.size}
-        found = [name for name, share in shares.items() if share > _ZERO_SHARE]
+        """What is odd and may be right: decibels that are exactly 0, or power below 0, in a number that hardly any measurement gives."""
+        found = [name for name, share in self._odd.items() if share > _ODD_SHARE]
         if not found:
             return []
-        return [f"warning: in {len(found)} of {len(shares)} measured train pairs more than {_ZERO_SHARE:.0%} of the pixels are exactly 0 dB in every band, "
-                f"e.g. {shares[found[0]]:.1%} of {found[0]}: if 0 means no measurement, declare it (set.yaml: nodata: 0); it is learnt as a value now"]
+        decibel = self._info.sar_unit is Unit.DB
+        what, way = ("exactly 0 dB in every band", "0 means no measurement, declare it (set.yaml: nodata: 0); it is learnt as a value now") if decibel else (
+            "below 0", f"a negative {self._info.sar_unit} means no measurement, declare it (set.yaml: nodata: VALUE); it is learnt as {'no signal' if self._info.sar_unit is Unit.INTENSITY else 'its square'} now")
+        return [f"warning: in {len(found)} of {len(self._odd)} measured train pairs more than {_ODD_SHARE:.0%} of the pixels are {what}, "
+                f"e.g. {self._odd[found[0]]:.1%} of {found[0]}: if {way}"]
+
+    def _is_odd(self, values: np.ndarray) -> np.ndarray:
+        """(bands, n) to (n,) bool."""
+        if self._info.sar_unit is Unit.DB:
+            return (values == 0).all(axis=0)
+        return (values < 0).any(axis=0) & (self._info.sar_unit is not Unit.DN)
 
     def _contradiction(self, values: np.ndarray) -> str:
         """What a run would say of these values, with the keys of set.yaml for its options; "" = nothing."""
@@ -67,3 +78,12 @@ class UnitCheck:
             return f"set {self._info.name}, all measured train pairs together"
         more = f" and of {len(names) - 1} more of the {len(self._samples)} measured" if len(names) > 1 else ""
         return f"set {self._info.name}, SAR of pair {names[0]}{more}"
+
+
+def _sample(values: np.ndarray, name: str) -> np.ndarray:
+    """(bands, n) to at most `_PIXELS` of its pixels, drawn by the pair's name: every nth one would be whole columns of a chip."""
+    count = values.shape[1]
+    if count <= _PIXELS:
+        return values.copy()
+    rng = np.random.default_rng(zlib.crc32(name.encode("utf-8", "surrogateescape")))
+    return values[:, np.sort(rng.choice(count, _PIXELS, replace=False, shuffle=False))]

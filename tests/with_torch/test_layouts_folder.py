@@ -113,7 +113,7 @@ def test_a_set_file_that_contradicts_itself_is_refused(changes, words, tmp_path)
     ("split: {by: place, size_m: 5 km}", "number of metres; it is '5 km'"), ("split: {by: names, size: -3}", "size=-3.*at least 1"),
     ("split: {by: names, size: 2.5}", "size=2.5"), ("split: {by: names, size_m: 20}", "'size_m' is not known"),
     ("split: {by: lists, folder: 3}", "folder=3"), ("ignore: 0", r"write \[0\]"), ("ignore:", "ignore is empty"),
-    ("ignore: [yes]", r"ignore\[0\]=True"), ("nodata: nan", "NaN and infinity always count"), ("nodata: low", "must be a number"),
+    ("ignore: [yes]", r"ignore\[0\]=True"), ("nodata: .inf", "infinity always counts"), ("nodata: low", "must be a number"),
     ("classes: {no: 10, yes: 20}", "put the name in quotes"), ("classes: {1: 10, 2: 20}", "put the name in quotes"),
     ("classes: {land: yes, water: 20}", "code True"), ("classes: {land: [], water: 20}", "'land' has no code"),
     ("colors: {water: blue}", "water='blue'.*red, green, blue"), ("colors: {water: [300, 2, 3]}", "300.*0 to 255"),
@@ -166,13 +166,33 @@ def test_two_files_of_one_stem_in_one_folder_are_refused_by_name(first, second, 
 
 
 @pytest.mark.parametrize("changes,words", [
-    ({"unit": "intensity"}, "never negative"), ({"unit": "amplitude"}, "unit: db"), ({"unit": "complex"}, "float32"),
+    ({"unit": "complex"}, "float32"),
     ({"bands": ["VV"]}, "2 bands, 1"), ({"classes": {"land": 10, "water": 20}}, "11")])
 def test_pixels_that_cannot_be_what_the_set_says_are_refused(changes, words, tmp_path):
     root = folder(tmp_path, **changes)
     with pytest.raises(DataError, match=words) as error:
         open_pairs("folder", root).read("p00")
     assert "p00" in str(error.value)
+
+
+@pytest.mark.parametrize("unit", ["intensity", "amplitude"])
+def test_negative_power_is_no_signal_as_in_a_run_and_decibels_called_power_are_refused_when_measured(unit, tmp_path):
+    folder(tmp_path, unit=unit)
+    with pytest.raises(DataError, match="look like decibels, declare unit=db"):
+        measure(open_pairs("folder", tmp_path))
+    power = np.abs(pixels(2, 3)) / 100
+    power[0, 2, :3] = -1e-4                                                  # as a noise correction leaves it
+    save(tmp_path / "sar/p03", ".tif", power, 503_000.0)
+    pair = open_pairs("folder", tmp_path).read("p03")
+    assert pair.valid.all() and np.array_equal(pair.sar, power)
+
+
+@pytest.mark.parametrize("nodata", ["nodata: .nan", "nodata: [-99, .nan]"])
+def test_nan_may_be_named_as_nodata_and_counts_anyway(nodata, tmp_path):
+    text = (folder(tmp_path, nodata=None) / "set.yaml").read_text()
+    (tmp_path / "set.yaml").write_text(f"{text}{nodata}\n")
+    pair = open_pairs("folder", tmp_path).read("p03")
+    assert not pair.valid[0, 1] and pair.valid[0, 0] == ("-99" not in nodata)
 
 
 def test_display_pixels_are_not_decibel_and_objects_are_not_unpickled(tmp_path):

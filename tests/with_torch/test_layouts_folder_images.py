@@ -90,6 +90,37 @@ def test_names_that_contradict_the_set_are_refused(names, words, tmp_path):
     assert "p03.tif" in str(error.value) and "set.yaml" in str(error.value) and "--bands" not in str(error.value)
 
 
+@pytest.mark.parametrize("names,bands", [(("VV_20200101", "VH_20200101", "VV_20200113", "VH_20200113"), ["VV1", "VH1", "VV2", "VH2"]),
+                                         (("VV_20200101", "VV_20200113"), ["VV", "VV2"]), (("VV", "VV"), ["VV_pre", "VV_post"])])
+def test_a_time_series_is_taken_in_the_order_of_the_file(names, bands, tmp_path):
+    folder(tmp_path, bands=bands)
+    for number in range(10):
+        rewrite(tmp_path / f"sar/p{number:02d}.tif", pixels(len(bands), number), names)
+    np.testing.assert_array_equal(read(tmp_path).sar, pixels(len(bands), 3))
+    rewrite(tmp_path / "sar/p03.tif", pixels(len(bands), 3), [name.replace("VV", "HH") for name in names])
+    with pytest.raises(DataError, match="HH.* and set.yaml says bands: .*correct bands in set.yaml") as error:
+        read(tmp_path)
+    assert "network" not in str(error.value) and "p03.tif" in str(error.value)
+
+
+@pytest.mark.parametrize("count,suffix", [(4, ".tif"), (4, ".png"), (2, ".png")])
+def test_the_last_8_bit_band_of_digital_numbers_is_data_where_the_set_names_it(count, suffix, tmp_path):
+    folder(tmp_path, bands=[f"B{i}" for i in range(count)], unit="dn", nodata=None)
+    image = pixels(count, 3, np.uint8, 0, 255)
+    for number in range(10):
+        (tmp_path / f"sar/p{number:02d}.tif").unlink()
+        save(tmp_path / f"sar/p{number:02d}", suffix, image)
+    pair = read(tmp_path)
+    assert pair.valid.all() and np.array_equal(pair.sar, image)
+
+
+def test_an_alpha_band_of_measured_power_is_no_band(tmp_path):
+    folder(tmp_path)
+    rewrite(tmp_path / "sar/p03.tif", pixels(2, 3), alpha=True)
+    with pytest.raises(DataError, match="sar has 1 bands, 2 are declared.*alpha is no band"):
+        read(tmp_path)
+
+
 def test_masks_alpha_and_the_nodata_of_every_band_are_honoured(tmp_path):
     path, inside = folder(tmp_path) / "sar/p03.tif", np.ones((SIDE, SIDE), bool)
     inside[:5, 2:] = False

@@ -74,6 +74,17 @@ def test_scenes_of_files_without_a_georeference_have_none(tmp_path):
     assert ", 0 with the georeference" in lines[1]
 
 
+def test_a_set_itself_says_which_file_places_a_pair_and_those_that_cut_or_turn_say_none(tmp_path, monkeypatch):
+    pairs, lines = open_pairs("folder", folder(tmp_path / "set")), []
+    assert pairs.placed_file("p04") == tmp_path / "set" / "sar" / "p04.tif"
+    for layout in ("whu_opt_sar", "spacenet6", "ombria"):
+        cut = open_pairs(layout.replace("_", "-"), getattr(tiny, layout)(tmp_path / layout))
+        assert cut.placed_file(cut.names("test")[0]) is None
+    monkeypatch.setattr(pairs, "placed_file", lambda name: None)
+    write_scenes(pairs, tmp_path / "scenes", lines.append)
+    assert ", 0 with the georeference" in lines[0]
+
+
 def test_two_pairs_of_one_file_name_and_a_file_in_the_way_are_refused(tmp_path, monkeypatch):
     pairs = open_pairs("ombria", tiny.ombria(tmp_path / "set"))
     named = pairs.names("test")[0]

@@ -1,7 +1,5 @@
 """The numbers of a set are those of its valid pixels, are measured once, and change with the set."""
 
-import os
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +7,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from hfd_edge.spec import Unit  # noqa: E402
-from training.fingerprint import fingerprint  # noqa: E402
+from hfd_edge.radiometry import SourceRadiometry, make_gather  # noqa: E402
+from hfd_edge.spec import ModelInput, Unit  # noqa: E402
 from training.pairs import FLIPS, DataError, Pair, SetInfo, check_split, pair_of  # noqa: E402
-from training.statistics import eo_tensor, identity, measure, measured, to_network_unit  # noqa: E402
+from training.statistics import eo_tensor, identity, measure, measured, sar_tensor, to_network_unit  # noqa: E402
 
 
 class Gamma:
@@ -107,23 +105,6 @@ def test_kept_statistics_are_of_the_same_files_and_the_log_says_which(tmp_path):
     assert "two" not in path.read_text() and measured(Gamma(), tmp_path / "other.json", files="three") == first      # no file is in the hash
 
 
-def test_a_fingerprint_follows_size_and_time_of_the_files_and_no_run_s_own(tmp_path):
-    root, work = tmp_path / "set", tmp_path / "set" / "runs" / "a"
-    (root / "sar").mkdir(parents=True)
-    (root / "sar" / "p.tif").write_bytes(b"1234")
-    first = fingerprint(root, work)
-    for folder, file in ((work, "student.json"), (root / "runs" / "b", "statistics.json"), (root / ".git", "index")):
-        folder.mkdir(parents=True)
-        (folder / file).write_text("")
-    assert fingerprint(root, work) == first
-    os.utime(root / "sar" / "p.tif", ns=(0, 5))
-    second = fingerprint(root, work)
-    (root / "sar" / "q.tif").symlink_to(root / "nowhere.tif")
-    assert second != first and fingerprint(root, work) == second
-    shutil.copytree(root / "sar", tmp_path / "moved" / "sar", symlinks=True)
-    assert fingerprint(tmp_path / "moved", work) == second                                                          # where it lies does not matter
-
-
 def test_a_spoilt_statistics_file_is_an_error_that_says_what_to_do(tmp_path):
     path = tmp_path / "statistics.json"
     for text in ("{", "[]", "{\"key\": 3"):
@@ -153,6 +134,15 @@ def test_zero_power_has_a_value_and_the_unit_of_a_network_is_decibel():
     for unit in (Unit.INTENSITY, Unit.AMPLITUDE):
         assert to_network_unit(zero, unit) == pytest.approx(-100)
     assert to_network_unit(zero, Unit.DB) is zero
+
+
+@pytest.mark.parametrize("unit", [Unit.INTENSITY, Unit.AMPLITUDE])
+def test_negative_power_and_amplitude_become_what_a_run_makes_of_them(unit):
+    stored, valid, model = np.full((1, 4, 4), -0.2, np.float32), np.ones((4, 4), bool), ModelInput(Unit.DB, (-12.0,), (4.0,), ((-20.0, 1.0),), -20.0)
+    made, status = np.empty(stored.shape, np.float32), np.empty(valid.shape, np.uint8)
+    make_gather(SourceRadiometry(unit), model).run(stored, (0, 0), valid.shape, (0, 0), made, status, valid, 1)
+    pair = pair_of("p", stored, None, np.zeros((4, 4)), valid)
+    np.testing.assert_allclose(sar_tensor(pair, unit, model).numpy(), made, atol=1e-5)
 
 
 def test_a_pair_and_a_set_that_contradict_themselves_are_refused():

@@ -19,7 +19,8 @@ pytest.importorskip("lightning")
 from safetensors.torch import load_file  # noqa: E402
 
 from hfd_edge.network import load_checkpoint  # noqa: E402
-from lessons import RECORD, data, merged  # noqa: E402
+from lessons import RECORD, config, data, merged  # noqa: E402
+from training import ablate as ablation  # noqa: E402
 from training.__main__ import main  # noqa: E402
 from training.measures import answer_of, judge  # noqa: E402
 from training.progress import read_log  # noqa: E402
@@ -141,6 +142,19 @@ def test_a_tiny_ablation_makes_the_table_and_runs_no_finished_cell_again(run, tm
     assert json.loads((tmp_path / "work" / "ablation.json").read_text()) == table
 
 
+def test_an_ablation_opens_its_set_once_and_each_seed_has_its_own_labels(tmp_path, monkeypatch):
+    opened, benches, real = [], [], ablation.open_data
+    monkeypatch.setattr(ablation, "open_data", lambda run, *log: opened.append(run) or real(run, *log))
+    monkeypatch.setattr(ablation, "_cells", lambda bench, wanted: benches.append(bench) or [])
+    monkeypatch.setattr(ablation, "_write", lambda table, folder: None)
+    base = config(tmp_path, data={"labelled_share": 0.5}, ablate={"seeds": [0, 1, 2], "alignments": ["none", "flow"]})
+    ablation.ablate(base, lambda line: None)
+    assert len(opened) == 1 and len(benches) == 6
+    for bench in benches:
+        assert bench.data.labelled == real(bench.config).labelled
+    assert len({bench.data.labelled for bench in benches}) > 1
+
+
 def test_an_ablation_leaves_its_students_and_stops_a_setting_where_it_is_told(run, tmp_path, capsys):
     words = ["ablate", run, "ablate.alignments=[none]", "ablate.settings={long: {}, short: {distil: {tap: fused}, seeds: [0]}}"]
     code, out, _ = said(capsys, *words)
@@ -247,6 +261,6 @@ def test_pixels_that_change_in_place_are_measured_again_and_a_student_of_the_old
         write(tmp_path / f"mine/sar/p{number:02d}.tif", pixels(2, number, low=-20.0, high=0.0), 500_000 + 1000.0 * number)
     for verb in ("evaluate", "qat"):
         code, _, error = said(capsys, verb, tmp_path / "mine.yaml")
-        assert code == 1 and "the data have changed since; train again" in error and error.count("\n") == 1
+        assert code == 1 and "the data or data.measured_pairs have changed since; train again" in error and error.count("\n") == 1
     code, _, error = said(capsys, "student", tmp_path / "mine.yaml")
     assert code == 1 and "statistics: " in error and "work=FOLDER" in error

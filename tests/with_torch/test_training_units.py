@@ -73,5 +73,42 @@ def test_zeros_in_decibel_are_learnt_as_values_and_said_aloud():
     assert len(lines) == 1
 
 
+class Chips(Gamma):
+    """Chips of 512 x 512 decibels without a hole, whose columns `odd` hold `value`."""
+
+    def __init__(self, value, odd, unit=Unit.DB):
+        super().__init__(unit, pairs=3)
+        self.value, self.odd = value, odd
+
+    def read(self, name, eo=True):
+        power = np.random.default_rng(int(name[-1])).gamma(4.4, 0.01, (2, 512, 512)).astype(np.float32)
+        sar = decibel(power) if self.info.sar_unit is Unit.DB else power
+        sar[:, :, self.odd] = self.value
+        return pair_of(name, sar, None, np.ones((512, 512)), np.ones((512, 512), bool))
+
+
+@pytest.mark.parametrize("odd", [slice(1, 60), slice(65, 128), slice(511, 512)])
+def test_a_border_of_nodata_is_found_wherever_its_columns_lie(odd):
+    with pytest.raises(DataError, match="pair train0 and of 2 more.*nodata"):
+        measure(Chips(-9999, odd))
+
+
+@pytest.mark.parametrize(("value", "unit", "words"), [(0, Unit.DB, "exactly 0 dB"), (-9999, Unit.INTENSITY, "below 0")])
+def test_the_share_of_odd_pixels_is_that_of_all_pixels(value, unit, words):
+    lines = []
+    measure(Chips(value, slice(64, 65), unit), log=lines.append)
+    assert lines == []                                          # a column is 0.2 % of a chip
+    measure(Chips(value, slice(65, 76), unit), log=lines.append)
+    assert len(lines) == 1 and f"are {words}" in lines[0] and "2.1% of train0" in lines[0] and "set.yaml: nodata: " in lines[0]
+
+
+def test_the_sample_of_a_pair_is_the_same_each_time_and_lies_in_no_pattern():
+    from training.units import _sample
+    columns = np.tile(np.arange(512.0, dtype=np.float32), (2, 512))
+    first = _sample(columns, "a")
+    assert first.shape == (2, 4096) and np.array_equal(first, _sample(columns, "a")) and not np.array_equal(first, _sample(columns, "b"))
+    assert len(np.unique(first)) > 500
+
+
 def test_digital_numbers_may_be_anything():
     measure(Wrong(Unit.DN, lambda power: 1e6 * power))

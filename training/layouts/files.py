@@ -49,6 +49,10 @@ class FileSet(ABC):
             raise DataError(f"set {self.info.name}: pair {name!r} does not exist; names(split) gives those there are")
         return self._load(name, eo)
 
+    def placed_file(self, name: str) -> Path | None:
+        """The file on whose grid the pixels of a pair of a known name lie, from corner to corner; None where a pair is cut or turned, or no file says."""
+        return None
+
     @abstractmethod
     def _load(self, name: str, eo: bool) -> Pair:
         """One pair of a known name."""

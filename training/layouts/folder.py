@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,14 @@ class FolderPairs(FileSet):
     def _header(self, name: str) -> Image:
         """Of the SAR file, read once while the set is opened."""
         if name not in self._headers:
-            with opened(self._files[name], self._set.bands) as image:
+            with self._opened_sar(name) as image:
                 radiometry(_counted(name, "sar", image, self._set.bands), self._set)
             self._headers[name] = replace(image, source=None)
         return self._headers[name]
+
+    def _opened_sar(self, name: str) -> AbstractContextManager[Image]:
+        """An alpha band is data where the set's bands are as many as all of the file's, of digital numbers alone: no measured power is stored so."""
+        return opened(self._files[name], self._set.bands, alpha_is_data=self._set.unit == "dn")
 
     def _check_files(self, names: list[str]) -> None:
         """Every pair has its files, and their headers fit each other; pixels are looked at when they are read."""
@@ -57,8 +62,11 @@ class FolderPairs(FileSet):
     def _square(self, name: str) -> tuple[str, int, int]:
         return square_of(self._header(name), self._set.split["size_m"])
 
+    def placed_file(self, name: str) -> Path:
+        return self._files[name]
+
     def _load(self, name: str, eo: bool) -> Pair:
-        with opened(self._files[name], self.info.bands) as image:
+        with self._opened_sar(name) as image:
             sar, valid = read_sar(_counted(name, "sar", image, self.info.bands), self._set)
         with opened(self._label(name)) as image:
             stored, _ = _counted(name, "label", image, ("label",)).read()

@@ -103,7 +103,7 @@ def read_eo(image: Image) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_sar(image: Image, record: SetFile) -> tuple[np.ndarray, np.ndarray]:
-    """(bands, rows, cols) in `record.pixel_unit`, 0 where not valid, and (rows, cols) bool."""
+    """(bands, rows, cols) in `record.pixel_unit`, 0 where not valid, and (rows, cols) bool; power below 0 is "no signal", as in a run."""
     source = radiometry(image, record)
     stored, valid = image.read()
     for value in source.nodata:
@@ -111,10 +111,6 @@ def read_sar(image: Image, record: SetFile) -> tuple[np.ndarray, np.ndarray]:
     sar = scaled(np.where(valid, stored, 0), source.scale, source.offset)
     if source.unit is Unit.COMPLEX:
         sar = sar.real ** 2 + sar.imag ** 2
-    lowest = sar.min(initial=0, where=valid)
-    if source.unit in (Unit.INTENSITY, Unit.AMPLITUDE) and lowest < 0:
-        raise DataError(f"{image.path}: sar holds {lowest:.4g} and set.yaml says unit: {source.unit}, which is never "
-                        "negative; if these are decibel say unit: db; if it means nodata say nodata: VALUE")
     return sar, valid
 
 
@@ -153,7 +149,7 @@ def scaled(stored: np.ndarray, scale: float, offset: float) -> np.ndarray:
 def _source(path: Path, bands: Sequence[str], alpha_is_data: bool) -> Any:
     try:
         with OPENING:
-            source = RasterSource(path, wanted=bands or None, limits=LIMITS)
+            source = _chosen(path, bands)
             if not alpha_is_data or source.count + 1 != len(bands):
                 return source
             source.close()
@@ -163,6 +159,21 @@ def _source(path: Path, bands: Sequence[str], alpha_is_data: bool) -> Any:
         if "--bands" in text:                   # the way out of a run, the last part of the sentence, is none of a training
             text = f"{text.rpartition('; ')[0]}; correct the bands in set.yaml or in the file's descriptions"
         raise DataError(text if str(path) in text else f"{path}: {text}") from error
+
+
+def _chosen(path: Path, bands: Sequence[str]) -> RasterSource:
+    """The file's bands by name as a run finds them, else as they lie where their polarisations are those of `bands`: times of a series, say."""
+    try:
+        return RasterSource(path, wanted=bands or None, limits=LIMITS)
+    except HfdError as error:
+        if "--bands" not in str(error):
+            raise
+    source = RasterSource(path, limits=LIMITS)
+    if [*map(polarisation_of, source.band_names)] == [*map(polarisation_of, bands)]:
+        return source
+    source.close()
+    raise DataError(f"{path} describes its bands as {', '.join(source.band_names)} and set.yaml says bands: [{', '.join(bands)}]: another "
+                    "polarisation is another measurement; correct bands in set.yaml, or the file's descriptions")
 
 
 def _check_names(image: Image, bands: Sequence[str]) -> None:
@@ -178,7 +189,7 @@ def _check_names(image: Image, bands: Sequence[str]) -> None:
 
 class _AllBands:
     """Every band of a file as data, with RasterSource's attributes: GDAL takes the last of four 8-bit bands for alpha where nothing
-    says otherwise, and an optical image with near infrared is one of those."""
+    says otherwise (of two and four in a PNG), and an optical image with near infrared is one of those, SAR in digital numbers another."""
 
     def __init__(self, path: Path) -> None:
         with open_raster(path, LIMITS) as dataset:

@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -79,6 +79,7 @@ def read_set(root: Path) -> SetFile:
         raise DataError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     try:
         made = build(SetFile, _plain(record))
+        made = replace(made, nodata=tuple(value for value in made.nodata if not math.isnan(value)))      # it counts, named or not
         _check_names(made)
         _check_codes(made)
         _check_colors(made)
@@ -123,7 +124,7 @@ def _check_names(record: SetFile) -> None:
     if len(set(record.eo_bands)) < len(record.eo_bands):
         raise DataError(f"eo_bands={list(record.eo_bands)}: the names must differ from each other")
     if not all(math.isfinite(value) for value in record.nodata):
-        raise DataError(f"nodata={list(record.nodata)}: it must be finite; NaN and infinity always count as nodata: leave them out")
+        raise DataError(f"nodata={list(record.nodata)}: it must be finite; infinity always counts as nodata: leave it out")
     if record.pixel_spacing_m is not None and not 0 < record.pixel_spacing_m < math.inf:
         raise DataError(f"pixel_spacing_m={record.pixel_spacing_m}: it must be a number of metres above 0; leave it out if it is "
                         "not known")

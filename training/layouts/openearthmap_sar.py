@@ -38,6 +38,9 @@ class OpenEarthMapSarPairs(FileSet):
         info = SetInfo("openearthmap-sar", ("SAR",), ("R", "G", "B"), _CLASSES, _COLORS, Unit.DN, "dn", None, None, ())
         super().__init__(info, {name: blocks[_block(name)] for name in self._files})
 
+    def placed_file(self, name: str) -> Path:
+        return self._files[name]
+
     def _load(self, name: str, eo: bool) -> Pair:
         path = self._files[name]
         planes = [Plane("sar_images", (path,), 1), Plane("labels", (self._folder / "labels" / path.name,), 1)]

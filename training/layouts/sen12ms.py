@@ -57,6 +57,9 @@ class Sen12msPairs(FileSet):
         return {name: "test" if name in named["test"] else "" if name not in named["train"] else
                 "select" if _scene(name) in chosen else "train" for name in self._files}
 
+    def placed_file(self, name: str) -> Path:
+        return self._files[name]
+
     def _load(self, name: str, eo: bool) -> Pair:
         path = self._files[name]
         planes = [Plane("s1", (path,), 2), Plane("lc", (sibling(path, "lc"),), 4)]

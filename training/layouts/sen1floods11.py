@@ -54,6 +54,9 @@ class Sen1Floods11Pairs(FileSet):
                 splits[name] = split
         return splits
 
+    def placed_file(self, name: str) -> Path:
+        return self._labels[name]
+
     def _load(self, name: str, eo: bool) -> Pair:
         planes = [Plane("S1Hand", (self._part(name, "S1Hand"),), 2), Plane("LabelHand", (self._labels[name],), 1)]
         if eo:
