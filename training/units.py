@@ -54,7 +54,8 @@ class UnitCheck:
             return []
         decibel = self._info.sar_unit is Unit.DB
         what, way = ("exactly 0 dB in every band", "0 means no measurement, declare it (set.yaml: nodata: 0); it is learnt as a value now") if decibel else (
-            "below 0", f"a negative {self._info.sar_unit} means no measurement, declare it (set.yaml: nodata: VALUE); it is learnt as {'no signal' if self._info.sar_unit is Unit.INTENSITY else 'its square'} now")
+            "below 0", f"a negative {self._info.sar_unit} means no measurement, declare it (set.yaml: nodata: VALUE); it is learnt as "
+            f"{'no signal' if self._info.sar_unit is Unit.INTENSITY else 'its square'} now")
         return [f"warning: in {len(found)} of {len(self._odd)} measured train pairs more than {_ODD_SHARE:.0%} of the pixels are {what}, "
                 f"e.g. {self._odd[found[0]]:.1%} of {found[0]}: if {way}"]
 
