@@ -130,6 +130,7 @@ def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[Da
     if FP16_TRT in plan.graphs:
         graphs[FP16_TRT] = to_fp16_trt(graph, calibrated)       # half precision must hold what scenes reach, not where INT8 cuts
         results |= gate_graphs(known, {FP16_TRT: graphs[FP16_TRT]}, tiles, plan.thresholds)
+    graphs, results = ({name: each[name] for name in (FP32, *plan.graphs)} for each in (graphs, results))     # in the plan's order
     for name in {FP16_TRT, INT8_TRT} & {*graphs}:
         check_trt(graphs[name], name)
     curve = flip_curve(runner(graph), tiles, spec)
