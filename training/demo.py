@@ -55,7 +55,7 @@ class Plan:
         return build(Config, {
             "name": self.name, "work": str(work), "seed": self.seed,
             "data": {"layout": "simulated", "crop_px": self.crop_px, "batch": self.batch, "measured_pairs": 12, "workers": 1,
-                     "crops_per_pair": crops, "augment": {"nodata_wedge": 0.0}, "options": {
+                     "crops_per_pair": crops, "options": {
                          "side_px": self.side_px, "train": max(scenes, 12), "test": self.test_scenes, "seed": self.seed}},
             "network": self.network, "teacher": {"steps": self.teacher_steps}, "loop": {"steps": self.student_steps},
             "distil": {"weight": self.weight}})

@@ -26,7 +26,7 @@ from hfd_edge.export.calibration_data import DataScene, tiles_of
 from hfd_edge.export.gate_report import GateReport, SceneResult, Speed
 from hfd_edge.export.parity import Infer, Thresholds
 from hfd_edge.export.verify import FP32, GATE_TILE_PX, MOST_TILES, judge_runs, remembering
-from hfd_edge.export.yardstick import brighter_flips
+from hfd_edge.export.yardstick import beside_nodata, brighter_flips
 from hfd_edge.package import Package
 from hfd_edge.results import RunReport
 from hfd_edge.segmenter import Segmenter
@@ -53,14 +53,15 @@ def judge_package(path: Path, reference: Infer, judged: list[DataScene], known: 
     """
     with Package.open(path) as package:
         ways = choose.ways_here(package)
-        brighter = brighter_flips(reference, list(tiles_of(judged, package.spec, GATE_TILE_PX, _YARDSTICK_TILES)), package.spec)
+        few = list(tiles_of(judged, package.spec, GATE_TILE_PX, _YARDSTICK_TILES))
+        brighter, beside = brighter_flips(reference, few, package.spec), beside_nodata(reference, few)
     results, refused = _others(path, reference, judged, ways, thresholds)
     graphs = {**known.graphs, **results}
     running = [way for way in ways if row(way) in graphs]
     ran = {way.graph for way in running if way.library != "onnxruntime"}
     return replace(known, graphs=graphs, refused=refused, scenes=tiled_scene(path, reference, largest(judged), running),
                    speeds=_speeds(path, judged, running),
-                   brighter_flips=brighter,
+                   brighter_flips=brighter, beside_nodata=beside,
                    not_verified=tuple(text for text in known.not_verified if text.split()[0] not in ran))
 
 
