@@ -23,6 +23,8 @@ _MANY_ZEROS = 0.02              # of the pixels exactly 0 dB in every band: no g
 _HIGHEST_DB = 50.0              # no natural or man-made target of a calibrated scene is brighter over 0.1 % of it
 LOWEST_DB = -100.0             # below every sensor's noise floor: -9999 and the like
 _HIGHEST_MEAN_POWER = 100.0     # 20 dB over a whole scene: digital numbers, not backscatter
+LOWEST_POWER = -100.0           # noise removal leaves power a little below 0, and never so far: -9999 and the like
+_NODATA_LIKE = 1e-3             # of the values: an undeclared nodata value is not left to the network
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,12 @@ class SourceRadiometry:
     scale=sqrt(CF); monthly composites with 20 log10(DN) - 83 dB are unit="amplitude", scale=10 ** (-83 / 20).
     """
 
-    unit: Unit
+    unit: Unit | str                            # a Unit once it is made
     scale: float = 1.0
     offset: float = 0.0
     nodata: tuple[float, ...] = ()              # stored values, compared before scale and offset; NaN always is nodata
     quantity: str | None = None                 # sigma0, gamma0, beta0; None = as the model's
-    bands: tuple[str, ...] | None = None        # names of the bands in order, where the product tells them
+    bands: tuple[str, ...] | None = None        # names of the bands in order: they must be the network's; None = they are taken to be
     looks: float | None = None                  # equivalent number of looks; None = not known, of complex numbers 1
     saturation: float | None = None             # stored value from which a pixel's power is a lower bound only; None = not known
 
@@ -121,11 +123,11 @@ def filled_with_zeros(sample: np.ndarray, valid: np.ndarray | None, source: Sour
             "--nodata 0 (SourceRadiometry(nodata=(0,)))",)
 
 
-def check_declared(source: SourceRadiometry | None, dtype: np.dtype) -> SourceRadiometry:
-    """The declaration, if there is one and the stored dtype can be it.
+def check_declared(source: SourceRadiometry | None, dtype: np.dtype, bands: tuple[str, ...] | None = None) -> SourceRadiometry:
+    """The declaration, if there is one, the stored dtype can be it, and it names no other bands than the network's `bands`.
 
     Raises:
-        RadiometryError: no unit is known, or the dtype contradicts it (complex numbers, 8-bit display data).
+        RadiometryError: no unit is known, the dtype contradicts it (complex numbers, 8-bit display data), or so do the bands.
     """
     dtype = np.dtype(dtype)
     if dtype == np.uint8 and (source is None or (source.unit is not Unit.DN and source.scale == 1.0 and source.offset == 0.0)):
@@ -140,7 +142,18 @@ def check_declared(source: SourceRadiometry | None, dtype: np.dtype) -> SourceRa
     if (dtype.kind == "c") != (source.unit is Unit.COMPLEX):
         right = "complex" if dtype.kind == "c" else "intensity, amplitude or db"
         raise RadiometryError(f"unit={source.unit} was declared but the pixels are {dtype}: declare unit={right}")
+    if bands is not None and source.bands is not None:
+        _check_bands(source.bands, bands)
     return source
+
+
+def _check_bands(declared: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+    given, names = [str(name).lower() for name in declared], [name.lower() for name in wanted]
+    if given == names:
+        return
+    way = f"; array[[{', '.join(str(given.index(name)) for name in names)}]] puts them in order" if sorted(given) == sorted(names) else ""
+    raise RadiometryError(f"bands={declared!r} were declared and the network takes {', '.join(wanted)}, in this order{way}; leave bands out if "
+                          "these pixels are meant all the same")
 
 
 def check_values(sample: np.ndarray, valid: np.ndarray | None, source: SourceRadiometry) -> None:
@@ -165,6 +178,8 @@ def _check_valid_values(values: np.ndarray, source: SourceRadiometry) -> None:
         _check_decibel(values, negative)
         return
     what = "the pixels are complex" if source.unit is Unit.COMPLEX else f"unit={source.unit} was declared"
+    if source.unit is not Unit.COMPLEX:
+        _check_low_power(values, what)
     if source.unit in (Unit.INTENSITY, Unit.AMPLITUDE) and negative > (0.5 if source.unit is Unit.INTENSITY else 0.01):
         raise RadiometryError(f"{what} but {negative:.0%} of the sampled values are below 0: power and amplitude are not; "
                               "the values look like decibels, declare unit=db (--unit db)")
@@ -174,6 +189,15 @@ def _check_valid_values(values: np.ndarray, source: SourceRadiometry) -> None:
         raise RadiometryError(f"{what} but the mean power of the sampled values is {power:.4g}, {10 * math.log10(power):.0f} dB: "
                               "those are digital numbers, not backscatter; give the product's calibration factor (--scale; "
                               f"for sigma0 = CF * DN^2: {unit}--scale sqrt(CF))")
+
+
+def _check_low_power(values: np.ndarray, what: str) -> None:
+    low = values < LOWEST_POWER
+    share = float(np.mean(low))
+    if share <= _NODATA_LIKE or (share > 0.5 and np.ptp(values[low]) > 0):      # many values: multiples of decibels, said below
+        return
+    raise RadiometryError(f"{what} but {share:.1%} of the sampled values are below {LOWEST_POWER:.0f} (lowest {values.min():.6g}), which no power or "
+                          "amplitude is: that looks like an undeclared nodata value; give it with --nodata (SourceRadiometry(nodata=(...,)))")
 
 
 def _valid_values(sample: np.ndarray, valid: np.ndarray | None, source: SourceRadiometry) -> np.ndarray:
@@ -196,7 +220,7 @@ def _check_decibel(values: np.ndarray, negative: float) -> None:
         raise RadiometryError(f"unit=db was declared but {dark:.1%} of the sampled values are below {LOWEST_DB:.0f} dB (median "
                               f"{np.median(values):.6g}): they look like multiples of decibels; give --scale (10 x dB integers: "
                               "--scale 0.1)")
-    if dark > 1e-3:
+    if dark > _NODATA_LIKE:
         raise RadiometryError(f"unit=db was declared but {dark:.1%} of the sampled values are below {LOWEST_DB:.0f} dB (lowest "
                               f"{values.min():.6g}): "
                               "that looks like an undeclared nodata value; give it with --nodata")

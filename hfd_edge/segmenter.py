@@ -240,7 +240,7 @@ class Segmenter:
                 request: PlanRequest | None = None, allow_empty: bool = False) -> Run:
         """Check a scene's declaration against its values and plan its tiles; the first stage of every run."""
         self._owner.check()
-        radiometry = check_declared(radiometry, source.dtype)
+        radiometry = check_declared(radiometry, source.dtype, self.spec.bands)
         stored = sample(source)
         check_values(*stored, radiometry)
         watch = Stopwatch()

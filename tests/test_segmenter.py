@@ -127,6 +127,9 @@ def test_what_is_no_scene_is_refused(db_engine, array, error, words):
     (lambda p: 10 * np.log10(p), "intensity", "below 0.*declare unit=db"), (lambda p: p, "db", "linear power or amplitude"),
     (lambda p: p * 1e6, "intensity", "digital numbers.*calibration factor"), (lambda p: np.sqrt(p) * 5000, "amplitude", "digital numbers"),
     (lambda p: np.where(p > 0.05, -9999, 10 * np.log10(p)), "db", "undeclared nodata"), (lambda p: p, "dn", "convert to nothing"),
+    (lambda p: np.where(p > 0.05, -9999, p), "intensity", "below -100 .lowest -9999.*undeclared nodata"),
+    (lambda p: np.where(p > 0.05, -32768, np.sqrt(p)), "amplitude", "below -100 .lowest -32768.*undeclared nodata"),
+    (lambda p: np.full_like(p, -9999), "intensity", "100.0% .*undeclared nodata"), (lambda p: 100 * np.log10(p), "intensity", "declare unit=db"),
     (lambda p: (100 * np.log10(p)).astype(np.int16), "db", "10 x dB integers: --scale 0.1"),
     (lambda p: (p * 255).astype(np.uint8), "amplitude", "display stretch"), (lambda p: p, "complex", "declare unit=intensity"),
     (lambda p: p.astype(np.complex64), "amplitude", "declare unit=complex"), (lambda p: p, "watts", "not known: use intensity")])

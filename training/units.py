@@ -8,12 +8,13 @@ import zlib
 import numpy as np
 
 from hfd_edge.errors import RadiometryError
-from hfd_edge.radiometry import LOWEST_DB, SourceRadiometry, check_values
+from hfd_edge.radiometry import LOWEST_DB, LOWEST_POWER, SourceRadiometry, check_values
 from hfd_edge.spec import Unit
 from training.pairs import DataError, Pair, SetInfo
 
 _PIXELS = 4096                           # of a pair; a set is judged on all its measured pairs together
-_DARK_SHARE = 1e-3                       # of one pair below LOWEST_DB, as for a scene
+_LOWEST = {Unit.DB: LOWEST_DB, Unit.INTENSITY: LOWEST_POWER, Unit.AMPLITUDE: LOWEST_POWER}
+_DARK_SHARE = 1e-3                       # of one pair below _LOWEST, as for a scene
 _ODD_SHARE = 0.01                        # of one pair's decibels that are exactly 0, or power below 0: measurements almost never are
 
 
@@ -35,7 +36,8 @@ class UnitCheck:
             return
         self._samples[pair.name] = _sample(values, pair.name)
         self._odd[pair.name] = float(np.mean(self._is_odd(values)))
-        if self._info.sar_unit is Unit.DB and np.mean(values < LOWEST_DB) > _DARK_SHARE and (words := self._contradiction(values)):
+        lowest = _LOWEST.get(self._info.sar_unit)
+        if lowest is not None and np.mean(values < lowest) > _DARK_SHARE and (words := self._contradiction(values)):
             self._dark[pair.name] = words
 
     def check(self) -> None:
@@ -70,7 +72,7 @@ class UnitCheck:
         try:
             check_values(values[:, None], None, SourceRadiometry(self._info.sar_unit))
         except RadiometryError as error:
-            words = re.sub(r"--(unit|scale|offset|nodata)", r"\1:", re.sub(r" \(--unit[^)]*\)", "", str(error)))
+            words = re.sub(r"--(unit|scale|offset|nodata)", r"\1:", re.sub(r" \(--unit[^)]*\)| \(SourceRadiometry.*\)", "", str(error)))
             return f"{words} (keys of set.yaml; other layouts: see docs/data.md); nothing was trained, as a run of the engine would refuse the same pixels"
         return ""
 

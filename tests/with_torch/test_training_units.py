@@ -89,11 +89,12 @@ class Chips(Gamma):
 
 @pytest.mark.parametrize("odd", [slice(1, 60), slice(65, 128), slice(511, 512)])
 def test_a_border_of_nodata_is_found_wherever_its_columns_lie(odd):
-    with pytest.raises(DataError, match="pair train0 and of 2 more.*nodata"):
-        measure(Chips(-9999, odd))
+    for unit in (Unit.DB, Unit.INTENSITY):
+        with pytest.raises(DataError, match="pair train0 and of 2 more.*undeclared nodata value; give it with nodata: .keys of set.yaml"):
+            measure(Chips(-9999, odd, unit))
 
 
-@pytest.mark.parametrize(("value", "unit", "words"), [(0, Unit.DB, "exactly 0 dB"), (-9999, Unit.INTENSITY, "below 0")])
+@pytest.mark.parametrize(("value", "unit", "words"), [(0, Unit.DB, "exactly 0 dB"), (-0.01, Unit.INTENSITY, "below 0")])
 def test_the_share_of_odd_pixels_is_that_of_all_pixels(value, unit, words):
     lines = []
     measure(Chips(value, slice(64, 65), unit), log=lines.append)
