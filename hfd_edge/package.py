@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from hfd_edge import package_golden, package_manifest, package_plans
+from hfd_edge.durable import sync_name
 from hfd_edge.errors import PackageError
 from hfd_edge.package_golden import Golden
 from hfd_edge.package_manifest import GRAPHS, MANIFEST
@@ -205,14 +206,6 @@ def write_beside(path: Path, members: list[tuple[str, memoryview]], overwrite: b
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_name(path)
     except OSError as error:
         raise PackageError(f"{path} cannot be written ({error}): check the folder, its permissions and the free space") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

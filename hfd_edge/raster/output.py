@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hfd_edge.durable import sync, sync_name
 from hfd_edge.errors import RasterError
 
 _SUFFIX = "..xxxxxxxx.partial"             # what a name grows by while it is written
@@ -118,13 +119,13 @@ class PartialFile:
         """
         try:
             if durable:
-                _fsync(self.partial)
+                sync(self.partial)
             if not self.overwrite and os.path.lexists(self.path):
                 raise RasterError(f"{self.path} appeared while it was being written: nothing is replaced unasked; give "
                                   "--overwrite (overwrite=True)")
             os.replace(self.partial, self.path)
             if durable:
-                _fsync(self.path.parent)
+                sync_name(self.path)
         except OSError as error:
             if isinstance(error, RasterError):
                 raise
@@ -165,14 +166,6 @@ def discard_unfinished() -> None:
     """Remove what an interrupt left behind."""
     for file in list(_unfinished):
         file.discard()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_bytes(path: str | Path, data: bytes | memoryview, overwrite: bool) -> None:
