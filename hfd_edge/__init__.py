@@ -15,13 +15,19 @@ TYPE_CHECKING = False                               # as typing's, whose import 
 if TYPE_CHECKING:
     from typing import Any
 
+    from hfd_edge import errors
     from hfd_edge.build import build_info
+    from hfd_edge.errors import (
+        ArrayError, CheckpointError, DeviceError, EmptySceneError, EngineError, ExportError, GateError, GridError, HfdError, PackageError,
+        RadiometryError, RasterError, ReachError, SpecError)
     from hfd_edge.package import Package
     from hfd_edge.radiometry import SourceRadiometry
     from hfd_edge.raster_run import RasterOptions
     from hfd_edge.results import Result, RunReport
     from hfd_edge.segmenter import Segmenter
     from hfd_edge.spec import ModelInput, ModelSpec, Unit
+
+    __version__: str
 
 _ERRORS = ("HfdError", "SpecError", "PackageError", "ArrayError", "GridError", "RadiometryError", "EmptySceneError", "RasterError",
            "EngineError", "DeviceError", "ReachError", "ExportError", "CheckpointError", "GateError")
@@ -36,7 +42,11 @@ _HOME = {
 _ROOMS = ("build", "engine", "errors", "export", "measure", "network", "package", "radiometry", "raster", "scene", "segmenter",
           "simulate", "spec", "speckle", "stitch", "tiles")
 
-__all__ = [name for name in _HOME if name != "__version__"] + ["errors"]
+# Spelled out, for type checkers take nothing else as what a typed package offers.
+__all__ = [
+    "Segmenter", "Result", "RunReport", "ModelSpec", "ModelInput", "Unit", "Package", "SourceRadiometry", "RasterOptions", "build_info",
+    "HfdError", "SpecError", "PackageError", "ArrayError", "GridError", "RadiometryError", "EmptySceneError", "RasterError",
+    "EngineError", "DeviceError", "ReachError", "ExportError", "CheckpointError", "GateError", "errors"]
 
 
 def __getattr__(name: str) -> Any:
