@@ -58,7 +58,7 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
             ended.say()
 
     try:
-        threading.Thread(target=work, name="hfd-read-ahead", daemon=True).start()
+        _start(work, "hfd-read-ahead")
         begun = True
         for _ in range(depth):
             room.put(None)
@@ -76,6 +76,14 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
         room.put(_END)
         if begun and process == os.getpid():        # what it reads is closed next; one that was not begun reads nothing
             ended.wait()
+
+
+def _start(work: Callable[[], None], name: str) -> None:
+    try:
+        threading.Thread(target=work, name=name, daemon=True).start()
+    except RuntimeError as error:
+        raise DeviceError(f"the thread {name} cannot be started ({error}): this process has all the memory or threads that it may take; raise its limit "
+                          "(ulimit -v, ulimit -u, a container's memory or pids), or run fewer at once") from error
 
 
 class _Ended:
@@ -130,7 +138,7 @@ class WriteBehind:
 
     def __enter__(self) -> WriteBehind:
         try:
-            threading.Thread(target=self._work, name="hfd-write-behind", daemon=True).start()
+            _start(self._work, "hfd-write-behind")
             return self
         except BaseException:
             self._waiting.put(_END)                 # it may run all the same, and nobody leaves a block that was not entered

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,6 +50,15 @@ class RasterOptions:
         for name, (wanted, kind) in kinds.items():
             if not isinstance(value := getattr(self, name), kind):
                 raise RasterError(f"{name}={value!r}: it must be {wanted}; leave it out for the default")
+
+
+def options_of(options: RasterOptions | None, named: Mapping[str, Any]) -> RasterOptions:
+    """The options that were given, as a record or by name. Raises RasterError or TypeError: neither, or both."""
+    if not isinstance(options, (RasterOptions, type(None))):
+        raise RasterError(f"options={options!r}: it must be a RasterOptions; give its fields by name, unit=\"db\", and a function as progress=")
+    if options is not None and named:
+        raise TypeError(f"give options, or {', '.join(named)} by name, not both")
+    return options or RasterOptions(**named)
 
 
 def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path], out: str | Path, options: RasterOptions,

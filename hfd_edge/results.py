@@ -54,9 +54,9 @@ class RunReport:
         return {**asdict(self), "mpx_per_s": self.mpx_per_s, "halo_share": self.halo_share}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Result:
-    """A map in memory. `numpy.asarray(result)` is its labels."""
+    """A map in memory. `numpy.asarray(result)` is its labels; two results are equal only if they are one: compare their labels."""
 
     labels: np.ndarray              # (rows, cols) uint8, index into classes, 255 = nodata
     confidence: np.ndarray | None   # (rows, cols) uint8, 0..254 for 0..1, 255 = nodata; None if it was not asked for
@@ -72,6 +72,11 @@ class Result:
     def halo(self) -> str:
         """"exact", "bounded" or "custom": which halo ran."""
         return self.report.halo
+
+    def __repr__(self) -> str:
+        rows, cols = self.labels.shape
+        return (f"Result({rows} x {cols} labels of {len(self.classes)} classes, {'without' if self.confidence is None else 'with'} confidence, "
+                f"{self.report.nodata_share:.2%} nodata, on {self.report.device})")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if dtype is not None and np.dtype(dtype) != self.labels.dtype:

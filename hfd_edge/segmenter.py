@@ -97,6 +97,9 @@ class Segmenter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"Segmenter({str(self._package.path)!r}, {self.device}, {self.engine}, bands {', '.join(self.spec.bands)} in {self.spec.unit})"
+
     def __reduce__(self) -> NoReturn:
         raise EngineError("a Segmenter holds an engine and a mapped file, which cannot be copied or sent to another process: "
                           "open one there with Segmenter(path)")
@@ -214,11 +217,9 @@ class Segmenter:
         Args:
             options: what is declared of the raster and the map; or the same by name: `unit="db", bands=(4, 3), overwrite=True`.
         """
-        from hfd_edge.raster_run import RasterOptions, segment_raster
+        from hfd_edge.raster_run import options_of, segment_raster
 
-        if options is not None and named:
-            raise TypeError(f"give options, or {', '.join(named)} by name, not both")
-        return segment_raster(self, path, out, options or RasterOptions(**named), progress)
+        return segment_raster(self, path, out, options_of(options, named), progress)
 
     def declared(self, unit: Unit | str | SourceRadiometry | None, dtype: np.dtype) -> SourceRadiometry:
         """The declaration that `unit` stands for; None = complex for complex numbers, else the network's own unit."""

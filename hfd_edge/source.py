@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -51,6 +52,8 @@ class ArraySource:
             ArrayError: wrong shape, dtype, or mask.
             DeviceError: the array lives on another device.
         """
+        if isinstance(array, (str, bytes, os.PathLike)):
+            raise ArrayError(f"{array!r} is a path and no array: Segmenter.run_raster(path, map) reads rasters, numpy.load .npy files")
         values, unmasked = _without_mask(_as_host_array(array))
         if values.ndim == 2 and bands == 1:
             values = values[np.newaxis]

@@ -1,6 +1,7 @@
 """What the command line must refuse: exit 1, one line, and not a file more than before."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -165,6 +166,16 @@ def test_names_in_a_file_cannot_forge_a_line(tmp_path):
     shown = run("inspect", path)
     assert shown.returncode == 0 and "\x1b" not in shown.stdout and r"by\x1b[2J: us\r\nhash: 0" in shown.stdout
     failed(run("inspect", tmp_path / "no\x1b[2J.engine"), r"no\x1b[2J.engine")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize("more", ["", "--json"])
+def test_a_full_disk_behind_the_report_is_told_apart_from_one_behind_the_map(scene, engine, tmp_path, more):
+    words = f"{sys.executable} -m hfd_edge.cli predict {scene} {engine} -o {tmp_path}/map.tif {more} > /dev/full"
+    done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1 and (tmp_path / "map.tif").exists()
+    assert done.stderr == ("error: the report cannot be written to the standard output (No space left on device); "
+                           "files that this command writes are complete\n")
 
 
 def test_a_closed_error_stream_does_not_spill_into_another(scene, engine, tmp_path):

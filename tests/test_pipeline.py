@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from hfd_edge.errors import DeviceError
 from hfd_edge.pipeline import WriteBehind, prefetch
 
 
@@ -42,6 +43,17 @@ def test_prefetch_runs_ahead_by_its_depth_and_not_further():
     time.sleep(0.3)
     assert len(made) <= 1 + 2 + 1       # taken, waiting, and one in the hand
     ahead.close()
+
+
+def test_a_thread_that_the_system_does_not_give_is_named_with_the_limit(monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(DeviceError, match="hfd-read-ahead cannot be started .can't start new thread.*ulimit -u"):
+        next(prefetch(numbers(3)))
+    with pytest.raises(DeviceError, match="hfd-write-behind cannot be started"), WriteBehind(print):
+        pass
 
 
 def test_leaving_the_loop_early_stops_the_thread():
@@ -194,6 +206,7 @@ def test_a_reader_whose_start_is_interrupted_reads_nothing_and_ends(interrupted_
 INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np
+from hfd_edge.errors import DeviceError
 from hfd_edge.pipeline import WriteBehind, prefetch
 from hfd_edge.raster import RasterProfile, RasterWriter
 class Stop(BaseException): pass

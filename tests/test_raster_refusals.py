@@ -1,5 +1,6 @@
 """What must not be opened is refused in one line, whatever it is called and whatever it claims."""
 
+import io
 import os
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 import rasterio
 
 from hfd_edge.errors import RasterError
-from hfd_edge.raster import RasterLimits, RasterSource
+from hfd_edge.products import open_scene
+from hfd_edge.raster import RasterLimits, RasterSource, check_output
 from hfd_edge.raster_run import RasterOptions
 from hfd_edge.segmenter import Segmenter
 from tests.engines import random_engine
@@ -22,8 +24,17 @@ VRT = ('<VRTDataset rasterXSize="4" rasterYSize="4"><VRTRasterBand dataType="Byt
                                   "http://localhost/a.tif",
                                   "s3://bucket/a.tif", "zip+https://localhost/a.zip", "file:///tmp/a.tif"])
 def test_urls_and_virtual_paths_are_refused(path):
-    with pytest.raises(RasterError, match="only files on this machine"):
-        RasterSource(path)
+    for given in (path, Path(path)):                            # pathlib leaves one slash of two
+        with pytest.raises(RasterError, match="only files on this machine are opened"):
+            RasterSource(given)
+        with pytest.raises(RasterError, match="only files on this machine are written"):
+            check_output(given, overwrite=False)
+
+
+@pytest.mark.parametrize("path", [b"scene.tif", io.BytesIO(), None, 3, (name for name in ["scene.tif"]), [io.BytesIO()]])
+def test_what_is_no_path_is_refused_with_the_way_for_pixels_in_memory(path):
+    with pytest.raises(RasterError, match=r"is no path of a raster: give a text.*Segmenter.run\(array\)"):
+        open_scene(path)
 
 
 @pytest.mark.parametrize("content,words", [
@@ -124,4 +135,7 @@ def test_an_output_or_a_progress_that_cannot_be_one_is_refused_before_the_run(tm
         for given, words in (((None,), "out=None"), ((b"map.tif",), "out=b"), ((tmp_path / "map.tif", RasterOptions("dn"), 3), "progress=3")):
             with pytest.raises(RasterError, match=words):
                 seg.run_raster(write_tif(tmp_path / "scene.tif", np.ones((2, 50, 60), np.float32)), *given)
+        for options in ({"unit": "dn"}, print):                 # a function that was meant as progress
+            with pytest.raises(RasterError, match="it must be a RasterOptions; give its fields by name.*progress="):
+                seg.run_raster(tmp_path / "scene.tif", tmp_path / "map.tif", options, unit="dn")
     assert not (tmp_path / "map.tif").exists()

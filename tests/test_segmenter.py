@@ -1,6 +1,7 @@
 """Segmenter.run: what goes in, what comes out, what is refused."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,7 +118,8 @@ def test_any_memory_gives_the_same_map(db_engine, power, dress):
     (np.zeros((3, 8, 8), np.float32), ArrayError, r"shape \(3, 8, 8\).*takes \(2, rows, cols\)"),
     (np.zeros((8, 8, 2), np.float32), ArrayError, "moveaxis"), (np.zeros((8, 8), np.float32), ArrayError, "bands first"),
     (np.zeros((2, 0, 8), np.float32), ArrayError, "at least one pixel"), (np.zeros((2, 8, 8), np.int64), ArrayError, "dtype int64"),
-    (np.zeros((2, 8, 8), bool), ArrayError, "dtype bool"), ("scene.tif", ArrayError, r"shape \(\)"), (OnDevice(), DeviceError, "copy it to the host")])
+    (np.zeros((2, 8, 8), bool), ArrayError, "dtype bool"), ("scene.tif", ArrayError, "is a path.*run_raster"),
+    (Path("scene.npy"), ArrayError, "is a path.*numpy.load"), (OnDevice(), DeviceError, "copy it to the host")])
 def test_what_is_no_scene_is_refused(db_engine, array, error, words):
     with Segmenter(db_engine) as seg, pytest.raises(error, match=words):
         seg.run(array)

@@ -30,6 +30,38 @@ def test_a_closed_segmenter_says_so(db_engine):
         seg.run(SCENE, unit="intensity")
 
 
+def test_a_segmenter_and_a_result_say_what_they_are(db_engine):
+    with Segmenter(db_engine, device="cpu") as seg:
+        result, again = seg.run(SCENE, unit="intensity"), seg.run(SCENE, unit="intensity", confidence=False)
+    assert repr(seg) == f"Segmenter({str(db_engine)!r}, cpu, {seg.engine}, bands B0, B1 in db)"
+    assert repr(result) == "Result(70 x 90 labels of 5 classes, with confidence, 0.00% nodata, on cpu)" and "without confidence" in repr(again)
+    assert result == result and result != again and len({result, again}) == 2
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(result)).labels, again.labels)
+
+
+LITTLE_MEMORY = """
+import resource, sys
+import numpy as np
+from hfd_edge import EngineError, Segmenter
+with Segmenter(sys.argv[1], threads=1) as seg:
+    scene = np.full((2, 1024, 1024), 0.05, np.float32)
+    seg.run(scene[:, :64, :64], unit="intensity")
+    taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + (20 << 20), resource.RLIM_INFINITY))
+    try:
+        seg._engine.infer(scene[None])
+    except EngineError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="address space is limited on Linux")
+def test_an_engine_without_memory_is_one_error_with_the_way_out_and_no_log_beside_it(db_engine):
+    done = subprocess.run([sys.executable, "-c", LITTLE_MEMORY, str(db_engine)], capture_output=True, text=True, timeout=240)
+    assert "may take no more memory (give a smaller tile, --tile or --memory, or raise its limit): " in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and done.stderr == ""
+
+
 FORK = """
 import multiprocessing, sys
 import numpy as np

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from hfd_edge.errors import RasterError
+
 if TYPE_CHECKING:
     from hfd_edge.measure.accuracy import Accuracy
     from hfd_edge.results import RunReport
@@ -33,14 +35,23 @@ def progress_bar(what: str, quiet: bool, unit: str = "rows") -> Iterator[Callabl
 
 def print_json(record: dict[str, Any]) -> None:
     """One line of ASCII; what is not a number in JSON (nan, infinity) becomes null."""
-    typer.echo(json.dumps(_finite(record), allow_nan=False, default=str))
+    _say(json.dumps(_finite(record), allow_nan=False, default=str))
 
 
 def print_lines(lines: dict[str, str]) -> None:
     """Name and value, aligned."""
     width = max(map(len, lines))
     for name, value in lines.items():
-        typer.echo(printable(f"{name:<{width}}  {value}"))
+        _say(printable(f"{name:<{width}}  {value}"))
+
+
+def _say(line: str) -> None:
+    try:
+        typer.echo(line)
+    except BrokenPipeError:
+        raise
+    except OSError as error:                # a full disk behind `> log`
+        raise RasterError(f"the report cannot be written to the standard output ({error.strerror}); files that this command writes are complete") from error
 
 
 def printable(text: str) -> str:

@@ -16,6 +16,8 @@ from hfd_edge.spec import SCENE_INPUT
 if TYPE_CHECKING:
     import onnxruntime
 
+_NO_MEMORY = ", for which this process may take no more memory (give a smaller tile, --tile or --memory, or raise its limit)"
+
 
 class OnnxRuntimeEngine:
     """Runs one graph of a package on the CPU. Several threads may call `infer` at once.
@@ -42,7 +44,7 @@ class OnnxRuntimeEngine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4              # its errors come as exceptions, and need not be on the standard error too
         options.enable_mem_pattern = False          # a plan per shape: 1.2x slower and 1.5x the memory, for edge tiles differ
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
@@ -70,8 +72,9 @@ class OnnxRuntimeEngine:
         try:
             return session.run([self._output], {self._input: given, **({} if scene is None else {self._scene: scene})})[0]
         except Exception as error:  # as above
-            raise EngineError(f"ONNX Runtime failed on {self.graph} with a batch of shape {batch.shape}: "
-                              f"{_one_line(error)}") from error
+            said = _one_line(error)
+            way = next((_NO_MEMORY for word in ("bad_alloc", "Failed to allocate") if word in said), "")
+            raise EngineError(f"ONNX Runtime failed on {self.graph} with a batch of shape {batch.shape}{way}: {said}") from error
 
     def close(self) -> None:
         """Free the session; the engine cannot be used afterwards."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hfd_edge.errors import RadiometryError
+from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.products.annotation import QUANTITIES
 from hfd_edge.products.safe import safe_folder
 from hfd_edge.products.sentinel1 import Sentinel1Options, Sentinel1Source
@@ -41,6 +42,10 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
         RadiometryError: a product whose metadata give no calibration, and no unit is declared.
     """
     paths = list(path) if isinstance(path, (list, tuple)) else [path]
+    for each in paths:
+        if not isinstance(each, (str, os.PathLike)):
+            raise RasterError(f"{each!r} is no path of a raster: give a text or a pathlib.Path, or several in a list; pixels in memory go into "
+                              "Segmenter.run(array)")
     folder = safe_folder(paths[0]) if len(paths) == 1 else None
     if folder is not None:
         if request.unit is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from hfd_edge.errors import RasterError
+from hfd_edge.raster.output import is_remote
 
 GDAL_CACHE_BYTES = 16 << 20
 # GDAL reads this once, at its first block, and by default takes 5 % of the machine. A rasterio.Env would bound it only as long
@@ -115,7 +115,7 @@ def local_file(path: str | Path) -> Path:
         raise RasterError(f"{path!r} is no path of a raster: give a text or a pathlib.Path") from error
     if isinstance(text, bytes):
         text = os.fsdecode(text)
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) or text.startswith("/vsi"):
+    if is_remote(text) and ("://" in text or text.startswith("/vsi") or not os.path.exists(text)):
         raise RasterError(f"{text} is a URL or a GDAL virtual path: only files on this machine are opened, nothing is "
                           "downloaded; fetch it first and give the file")
     if not _is_utf8(text):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
@@ -31,7 +32,7 @@ def check_output(path: str | Path, overwrite: bool, bytes_needed: int = 0, input
     Raises:
         RasterError: the file exists, is an input, its folder is missing or not writable, or the disk is too full.
     """
-    path = Path(path).absolute()
+    given, path = os.fspath(path), Path(path).absolute()
     _check_name(path)
     if path.is_dir():
         raise RasterError(f"{path} is a folder: give the name of a file in it")
@@ -46,6 +47,8 @@ def check_output(path: str | Path, overwrite: bool, bytes_needed: int = 0, input
                               "(overwrite=True)")
     folder = path.parent
     if not folder.is_dir():
+        if is_remote(given):
+            raise RasterError(f"{given} is a URL or a GDAL virtual path: only files on this machine are written; give one, and upload it then")
         raise RasterError(f"{folder} is not a folder: make it first (mkdir -p), then write {path.name} into it")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise RasterError(f"{folder} cannot be written to: change its permissions, or choose another folder for {path.name}")
@@ -85,6 +88,11 @@ def check_different(paths: Iterable[str | Path]) -> None:
     paths = list(paths)
     if len({Path(path).resolve() for path in paths}) != len(paths):
         raise RasterError(f"the outputs {', '.join(map(str, paths))} must be different files: give each a name of its own")
+
+
+def is_remote(text: str) -> bool:
+    """Whether a path names what is not a file of this machine; pathlib makes one slash of the two of a URL."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text) is not None or text.startswith("/vsi")
 
 
 def _check_name(path: Path) -> None:
