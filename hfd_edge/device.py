@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hfd_edge.device_limits import memory_left_bytes, quota_cores
 from hfd_edge.device_memory import check_device
 from hfd_edge.errors import DeviceError
 
-_CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
-_CGROUP_MEMORY = Path("/sys/fs/cgroup")
 _HUGE_BYTES = 4 << 20       # from here on pages of 2 MB waste little
 _MEMINFO = Path("/proc/meminfo")
 
@@ -36,13 +35,13 @@ def resolve_device(device: str) -> str:
 
 
 def thread_budget(threads: int | None) -> int:
-    """Threads for operations and engine: `threads`, else the cores this process may use (affinity and container quota).
+    """Threads for operations and engine: `threads`, else the cores this process may use (affinity, and the quota of its container or service).
 
     Raises:
         DeviceError: threads is not a whole number from 1 to 1024.
     """
     if threads is None:
-        return max(1, min(len(os.sched_getaffinity(0)), _quota_cores()))
+        return max(1, min(len(os.sched_getaffinity(0)), quota_cores()))
     if not is_whole(threads) or not 1 <= threads <= 1024:
         raise DeviceError(f"threads={threads!r}: it must be a whole number from 1 to 1024; leave it out for all cores of this "
                           f"process")
@@ -84,30 +83,13 @@ def own_pages(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
 
 
 def available_memory_bytes() -> int:
-    """Main memory that is free or can be freed now: of the machine, or of this container where that is less.
+    """Main memory that is free or can be freed now: of the machine, or of this container, service or job where that is less.
 
     Raises:
         DeviceError: the system does not tell.
     """
     for line in _MEMINFO.read_text().splitlines():
         if line.startswith("MemAvailable:"):
-            return min(int(line.split()[1]) * 1024, _container_memory_bytes())
+            return min(int(line.split()[1]) * 1024, memory_left_bytes())
     raise DeviceError(f"{_MEMINFO} names no MemAvailable: the memory budget cannot be found out; give memory= in bytes "
                       f"(--memory)")
-
-
-def _container_memory_bytes() -> int:
-    """What the container's limit leaves; file pages that can be dropped count as free."""
-    limit = _CGROUP_MEMORY / "memory.max"
-    if not limit.is_file() or (text := limit.read_text().strip()) == "max":
-        return 1 << 62
-    stat = dict(line.split() for line in (_CGROUP_MEMORY / "memory.stat").read_text().splitlines())
-    used = int((_CGROUP_MEMORY / "memory.current").read_text()) - int(stat["inactive_file"])
-    return max(0, int(text) - used)
-
-
-def _quota_cores() -> int:
-    if not _CGROUP_CPU_MAX.is_file():
-        return 1 << 16
-    quota, period = _CGROUP_CPU_MAX.read_text().split()[:2]
-    return 1 << 16 if quota == "max" else max(1, int(quota) // int(period))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import hfd_edge
-from hfd_edge.device import available_memory_bytes
 from hfd_edge.errors import ArrayError, DeviceError, EngineError, GridError, HfdError, PackageError, RadiometryError
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter
@@ -164,16 +163,6 @@ def test_nan_answers_are_counted_and_never_a_class(tmp_path):
     with Segmenter(path) as seg:
         result = seg.run(np.array([[4.0, -1.0, 9.0]], np.float32), unit="dn")
     assert result.labels.tolist() == [[0, 255, 0]] and result.report.nan_pixels == 1 and result.report.nodata_share == 0
-
-
-def test_a_container_with_little_memory_left_lowers_the_budget(tmp_path, monkeypatch):
-    (tmp_path / "memory.max").write_text("1000000\n")
-    (tmp_path / "memory.current").write_text("700000\n")
-    (tmp_path / "memory.stat").write_text("anon 500000\ninactive_file 200000\n")
-    monkeypatch.setattr("hfd_edge.device._CGROUP_MEMORY", tmp_path)
-    assert available_memory_bytes() == 500_000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert available_memory_bytes() > 500_000
 
 
 def test_a_closed_segmenter_says_so(db_engine, power):
