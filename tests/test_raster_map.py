@@ -17,6 +17,7 @@ import rasterio
 from hfd_edge.errors import ArrayError, RasterError
 from hfd_edge.raster import (
     GeoReference, MapWriter, RasterProfile, RasterSource, check_different, check_output, made_folder, write_raster)
+from hfd_edge.raster.cog import CogWriter
 from tests.rasters import GCPS, ROTATED, UTM, ramp, write_tif
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -224,6 +225,21 @@ except RasterError as error:
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "map.tif")], capture_output=True, text=True, cwd=ROOT)
     assert "make room" in done.stdout and len(done.stdout.splitlines()) == 1, done.stdout + done.stderr
     assert not list(tmp_path.iterdir())
+
+
+class Deadline(Exception):
+    """As Celery's soft time limit: raised by a signal's handler, in the middle of whatever runs."""
+
+
+@pytest.mark.parametrize("raised, seen", [(Deadline, Deadline), (TimeoutError, TimeoutError), (OSError, RasterError)])
+def test_a_deadline_of_the_callers_while_a_map_is_joined_is_no_error_of_the_map(tmp_path, monkeypatch, raised, seen):
+    def join(writer):
+        raise raised("60 s")
+
+    monkeypatch.setattr(CogWriter, "_join", join)
+    with pytest.raises(seen, match="60 s") as caught, MapWriter(tmp_path / "map.tif", 4, 4, None, Legend(), {}) as writer:
+        writer.write(0, np.zeros((4, 4), np.uint8))
+    assert type(caught.value) is seen and not list(tmp_path.iterdir())
 
 
 def test_only_a_plain_file_is_replaced(tmp_path):

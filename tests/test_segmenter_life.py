@@ -39,6 +39,24 @@ def test_a_segmenter_and_a_result_say_what_they_are(db_engine):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(result)).labels, again.labels)
 
 
+class SoftTimeLimit(Exception):
+    """As of Celery: raised by a signal's handler, in the middle of whatever runs."""
+
+
+def test_a_deadline_of_the_callers_in_the_middle_of_the_engine_is_no_error_of_the_engine(db_engine, monkeypatch):
+    class Interrupted:
+        def run(self, *_):
+            raise SoftTimeLimit("60 s")
+
+    with Segmenter(db_engine) as seg:
+        session = seg._engine._session
+        monkeypatch.setattr(seg._engine, "_session", Interrupted())
+        with pytest.raises(SoftTimeLimit, match="60 s"):
+            seg.run(SCENE, unit="intensity")
+        seg._engine._session = session
+        assert seg.run(SCENE, unit="intensity").labels.shape == (70, 90)
+
+
 LITTLE_MEMORY = """
 import resource, sys
 import numpy as np

@@ -50,7 +50,9 @@ class OnnxRuntimeEngine:
         try:
             with no_fork():
                 self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's own exceptions share no public base
+        except Exception as error:
+            if not _is_its_own(error):
+                raise
             raise EngineError(f"ONNX Runtime {self.version} refused {graph} of {package.path}: {_one_line(error)}; "
                               "export the package again with this version of hfd_edge") from error
         if threads > 1:
@@ -71,7 +73,9 @@ class OnnxRuntimeEngine:
             raise EngineError(f"{self.graph} takes cells of 2 x 2 pixels, which a batch of shape {batch.shape} has not: {error}") from error
         try:
             return session.run([self._output], {self._input: given, **({} if scene is None else {self._scene: scene})})[0]
-        except Exception as error:  # as above
+        except Exception as error:
+            if not _is_its_own(error):
+                raise
             said = _one_line(error)
             way = next((_NO_MEMORY for word in ("bad_alloc", "Failed to allocate") if word in said), "")
             raise EngineError(f"ONNX Runtime failed on {self.graph} with a batch of shape {batch.shape}{way}: {said}") from error
@@ -91,6 +95,11 @@ def _scene_input(session: onnxruntime.InferenceSession, package: Package, graph:
         raise EngineError(f"{graph} of {package.path} takes {found or 'no second input'} and the spec's scene_percentiles and bands "
                           f"make {[1, wanted]}: they must agree; package the network again")
     return SCENE_INPUT
+
+
+def _is_its_own(error: Exception) -> bool:
+    """Whether ONNX Runtime raised it (its exceptions share no public base), and not the handler of a signal, such as a caller's deadline."""
+    return type(error).__module__.startswith("onnxruntime") or type(error) in (RuntimeError, ValueError, TypeError, MemoryError)
 
 
 def _one_line(error: Exception) -> str:

@@ -29,6 +29,7 @@ BLOCK_PX = 512
 COMPRESSIONS = {                # as the COG driver calls them; what they take and give: RasterWriter
     "none": {"compress": "NONE"}, "deflate": {"compress": "DEFLATE"}, "zstd": {"compress": "ZSTD", "level": 1},
     "lzw": {"compress": "LZW"}}
+_RAISED_BY = ("rasterio", "xml", "builtins", "hfd_edge")         # what fails while the levels are joined
 _PACKED_LEVELS = 2              # of the files on the way; the others, 1/12 of the pixels, would take memory one by one as a tall map grows
 _SPACE = 2.7                    # levels (1.33) and the joined file (1.33), uncompressed at worst
 
@@ -98,6 +99,8 @@ class CogWriter:
                 self._join()
                 sound = all(self._holds(number, level.crc) for number, level in enumerate(self._levels))
         except Exception as error:  # GDAL's own errors share no public base
+            if type(error).__module__.partition(".")[0] not in _RAISED_BY or isinstance(error, TimeoutError):
+                raise                                           # the handler of a signal: a deadline of the caller's
             raise RasterError(f"{self._folder.path} cannot be written ({one_line(error)}): make room, or choose another folder; "
                               "nothing was left there") from error
         if not sound:
