@@ -46,7 +46,8 @@ class RasterOptions:
         """Raises RasterError where a value is of a kind that no use could be made of."""
         several = "a list or tuple of names or numbers", (Iterable, int, type(None))
         kinds = {"bands": several, "classes": several, "confidence": ("the path of a file", (str, os.PathLike, type(None))),
-                 "compress": ("none, deflate, zstd or lzw", (str,)), "limits": ("a RasterLimits", (RasterLimits,))}
+                 "compress": ("none, deflate, zstd or lzw", (str,)), "limits": ("a RasterLimits", (RasterLimits,)),
+                 "overwrite": ("True or False", (bool, np.bool_)), "allow_empty": ("True or False", (bool, np.bool_))}     # "no" is true
         for name, (wanted, kind) in kinds.items():
             if not isinstance(value := getattr(self, name), kind):
                 raise RasterError(f"{name}={value!r}: it must be {wanted}; leave it out for the default")

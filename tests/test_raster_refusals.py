@@ -123,7 +123,7 @@ def test_bands_that_are_no_numbers_or_names_are_refused(tmp_path, bands, words):
 
 
 @pytest.mark.parametrize(("name", "value"), [("bands", 1.5), ("bands", np.int64(1)), ("classes", 1.5), ("classes", object()), ("confidence", 0),
-                                             ("confidence", b"c.tif"), ("compress", []), ("limits", None)])
+                                             ("confidence", b"c.tif"), ("compress", []), ("limits", None), ("overwrite", "no"), ("allow_empty", 1)])
 def test_an_option_of_a_kind_that_it_cannot_be_is_refused_by_name(name, value):
     with pytest.raises(RasterError, match=f"{name}=.*: it must be .*; leave it out"):
         RasterOptions(**{name: value})

@@ -29,7 +29,8 @@ def test_numpy_integers_are_whole_numbers(db_engine, power):
         np.testing.assert_array_equal(seg.run(power, unit="intensity").labels, plain.run(power, unit="intensity").labels)
 
 
-@pytest.mark.parametrize("arguments", [{"tile": None}, {"tile": 104.0}, {"batch": True}, {"memory": True}, {"device": None}, {"device": 0}])
+@pytest.mark.parametrize("arguments", [{"tile": None}, {"tile": 104.0}, {"batch": True}, {"memory": True}, {"device": None}, {"device": 0}, {"build": None},
+                                       {"build": False}, {"trust_plans": 1}, {"trust_plans": None}])
 def test_what_is_no_option_is_refused_by_name(db_engine, power, arguments):
     with pytest.raises(HfdError, match=f"{[*arguments][0]}={[*arguments.values()][0]}"):
         Segmenter(db_engine, **arguments).run(power, unit="intensity")

@@ -11,7 +11,7 @@ from hfd_edge.engine.base import Engine
 from hfd_edge.engine.golden import check_golden
 from hfd_edge.engine.tensorrt_build import PRECISION_OF
 from hfd_edge.engine.tensorrt_capabilities import check_driver, gpu_here, load_tensorrt
-from hfd_edge.engine.tensorrt_find import PlanPolicy
+from hfd_edge.engine.tensorrt_find import PlanPolicy, check_policy
 from hfd_edge.engine.tensorrt_request import GRAPHS as GRAPHS_FOR_TENSORRT
 from hfd_edge.engine.tensorrt_request import trt_graph
 from hfd_edge.errors import DeviceError, EngineError, PackageError
@@ -32,6 +32,9 @@ class GpuOptions:
     trust_plans: bool = False       # plans inside the package may run
     batch: int | None = None        # tiles of a batch on a GPU; None = the engine's own
     tile: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        check_policy(self.build, self.trust_plans)              # on a CPU too: a word that is none is found where it stands
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,14 @@ def say_aloud(text: str) -> None:
     print(f"hfd-edge: {text}", file=sys.stderr, flush=True)
 
 
+def check_policy(build: str, trust_plans: bool) -> None:
+    """Raise EngineError where a word stands for neither: "no" would trust native code."""
+    if build not in BUILDS:
+        raise EngineError(f"build={build!r}: it must be one of {', '.join(BUILDS)}")
+    if not isinstance(trust_plans, bool):
+        raise EngineError(f"trust_plans={trust_plans!r}: it must be True or False")
+
+
 @dataclass(frozen=True, slots=True)
 class PlanPolicy:
     """Which plans may run."""
@@ -32,8 +40,7 @@ class PlanPolicy:
     say: Callable[[str], None] = say_aloud
 
     def __post_init__(self) -> None:
-        if self.build not in BUILDS:
-            raise EngineError(f"build={self.build!r}: it must be one of {', '.join(BUILDS)}")
+        check_policy(self.build, self.trust_plans)
 
 
 @dataclass(frozen=True, slots=True)
