@@ -135,6 +135,23 @@ def test_another_polarisation_is_not_taken_for_the_wanted_one(tmp_path):
     with pytest.raises(RasterError, match="--bands 1,2"):
         RasterSource(path, wanted=("VV", "VH"))
     assert len(read_all(path, bands=(1, 2), wanted=("VV", "VH"))[0]) == 2
+    alone = write_tif(tmp_path / "S1A_RTC30_G_gpuned_VH.tif", ramp(1))
+    with pytest.raises(RasterError, match="VV is not there"):
+        RasterSource(alone, wanted=("VV",))
+    assert read_all(alone, wanted=("VH",))[0].shape == read_all(alone, wanted=("sar",))[0].shape == (1, 7, 11)
+
+
+@pytest.mark.parametrize("names", [("VV", "angle"), ("VV", "VV/VH"), ("VV", None), ("HH", "angle"), ("VV", "angle", "LIA"), ("VH", "VH_1")])
+def test_a_band_of_another_name_does_not_stand_in_for_a_missing_polarisation(tmp_path, names):
+    path = write_tif(tmp_path / "a.tif", ramp(len(names)), descriptions=names)
+    with pytest.raises(RasterError, match="(VH is|VV is|VV, VH are) not there.*--bands 1,2"):
+        RasterSource(path, wanted=("VV", "VH"))
+
+
+def test_a_file_that_names_no_polarisation_does_not_stand_in_for_one(tmp_path):
+    files = [write_tif(tmp_path / name, ramp(1)) for name in ("S1_VV.tif", "S1_inc_map.tif")]
+    with pytest.raises(RasterError, match="VV, .unnamed., and .*: VH is not there"):
+        RasterSource(files, wanted=("VV", "VH"))
 
 
 def test_one_file_per_band_is_one_scene_in_the_wanted_order(tmp_path):

@@ -19,7 +19,7 @@ from hfd_edge.products.safe import Channel, Safe, read_safe
 from hfd_edge.products.tables import BilinearTable, NoiseTable
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits, RasterSource
-from hfd_edge.raster.source import polarisation_of
+from hfd_edge.raster.bands import polarisation_of
 from hfd_edge.spec import Unit
 
 STATUS = "this reader was checked on made-up files only"

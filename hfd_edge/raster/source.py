@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +17,14 @@ from rasterio.windows import Window
 from hfd_edge.errors import DeviceError, RasterError
 from hfd_edge.forks import no_fork
 from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.raster.bands import Layer, choose_bands, polarisation_of
 from hfd_edge.raster.declaration import declared_by_tags
 from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster.guard import RasterLimits, one_line, open_raster
 from hfd_edge.raster.rows_once import RowsOnce
 
-_POLARISATION = re.compile(r"(?<![A-Za-z])(VV|VH|HH|HV)(?![A-Za-z])", re.IGNORECASE)
 PathLike = str | Path
 _TALLEST_BLOCK = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One band of one open file."""
-
-    dataset: Any
-    index: int                  # 1-based, as GDAL counts
-    name: str                   # description, else the polarisation in the file's name, else ""
-    dtype: np.dtype             # what is read
-    nodata: float | None
-    masked: bool                # a mask of the file says which pixels are valid
-    alpha: int | None           # the band that does; GDAL itself looks for it only behind one or three others
 
 
 class RasterSource:
@@ -77,7 +62,7 @@ class RasterSource:
             self.rows, self.cols = _common_size(datasets)
             self.geo = _common_place(datasets, self.files)
             layers = [layer for dataset in datasets for layer in _layers(dataset, alone=len(datasets) == 1)]
-            self._layers = _choose(self.name, layers, bands, wanted)
+            self._layers = choose_bands(self.name, layers, bands, wanted)
             self.count = len(self._layers)
             self.band_names = tuple(layer.name for layer in self._layers)
             self.band_numbers = tuple(1 + next(i for i, each in enumerate(layers) if each is layer) for layer in self._layers)
@@ -163,20 +148,14 @@ class RasterSource:
         return valid
 
 
-def polarisation_of(name: str) -> str:
-    """The one polarisation a band's or file's name holds, such as "VV" in "Sigma0_VV"; "" if none or several."""
-    found = {match.upper() for match in _POLARISATION.findall(name)}
-    return found.pop() if len(found) == 1 else ""
-
-
 def _layers(dataset: Any, alone: bool) -> list[Layer]:
-    layers = []
+    layers, by_file = [], not alone or dataset.count == 1
     alpha = next((i for i in dataset.indexes if dataset.count > 1 and dataset.colorinterp[i - 1] is ColorInterp.alpha), None)
     for index in dataset.indexes:
         if index == alpha:
             continue
         dtype = np.dtype({"complex_int16": "complex64"}.get(dataset.dtypes[index - 1], dataset.dtypes[index - 1]))
-        name = dataset.descriptions[index - 1] or ("" if alone else polarisation_of(Path(dataset.name).stem))
+        name = dataset.descriptions[index - 1] or (polarisation_of(Path(dataset.name).stem) if by_file else "")
         masked = MaskFlags.per_dataset in dataset.mask_flag_enums[index - 1] and alpha is None
         layers.append(Layer(dataset, index, name, dtype, _storable(dataset.nodatavals[index - 1], dtype), masked, alpha))
     return layers
@@ -190,59 +169,6 @@ def _storable(nodata: float | None, dtype: np.dtype) -> float | None:
         limits = np.iinfo(dtype)
         return nodata if nodata == int(nodata) and limits.min <= nodata <= limits.max else None
     return float(np.float32(nodata)) if dtype in (np.float32, np.complex64) and np.isfinite(np.float32(nodata)) else nodata
-
-
-def _choose(name: str, layers: list[Layer], bands: Sequence[int | str] | None, wanted: Sequence[str] | None) -> tuple[Layer, ...]:
-    if isinstance(bands, (str, int)):
-        raise RasterError(f"bands={bands!r} of {name}: give a list of names or numbers, such as ['VV', 'VH'] or [4, 3]")
-    if bands:
-        chosen = tuple(_find(name, layers, band) for band in bands)
-        if len({(id(layer.dataset), layer.index) for layer in chosen}) != len(chosen):
-            raise RasterError(f"--bands {','.join(map(str, bands))} of {name}: a band is chosen twice, and no network was "
-                              "trained on that; name each one once")
-        if wanted and all(isinstance(band, str) for band in bands):
-            _check_order(bands, chosen, wanted)
-        return chosen
-    if not wanted:
-        return tuple(layers)
-    named = [_named(layers, band) for band in wanted]
-    if all(len(found) == 1 for found in named):
-        return tuple(found[0] for found in named)
-    known = [polarisation_of(layer.name) for layer in layers]
-    if len(layers) == len(wanted) and all(known) and all(map(polarisation_of, wanted)):
-        raise RasterError(f"{name} holds the bands {', '.join(layer.name for layer in layers)}, wanted are {', '.join(wanted)}: "
-                          "another polarisation is not what the network was trained on; if it is meant, choose by number: "
-                          f"--bands {','.join(str(i + 1) for i in range(len(layers)))}")
-    return tuple(layers)
-
-
-def _check_order(bands: Sequence[int | str], chosen: tuple[Layer, ...], wanted: Sequence[str]) -> None:
-    """Names that are the network's own, in another order than its own, are a slip."""
-    places = [_named([*chosen], band) for band in wanted]
-    if len(chosen) == len(wanted) and all(len(found) == 1 for found in places):
-        if [found[0] for found in places] != [*chosen]:
-            raise RasterError(f"--bands {','.join(map(str, bands))}: the network takes {', '.join(wanted)}, in this order; "
-                              "if a swap is meant, choose by number")
-
-
-def _find(name: str, layers: list[Layer], band: int | str) -> Layer:
-    if isinstance(band, (int, np.integer)) and not isinstance(band, bool):
-        if not 1 <= band <= len(layers):
-            raise RasterError(f"band {band} of {name}: it has bands 1 to {len(layers)}; bands are counted from 1")
-        return layers[band - 1]
-    if not isinstance(band, str):
-        raise RasterError(f"band {band!r} of {name}: give its name, or its number as an int counted from 1")
-    found = _named(layers, band)
-    if len(found) != 1:
-        names = ", ".join(f"{i + 1} {layer.name or '(unnamed)'}" for i, layer in enumerate(layers))
-        raise RasterError(f"band {band!r} of {name}: {'no band has' if not found else 'several bands have'} this name; there are "
-                          f"{names}; choose by number, counted from 1")
-    return found[0]
-
-
-def _named(layers: list[Layer], name: str) -> list[Layer]:
-    exact = [layer for layer in layers if layer.name.lower() == name.lower()]
-    return exact or [layer for layer in layers if name.upper() == polarisation_of(layer.name)]
 
 
 def _runs(layers: tuple[Layer, ...]) -> list[tuple[int, int]]:

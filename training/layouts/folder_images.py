@@ -13,8 +13,8 @@ import numpy as np
 from hfd_edge.errors import HfdError
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterSource
+from hfd_edge.raster.bands import polarisation_of
 from hfd_edge.raster.guard import open_raster
-from hfd_edge.raster.source import polarisation_of
 from hfd_edge.spec import Unit
 from training.layouts.files import LIMITS, OPENING, mapped_array, read_image
 from training.layouts.folder_set import SetFile
@@ -172,8 +172,9 @@ def _chosen(path: Path, bands: Sequence[str]) -> RasterSource:
     if [*map(polarisation_of, source.band_names)] == [*map(polarisation_of, bands)]:
         return source
     source.close()
-    raise DataError(f"{path} describes its bands as {', '.join(source.band_names)} and set.yaml says bands: [{', '.join(bands)}]: another "
-                    "polarisation is another measurement; correct bands in set.yaml, or the file's descriptions")
+    raise DataError(f"{path} describes its bands as {', '.join(name or '(no name)' for name in source.band_names)} and set.yaml says bands: "
+                    f"[{', '.join(bands)}]: another polarisation, or an angle, is another measurement; correct bands in set.yaml, or describe "
+                    "all bands of the file, or none")
 
 
 def _check_names(image: Image, bands: Sequence[str]) -> None:
