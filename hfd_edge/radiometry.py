@@ -19,7 +19,8 @@ UNIT_CHOICES = "intensity (linear power), amplitude, db, complex or dn"
 STORED_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64", "complex64", "complex128")
 
 _ENOUGH = 64                    # fewer valid pixels than this prove nothing about a unit
-_MANY_ZEROS = 0.02              # of the pixels exactly 0 dB in every band: no ground does it
+_MANY_ALIKE = 0.02              # of the pixels exactly one value in every band, and
+_NEXT_TIMES = 4                 # so many times as often as any other: no ground does it, nor the steps of rounded numbers
 _HIGHEST_DB = 50.0              # no natural or man-made target of a calibrated scene is brighter over 0.1 % of it
 LOWEST_DB = -100.0             # below every sensor's noise floor: -9999 and the like
 _HIGHEST_MEAN_POWER = 100.0     # 20 dB over a whole scene: digital numbers, not backscatter
@@ -111,16 +112,32 @@ def differences(source: SourceRadiometry, model: ModelInput) -> tuple[str, ...]:
             "at 30 to 45 degrees, which is not corrected", *looks)
 
 
-def filled_with_zeros(sample: np.ndarray, valid: np.ndarray | None, source: SourceRadiometry) -> tuple[str, ...]:
-    """A sentence for the report where many valid decibels are 0 in every band, as a border without nodata is; arguments as check_values."""
-    if source.unit is not Unit.DB or source.offset != 0.0 or 0.0 in source.nodata:
+def filled_with_one_value(sample: np.ndarray, valid: np.ndarray | None, source: SourceRadiometry,
+                          zeros_measured: bool = False) -> tuple[str, ...]:
+    """A sentence for the report where many valid pixels are one stored number in every band, as a border without nodata is.
+
+    Args:
+        sample, valid, source: as check_values, the sample in the order of its rows: where no two neighbours are alike nothing is counted.
+        zeros_measured: whether the scene's own mask leaves no 0 but those that are measurements, as a calibrated product's does.
+    """
+    if source.unit is Unit.DN:
         return ()
-    zero = (sample == 0).all(axis=0)
-    share = float(np.mean(zero if valid is None else zero & np.asarray(valid, dtype=bool)))
-    if share < _MANY_ZEROS:
+    good = np.isfinite(sample).all(axis=0) & (sample == sample[:1]).all(axis=0)
+    for value in source.nodata:
+        good &= sample[0] != value
+    alike = sample[0][good if valid is None else good & np.asarray(valid, dtype=bool)]
+    if np.count_nonzero(alike[1:] == alike[:-1]) < 0.5 * _MANY_ALIKE * sample[0].size:
         return ()
-    return (f"about {share:.0%} of the pixels (of a sample) are exactly 0 dB in every band and were segmented: if that means nodata, give "
-            "--nodata 0 (SourceRadiometry(nodata=(0,)))",)
+    values, counts = np.unique(alike, return_counts=True)
+    most = int(np.argmax(counts))
+    value, share, next_count = values[most], counts[most] / sample[0].size, max(np.delete(counts, most), default=0)
+    full = source.saturation is not None and abs(value) >= source.saturation
+    if share < _MANY_ALIKE or counts[most] < _NEXT_TIMES * next_count or full or (value == 0 and zeros_measured):
+        return ()
+    stored = _as_option(value.real)
+    unit = " dB" if source.unit is Unit.DB and (source.scale, source.offset) == (1.0, 0.0) else ""
+    return (f"about {share:.0%} of the pixels (of a sample) are exactly {stored}{unit} in every band and were segmented: if that means nodata, "
+            f"give --nodata {stored} (SourceRadiometry(nodata=({stored},)))",)
 
 
 def check_declared(source: SourceRadiometry | None, dtype: np.dtype, bands: tuple[str, ...] | None = None) -> SourceRadiometry:
@@ -175,14 +192,11 @@ def _check_valid_values(values: np.ndarray, source: SourceRadiometry) -> None:
         return
     negative = float(np.mean(values < 0))
     if source.unit is Unit.DB:
-        _check_decibel(values, negative)
+        _check_decibel(values, negative, source)
         return
     what = "the pixels are complex" if source.unit is Unit.COMPLEX else f"unit={source.unit} was declared"
     if source.unit is not Unit.COMPLEX:
-        _check_low_power(values, what)
-    if source.unit in (Unit.INTENSITY, Unit.AMPLITUDE) and negative > (0.5 if source.unit is Unit.INTENSITY else 0.01):
-        raise RadiometryError(f"{what} but {negative:.0%} of the sampled values are below 0: power and amplitude are not; "
-                              "the values look like decibels, declare unit=db (--unit db)")
+        _check_not_negative(values, negative, source, what)
     power = float(np.mean(values if source.unit is Unit.INTENSITY else np.abs(values) ** 2))
     if power > _HIGHEST_MEAN_POWER:
         unit = "" if source.unit is Unit.COMPLEX else "--unit amplitude "
@@ -191,13 +205,26 @@ def _check_valid_values(values: np.ndarray, source: SourceRadiometry) -> None:
                               f"for sigma0 = CF * DN^2: {unit}--scale sqrt(CF))")
 
 
-def _check_low_power(values: np.ndarray, what: str) -> None:
-    low = values < LOWEST_POWER
-    share = float(np.mean(low))
-    if share <= _NODATA_LIKE or (share > 0.5 and np.ptp(values[low]) > 0):      # many values: multiples of decibels, said below
-        return
-    raise RadiometryError(f"{what} but {share:.1%} of the sampled values are below {LOWEST_POWER:.0f} (lowest {values.min():.6g}), which no power or "
-                          "amplitude is: that looks like an undeclared nodata value; give it with --nodata (SourceRadiometry(nodata=(...,)))")
+def _check_not_negative(values: np.ndarray, negative: float, source: SourceRadiometry, what: str) -> None:
+    """Of linear power and amplitude."""
+    many = negative > (0.5 if source.unit is Unit.INTENSITY else 0.01)
+    below, low = values[values < 0], values[values < LOWEST_POWER]
+    share = low.size / values.size
+    if (many and np.ptp(below) == 0) or (share > _NODATA_LIKE and (share <= 0.5 or np.ptp(low) == 0)):      # many values: multiples of decibels
+        lowest = _as_option((below.min() - source.offset) / source.scale)
+        raise RadiometryError(f"{what} but {negative:.1%} of the sampled values are below 0 (lowest {below.min():.6g}), which power and "
+                              f"amplitude are not: that looks like an undeclared nodata value; give it with --nodata {lowest}")
+    if many:
+        raise RadiometryError(f"{what} but {negative:.0%} of the sampled values are below 0: power and amplitude are not; "
+                              "the values look like decibels, declare unit=db (--unit db)")
+
+
+def _as_option(stored: float) -> str:
+    """A stored number so that --nodata finds it: to the last digit, without those that a division has left of a whole number."""
+    number = float(stored)
+    number = float(round(number)) if math.isclose(number, round(number), rel_tol=1e-12) else number
+    short = f"{number:.9g}"
+    return short if float(short) == number else repr(number)
 
 
 def _valid_values(sample: np.ndarray, valid: np.ndarray | None, source: SourceRadiometry) -> np.ndarray:
@@ -209,7 +236,7 @@ def _valid_values(sample: np.ndarray, valid: np.ndarray | None, source: SourceRa
     return sample[good].astype(np.complex128 if sample.dtype.kind == "c" else np.float64) * source.scale + source.offset
 
 
-def _check_decibel(values: np.ndarray, negative: float) -> None:
+def _check_decibel(values: np.ndarray, negative: float, source: SourceRadiometry) -> None:
     bright = float(np.mean(values > _HIGHEST_DB))
     if bright > 1e-3:
         raise RadiometryError(f"unit=db was declared but {bright:.1%} of the sampled values are above {_HIGHEST_DB:.0f} dB: no "
@@ -222,8 +249,8 @@ def _check_decibel(values: np.ndarray, negative: float) -> None:
                               "--scale 0.1)")
     if dark > _NODATA_LIKE:
         raise RadiometryError(f"unit=db was declared but {dark:.1%} of the sampled values are below {LOWEST_DB:.0f} dB (lowest "
-                              f"{values.min():.6g}): "
-                              "that looks like an undeclared nodata value; give it with --nodata")
+                              f"{values.min():.6g}): that looks like an undeclared nodata value; give it with --nodata "
+                              f"{_as_option((values.min() - source.offset) / source.scale)}")
     if negative < 1e-3:
         raise RadiometryError(f"unit=db was declared but {1 - negative:.1%} of the sampled values are not negative (mean "
                               f"{values.mean():.4g}): "

@@ -9,7 +9,7 @@ import numpy as np
 
 from hfd_edge import _native
 from hfd_edge.errors import RadiometryError
-from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, make_gather
+from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, filled_with_one_value, make_gather
 from hfd_edge.source import Source, sample
 from hfd_edge.source_saturation import saturated
 from hfd_edge.spec import ModelInput, Unit
@@ -34,7 +34,7 @@ class IntensitySource:
         if self.radiometry.unit is Unit.DN:
             raise RadiometryError("unit=dn: digital numbers without physical meaning have no intensity; declare what they are "
                                   "with --unit, and --scale where the product has a calibration factor")
-        self.checked_pixels = _check(source, self.radiometry)
+        self.checked_pixels, self.remarks = _check(source, self.radiometry)
         self.source, self.rows, self.cols = source, source.rows, source.cols
         names = getattr(source, "band_names", ("",) * source.count)
         self.names = tuple(name or f"band {i}" for i, name in enumerate(names, 1))
@@ -122,7 +122,9 @@ def _gathered(gather: _native.Gather, values: np.ndarray, valid: np.ndarray | No
     return made, status != STATUS_NODATA
 
 
-def _check(source: Source, radiometry: SourceRadiometry) -> int:
+def _check(source: Source, radiometry: SourceRadiometry) -> tuple[int, tuple[str, ...]]:
+    """How many sampled pixels do not contradict the unit, and what is odd about them."""
     values, valid = sample(source)
     check_values(values, valid, radiometry)
-    return int((valid & np.isfinite(values).all(axis=0)).sum())
+    odd = filled_with_one_value(values, valid, radiometry, getattr(source, "zeros_measured", False))
+    return int((valid & np.isfinite(values).all(axis=0)).sum()), odd

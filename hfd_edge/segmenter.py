@@ -21,7 +21,7 @@ from hfd_edge.pipeline import Stopwatch, WriteBehind, prefetch
 from hfd_edge.plan import PlanRequest, SceneShape, TilePlan, costly, plan_tiles
 from hfd_edge.plan_blend import check_stitch, no_gain
 from hfd_edge.plan_device import plan_on_device
-from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, differences, filled_with_zeros, make_gather
+from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, differences, filled_with_one_value, make_gather
 from hfd_edge.results import Result, RunReport
 from hfd_edge.run import Run, Window
 from hfd_edge.run_device import GpuRuns
@@ -245,7 +245,8 @@ class Segmenter:
         stored = sample(source)
         check_values(*stored, radiometry)
         watch = Stopwatch()
-        scene, known = (source, radiometry), (*differences(radiometry, self.spec.input), *filled_with_zeros(*stored, radiometry))
+        alike = filled_with_one_value(*stored, radiometry, getattr(source, "zeros_measured", False))
+        scene, known = (source, radiometry), (*differences(radiometry, self.spec.input), *alike)
         source, radiometry = filtered_input(source, radiometry, self.spec.input, self.threads, watch, allow_empty)
         plan = self._plan(scene_shape(source, windows_held), request or self._request)
         offset = sample_offset(stored if source is scene[0] else sample(source), radiometry, self.spec.input, self.spec.bands)

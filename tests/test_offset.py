@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.radiometry import SourceRadiometry, filled_with_one_value
 from hfd_edge.scene import measure_array
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.simulate import WATER, Scene, SceneConfig
@@ -80,22 +80,55 @@ def test_bands_in_another_order_are_told():
     assert "another order" in sample_offset(sample(ArraySource(stored, 2)), SourceRadiometry("db"), quiet, NAMES).notes()[0]
 
 
-@pytest.mark.parametrize(("stored", "declared", "told"), [
-    (lambda z: z, {}, True), (lambda z: z, {"nodata": (0,)}, False), (lambda z: z[:, :, 20:], {}, False), (lambda z: z - [[[0]], [[1]]], {}, False),
-    (lambda z: np.where(z == 0, np.nan, z), {}, False), (lambda z: z, {"unit": "intensity"}, False)],
-    ids=["a border of zeros", "declared", "none", "in one band alone", "nodata otherwise", "no decibels"])
-def test_a_border_of_zeros_in_decibels_is_told_with_its_way_out(tmp_path, stored, declared, told):
+@pytest.fixture(scope="module")
+def identity(tmp_path_factory):
     graph = Graph(2)
     graph.conv(np.eye(2).reshape(2, 2, 1, 1))
-    engine = write_engine(tmp_path / "m.engine", graph.serialize(), make_spec(2, 2, 1, 1, 0, input=plain_input(2, unit="db", mean=(-12.0, -19.0), floor=FLOOR)))
-    values = np.random.default_rng(2).normal(-12, 3, (2, 100, 150)).astype(np.float32)
-    values[:, :, :20] = 0
-    values = stored(values).astype(np.float32)
+    spec = make_spec(2, 2, 1, 1, 0, input=plain_input(2, unit="db", mean=(-12.0, -19.0), floor=FLOOR))
+    return write_engine(tmp_path_factory.mktemp("identity") / "m.engine", graph.serialize(), spec)
+
+
+def bordered(value, unit="db"):
+    """(2, 100, 150) of `unit`, its first 20 columns one value."""
+    values = np.random.default_rng(2).normal(-12, 3, (2, 100, 150))
+    values = {"db": values, "intensity": 10 ** (values / 10), "amplitude": 10 ** (values / 20), "complex": 10 ** (values / 20) + 0j}[unit]
+    values[:, :, :20] = value
+    return values.astype(np.complex64 if unit == "complex" else np.float32)
+
+
+@pytest.mark.parametrize(("value", "declared", "told"), [
+    (0, {}, "0 dB"), (-99, {}, "-99 dB"), (-99.5, {"scale": 1.0000001}, "-99.5"), (0, {"unit": "intensity"}, "0"), (0, {"unit": "amplitude"}, "0"),
+    (0, {"unit": "complex"}, "0"), (-1, {"unit": "intensity"}, "-1"), (0, {"nodata": (0,)}, None), (np.nan, {}, None),
+    (0, {"nodata": (0,), "unit": "intensity"}, None), (9.0, {"unit": "amplitude", "saturation": 9.0}, None)])
+def test_a_border_of_one_value_is_told_with_its_way_out(identity, value, declared, told):
     radiometry = SourceRadiometry(**{"unit": "db", **declared})
-    with Segmenter(engine) as segmenter:
-        notes = segmenter.run(np.abs(values) / 100 if "unit" in declared else values, radiometry).report.notes
-    found = [note for note in notes if "exactly 0 dB in every band" in note]
-    assert bool(found) is told and (not told or "about 13% of the pixels" in found[0] and "--nodata 0" in found[0])
+    with Segmenter(identity) as segmenter:
+        notes = segmenter.run(bordered(value, str(radiometry.unit)), radiometry).report.notes
+    found = [note for note in notes if "in every band" in note]
+    assert len(found) == (told is not None)
+    if told:
+        assert f"about 13% of the pixels (of a sample) are exactly {told} in every band" in found[0] and f"--nodata {told.removesuffix(' dB')} " in found[0]
+
+
+@pytest.mark.parametrize("values", [bordered(0)[:, :, 20:], bordered(0) - [[[0]], [[1]]], np.round(bordered(0)[:, :, 20:])],
+                         ids=["none", "in one band alone", "whole decibels"])
+def test_what_is_no_border_of_one_value_is_not_told(identity, values):
+    with Segmenter(identity) as segmenter:
+        assert not [note for note in segmenter.run(values.astype(np.float32), "db").report.notes if "in every band" in note]
+
+
+def test_whole_decibels_in_one_band_are_no_border():
+    stored = np.round(bordered(0)[:1, :, 20:])
+    assert filled_with_one_value(stored, None, SourceRadiometry("db")) == ()
+    stored = np.round(bordered(-99)[:1], 1)
+    assert "-99 dB" in filled_with_one_value(stored, None, SourceRadiometry("db"))[0]
+
+
+def test_scene_tells_a_border_of_one_value_and_a_calibrated_product_has_none(tmp_path):
+    path = write_tif(tmp_path / "a.tif", bordered(0, "intensity"), descriptions=["VV", "VH"])
+    assert "--nodata 0" in command.run("scene", path, "--unit", "intensity").stdout
+    assert json.loads(command.run("scene", path, "--unit", "intensity", "--json").stdout)["odd"]
+    assert filled_with_one_value(bordered(0, "intensity"), None, SourceRadiometry("intensity"), zeros_measured=True) == ()
 
 
 def test_looks_that_differ_are_taken_out_where_both_are_known(trained):

@@ -122,6 +122,8 @@ def _lines(statistics: SceneStatistics, intensity: IntensitySource) -> dict[str,
     lines = {"pixels": f"{rows} x {cols} = {rows * cols / 1e6:.2f} Mpx, {statistics.nodata_share:.2%} nodata",
              "unit": f"{intensity.radiometry.unit}; {intensity.checked_pixels} sampled pixels do not contradict it",
              "looks": _looks(statistics)}
+    if intensity.remarks:
+        lines["odd"] = "; ".join(intensity.remarks)
     if intensity.radiometry.saturation is not None:
         lines["saturated"] = f"{intensity.saturated} pixels at {intensity.radiometry.saturation:g} and above: their power is a lower bound"
     for band in statistics.bands:
@@ -155,6 +157,7 @@ def _record(statistics: SceneStatistics, intensity: IntensitySource) -> dict[str
     known = any(band.enl for band in statistics.bands)
     return {"rows": statistics.rows, "cols": statistics.cols, "unit": str(intensity.radiometry.unit),
             "saturated": intensity.saturated if intensity.radiometry.saturation is not None else None,
+            "odd": list(intensity.remarks),
             "nodata_share": statistics.nodata_share, "enl": statistics.enl if known else None,
             "bands": [_band_record(band) for band in statistics.bands]}
 

@@ -62,6 +62,7 @@ class Sentinel1Source:
 
     dtype = np.dtype(np.float32)
     scale, offset, nodata = 1.0, 0.0, ()
+    zeros_measured = True               # power that the noise removal brings to 0; what is no measurement is masked
 
     def __init__(self, folder: str | Path, bands: Sequence[int | str] | None = None, wanted: Sequence[str] | None = None,
                  options: Sentinel1Options = Sentinel1Options()) -> None:

@@ -88,10 +88,10 @@ class Chips(Gamma):
 
 
 @pytest.mark.parametrize("odd", [slice(1, 60), slice(65, 128), slice(511, 512)])
-def test_a_border_of_nodata_is_found_wherever_its_columns_lie(odd):
-    for unit in (Unit.DB, Unit.INTENSITY):
-        with pytest.raises(DataError, match="pair train0 and of 2 more.*undeclared nodata value; give it with nodata: .keys of set.yaml"):
-            measure(Chips(-9999, odd, unit))
+@pytest.mark.parametrize("unit", [Unit.DB, Unit.INTENSITY])
+def test_a_border_of_nodata_is_found_wherever_its_columns_lie(odd, unit):
+    with pytest.raises(DataError, match="pair train0 and of 2 more.*undeclared nodata value; give it with nodata: -9999 .keys of set.yaml"):
+        measure(Chips(-9999, odd, unit))
 
 
 @pytest.mark.parametrize(("value", "unit", "words"), [(0, Unit.DB, "exactly 0 dB"), (-0.01, Unit.INTENSITY, "below 0")])
