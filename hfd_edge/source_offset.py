@@ -25,6 +25,7 @@ _MOST_PX = 1 << 14              # of a sample, per band
 _ENOUGH = 256                   # fewer valid pixels than this tell nothing
 _ALIKE_DB = 0.5                 # bands that lie off by a constant factor lie off alike
 _FAR_DB = 6.0                   # all bands beyond it, to one side: open water does it, little else
+_BRIGHT_DB = 10.0               # one band above by more, others not: no ground does it
 _OPPOSITE_DB = 3.0              # one band above and one below by more: ground moves bands to one side
 _SAME_SPREAD = (0.9, 1.1)
 _FACTOR_TO_DB = {Unit.INTENSITY: 10.0, Unit.AMPLITUDE: 20.0}
@@ -81,6 +82,9 @@ class TrainingOffset:
         if min(offsets) > _FAR_DB or max(offsets) < -_FAR_DB:
             return ("all bands lie further off than other ground mostly explains: check --unit and --scale first, and the quantity; a scene of "
                     "open water can do it, too")
+        if max(offsets) > _BRIGHT_DB:
+            odd = ", ".join(band.band for band in self.bands if band.offset_db > _BRIGHT_DB)
+            return f"no ground lies so far above in {odd} alone: check what that band of the file holds (an angle, a ratio?) and --bands first"
         return "bands or spread differ from training too, as other ground (water, forest) would do it alone; calibration is not excluded"
 
 
