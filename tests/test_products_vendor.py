@@ -52,10 +52,29 @@ def test_capella_is_amplitude_times_its_scale_factor(tmp_path, beside, kind, sta
 @pytest.mark.parametrize("tags,xml", [
     ({"CALIBRATION_FACTOR": "4e-8"}, None), ({"calibration_factor": "4e-8", "SATELLITE_NAME": "ICEYE-X7"}, None),
     ({"ICEYE_PROPERTIES": '{"calibration_factor": 4e-8}'}, None),
+    ({"ICEYE_PROPERTIES": '{"iceye:calibration_factor": 4e-8, "sar:product_type": "GRD-COG"}'}, None),
+    ({"ICEYE_PROPERTIES": '{"iceye:calibration_factor": 1e-8, "iceye:amplitude_mapping": {"function": "power", "parameters": '
+                          '{"exponent": 1, "scale": 0.5}}}'}, None),
     ({}, "<Metadata><calibration_factor>4e-8</calibration_factor></Metadata>")])
 def test_iceye_is_amplitude_times_the_root_of_its_factor(tmp_path, tags, xml):
     found = declared(iceye(tmp_path, xml=xml, **tags))
     assert found.unit == "amplitude" and found.scale == pytest.approx(math.sqrt(4e-8)) and found.quantity == "sigma0"
+
+
+@pytest.mark.parametrize("properties,words", [
+    ('{"iceye:calibration_factor": 4e-8, "iceye:amplitude_mapping": {"function": "power", "parameters": {"exponent": 0.25, "scale": 1}}}',
+     "exponent.*0.25.*gdal_calc"),
+    ('{"iceye:calibration_factor": 4e-8, "iceye:amplitude_mapping": {"function": "log"}}', "mapping"),
+    ('{"iceye:calibration_factor": 4e-8, "iceye:amplitude_mapping": "power"}', "mapping"),
+    ('{"iceye:calibration_factor": 4e-8, "sar:product_type": "SLC-COG"}', "amplitude and phase")])
+def test_iceye_that_stores_something_else_than_amplitude_is_refused(tmp_path, properties, words):
+    with pytest.raises(RadiometryError, match=words):
+        open_scene(iceye(tmp_path, ICEYE_PROPERTIES=properties))
+
+
+def test_an_iceye_slc_is_told_by_its_name_where_nothing_else_does(tmp_path):
+    with pytest.raises(RadiometryError, match="SLC"):
+        open_scene(iceye(tmp_path, "ICEYE_X7_SLC_SM_12345_20240101T000000.tif", CALIBRATION_FACTOR="4e-8"))
 
 
 @pytest.mark.parametrize("name,power", [("capella", lambda dn: (2e-4 * dn) ** 2), ("iceye", lambda dn: 4e-8 * dn ** 2)])

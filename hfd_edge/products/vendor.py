@@ -75,13 +75,14 @@ def _capella(path: Path, tags: Mapping[str, str]) -> tuple[SourceRadiometry, str
 
 
 def _iceye(path: Path, tags: Mapping[str, str]) -> tuple[SourceRadiometry, str] | None:
-    """ICEYE GRD: sigma nought = CF DN^2, from the TIFF's tags or the XML beside the file."""
+    """ICEYE GRD: sigma nought = CF A^2 of the amplitude A, from the TIFF's tags or the XML beside the file; A is DN where no mapping is stated."""
     named = path.name.upper().startswith("ICEYE_") or "iceye" in tags.get("satellite_name", "").lower()
     if not named and "iceye_properties" not in tags:
         return None
-    stated: Any = tags.get("calibration_factor")
-    if stated is None and "iceye_properties" in tags:
-        stated = _json_text(tags["iceye_properties"], path).get("calibration_factor")
+    record = _json_text(tags.get("iceye_properties", ""), path)
+    _check_iceye_kind(path, record)
+    stated: Any = next((found for found in (tags.get("calibration_factor"), record.get("iceye:calibration_factor"), record.get("calibration_factor"))
+                        if found is not None), None)
     beside = path.with_suffix(".xml")
     if stated is None and beside.is_file():
         stated = read_xml(beside, "Metadata").findtext(".//calibration_factor")
@@ -89,8 +90,31 @@ def _iceye(path: Path, tags: Mapping[str, str]) -> tuple[SourceRadiometry, str] 
     if factor is None:
         raise RadiometryError(f"{path} (ICEYE) states calibration_factor={stated!r}: it must be above 0, and 0 marks a "
                               f"satellite that is not calibrated; order the calibrated product, or, {_BY_HAND}")
-    return (SourceRadiometry(Unit.AMPLITUDE, math.sqrt(factor), 0.0, (0.0,), "sigma0"),
-            f"ICEYE GRD: sigma0 = {factor:g} DN^2, DN 0 is nodata")
+    stored = _iceye_amplitude(path, record)
+    return (SourceRadiometry(Unit.AMPLITUDE, math.sqrt(factor) / stored, 0.0, (0.0,), "sigma0"),
+            f"ICEYE GRD: sigma0 = {factor:g} {'DN' if stored == 1 else f'(DN / {stored:g})'}^2, DN 0 is nodata")
+
+
+def _check_iceye_kind(path: Path, record: Mapping[str, Any]) -> None:
+    kind = str(record.get("sar:product_type") or "")
+    if "SLC" in kind.upper() or (not kind and re.search(r"_SLC(_|$)", path.stem, re.IGNORECASE)):
+        raise RadiometryError(f"{path} is an ICEYE SLC: its bands are amplitude and phase, no backscatter of two polarisations; take the GRD of the "
+                              "same collect")
+
+
+def _iceye_amplitude(path: Path, record: Mapping[str, Any]) -> float:
+    """By what the stored numbers are larger than the amplitude; products that state no iceye:amplitude_mapping store it as it is."""
+    mapping = record.get("iceye:amplitude_mapping")
+    if mapping is None:
+        return 1.0
+    numbers = mapping.get("parameters") if isinstance(mapping, dict) else None
+    numbers = numbers if isinstance(numbers, dict) else {}
+    scale, exponent = _positive(numbers.get("scale", 1)), _positive(numbers.get("exponent", 1))
+    if not isinstance(mapping, dict) or mapping.get("function") not in ("power", "linear") or scale is None or exponent != 1:
+        raise RadiometryError(f"{path} (ICEYE) stores its amplitude by the mapping {str(mapping)[:120]}, not as it is: one factor cannot calibrate it; "
+                              "for function power, DN = (scale A)^exponent, write sigma0 = CF A^2 in float32 first (gdal_calc.py) and give that "
+                              "with --unit intensity")
+    return scale
 
 
 def _umbra(path: Path, tags: Mapping[str, str]) -> tuple[SourceRadiometry, str] | None:
