@@ -15,6 +15,7 @@ from hfd_edge.device import thread_budget
 from hfd_edge.errors import ArrayError
 from hfd_edge.products import SceneRequest, open_scene
 from hfd_edge.raster import RasterProfile, RasterSource, RasterWriter
+from hfd_edge.raster.declaration import FILTER_TAG
 from hfd_edge.raster_run import RasterOptions, declared_radiometry, read_as
 from hfd_edge.scene import measure_scene
 from hfd_edge.scene_strips import IntensitySource, OutputUnit, strips
@@ -139,4 +140,4 @@ def _tags(chosen: SpeckleFilter, looks_from: str) -> dict[str, str]:
     words += [f"looks {chosen.looks:.4g} ({looks_from})"] if chosen.looks is not None else []
     words += [f"damping {chosen.damping:g}"] if chosen.name == "frost" else []
     words += [f"sigma {chosen.sigma:g}", f"bright {chosen.bright}"] if chosen.name == "lee_sigma" else []
-    return {"HFD_SPECKLE_FILTER": ", ".join(words)}
+    return {FILTER_TAG: ", ".join(words)}

@@ -10,6 +10,7 @@ from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.spec import Unit
 
 UNIT_TAG, QUANTITY_TAG = "HFD_UNIT", "HFD_QUANTITY"         # of the whole file, written by write_raster
+FILTER_TAG = "HFD_SPECKLE_FILTER"                            # by despeckle
 _QUANTITY = re.compile(r"(sigma|gamma|beta)[ _]?(0|nought|naught)", re.IGNORECASE)
 
 

@@ -15,6 +15,7 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
 from hfd_edge.forks import no_fork
 
+_METRES_A_DEGREE = 6371008.8 * math.pi / 180.0
 _MOST_APART_PX = 0.499                   # half a pixel is another place, whatever the digits of a georeference lose of it
 
 
@@ -107,6 +108,23 @@ class GeoReference:
                  for (x, y), (col, row) in zip(places, corners)]
         return max(apart) if all(map(math.isfinite, apart)) else math.inf
 
+    def spacing_m(self, rows: int, cols: int) -> tuple[float, float] | None:
+        """Metres on the ground from row to row and from column to column in the middle of a raster of this size.
+
+        On a sphere, whatever the coordinate system calls a metre (a metre of Web Mercator is cos(latitude) of one). None without a
+        transform and a coordinate system in which the middle has a place on the Earth.
+        """
+        if self.transform is None or self.crs is None:
+            return None
+        t, row, col = self.transform, rows / 2, cols / 2
+        with no_fork():
+            places = _converted([(t.c + t.a * x + t.b * y, t.f + t.d * x + t.e * y) for x, y in ((col, row), (col, row + 1), (col + 1, row))],
+                                self.crs, rasterio.crs.CRS.from_epsg(4326))
+        if not all(math.isfinite(number) for place in places for number in place):
+            return None
+        middle, below, right = places
+        return _apart_m(middle, below), _apart_m(middle, right)
+
     def another_place(self, other: GeoReference, rows: int, cols: int) -> str | None:
         """How far a raster of this size lies off this one, in words: "2.0 pixels"; None below half a pixel, and as `pixels_apart`."""
         apart = self.pixels_apart(other, rows, cols)
@@ -115,6 +133,12 @@ class GeoReference:
         if math.isinf(apart):
             return "too far for a number of pixels"
         return f"{apart:.1f} pixels" if apart < 1e4 else f"{apart:.3g} pixels"
+
+
+def _apart_m(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """Between two neighbours in degrees of longitude and latitude."""
+    east = math.remainder(other[0] - one[0], 360.0) * math.cos(math.radians(one[1]))
+    return math.hypot(east, other[1] - one[1]) * _METRES_A_DEGREE
 
 
 def _converted(places: list[tuple[float, float]], source: Any, target: Any) -> list[tuple[float, float]]:

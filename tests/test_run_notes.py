@@ -1,0 +1,58 @@
+"""What a run says of a plain raster without being asked: pixels of another size on the ground, and a speckle filter before it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rasterio.transform import Affine
+
+from hfd_edge.package import Package
+from hfd_edge.products import SceneRequest, open_scene, run_notes
+from tests import command
+from tests.rasters import ROTATED, UTM, ramp, write_tif
+
+DEMO = command.ROOT / "hfd_edge" / "data" / "demo.engine"            # trained at 10 m
+
+
+@pytest.fixture(scope="module")
+def spec():
+    with Package.open(DEMO) as package:
+        return package.spec
+
+
+def notes(path, spec):
+    with open_scene(path, SceneRequest()) as source:
+        return run_notes(source, spec)
+
+
+@pytest.mark.parametrize(("crs", "transform", "rows_m", "cols_m"), [
+    ("EPSG:32633", UTM, 10, 10), ("EPSG:32631", ROTATED, 8.54, 8.54), ("EPSG:32633", Affine(30, 0, 5e5, 0, 30, 5e6), 30, 30),
+    ("EPSG:4326", Affine(1e-4, 0, 179.9996, 0, -1e-4, 60), 11.12, 5.56), ("EPSG:3857", Affine(20, 0, 1e6, 0, -20, 8399737.9), 10, 10),
+    ("EPSG:3413", Affine(40, 0, -1e6, 0, -40, -1e6), 40.9, 40.9), ("EPSG:2263", Affine(32.8083, 0, 1e6, 0, -32.8083, 2e5), 10, 10)])
+def test_the_pixel_spacing_is_metres_on_the_ground_in_any_coordinate_system(tmp_path, crs, transform, rows_m, cols_m):
+    path = write_tif(tmp_path / "a.tif", ramp(), crs=crs, transform=transform)
+    with open_scene(path, SceneRequest()) as source:
+        assert source.geo.spacing_m(source.rows, source.cols) == pytest.approx((rows_m, cols_m), rel=0.01)
+
+
+@pytest.mark.parametrize("place", [{}, {"transform": UTM}, {"crs": "EPSG:32633", "transform": Affine(1e9, 0, 0, 0, 1e9, 0)}])
+def test_what_has_no_place_on_the_earth_has_no_spacing_and_no_note(tmp_path, place, spec):
+    assert notes(write_tif(tmp_path / "a.tif", ramp(), **place), spec) == ()
+
+
+@pytest.mark.parametrize(("side", "told"), [(10.0, False), (11.5, False), (30.0, True), (2.5, True)])
+def test_pixels_of_another_size_than_in_training_are_told(tmp_path, spec, side, told):
+    path = write_tif(tmp_path / "a.tif", ramp(), crs="EPSG:32633", transform=Affine(side, 0, 5e5, 0, -side, 5e6))
+    found = notes(path, spec)
+    assert len(found) == told and all(f"{side:g} x {side:g} m and the network was trained on 10 m" in note for note in found)
+    assert notes(path, replace(spec, pixel_spacing_m=None)) == ()
+
+
+@pytest.mark.parametrize(("wanted", "words"), [("none", "trained on unfiltered pixels"), ("lee", "filters it once more by lee")])
+def test_a_scene_that_despeckle_filtered_is_told(tmp_path, spec, wanted, words):
+    power = np.random.default_rng(0).gamma(4.4, 0.02, (2, 40, 50)).astype(np.float32)
+    path = write_tif(tmp_path / "a.tif", power)
+    assert command.run("despeckle", path, "-o", tmp_path / "lee.tif", "--unit", "intensity", "--filter", "lee", "--looks", "4.4").returncode == 0
+    (note,) = notes(tmp_path / "lee.tif", replace(spec, input=replace(spec.input, speckle_filter=wanted)))
+    assert words in note and "lee, radius 3" in note
+    assert notes(path, spec) == ()
