@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasterio.control import GroundControlPoint
 
 from hfd_edge.errors import RasterError
 from hfd_edge.raster import GeoReference, RasterSource
@@ -168,6 +169,17 @@ def test_one_file_per_band_is_one_scene_in_the_wanted_order(tmp_path):
     for other, words in ((small, "6 x 11 pixels"), (tmp_path / "link.tif", "given twice"), (moved, "different places")):
         with pytest.raises(RasterError, match=words):
             RasterSource([vv, other])
+
+
+@pytest.mark.parametrize("moved,same", [(0.0, True), (2e-5, True), (1e-4, False), (1.0, False)])
+def test_files_with_control_points_of_other_places_are_no_scene(tmp_path, moved, same):
+    points = [GroundControlPoint(p.row, p.col, p.x + moved, p.y, p.z) for p in GCPS]        # 1e-4 degrees a pixel
+    files = [write_tif(tmp_path / name, ramp(1), gcps=gcps) for name, gcps in (("a_VV.tif", GCPS), ("a_VH.tif", points))]
+    if same:
+        RasterSource(files).close()
+        return
+    with pytest.raises(RasterError, match="different places"):
+        RasterSource(files)
 
 
 # What the tags say

@@ -77,14 +77,14 @@ class GeoReference:
         dataset.update_tags(AREA_OR_POINT=self.area_or_point)
 
     def same_place(self, other: GeoReference) -> bool:
-        """Whether two rasters of one size lie on the same pixels; to a thousandth of a pixel."""
+        """Whether two rasters of one size lie on the same pixels; to a thousandth of a pixel, by control points to half a pixel."""
         with no_fork():
             if self.crs != other.crs:
                 return False
         if (self.transform is None) != (other.transform is None):
             return False
         if self.transform is None:
-            return True
+            return not (self.gcps and other.gcps) or _same_points(self.gcps, other.gcps)
         scale = max(abs(v) for v in (self.transform.a, self.transform.b, self.transform.d, self.transform.e))
         return all(abs(a - b) <= 1e-3 * scale for a, b in zip(self.transform[:6], other.transform[:6]))
 
@@ -133,6 +133,16 @@ class GeoReference:
         if math.isinf(apart):
             return "too far for a number of pixels"
         return f"{apart:.1f} pixels" if apart < 1e4 else f"{apart:.3g} pixels"
+
+
+def _same_points(ones: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
+    """Whether control points lie on the same rows and columns and, to half a pixel of the mean size between them, on the same places."""
+    if [(p.row, p.col) for p in ones] != [(p.row, p.col) for p in others]:
+        return False
+    numbers = [[p.row for p in ones], [p.col for p in ones], [p.x for p in ones], [p.y for p in ones]]
+    rows, cols, east, north = (max(values) - min(values) for values in numbers)
+    pixel = max(east, north) / max(rows, cols, 1.0)
+    return all(max(abs(p.x - q.x), abs(p.y - q.y)) <= 0.5 * pixel for p, q in zip(ones, others))
 
 
 def _apart_m(one: tuple[float, float], other: tuple[float, float]) -> float:
