@@ -90,6 +90,14 @@ def test_the_georeference_of_the_scene_is_the_maps(tmp_path, place):
         assert [(g.row, g.col, g.x, g.y, g.z) for g in copy.geo.gcps] == [(g.row, g.col, g.x, g.y, g.z) for g in geo.gcps]
 
 
+def test_a_coordinate_system_without_a_transform_is_kept_without_a_word(tmp_path):
+    with RasterSource(write_tif(tmp_path / "scene.tif", ramp(2, 70, 53), crs="EPSG:32633")) as source, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_map(tmp_path / "map.tif", labels_of(70, 53), geo=source.geo)
+    with RasterSource(tmp_path / "map.tif") as copy:
+        assert copy.geo.crs.to_epsg() == 32633 and copy.geo.transform is None
+
+
 def test_each_compressed_block_is_written_once(tmp_path):
     labels = labels_of(1500, 1700)
     strips = ((row, labels[np.newaxis, row:row + 100]) for row in range(0, 1500, 100))     # 100 divides no block

@@ -35,7 +35,7 @@ def test_the_pixel_spacing_is_metres_on_the_ground_in_any_coordinate_system(tmp_
         assert source.geo.spacing_m(source.rows, source.cols) == pytest.approx((rows_m, cols_m), rel=0.01)
 
 
-@pytest.mark.parametrize("place", [{}, {"transform": UTM}, {"crs": "EPSG:32633", "transform": Affine(1e9, 0, 0, 0, 1e9, 0)}])
+@pytest.mark.parametrize("place", [{}, {"transform": UTM}, {"crs": "EPSG:32633"}, {"crs": "EPSG:32633", "transform": Affine(1e9, 0, 0, 0, 1e9, 0)}])
 def test_what_has_no_place_on_the_earth_has_no_spacing_and_no_note(tmp_path, place, spec):
     assert notes(write_tif(tmp_path / "a.tif", ramp(), **place), spec) == ()
 

@@ -38,8 +38,7 @@ class GeoReference:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             transform = dataset.transform
             gcps, gcp_crs = dataset.gcps
-        placed = dataset.crs is not None or not transform.is_identity
-        return cls(dataset.crs, transform if placed else None, tuple(gcps), gcp_crs, dataset.rpcs,
+        return cls(dataset.crs, None if transform.is_identity else transform, tuple(gcps), gcp_crs, dataset.rpcs,
                    dataset.tags().get("AREA_OR_POINT", "Area"), files)
 
     @classmethod
