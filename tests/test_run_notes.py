@@ -56,3 +56,10 @@ def test_a_scene_that_despeckle_filtered_is_told(tmp_path, spec, wanted, words):
     (note,) = notes(tmp_path / "lee.tif", replace(spec, input=replace(spec.input, speckle_filter=wanted)))
     assert words in note and "lee, radius 3" in note
     assert notes(path, spec) == ()
+
+
+def test_a_file_of_which_no_band_is_taken_is_told(tmp_path, spec):
+    files = [write_tif(tmp_path / name, ramp(1)) for name in ("a_VH.tif", "a_VV.tif", "a_mask.tif")]
+    with open_scene(files, SceneRequest(wanted=spec.bands)) as source:
+        (note,) = run_notes(source, spec)
+    assert source.band_names == spec.bands and "no band of a_mask.tif is taken" in note

@@ -36,6 +36,7 @@ class RasterSource:
         geo: GeoReference of the first file.  files: all of them.
         declared: SourceRadiometry that the tags state, or None; scale, offset, nodata: of the tags (1, 0 and () without).
         filtered: the speckle filter that `despeckle` wrote into the tags of a file, or None.
+        notes: files of several of which no band is taken, in words.
         block_rows: rows that are decoded together; 1 where they can be read by themselves.
         stored_block: rows and columns of the file's largest block.
     """
@@ -67,6 +68,7 @@ class RasterSource:
             self.count = len(self._layers)
             self.band_names = tuple(layer.name for layer in self._layers)
             self.band_numbers = tuple(1 + next(i for i, each in enumerate(layers) if each is layer) for layer in self._layers)
+            self.notes = _not_taken(datasets, self._layers)
             self.dtype = _common_dtype(self.name, self._layers)
             self.block_rows, self.stored_block = _decoded_together(self._layers)
             self.scale, self.offset = _common_scale(self.name, self._layers)
@@ -171,6 +173,12 @@ def _storable(nodata: float | None, dtype: np.dtype) -> float | None:
         limits = np.iinfo(dtype)
         return nodata if nodata == int(nodata) and limits.min <= nodata <= limits.max else None
     return float(np.float32(nodata)) if dtype in (np.float32, np.complex64) and np.isfinite(np.float32(nodata)) else nodata
+
+
+def _not_taken(datasets: list[Any], layers: tuple[Layer, ...]) -> tuple[str, ...]:
+    """A file that was given for nothing: a mask, say, of which its user thinks that it counts."""
+    names = [Path(d.name).name for d in datasets if all(layer.dataset is not d for layer in layers)]
+    return (f"no band of {', '.join(names)} is taken: a mask or an angle in a file of its own changes nothing",) if names else ()
 
 
 def _runs(layers: tuple[Layer, ...]) -> list[tuple[int, int]]:
