@@ -21,6 +21,7 @@ STORED_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32
 _ENOUGH = 64                    # fewer valid pixels than this prove nothing about a unit
 _MANY_ALIKE = 0.02              # of the pixels exactly one value in every band, and
 _NEXT_TIMES = 4                 # so many times as often as any other: no ground does it, nor the steps of rounded numbers
+_DECIBEL_BAND = 0.9             # of one band below 0 where power was declared
 _HIGHEST_DB = 50.0              # no natural or man-made target of a calibrated scene is brighter over 0.1 % of it
 LOWEST_DB = -100.0             # below every sensor's noise floor: -9999 and the like
 _HIGHEST_MEAN_POWER = 100.0     # 20 dB over a whole scene: digital numbers, not backscatter
@@ -185,6 +186,8 @@ def check_values(sample: np.ndarray, valid: np.ndarray | None, source: SourceRad
     """
     with np.errstate(over="ignore"):                # infinite power is refused below, in words
         _check_valid_values(_valid_values(sample, valid, source), source)
+        if source.unit is Unit.INTENSITY and len(sample) > 1:
+            _check_each_band(sample, valid, source)
 
 
 def _check_valid_values(values: np.ndarray, source: SourceRadiometry) -> None:
@@ -217,6 +220,15 @@ def _check_not_negative(values: np.ndarray, negative: float, source: SourceRadio
     if many:
         raise RadiometryError(f"{what} but {negative:.0%} of the sampled values are below 0: power and amplitude are not; "
                               "the values look like decibels, declare unit=db (--unit db)")
+
+
+def _check_each_band(sample: np.ndarray, valid: np.ndarray | None, source: SourceRadiometry) -> None:
+    """One band of decibels beside linear ones; noise that was subtracted leaves about half of a dark band below 0."""
+    for number, band in enumerate(sample, 1):
+        values = _valid_values(band[np.newaxis], valid, source)
+        if values.size >= _ENOUGH and np.mean(values < 0) > _DECIBEL_BAND:
+            raise RadiometryError(f"unit={source.unit} was declared but {np.mean(values < 0):.0%} of the sampled values of band {number} are below 0, "
+                                  "which power is not, and the other bands are power: they are stored in different units; bring them to one")
 
 
 def _as_option(stored: float) -> str:

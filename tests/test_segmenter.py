@@ -128,6 +128,7 @@ def test_what_is_no_scene_is_refused(db_engine, array, error, words):
     (lambda p: 10 * np.log10(p), "intensity", "below 0.*declare unit=db"), (lambda p: p, "db", "linear power or amplitude"),
     (lambda p: p * 1e6, "intensity", "digital numbers.*calibration factor"), (lambda p: np.sqrt(p) * 5000, "amplitude", "digital numbers"),
     (lambda p: np.where(p > 0.05, -9999, 10 * np.log10(p)), "db", "undeclared nodata"), (lambda p: p, "dn", "convert to nothing"),
+    (lambda p: np.stack([p[0], 10 * np.log10(p[1])]), "intensity", "of band 2 are below 0.*bring them to one"),
     (lambda p: np.where(p > 0.05, -9999, p), "intensity", "undeclared nodata.*--nodata -9999$"),
     (lambda p: np.where(p > 0.1, np.finfo(np.float32).min, p), "intensity", "--nodata -3.4028234663852886e.38"),
     (lambda p: np.where(p > 0.05, -1, p), "amplitude", "undeclared nodata.*--nodata -1$"),
