@@ -109,8 +109,16 @@ def differences(source: SourceRadiometry, model: ModelInput) -> tuple[str, ...]:
     if source.quantity is None or source.quantity == model.quantity:
         return looks
     return (f"the scene is {source.quantity}, the network was trained on {model.quantity}: they differ by the incidence angle, "
-            f"about 1 to 1.5 dB "
-            "at 30 to 45 degrees, which is not corrected", *looks)
+            f"{_by_angle(source.quantity, model.quantity)}which is not corrected", *looks)
+
+
+def _by_angle(scene: str, model: str) -> str:
+    """How much a quantity lies above another at 30 and 45 degrees from the vertical; "" of others than sigma, gamma and beta nought."""
+    over_sigma = {"sigma0": lambda angle: 1.0, "gamma0": lambda angle: 1.0 / math.cos(angle), "beta0": lambda angle: 1.0 / math.sin(angle)}
+    if not {scene, model} <= set(over_sigma):
+        return ""
+    steep, flat = (round(10.0 * math.log10(over_sigma[scene](angle) / over_sigma[model](angle)), 1) + 0.0 for angle in map(math.radians, (30, 45)))
+    return f"{scene} lies {steep:+.1f} dB off at 30 and {flat:+.1f} dB at 45 degrees, "
 
 
 def filled_with_one_value(sample: np.ndarray, valid: np.ndarray | None, source: SourceRadiometry,

@@ -138,6 +138,6 @@ def declared_radiometry(source: RasterSource, options: RasterOptions) -> SourceR
     return SourceRadiometry(
         unit=unit, scale=source.scale if options.scale is None else options.scale,
         offset=source.offset if options.offset is None else options.offset, nodata=nodata,
-        quantity=source.declared.quantity if source.declared else None,
+        quantity=source.declared.quantity if source.declared else getattr(source, "quantity", None),
         looks=source.declared.looks if source.declared else None,
         saturation=options.saturation if options.saturation is not None else source.declared.saturation if source.declared else None)

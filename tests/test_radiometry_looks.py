@@ -9,6 +9,7 @@ import pytest
 from hfd_edge import RadiometryError
 from hfd_edge.radiometry import SourceRadiometry, differences
 from hfd_edge.radiometry_looks import bias_db, digamma, looks_difference, spread_db, trigamma
+from hfd_edge.spec import ModelInput
 from tests import command
 from tests.engines import plain_input
 
@@ -68,3 +69,13 @@ def test_predict_of_a_complex_scene_blames_its_looks(tmp_path):
 def test_looks_that_are_none_are_refused(looks):
     with pytest.raises(RadiometryError, match="looks="):
         SourceRadiometry("intensity", looks=looks)
+
+
+@pytest.mark.parametrize("scene,model,words", [
+    ("gamma0", "sigma0", "gamma0 lies +0.6 dB off at 30 and +1.5 dB at 45 degrees"), ("beta0", "sigma0", "+3.0 dB off at 30 and +1.5 dB"),
+    ("sigma0", "beta0", "-3.0 dB off at 30 and -1.5 dB"), ("beta0", "gamma0", "+2.4 dB off at 30 and +0.0 dB"),
+    ("rcs", "sigma0", "incidence angle, which is not")])
+def test_how_far_two_quantities_lie_apart_is_told(scene, model, words):
+    spec = ModelInput("db", (-12.0,), (4.0,), floor=-35.0, quantity=model)
+    (told,) = differences(SourceRadiometry("db", quantity=scene), spec)
+    assert words in told and "not corrected" in told

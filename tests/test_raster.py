@@ -12,6 +12,7 @@ from rasterio.control import GroundControlPoint
 
 from hfd_edge.errors import RasterError
 from hfd_edge.raster import GeoReference, RasterSource
+from hfd_edge.raster_run import RasterOptions, declared_radiometry
 from tests.rasters import GCPS, ROTATED, UTM, ramp, write_tif
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -199,6 +200,13 @@ def test_a_unit_that_the_tags_state_is_declared(tmp_path, profile, unit, quantit
 def test_a_unit_that_the_tags_do_not_clearly_state_is_not_declared(tmp_path, profile):
     with RasterSource(write_tif(tmp_path / "a.tif", ramp(), **profile)) as source:
         assert source.declared is None
+
+
+@pytest.mark.parametrize("names,quantity", [(("Gamma0_VV", "Gamma0_VH"), "gamma0"), (("Sigma0_VV_db", "Sigma0_VH_db"), "sigma0"), (("VV", "VH"), None),
+                                            (("Beta0_VV", "beta_nought VH"), "beta0"), (("Gamma0_VV", "Sigma0_VH"), None)])
+def test_the_quantity_in_the_bands_names_counts_for_a_declared_unit(tmp_path, names, quantity):
+    with RasterSource(write_tif(tmp_path / "a.tif", ramp(), descriptions=names)) as source:
+        assert source.declared is None and declared_radiometry(source, RasterOptions(unit="db")).quantity == quantity
 
 
 def test_scale_offset_and_nodata_tags_are_read(tmp_path):

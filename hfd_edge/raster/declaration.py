@@ -27,6 +27,12 @@ def declared_by_tags(layers: Iterable[Any], scale: float, offset: float, nodata:
     return None if unit is None else SourceRadiometry(unit, scale, offset, nodata, quantity)
 
 
+def quantity_by_tags(layers: Iterable[Any]) -> str | None:
+    """sigma0, gamma0 or beta0 where tags, units or names of all chosen bands say so (Gamma0_VV), else None; it states no unit."""
+    stated = {_stated(layer)[1] for layer in layers}
+    return stated.pop() if len(stated) == 1 else None
+
+
 def _stated(layer: Any) -> tuple[Unit | None, str | None]:
     tags = layer.dataset.tags()
     written = (layer.dataset.units[layer.index - 1] or "").strip().lower()

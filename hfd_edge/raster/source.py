@@ -18,7 +18,7 @@ from hfd_edge.errors import DeviceError, RasterError
 from hfd_edge.forks import no_fork
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster.bands import Layer, choose_bands, polarisation_of
-from hfd_edge.raster.declaration import FILTER_TAG, declared_by_tags
+from hfd_edge.raster.declaration import FILTER_TAG, declared_by_tags, quantity_by_tags
 from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster.guard import RasterLimits, one_line, open_raster
 from hfd_edge.raster.rows_once import RowsOnce
@@ -35,6 +35,7 @@ class RasterSource:
         band_names: of the chosen bands, "" where the file names none.  band_numbers: counted from 1 through all files.
         geo: GeoReference of the first file.  files: all of them.
         declared: SourceRadiometry that the tags state, or None; scale, offset, nodata: of the tags (1, 0 and () without).
+        quantity: sigma0, gamma0 or beta0 where names or tags say it, with a unit or without.
         filtered: the speckle filter that `despeckle` wrote into the tags of a file, or None.
         notes: files of several of which no band is taken, in words.
         block_rows: rows that are decoded together; 1 where they can be read by themselves.
@@ -76,6 +77,7 @@ class RasterSource:
             self.nodata: tuple[float, ...] = () if len(values) > 1 or None in values else tuple(values)
             self.filtered: str | None = next((d.tags()[FILTER_TAG] for d in datasets if FILTER_TAG in d.tags()), None)
             self.declared: SourceRadiometry | None = declared_by_tags(self._layers, self.scale, self.offset, self.nodata)
+            self.quantity: str | None = quantity_by_tags(self._layers)
             self._process = os.getpid()
             self._lock = threading.Lock()
             self._open = stack.pop_all()
