@@ -55,7 +55,10 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
             assert stream_handle, "the default stream"
             assert machine.current() == self.engine.device
             self.profile = profile_index
-            return "profile" not in faults
+            if "profile" in faults:                     # the bindings never answer False
+                say(self.engine.logger, "profile index is out of range")
+                raise RuntimeError("Error in set optimization profile async.")
+            return True
 
         def set_input_shape(self, name, shape):
             calls.append(("set_input_shape", (name, tuple(shape))))
@@ -63,6 +66,8 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
             return list(shape) == self.engine.head["profiles"][self.profile][name][0]
 
         def infer_shapes(self):
+            if "shapes" in faults:
+                raise RuntimeError("infer_shapes error code: -1")
             return ["pixels"] if "missing shape" in faults else []
 
         def get_tensor_shape(self, name):
@@ -157,6 +162,8 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
     class Runtime:
         def __init__(self, logger):
             self.logger = logger
+            if "runtime" in faults:
+                machine.made_nothing(logger)
 
         def deserialize_cuda_engine(self, serialized_engine):
             data = bytes(serialized_engine)

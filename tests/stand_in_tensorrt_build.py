@@ -22,6 +22,11 @@ class Machine:
     say: Callable[..., None]        # (logger, text, severity)
     built_on: list = field(default_factory=list)        # devices that were current
 
+    def made_nothing(self, logger: Any) -> None:
+        """What the bindings raise where the library cannot begin with CUDA: of its reason they know nothing."""
+        self.say(logger, "CUDA initialization failure with error: 35. Please check your CUDA installation", "WARNING")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
     def current(self) -> int:
         """The calling thread's device."""
         now = self.device.module.make_current(0)
@@ -56,6 +61,8 @@ def building_classes(machine: Machine) -> tuple[type, ...]:
 
         def set_shape(self, input, min, opt, max):
             machine.calls.append(("set_shape", (input, min, opt, max)))
+            if "set shape" in machine.faults:
+                raise RuntimeError("Shape provided for min is inconsistent with other shapes.")
             self._shapes[input] = [min, opt, max]
 
     class ITimingCache:
@@ -79,7 +86,7 @@ def building_classes(machine: Machine) -> tuple[type, ...]:
 
         def add_optimization_profile(self, profile):
             self.profiles.append(profile._shapes)
-            return len(self.profiles) - 1
+            return len(self.profiles) - 1 if "add profile" not in machine.faults else -1
 
         def create_timing_cache(self, serialized_timing_cache):
             machine.calls.append(("create_timing_cache", (bytes(serialized_timing_cache),)))
@@ -91,6 +98,8 @@ def building_classes(machine: Machine) -> tuple[type, ...]:
     class Builder:
         def __init__(self, logger):
             self.logger = logger
+            if "builder" in machine.faults:
+                machine.made_nothing(logger)
 
         def create_network(self, flags=0):
             machine.calls.append(("create_network", (flags,)))
@@ -141,6 +150,8 @@ def building_classes(machine: Machine) -> tuple[type, ...]:
 
         def __init__(self, network, logger):
             self.network = network
+            if "parser" in machine.faults:
+                raise TypeError("pybind11::init(): factory function returned nullptr")
 
         def parse(self, model, path=None):
             import onnx

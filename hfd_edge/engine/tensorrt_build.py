@@ -97,14 +97,15 @@ def build_plan(trt: TensorRT, package: Package, key: PlanKey, options: BuildOpti
     start, log, module = time.perf_counter(), Log(trt), trt.module
     name, data = f"{key.graph} of {package.path}", package.read(key.graph)
     check_graph(scan(data, name))
-    builder = module.Builder(log.logger)
-    network = builder.create_network(1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    with log.told(f"{trt.library} {trt.version} makes no builder", "see hfd-edge doctor, or use device='cpu'"):
+        builder = module.Builder(log.logger)
+        network = builder.create_network(1 << int(module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     _parse(trt, network, log, with_scene_input(bytes(data)), name)
     image = check_network(network, module, package.spec, name)
     config = builder.create_builder_config()
     _configure(trt, config, options)
     shapes = PlanShapes(key.rows, key.cols, key.batch, key.golden_px)
-    _add_profiles(builder, config, image, package.spec, shapes)
+    _add_profiles(builder, config, log, image, package.spec, shapes)
     cache = _with_timing_cache(trt, config, options.timing_cache)
     log_before = log.other_types()
     plan = builder.build_serialized_network(network, config)
@@ -119,7 +120,8 @@ def build_plan(trt: TensorRT, package: Package, key: PlanKey, options: BuildOpti
 
 
 def _parse(trt: TensorRT, network: Any, log: Log, data: bytes, name: str) -> None:
-    parser = trt.module.OnnxParser(network, log.logger)
+    with log.told(f"{trt.library} {trt.version} makes no parser of {name}", "see hfd-edge doctor, or use device='cpu'"):
+        parser = trt.module.OnnxParser(network, log.logger)
     if parser.parse(data):
         return
     errors = [_parser_error(parser.get_error(i)) for i in range(parser.num_errors)]
@@ -173,15 +175,17 @@ def _configure(trt: TensorRT, config: Any, options: BuildOptions) -> None:
         config.progress_monitor = _monitor(trt, options.progress)
 
 
-def _add_profiles(builder: Any, config: Any, name: str, spec: ModelSpec, shapes: PlanShapes) -> None:
+def _add_profiles(builder: Any, config: Any, log: Log, name: str, spec: ModelSpec, shapes: PlanShapes) -> None:
     for tiles, rows, cols in shapes.profiles:
         profile, shape = builder.create_optimization_profile(), (tiles, len(spec.bands), rows, cols)
-        profile.set_shape(name, shape, shape, shape)
-        if spec.scene_numbers:
-            profile.set_shape(SCENE_INPUT, *[(1, spec.scene_numbers)] * 3)
+        refused = f"TensorRT refused a profile of {shape} for input {name}"
+        way_out = "where the graph fixes a size of its own use --tile and --max-batch that it takes, or export it with free sizes"
+        with log.told(refused, way_out):
+            profile.set_shape(name, shape, shape, shape)
+            if spec.scene_numbers:
+                profile.set_shape(SCENE_INPUT, *[(1, spec.scene_numbers)] * 3)
         if config.add_optimization_profile(profile) < 0:
-            raise EngineError(f"TensorRT refused a profile of {shape} for input {name}: the graph fixes a size of its own; use "
-                              "--tile and --max-batch that it takes, or export it with free sizes")
+            raise log.error(refused, way_out)
 
 
 def _with_timing_cache(trt: TensorRT, config: Any, path: Path | None) -> Any:

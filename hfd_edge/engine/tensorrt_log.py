@@ -1,9 +1,11 @@
-"""What TensorRT says, kept for our errors: its calls answer None or False and put the reason into the log."""
+"""What TensorRT says, kept for our errors: its calls answer None or False, or raise a few words, and put the reason into the log."""
 
 from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hfd_edge.engine.tensorrt_capabilities import TensorRT
@@ -16,6 +18,7 @@ _LOST = re.compile(r"illegal memory access|unspecified launch failure|device.{0,
 _VERSION = re.compile(r"version tag does not match|serialization (version|error)|incompatible.{0,40}version|magic ?tag|"
                       r"different version of TensorRT|stdVersionRead", re.IGNORECASE)
 _GPU = re.compile(r"expecting compute|different (GPU )?model|compute capability|different device|hardware.{0,20}compatib", re.IGNORECASE)
+_BEGIN = re.compile(r"CUDA initialization failure", re.IGNORECASE)
 # TensorRT's words where it takes another type than the file's; the engine would be wrong and nothing else would say so.
 _OTHER_TYPE = re.compile(r"defaulting to int8|UINT8.{0,40}only on DLA", re.IGNORECASE)
 
@@ -46,9 +49,21 @@ class Log:
         """Warnings, each once."""
         return list(dict.fromkeys(text for severity, text in self._lines if severity == "WARNING"))
 
+    @contextmanager
+    def told(self, what: str, way_out: str) -> Iterator[None]:
+        """What the bindings raise inside the block becomes `error`: RuntimeError where other calls answer False, TypeError where the library
+        made no object."""
+        try:
+            yield
+        except (RuntimeError, TypeError) as error:
+            raise self.error(f"{what} ({' '.join(str(error).split())[:200]})", way_out) from error
+
     def error(self, what: str, way_out: str) -> HfdError:
         """The error for a failed call, with the log's last lines: a DeviceError where memory or the device is the reason."""
         said = self.last()
+        if _BEGIN.search(said):
+            return DeviceError(f"{what}: TensorRT cannot begin with CUDA; TensorRT said: {said}; error 35 is a driver older than the CUDA of this "
+                               "TensorRT: update the driver, or install the TensorRT of its CUDA (pip install tensorrt-cu12), see hfd-edge doctor")
         if _MEMORY.search(said):
             return DeviceError(f"{what}: not enough device memory; TensorRT said: {said}; use a smaller batch or tile, or free memory "
                                "on the GPU")

@@ -26,9 +26,8 @@ class LoadedPlan:
         self.profiles = PlanShapes(found.key.rows, found.key.cols, found.key.batch, found.key.golden_px).profiles
         self.log = Log(trt)
         what = f"the plan of {found.key.graph} from {found.source} cannot be loaded by {trt.library} {trt.version}"
-        self._runtime = trt.module.Runtime(self.log.logger)
-        if self._runtime is None:
-            raise self.log.error(what, _WAY_OUT)
+        with self.log.told(what, _WAY_OUT):
+            self._runtime = trt.module.Runtime(self.log.logger)
         plan = bytes(found.plan)
         self._check_validity(plan, what)
         self.log.mark()

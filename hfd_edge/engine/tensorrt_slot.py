@@ -121,15 +121,17 @@ class Slot:
         source, target = gpu.allocate(4 * math.prod(shape.source)), gpu.allocate(4 * math.prod(shape.target))
         try:
             self._log.mark()
-            if not self._context.set_optimization_profile_async(shape.profile, stream.handle):
-                raise self._log.error(f"profile {shape.profile} was refused", "build the plan again with hfd-edge build")
+            with self._log.told(f"profile {shape.profile} was refused", "build the plan again with hfd-edge build"):
+                self._context.set_optimization_profile_async(shape.profile, stream.handle)      # True, or it raises
             gpu.synchronize(stream.handle)
             self._place()
             if not self._context.set_input_shape(shape.names.source, shape.source):
                 raise self._log.error(f"input {shape.names.source} was refused the shape {shape.source}", "build the plan again")
             if self._scene is not None and not self._context.set_input_shape(SCENE_INPUT, (1, shape.scene_numbers)):
                 raise self._log.error(f"input {SCENE_INPUT} was refused the shape {(1, shape.scene_numbers)}", "build the plan again")
-            if missing := list(self._context.infer_shapes()):
+            with self._log.told(f"the shapes of a batch of {shape.source} cannot be inferred", "build the plan again"):
+                missing = list(self._context.infer_shapes())
+            if missing:
                 raise EngineError(f"TensorRT misses the shape of {', '.join(missing)}: graph and plan differ, build the plan again")
             if (found := tuple(self._context.get_tensor_shape(shape.names.target))) != shape.target:
                 raise EngineError(f"output {shape.names.target} has shape {found}, the spec says {shape.target}: graph and spec differ, "
