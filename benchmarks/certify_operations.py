@@ -6,6 +6,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ WANTED_SHARE = 0.8              # of the lower of two bounds, a device copy's ba
 # float32 operations a pixel at the least, counted in the formulas (a division counts 9, no multiply-add is fused): docs/cuda.md
 ARITHMETIC = {"uint16 amplitude to dB": 96, "float32 intensity to dB": 94, "boxcar 7 x 7": 14, "lee 7 x 7": 58}
 LANES = {(7, 5): 64, (8, 0): 64}        # float32 a clock of one multiprocessor; 128 on the others
+WARM_UP_S = 0.1                 # of work before anything is timed: kernels are loaded at their first launch, and an idle GPU's clocks rise slowly
 CACHE_SETS = 4                  # sets of buffers in turn, so that none is found in the cache
 
 
 def twins(operation: str) -> Callable[[Context], dict[str, Any]]:
     def part(context: Context) -> dict[str, Any]:
-        from tests.cuda_twins import Twins
+        from cuda_twins import Twins
 
         run = Twins(context.gpu, seed=context.calls)
         wrong = [said for said in (getattr(run, operation)() for _ in range(context.calls)) if said]
@@ -40,7 +42,12 @@ def sanitized(tool: str) -> Callable[[Context], dict[str, Any]]:
         script = Path(__file__).with_name("certify_gpu.py")
         command = [found, "--tool", tool, "--error-exitcode", "9", "--target-processes", "all", sys.executable, str(script), "--calls", "12",
                    "--out", "build/certify-sanitizer", "--only", *(f"{name} bits" for name in OPERATIONS)]
-        done = subprocess.run(command, text=True, capture_output=True, timeout=max(20, min(90, context.left_s)), check=False)
+        most_s = max(20, min(90, context.left_s))
+        try:
+            done = subprocess.run(command, text=True, capture_output=True, timeout=most_s, check=False)
+        except subprocess.TimeoutExpired as error:
+            said = (error.stdout or b"")[-600:].decode(errors="replace")        # bytes, though text was asked for
+            raise NotHere(f"{tool} was not done after {most_s:.0f} s and was stopped; run it by itself: {' '.join(command)}; it said: {said}") from error
         require(done.returncode == 0, f"{tool} ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}")
         return {"tool": tool}
     return part
@@ -49,9 +56,13 @@ def sanitized(tool: str) -> Callable[[Context], dict[str, Any]]:
 def timed(context: Context, jobs: list[Callable[[int], None]]) -> float:
     """Median seconds of a job on the device; the jobs do the same to memory of their own, in turn."""
     gpu, stream = context.gpu, context.gpu.stream()
-    for job in jobs:
-        job(stream.handle)
-    gpu.synchronize(stream.handle)
+    began = time.monotonic()
+    while True:
+        for job in jobs:
+            job(stream.handle)
+        gpu.synchronize(stream.handle)
+        if time.monotonic() - began >= WARM_UP_S:
+            break
     seconds = []
     for i in range(context.repeats):
         first, last = gpu.event(timing=True), gpu.event(timing=True)

@@ -17,19 +17,33 @@ class DeviceFloats:
 
 
 def network(spec: ModelSpec, width: int = 64) -> Any:
-    """A network with a student's strides and random weights, the same at every call: convolutions at the logits' stride and below."""
+    """A network with a student's strides and random weights, the same at every call: convolutions at the logits' stride and below.
+
+    Its logits have mean 0 and spread 1 over fields under speckle in every class, so that maps hold all classes: where biases decide, one class takes every
+    pixel, and a wrong map is the right one.
+    """
     import torch
     from torch import nn
 
-    torch.manual_seed(0)
-    layers, channels, stride = [], len(spec.bands), 1
+    generator, layers, channels, stride = torch.Generator().manual_seed(0), [], len(spec.bands), 1
     while stride < spec.logit_stride_px:
-        layers += [nn.Conv2d(channels, width, 3, 2, 1), nn.ReLU()]
+        layers += [nn.Conv2d(channels, width, 3, 2, 1, bias=False), nn.ReLU()]
         channels, stride = width, 2 * stride
     for _ in range(8):
-        layers += [nn.Conv2d(channels, width, 3, 1, 1), nn.ReLU()]
+        layers += [nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.ReLU()]
         channels = width
-    return nn.Sequential(*layers, nn.Conv2d(channels, len(spec.classes), 1)).eval()
+    last = nn.Conv2d(channels, len(spec.classes), 1)
+    made = nn.Sequential(*layers, last).eval()
+    with torch.inference_mode():
+        for layer in made[::2]:
+            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) * (2 / layer.weight[0].numel()) ** 0.5)
+        last.bias.zero_()
+        fields, speckle = (torch.randn((1, len(spec.bands), side, side), generator=generator) for side in (16, 256))
+        logits = made(fields.repeat_interleave(16, 2).repeat_interleave(16, 3) + speckle / 4)[0].flatten(1)
+        mean, spread = logits.mean(1), logits.std(1)
+        last.weight.div_(spread[:, None, None, None])
+        last.bias.copy_(-mean / spread)
+    return made
 
 
 class TorchOnHost:

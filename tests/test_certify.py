@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests import emulated_cuda
@@ -70,7 +72,7 @@ def test_a_failing_part_is_told_and_the_rest_goes_on(certify, tmp_path, monkeypa
 
 @EMULATED
 def test_wrong_bits_fail(certify, tmp_path, monkeypatch):
-    from tests.cuda_twins import Twins
+    from cuda_twins import Twins
     monkeypatch.setattr(Twins, "gather", lambda self: "1 of 9 bytes differ")
     assert certify.main([*FEW, "--out", str(tmp_path), "--only", "gather bits", "counts bits"]) == 1
     assert {name: part["state"] for name, part in outcomes(tmp_path).items()} == {"gather bits": "failed", "counts bits": "passed"}
@@ -105,6 +107,30 @@ def test_a_whole_run_is_measured_and_compared_with_the_cpu(certify, emulated_dev
     with pytest.raises(AssertionError, match="labels differ from the CPU"):
         certify_engines.whole_run(context, lambda package: Wrong(package, 1, emulated_device),
                                   lambda package: OnnxRuntimeEngine(package, "graph-fp32.onnx", 1), "float32", **made)
+
+
+@EMULATED
+@pytest.mark.parametrize(("script", "state", "said"), [
+    ("exit 0", "passed", ""), ("echo 3 hazards; exit 9", "failed", "racecheck ended with 9: 3 hazards"),
+    ("echo begun; sleep 30", "not run", "was not done after 1 s")])
+def test_a_sanitizer_that_is_not_done_in_time_is_no_finding(certify, tmp_path, monkeypatch, script, state, said):
+    import certify_operations
+    tool = tmp_path / "compute-sanitizer"
+    tool.write_text(f"#!/bin/sh\n{script.replace('sleep', 'exec sleep')}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(certify_operations, "max", lambda *_: 1, raising=False)
+    outcome = certify.run_part("racecheck", certify_operations.sanitized("racecheck"), certify.Context(None, 1, 1, 1))
+    assert outcome.state == state and said in outcome.said and ("begun" in outcome.said) == ("begun" in script)
+
+
+@pytest.mark.parametrize(("second", "passes"), [(0, False), (9, False), (11, True)])
+def test_a_map_of_one_class_certifies_nothing(second, passes):
+    import certify_engines
+    labels = np.zeros(1000, np.uint8)
+    labels[:second], labels[-100:] = 3, 255
+    with nullcontext() if passes else pytest.raises(AssertionError, match="the CPU's map has 1 class: nothing is learnt"):
+        certify_engines.check_varied(labels)
 
 
 @EMULATED

@@ -9,6 +9,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -86,7 +87,7 @@ def acted(emulated_device, monkeypatch):
             self, *(word for word in where if word != "cuda"), **more))
     run = certify_torch.TorchSlot._run
     monkeypatch.setattr(certify_torch.TorchSlot, "_run", lambda slot, module: acted.run(lambda: run(slot, module)))
-    monkeypatch.setattr(certify_torch, "network", lambda spec, original=certify_torch.network: original(spec, 4))
+    monkeypatch.setattr(certify_torch, "network", lambda spec, original=certify_torch.network: original(spec, 8))
     with emulated_device.installed():
         yield acted
 
@@ -99,6 +100,15 @@ def test_every_run_of_the_certification_goes_through_and_gives_the_cpus_labels(a
     found = certify_engines.PARTS[part](Context(CudaDevice(0), 1, 700, 1))
     assert found["labels as on the CPU"] >= 0.995 and found["nodata as on the CPU"] == 1 and found["bytes allocated after warm-up"] == 0
     assert (acted.captures > 0 and acted.replays > acted.captures) == ("graph" in part)
+
+
+def test_a_map_of_the_networks_holds_every_class_so_that_a_wrong_map_is_another_one():
+    from certify_engines import declared, scene, segmenter
+    from certify_torch import TorchOnHost
+    with segmenter(lambda package: TorchOnHost(package.spec), "cpu") as seg:
+        labels, classes = seg.run(scene(256, 320), declared()).labels, len(seg.spec.classes)
+    share = np.bincount(labels[labels != 255], minlength=classes) / labels.size
+    assert len(share) == classes and share.min() > 0.01 and share.max() < 0.8, share
 
 
 def test_a_slot_reads_and_writes_the_addresses_it_is_given(acted, emulated_device):
