@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
+from hfd_edge.engine.tensorrt_request import PlanRequest, make_plan
 from tests import emulated_cuda
 from tests.device_engine import floats_at
 from tests.test_tensorrt_engine import (  # noqa: F401 - fixtures
@@ -31,6 +32,17 @@ def test_on_a_second_gpu_everything_is_built_loaded_and_run_there_whatever_the_t
             slot.enqueue(target.ptr, source.ptr, stream.handle)
         monkeypatch.undo()
         engine.close()
+    finally:
+        emulated_device.devices(1)
+
+
+@pytest.mark.parametrize("device", [0, 1])
+def test_a_plan_that_is_built_ahead_is_measured_on_the_gpu_it_is_for(machine, package, emulated_device, device):
+    emulated_device.devices(2)
+    try:
+        module, _ = machine()
+        make_plan(package, PlanRequest(tile=(SIDE, SIDE), device=device), quiet=True)
+        assert module.built_on == [device] and emulated_device.module.make_current(0) == 0
     finally:
         emulated_device.devices(1)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
+from hfd_edge.device_memory import CudaDevice
 from hfd_edge.engine.tensorrt_build import PRECISION_OF, BuildOptions, plan_shapes
 from hfd_edge.engine.tensorrt_cache import PlanCache
 from hfd_edge.engine.tensorrt_capabilities import load_tensorrt
@@ -56,7 +58,8 @@ def make_plan(package: Package, request: PlanRequest, quiet: bool = False) -> Fo
     graph = trt_graph(package, request.precision)
     trt = load_tensorrt(request.library)
     policy = PlanPolicy(options=request.options, cache=request.cache, say=_silent if quiet else say_aloud)
-    return find_plan(trt, package, graph, plan_shapes(package, request.tile, request.batch), policy, request.device)
+    with nullcontext() if trt.builds_without_gpu else CudaDevice(request.device).current():     # TensorRT measures on the thread's own device
+        return find_plan(trt, package, graph, plan_shapes(package, request.tile, request.batch), policy, request.device)
 
 
 def make_plans(package: Package, request: PlanRequest, quiet: bool = False) -> list[Found]:
