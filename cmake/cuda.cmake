@@ -28,6 +28,13 @@ if(NOT CMAKE_CUDA_COMPILER)
   return()
 endif()
 
+# nvcc's own word for the GPU at hand; CMake has it from 3.24 on, and JetPack 6 brings 3.22.
+set(hfd_arch_flags "")
+if("${CMAKE_CUDA_ARCHITECTURES}" STREQUAL "native" AND CMAKE_VERSION VERSION_LESS 3.24)
+  set(CMAKE_CUDA_ARCHITECTURES OFF)
+  set(hfd_arch_flags -arch=native)
+endif()
+
 # Code for every architecture this compiler knows, PTX for the last one so that later GPUs can run it too.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
   execute_process(COMMAND "${CMAKE_CUDA_COMPILER}" --list-gpu-arch OUTPUT_VARIABLE hfd_known ERROR_QUIET)
@@ -48,5 +55,8 @@ endif()
 enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
 string(REPLACE ";" " " hfd_archs "${CMAKE_CUDA_ARCHITECTURES}")
+if(hfd_arch_flags)
+  set(hfd_archs native)
+endif()
 set(HFD_CUDA_STATE "built: nvcc ${CMAKE_CUDA_COMPILER_VERSION} for ${hfd_archs}")
 message(STATUS "hfd_edge: _cuda ${HFD_CUDA_STATE}")
