@@ -30,6 +30,15 @@ py::dict device_dict(int index, const hfd::Device& device) {
   return record;
 }
 
+std::string version_text(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
+
+// What CUDA does not tell of a driver of an older major version than the toolkit that made this module.
+std::string way_out(const hfd::Devices& found) {
+  if (found.driver_version == 0 || found.driver_version / 1000 >= found.runtime_version / 1000) return "";
+  return "; the driver serves CUDA " + version_text(found.driver_version) + " and hfd_edge was built with CUDA " +
+         version_text(found.runtime_version) + ": update the driver, or build hfd_edge with a toolkit that it serves";
+}
+
 py::dict devices() {
   const auto found = query();
   py::list list;
@@ -37,7 +46,7 @@ py::dict devices() {
   py::dict answer;
   answer["devices"] = list;
   answer["error"] = py::none();
-  if (found->error_name != nullptr) answer["error"] = std::string(found->error_name) + ": " + found->error_text;
+  if (found->error_name != nullptr) answer["error"] = std::string(found->error_name) + ": " + found->error_text + way_out(*found);
   answer["driver_version"] = found->driver_version;
   answer["runtime_version"] = found->runtime_version;
   return answer;

@@ -112,6 +112,10 @@ class Emulated:
         """How many devices there are; kernels and fills refuse a stream that is not of the calling thread's."""
         self._library.emulated_devices(count)
 
+    def driver(self, version: int = 13000) -> None:
+        """Which CUDA the driver serves; one below 13.0 is too old for this run time."""
+        self._library.emulated_driver(version)
+
     def counts(self) -> dict[str, int]:
         numbers = (ctypes.c_long * len(COUNTS))()
         self._library.emulated_counts(numbers)

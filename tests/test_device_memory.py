@@ -180,6 +180,17 @@ def test_without_the_module_the_error_names_the_device_too(monkeypatch):
 
 
 @EMULATED
+def test_a_driver_older_than_the_toolkit_is_told_with_both_versions_and_the_ways_out(emulated_device):
+    emulated_device.driver(12040)
+    try:
+        with emulated_device.installed(), pytest.raises(DeviceError, match=r"InsufficientDriver.*serves CUDA 12\.4 and hfd_edge was built with CUDA "
+                                                                           r"13\.0: update the driver, or build hfd_edge with a toolkit"):
+            CudaDevice(0)
+    finally:
+        emulated_device.driver()
+
+
+@EMULATED
 def test_a_device_that_is_not_there_is_refused_by_number(emulated_device):
     with emulated_device.installed(), pytest.raises(DeviceError, match=r"cuda:3.*this process sees cuda:0 emulated device"):
         CudaDevice(3)

@@ -27,9 +27,12 @@ cudaError_t cudaGetLastError() {
   state().last = cudaSuccess;
   return code;
 }
-cudaError_t cudaDriverGetVersion(int* version) { return *version = 13000, cudaSuccess; }
+cudaError_t cudaDriverGetVersion(int* version) { return *version = state().driver, cudaSuccess; }
 cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 13000, cudaSuccess; }
-cudaError_t cudaGetDeviceCount(int* count) { return *count = state().devices, injected("cudaGetDeviceCount"); }
+cudaError_t cudaGetDeviceCount(int* count) {
+  if (state().driver < 13000) return answer(cudaErrorInsufficientDriver);
+  return *count = state().devices, injected("cudaGetDeviceCount");
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {"emulated device", 9, 0, kTotal, 1};
   return cudaSuccess;
@@ -234,6 +237,11 @@ HFD_SEEN void emulated_fail(const char* call, long after, int code) {
 HFD_SEEN void emulated_devices(int count) {
   const Lock lock(state().lock);
   state().devices = count;
+}
+
+HFD_SEEN void emulated_driver(int version) {
+  const Lock lock(state().lock);
+  state().driver = version;
 }
 
 HFD_SEEN void emulated_limit(size_t bytes) {
