@@ -24,7 +24,7 @@ FLAGS = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fn
 SANITIZE = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 # "contracted" is a control: it multiplies and adds in one step, as nvcc would without -fmad=false.
 KINDS = {"plain": ["-O1"], "sanitized": SANITIZE, "contracted": ["-O2", "-mfma", "-ffp-contract=fast"]}
-COUNTS = ("allocations", "kernels", "used", "peak", "waiting", "synchronisations", "slept", "spun")
+COUNTS = ("allocations", "kernels", "used", "peak", "waiting", "synchronisations", "slept", "spun", "chosen")
 
 
 def why_not() -> str | None:

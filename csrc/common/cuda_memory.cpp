@@ -58,10 +58,14 @@ void cuda_check(cudaError_t code, const char* what) {
 
 OnDevice::OnDevice(int device) {
   cuda_check(cudaGetDevice(&before_), "asking for the current device");
-  if (device != before_) cuda_check(cudaSetDevice(device), ("choosing cuda:" + std::to_string(device)).c_str());
+  if (device == before_) return;
+  cuda_check(cudaSetDevice(device), ("choosing cuda:" + std::to_string(device)).c_str());
+  set_ = true;
 }
 
-OnDevice::~OnDevice() { cudaSetDevice(before_); }
+OnDevice::~OnDevice() {
+  if (set_) cudaSetDevice(before_);
+}
 
 DeviceBuffer::DeviceBuffer(int device, size_t bytes) : bytes_(bytes), device_(device) {
   const OnDevice here(device);

@@ -21,7 +21,8 @@ class CudaError : public std::runtime_error {
 // Throws unless `code` is success; `what` says what was wanted. A later call does not see this failure again.
 void cuda_check(cudaError_t code, const char* what);
 
-// Makes a device the calling thread's current one, and gives back the one before. Throws CudaError.
+// Makes a device the calling thread's current one, and gives back the one before; where it is that already nothing is set, for setting binds
+// the device's primary context, in place of one that its caller made. Throws CudaError.
 class OnDevice {
  public:
   explicit OnDevice(int device);
@@ -31,6 +32,7 @@ class OnDevice {
 
  private:
   int before_ = 0;
+  bool set_ = false;
 };
 
 class DeviceBuffer {

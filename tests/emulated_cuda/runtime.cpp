@@ -41,6 +41,8 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *va
 cudaError_t cudaGetDevice(int* device) { return *device = current_device, cudaSuccess; }
 cudaError_t cudaSetDevice(int device) {
   if (device < 0 || device >= state().devices) return answer(cudaErrorInvalidDevice);
+  const Lock lock(state().lock);
+  ++state().chosen;
   return current_device = device, cudaSuccess;
 }
 
@@ -251,14 +253,14 @@ HFD_SEEN void emulated_limit(size_t bytes) {
 }
 
 // allocations so far, kernels so far, bytes in use, their peak, work that waits, streams that were waited for,
-// waits for events that slept and that spun
+// waits for events that slept and that spun, choices of a device
 HFD_SEEN void emulated_counts(long* to) {
   const Lock lock(state().lock);
   const State& now = state();
   long waiting = 0;
   for (const EmulatedStream* stream : now.streams) waiting += static_cast<long>(stream->queue.size());
   const long all[] = {now.allocations, now.kernels, static_cast<long>(now.used), static_cast<long>(now.peak), waiting,
-                      now.synchronisations, now.slept, now.spun};
+                      now.synchronisations, now.slept, now.spun, now.chosen};
   std::memcpy(to, all, sizeof all);
 }
 

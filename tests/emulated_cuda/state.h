@@ -55,7 +55,7 @@ struct State {
   std::mt19937 random{0};
   cudaError_t last = cudaSuccess;
   std::map<std::string, std::pair<long, cudaError_t>> failing;  // call -> (how many calls from now, what it answers)
-  long allocations = 0, kernels = 0, synchronisations = 0, slept = 0, spun = 0;  // slept, spun: waits for events
+  long allocations = 0, kernels = 0, synchronisations = 0, slept = 0, spun = 0, chosen = 0;  // slept, spun: waits for events; chosen: cudaSetDevice
   size_t used = 0, peak = 0, limit = kTotal;
   int devices = 1, driver = 13000;
 };
