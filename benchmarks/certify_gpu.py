@@ -124,16 +124,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     fits = int((gpu.memory_info()[0] / 100) ** 0.5) // 64 * 64          # images in four sets, and copies of them, in free memory
     context = Context(gpu, given.calls, max(64, min(given.side, fits)), given.repeats)
-    outcomes = []
+    outcomes, about = [], machine()
     for name, part in parts().items():
         if given.only and name not in given.only:
             continue
         outcomes.append(run_part(name, part, context))
         print(f"{outcomes[-1].state:8} {name:28} {outcomes[-1].seconds:6.1f} s  {outcomes[-1].said.splitlines()[0] if outcomes[-1].said else ''}",
               flush=True)
-    page = write_report(given.out, machine(), outcomes)
+        page = write_report(given.out, about, outcomes)         # after each part: a machine may be taken away before the last
+    if not outcomes:
+        print(f"no part is called {' or '.join(given.only)}: there are {', '.join(parts())}", file=sys.stderr)
+        return 2
     print(f"\n{page.read_text()}\nwritten: {page}")
-    return int(any(outcome.state == "failed" for outcome in outcomes) or not outcomes)
+    return int(any(outcome.state == "failed" for outcome in outcomes))
 
 
 if __name__ == "__main__":

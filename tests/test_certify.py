@@ -71,6 +71,23 @@ def test_a_failing_part_is_told_and_the_rest_goes_on(certify, tmp_path, monkeypa
 
 
 @EMULATED
+def test_what_was_found_is_kept_where_the_machine_goes_before_the_last_part(certify, tmp_path, monkeypatch):
+    def goes(context):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(certify, "parts", lambda: {"works": lambda context: {"figure": 1.5}, "goes": goes})
+    with pytest.raises(KeyboardInterrupt):
+        certify.main([*FEW, "--out", str(tmp_path)])
+    assert outcomes(tmp_path)["works"]["found"] == {"figure": 1.5}
+
+
+@EMULATED
+def test_a_part_that_is_not_there_is_told(certify, tmp_path, capsys):
+    assert certify.main([*FEW, "--out", str(tmp_path), "--only", "gather bit"]) == 2
+    assert "no part is called gather bit: there are gather bits, finish bits" in capsys.readouterr().err
+
+
+@EMULATED
 def test_wrong_bits_fail(certify, tmp_path, monkeypatch):
     from cuda_twins import Twins
     monkeypatch.setattr(Twins, "gather", lambda self: "1 of 9 bytes differ")
