@@ -2,13 +2,14 @@
 
 Taken: whatever has `__cuda_array_interface__` (CuPy, Numba, PyCUDA's GPUArray, torch) or DLPack. Given: `DeviceArray`, which has both,
 so `torch.from_dlpack(result.labels)` and `cupy.asarray(result.labels)` share its memory. Streams: whole numbers, or objects with
-`__cuda_stream__`, `.cuda_stream` (torch), `.ptr` (CuPy) or `.handle` (PyCUDA, cuda.core).
+`__cuda_stream__`, `.cuda_stream` (torch), `.ptr` (CuPy) or `.handle` (PyCUDA, Numba, cuda.core).
 
 Sources: CUDA Array Interface version 3 (Numba's documentation), DLPack's Python specification (dmlc.github.io/dlpack).
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -140,6 +141,7 @@ def stream_handle(stream: object) -> int:
         return int(stream.__cuda_stream__()[1])
     for name in ("cuda_stream", "ptr", "handle"):
         if hasattr(stream, name):
-            return int(getattr(stream, name))
+            handle = getattr(stream, name)
+            return (handle.value or LEGACY_STREAM) if isinstance(handle, ctypes.c_void_p) else int(handle)
     raise DeviceError(f"stream={stream!r} is no CUDA stream: give a handle as a whole number, or an object with __cuda_stream__, "
                       ".cuda_stream, .ptr or .handle")

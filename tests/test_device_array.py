@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import pytest
 
@@ -120,12 +122,17 @@ class PyCuda:
     handle = 9
 
 
+class Numba:
+    def __init__(self, address):
+        self.handle = ctypes.c_void_p(address)          # of its own driver bindings
+
+
 class Protocol:
     def __cuda_stream__(self):
         return 0, 10
 
 
-@pytest.mark.parametrize(("stream", "handle"), [(6, 6), (Torch(), 7), (CuPy(), 8), (PyCuda(), 9), (Protocol(), 10)])
+@pytest.mark.parametrize(("stream", "handle"), [(6, 6), (Torch(), 7), (CuPy(), 8), (PyCuda(), 9), (Protocol(), 10), (Numba(11), 11), (Numba(0), 0)])
 def test_streams_of_all_libraries_are_known(stream, handle):
     assert stream_handle(stream) == handle
 
