@@ -161,7 +161,7 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
 
     class Runtime:
         def __init__(self, logger):
-            self.logger = logger
+            self.logger = machine.given(logger)
             if "runtime" in faults:
                 machine.made_nothing(logger)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,14 @@ class Machine:
     gpu: str
     say: Callable[..., None]        # (logger, text, severity)
     built_on: list = field(default_factory=list)        # devices that were current
+    logger: Any = None              # a weak reference to the first one that was given: the others are ignored
+
+    def given(self, logger: Any) -> Any:
+        """The logger that is used where this one is given."""
+        if self.logger is None:
+            self.logger = weakref.ref(logger)
+        assert self.logger() is not None, "TensorRT keeps the address of a logger that is gone"
+        return self.logger()
 
     def made_nothing(self, logger: Any) -> None:
         """What the bindings raise where the library cannot begin with CUDA: of its reason they know nothing."""
@@ -97,7 +106,7 @@ def building_classes(machine: Machine) -> tuple[type, ...]:
 
     class Builder:
         def __init__(self, logger):
-            self.logger = logger
+            self.logger = machine.given(logger)
             if "builder" in machine.faults:
                 machine.made_nothing(logger)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import threading
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from hfd_edge.engine.tensorrt_capabilities import TensorRT
@@ -23,12 +26,22 @@ _BEGIN = re.compile(r"CUDA initialization failure", re.IGNORECASE)
 _OTHER_TYPE = re.compile(r"defaulting to int8|UINT8.{0,40}only on DLA", re.IGNORECASE)
 
 
+_loggers: dict[ModuleType, Any] = {}            # one a library, never freed: see _logger_of
+_making = threading.Lock()
+
+
 class Log:
-    """The newest lines of one TensorRT object's logger; `logger` is what TensorRT takes, and must live as long as its objects."""
+    """The newest lines that TensorRT said since this was made; `logger` is what TensorRT takes."""
 
     def __init__(self, trt: TensorRT) -> None:
         self._lines: deque[tuple[str, str]] = deque(maxlen=_KEPT)
-        self.logger = _logger(trt, self._lines.append)
+        self.logger = _logger_of(trt.module)
+        with _making:
+            self.logger.logs = (*(log for log in self.logger.logs if log() is not None), weakref.ref(self))
+
+    def keep(self, severity: str, text: str) -> None:
+        """A line of TensorRT's, from whichever thread."""
+        self._lines.append((severity, text))
 
     def mark(self) -> None:
         """Forget what was said so far, before a call whose failure is to be explained."""
@@ -77,16 +90,26 @@ class Log:
         return EngineError(f"{what}; TensorRT said: {said}; {way_out}")
 
 
-def _logger(trt: TensorRT, keep: Any) -> Any:
-    """A logger of the library's own class; which one is known only when it is loaded."""
-    base = trt.module.ILogger
+def _logger_of(module: ModuleType) -> Any:
+    """The library's one logger of this process, which tells every Log. TensorRT keeps the first logger that it is given for as long as a
+    builder or runtime is there, ignores every other one, and does not know when it is gone."""
+    with _making:
+        if module not in _loggers:
+            _loggers[module] = _made(module.ILogger)
+        return _loggers[module]
 
-    class Kept(base):
+
+def _made(base: type) -> Any:
+    """A logger of the library's own class; which one is known only when it is loaded."""
+
+    class Telling(base):
         def __init__(self) -> None:
             base.__init__(self)
+            self.logs: tuple[weakref.ref[Log], ...] = ()
 
         def log(self, severity: Any, msg: str) -> None:
             if severity != base.Severity.VERBOSE:
-                keep((severity.name, msg))
+                for log in filter(None, (each() for each in self.logs)):
+                    log.keep(severity.name, msg)
 
-    return Kept()
+    return Telling()
