@@ -93,7 +93,8 @@ def foreign_array(array: object, gpu: CudaDevice, stream: object = None) -> Fore
     """The memory behind a foreign array; not copied.
 
     Args:
-        stream: what the caller's work on it was enqueued on; None = what the array says, else the legacy default stream.
+        stream: what the caller's work on it was enqueued on; None = what the array says (its interface from version 3 on, else DLPack), else
+            the legacy default stream.
     Raises:
         ArrayError: the array cannot be read, or its dtype is none of NumPy's.
         DeviceError: it lives on another device.
@@ -105,8 +106,8 @@ def foreign_array(array: object, gpu: CudaDevice, stream: object = None) -> Fore
     given = None if stream is None else stream_handle(stream)
     try:
         interface = getattr(array, "__cuda_array_interface__", None)
-        if interface is None:
-            return _from_dlpack(array, given)
+        if interface is None or (given is None and "stream" not in interface and hasattr(array, "__dlpack__")):
+            return _from_dlpack(array, given)           # version 2 knows no streams: JAX and torch say by DLPack when the pixels are there
         dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
         strides = interface.get("strides") or _c_strides(shape, dtype.itemsize)
         said = interface.get("stream")

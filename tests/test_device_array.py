@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hfd_edge.device_array import DeviceArray, foreign_array, is_on_device, stream_handle
-from hfd_edge.device_dlpack import tensor_in
+from hfd_edge.device_dlpack import capsule_of, tensor_in
 from hfd_edge.device_memory import CudaDevice
 from hfd_edge.errors import DeviceError, RadiometryError
 from hfd_edge.radiometry import SourceRadiometry
@@ -38,8 +38,28 @@ class ArrayInterface:
             "strides": None if order == "C" else memory.strides, "stream": self.stream.handle if stream is None else stream or None}
 
 
+class SecondVersion(ArrayInterface):
+    """As JAX and torch: an array interface that knows no streams, and DLPack, which orders a stream after what makes the array."""
+
+    def __init__(self, gpu, host):
+        super().__init__(gpu, host)
+        self._gpu, self._shape, self._dtype, self.ordered = gpu, host.shape, host.dtype, []
+        self.__cuda_array_interface__ = {**self.__cuda_array_interface__, "version": 2}
+        del self.__cuda_array_interface__["stream"]
+
+    def __dlpack_device__(self):
+        return 2, self._gpu.index
+
+    def __dlpack__(self, stream=None):
+        self.ordered.append(stream)
+        made = self._gpu.event()
+        made.record(self.stream.handle)
+        self._gpu.wait(stream, made)
+        return capsule_of(self, self._buffer.ptr, self._shape, self._dtype, self._gpu.index)
+
+
 class OnlyDlpack:
-    """As JAX and TensorFlow: no array interface."""
+    """As TensorFlow: no array interface."""
 
     def __init__(self, array):
         self._array = array
@@ -92,6 +112,17 @@ def test_the_callers_stream_is_waited_for_and_without_it_the_pixels_are_not_ther
         assert seg.run(array, "intensity", stream=array.stream).report.nodata_share == 0
         with pytest.raises(RadiometryError, match="below 0"):                   # what freshly allocated memory is filled with here
             seg.run(ArrayInterface(gpu, power, stream=0), "intensity")
+
+
+def test_an_array_interface_without_streams_is_ordered_by_dlpack_unless_the_caller_names_a_stream(db_engine, power, gpu, emulated_device):
+    emulated_device.policy("lazy")
+    with Segmenter(db_engine, tile=48, halo=16) as cpu, emulated_segmenter(db_engine, emulated_device, tile=48, halo=16) as seg:
+        wanted = cpu.run(power, "intensity").labels
+        for stream, ordered in ((None, {1}), ("own", set())):
+            array = SecondVersion(gpu, power)
+            result = seg.run(array, "intensity", stream=array.stream if stream else None)
+            np.testing.assert_array_equal(result.labels.numpy(), wanted)
+            assert set(array.ordered) == ordered
 
 
 def test_a_capsule_lives_until_its_consumer_is_done(gpu):
