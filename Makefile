@@ -79,7 +79,7 @@ certify:
 	@HFD_CUDA=ON HFD_BUILD_DIR=build/certify CMAKE_ARGS="-DCMAKE_CUDA_ARCHITECTURES=native $$CMAKE_ARGS" \
 	  $(CERTIFY) setup.py --quiet build_ext --inplace
 	@echo "== certifying"
-	@$(CERTIFY) benchmarks/certify_gpu.py
+	@$(CERTIFY) benchmarks/certify_gpu.py $(CERTIFY_ARGS)
 
 demo-engine: .venv-train/dev-installed
 	@echo "== training and exporting the demo engines"
