@@ -1,5 +1,7 @@
-"""CUDA graphs and devices of the TensorRT engine, on its stand-in and the emulated device: what is captured when, and what is current then."""
+"""CUDA graphs, devices and the one logger of the TensorRT engine, on its stand-in and the emulated device: what is captured when, what is current
+then, and who hears what TensorRT says."""
 
+import gc
 from contextlib import nullcontext
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
 from hfd_edge.engine.tensorrt_request import PlanRequest, make_plan
+from hfd_edge.errors import DeviceError
 from tests import emulated_cuda
 from tests.device_engine import floats_at
 from tests.test_tensorrt_engine import (  # noqa: F401 - fixtures
@@ -64,3 +67,24 @@ def test_where_a_graph_cannot_be_captured_the_plain_path_runs_and_after_three_tr
     np.testing.assert_array_equal(floats_at(target.ptr, (1, 5, 44, 44)), OnnxRuntimeEngine(package, GRAPH, 1).infer(batch))
     assert any("without CUDA graphs, which could not be captured" in note for note in engine.notes) == (failures == 3)
     engine.close()
+
+
+def test_the_words_are_told_of_a_second_engine_too_and_when_the_first_is_gone(machine, package):
+    """TensorRT keeps the first logger that it is given: a second engine's lines go there, or nowhere once it is freed."""
+    module, _ = machine()
+    first, second = opened(package), opened(package)
+    module.faults.add("execute memory")
+    for engine in (second, first):
+        with pytest.raises(DeviceError, match="not enough device memory.*OutOfMemory"):
+            engine.infer(batch_of(package, 1))
+    module.faults.clear()
+    first.close()
+    del first, engine
+    gc.collect()
+    third = opened(package)
+    module.faults.add("execute memory")
+    for engine in (third, second):
+        with pytest.raises(DeviceError, match="not enough device memory.*OutOfMemory"):
+            engine.infer(batch_of(package, 1))
+    third.close()
+    second.close()

@@ -3,7 +3,6 @@
 Nothing here says that a real TensorRT on a real GPU runs it: tests/test_tensorrt_gpu.py does, where there is one.
 """
 
-import gc
 from contextlib import ExitStack
 
 import numpy as np
@@ -170,27 +169,6 @@ def test_every_failure_is_our_error_with_the_logs_last_words(machine, package, f
     with pytest.raises(kind, match=words) as caught:
         opened(package)
     assert "\n" not in str(caught.value)
-
-
-def test_the_words_are_told_of_a_second_engine_too_and_when_the_first_is_gone(machine, package):
-    """TensorRT keeps the first logger that it is given: a second engine's lines go there, or nowhere once it is freed."""
-    module, _ = machine()
-    first, second = opened(package), opened(package)
-    module.faults.add("execute memory")
-    for engine in (second, first):
-        with pytest.raises(DeviceError, match="not enough device memory.*OutOfMemory"):
-            engine.infer(batch_of(package, 1))
-    module.faults.clear()
-    first.close()
-    del first, engine
-    gc.collect()
-    third = opened(package)
-    module.faults.add("execute memory")
-    for engine in (third, second):
-        with pytest.raises(DeviceError, match="not enough device memory.*OutOfMemory"):
-            engine.infer(batch_of(package, 1))
-    third.close()
-    second.close()
 
 
 def test_a_lost_device_while_waiting_is_told_too(machine, package, emulated_device):
