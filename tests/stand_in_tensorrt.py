@@ -20,7 +20,8 @@ import numpy as np
 from tests.device_engine import floats_at
 from tests.stand_in_tensorrt_build import Machine, building_classes
 from tests.stand_in_tensorrt_types import (
-    BuilderFlag, DataType, EngineValidity, ExecutionContextAllocationStrategy, MemoryPoolType, NetworkDefinitionCreationFlag, TensorIOMode)
+    BuilderFlag, DataType, DynamicShapesKernelSpecializationStrategy, EngineValidity, ExecutionContextAllocationStrategy, MemoryPoolType,
+    NetworkDefinitionCreationFlag, TensorIOMode)
 
 
 SCRATCH = 4096          # bytes per tile
@@ -154,10 +155,19 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
             return SCRATCH * self.head["profiles"][profile_index][self.names[0]][2][0]
 
         def create_execution_context(self, strategy=ExecutionContextAllocationStrategy.STATIC):
+            if library == "tensorrt_rtx":
+                calls.append(("specialise", (strategy.dynamic_shapes_kernel_specialization_strategy.name,)))
+                strategy = strategy.allocation
             calls.append(("create_execution_context", (strategy,)))
             if "context" in faults:
                 return say(self.logger, "failed to create a context: out of memory")
             return IExecutionContext(self)
+
+    class IRuntimeConfig:
+        dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
+
+        def set_execution_context_allocation_strategy(self, strategy=ExecutionContextAllocationStrategy.STATIC):
+            self.allocation = strategy
 
     class Runtime:
         def __init__(self, logger):
@@ -180,7 +190,9 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
     for kind in (ILogger, *building, IExecutionContext, ICudaEngine, Runtime):
         setattr(module, kind.__name__, kind)
     if library == "tensorrt_rtx":
-        module.EngineValidity = EngineValidity
+        module.EngineValidity, module.IRuntimeConfig = EngineValidity, IRuntimeConfig
+        module.DynamicShapesKernelSpecializationStrategy = DynamicShapesKernelSpecializationStrategy
+        ICudaEngine.create_runtime_config = lambda self: IRuntimeConfig()
         module.IBuilderConfig.set_compute_capability = lambda self, compute_capability, index: True
         Runtime.get_engine_validity = lambda self, buffer: (EngineValidity.INVALID if "invalid" in faults else EngineValidity.VALID, 0)
     module.faults, module.built_on = faults, machine.built_on

@@ -31,3 +31,7 @@ class MemoryPoolType(enum.Enum):
 
 class EngineValidity(enum.Enum):
     VALID, SUBOPTIMAL, INVALID = 0, 1, 2
+
+
+class DynamicShapesKernelSpecializationStrategy(enum.Enum):
+    LAZY, EAGER, NONE = 0, 1, 2

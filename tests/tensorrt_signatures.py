@@ -30,7 +30,9 @@ SIGNATURES = {
     "IExecutionContext.set_tensor_address": ("name", "memory"), "IExecutionContext.execute_async_v3": ("stream_handle",),
 }
 # TensorRT-RTX alone.
-RTX_SIGNATURES = {"Runtime.get_engine_validity": ("buffer",), "IBuilderConfig.set_compute_capability": ("compute_capability", "index")}
+RTX_SIGNATURES = {"Runtime.get_engine_validity": ("buffer",), "IBuilderConfig.set_compute_capability": ("compute_capability", "index"),
+                  "ICudaEngine.create_runtime_config": (), "IRuntimeConfig.set_execution_context_allocation_strategy": ("strategy",),
+                  "IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy": None}
 MEMBERS = {"ExecutionContextAllocationStrategy": ("STATIC", "USER_MANAGED"), "NetworkDefinitionCreationFlag": ("STRONGLY_TYPED",),
            "MemoryPoolType": ("WORKSPACE",), "BuilderFlag": ("TF32",), "TensorIOMode": ("INPUT", "OUTPUT"), "DataType": ("FLOAT", "HALF", "INT8")}
 CALLBACKS = {"IProgressMonitor.phase_start": ("phase_name", "parent_phase", "num_steps"), "IProgressMonitor.step_complete": ("phase_name", "step"),

@@ -88,3 +88,12 @@ def test_the_words_are_told_of_a_second_engine_too_and_when_the_first_is_gone(ma
             engine.infer(batch_of(package, 1))
     third.close()
     second.close()
+
+
+@pytest.mark.parametrize(("library", "wanted"), [("tensorrt", set()), ("tensorrt_rtx", {("EAGER",)})])
+def test_rtx_compiles_the_kernels_of_a_shape_before_a_graph_of_them_is_captured(machine, package, library, wanted):
+    _, calls = machine(library=library)
+    engine = opened(package)
+    engine.slot(4, SIDE, SIDE)
+    assert {arguments for name, arguments in calls if name == "specialise"} == wanted
+    engine.close()

@@ -44,6 +44,7 @@ class TensorRT:
     progress: bool                  # tells phases of a build
     validity: bool                  # can judge a plan before it is loaded
     memory_of_profile: bool         # device memory is known for each profile
+    specialises: bool               # compiles kernels for a shape beside the first runs with it, unless it is told to do so before
     max_aux_streams: bool           # a build can be kept to one stream
     tf32: bool                      # has a switch for TF32, which is on unless switched off
 
@@ -126,6 +127,7 @@ def _capabilities(library: str) -> TensorRT:
         progress=hasattr(module, "IProgressMonitor") and _has(module, "IBuilderConfig", "progress_monitor"),
         validity=_has(module, "Runtime", "get_engine_validity"),
         memory_of_profile=_has(module, "ICudaEngine", "get_device_memory_size_for_profile_v2"),
+        specialises=_has(module, "IRuntimeConfig", "dynamic_shapes_kernel_specialization_strategy"),
         max_aux_streams=_has(module, "IBuilderConfig", "max_aux_streams"), tf32=_has(module, "BuilderFlag", "TF32"))
 
 

@@ -34,6 +34,7 @@ class LoadedPlan:
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise self.log.error(what, _WAY_OUT)
+        self._how = self._context_options()
         self._names = self._check_ends(what)
         self._check_profiles(what)
 
@@ -57,12 +58,24 @@ class LoadedPlan:
 
     def close(self) -> None:
         """Let go of engine and runtime; slots must be closed before."""
+        self._how = None
         self._engine = None
         self._runtime = None
 
+    def _context_options(self) -> Any:
+        """What contexts are made with: their scratch memory is ours, and TensorRT-RTX compiles the kernels of a shape before they run. Its
+        default is to run others until these are ready, which a CUDA graph captured in the meantime would keep."""
+        module, ours = self._trt.module, self._trt.module.ExecutionContextAllocationStrategy.USER_MANAGED
+        if not self._trt.specialises:
+            return ours
+        config = self._engine.create_runtime_config()
+        config.set_execution_context_allocation_strategy(ours)
+        config.dynamic_shapes_kernel_specialization_strategy = module.DynamicShapesKernelSpecializationStrategy.EAGER
+        return config
+
     def _context(self) -> Any:
         self.log.mark()
-        context = self._engine.create_execution_context(self._trt.module.ExecutionContextAllocationStrategy.USER_MANAGED)
+        context = self._engine.create_execution_context(self._how)
         if context is None:
             raise self.log.error(f"no execution context of {self.key.graph}", "use a smaller batch or tile")
         streams = []
