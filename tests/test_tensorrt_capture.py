@@ -3,11 +3,14 @@ then, and who hears what TensorRT says."""
 
 import gc
 from contextlib import nullcontext
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 
+from hfd_edge.engine import tensorrt_log
 from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
+from hfd_edge.engine.tensorrt_log import Log
 from hfd_edge.engine.tensorrt_request import PlanRequest, make_plan
 from hfd_edge.errors import DeviceError
 from tests import emulated_cuda
@@ -88,6 +91,15 @@ def test_the_words_are_told_of_a_second_engine_too_and_when_the_first_is_gone(ma
             engine.infer(batch_of(package, 1))
     third.close()
     second.close()
+
+
+def test_what_another_engine_says_while_the_log_is_looked_through_stops_nothing(monkeypatch):
+    library = ModuleType("library")
+    library.ILogger = object
+    log = Log(SimpleNamespace(module=library))
+    log.keep("WARNING", "defaulting to int8")
+    monkeypatch.setattr(tensorrt_log, "_OTHER_TYPE", SimpleNamespace(search=lambda text: log.keep("INFO", "of another thread") or text))
+    assert log.other_types() == ["defaulting to int8"] and log.warnings() == ["defaulting to int8"]
 
 
 @pytest.mark.parametrize(("library", "wanted"), [("tensorrt", set()), ("tensorrt_rtx", {("EAGER",)})])

@@ -56,11 +56,11 @@ class Log:
 
     def other_types(self) -> list[str]:
         """Lines in which TensorRT says that it takes another type than the file's."""
-        return [text for _, text in self._lines if _OTHER_TYPE.search(text)]
+        return [text for _, text in list(self._lines) if _OTHER_TYPE.search(text)]     # a copy: another thread's engine may speak
 
     def warnings(self) -> list[str]:
         """Warnings, each once."""
-        return list(dict.fromkeys(text for severity, text in self._lines if severity == "WARNING"))
+        return list(dict.fromkeys(text for severity, text in list(self._lines) if severity == "WARNING"))
 
     @contextmanager
     def told(self, what: str, way_out: str) -> Iterator[None]:
