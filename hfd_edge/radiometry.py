@@ -5,6 +5,7 @@ trained on (`spec.ModelInput`). Known and different is converted, unknown or con
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -26,6 +27,7 @@ _HIGHEST_DB = 50.0              # no natural or man-made target of a calibrated 
 LOWEST_DB = -100.0             # below every sensor's noise floor: -9999 and the like
 _HIGHEST_MEAN_POWER = 100.0     # 20 dB over a whole scene: digital numbers, not backscatter
 LOWEST_POWER = -100.0           # noise removal leaves power a little below 0, and never so far: -9999 and the like
+_NO_NOISE = -1.0                # median of a band of decibels: noise that was subtracted leaves a dark band far nearer to 0
 _NODATA_LIKE = 1e-3             # of the values: an undeclared nodata value is not left to the network
 
 
@@ -174,12 +176,19 @@ def check_declared(source: SourceRadiometry | None, dtype: np.dtype, bands: tupl
 
 
 def _check_bands(declared: tuple[str, ...], wanted: tuple[str, ...]) -> None:
-    given, names = [str(name).lower() for name in declared], [name.lower() for name in wanted]
+    names = [name.lower() for name in wanted]
+    given = [_the_one(str(name).lower(), names) for name in declared]
     if given == names:
         return
     way = f"; array[[{', '.join(str(given.index(name)) for name in names)}]] puts them in order" if sorted(given) == sorted(names) else ""
     raise RadiometryError(f"bands={declared!r} were declared and the network takes {', '.join(wanted)}, in this order{way}; leave bands out if "
                           "these pixels are meant all the same")
+
+
+def _the_one(given: str, names: list[str]) -> str:
+    """The network's name that is a word of a declared one, as vv is of sigma0_vv; the declared one where none is, or several are."""
+    words = [name for name in names if re.search(rf"(?<![a-z0-9]){re.escape(name)}(?![a-z0-9])", given)]
+    return words[0] if len(words) == 1 else given
 
 
 def check_values(sample: np.ndarray, valid: np.ndarray | None, source: SourceRadiometry) -> None:
@@ -221,7 +230,7 @@ def _check_not_negative(values: np.ndarray, negative: float, source: SourceRadio
     many = negative > (0.5 if source.unit is Unit.INTENSITY else 0.01)
     below, low = values[values < 0], values[values < LOWEST_POWER]
     share = low.size / values.size
-    if (many and np.ptp(below) == 0) or (share > _NODATA_LIKE and (share <= 0.5 or np.ptp(low) == 0)):      # many values: multiples of decibels
+    if (many and np.ptp(below) == 0) or (share > _NODATA_LIKE and (negative <= 0.5 or np.ptp(low) == 0)):       # many values: multiples of decibels
         lowest = _as_option((below.min() - source.offset) / source.scale)
         raise RadiometryError(f"{what} but {negative:.1%} of the sampled values are below 0 (lowest {below.min():.6g}), which power and "
                               f"amplitude are not: that looks like an undeclared nodata value; give it with --nodata {lowest}")
@@ -231,10 +240,10 @@ def _check_not_negative(values: np.ndarray, negative: float, source: SourceRadio
 
 
 def _check_each_band(sample: np.ndarray, valid: np.ndarray | None, source: SourceRadiometry) -> None:
-    """One band of decibels beside linear ones; noise that was subtracted leaves about half of a dark band below 0."""
+    """One band of decibels beside linear ones; too much noise subtracted leaves a dark band below 0, too, but near it."""
     for number, band in enumerate(sample, 1):
         values = _valid_values(band[np.newaxis], valid, source)
-        if values.size >= _ENOUGH and np.mean(values < 0) > _DECIBEL_BAND:
+        if values.size >= _ENOUGH and np.mean(values < 0) > _DECIBEL_BAND and np.median(values) < _NO_NOISE:
             raise RadiometryError(f"unit={source.unit} was declared but {np.mean(values < 0):.0%} of the sampled values of band {number} are below 0, "
                                   "which power is not, and the other bands are power: they are stored in different units; bring them to one")
 

@@ -135,6 +135,7 @@ def test_what_is_no_scene_is_refused(db_engine, array, error, words):
     (lambda p: np.where(p > 0.05, -32768, np.sqrt(p)), "amplitude", "lowest -32768.*undeclared nodata.*--nodata -32768$"),
     (lambda p: np.where(p > 0.08, -9999, np.where(p > 0.07, -500, np.sqrt(p))), "amplitude", "undeclared nodata"),
     (lambda p: np.full_like(p, -9999), "intensity", "100.0% .*undeclared nodata"), (lambda p: 100 * np.log10(p), "intensity", "declare unit=db"),
+    (lambda p: 100 * np.log10(4 * p), "intensity", "declare unit=db"),
     (lambda p: (100 * np.log10(p)).astype(np.int16), "db", "10 x dB integers: --scale 0.1"),
     (lambda p: (p * 255).astype(np.uint8), "amplitude", "display stretch"), (lambda p: p, "complex", "declare unit=intensity"),
     (lambda p: p.astype(np.complex64), "amplitude", "declare unit=complex"), (lambda p: p, "watts", "not known: use intensity")])

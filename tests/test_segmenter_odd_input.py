@@ -68,13 +68,21 @@ def test_a_declaration_that_is_no_number_is_refused_by_name(field):
 
 
 @pytest.mark.parametrize("bands, words", [(("b1", "b0"), r"takes B0, B1, in this order; array\[\[1, 0\]\]"), (("HH", "HV"), "takes B0, B1.*leave bands out"),
+                                          (("Sigma0_B1", "Sigma0_B0"), r"array\[\[1, 0\]\]"), (("B0", "B0/B1"), "leave bands out"), (("B0", "B10"), "leave bands out"),
                                           (("VV",), "takes B0, B1"), ("VV", "takes B0, B1")])
 def test_bands_that_are_declared_are_the_networks_in_its_order_or_refused(db_engine, power, bands, words):
     with Segmenter(db_engine) as seg:
         with pytest.raises(RadiometryError, match=words):
             seg.run(power, SourceRadiometry("intensity", bands=bands))
-        labels = seg.run(power, SourceRadiometry("intensity", bands=("b0", "B1"))).labels
-        np.testing.assert_array_equal(labels, seg.run(power, "intensity").labels)
+        for right in (("b0", "B1"), ("Sigma0_B0", "Sigma0_B1")):
+            labels = seg.run(power, SourceRadiometry("intensity", bands=right)).labels
+            np.testing.assert_array_equal(labels, seg.run(power, "intensity").labels)
+
+
+def test_a_dark_band_that_lost_more_than_its_noise_is_power_and_no_decibels(db_engine, power):
+    with Segmenter(db_engine) as seg:
+        dark = np.stack([power[0], np.float32(0.1) * power[1] - np.float32(0.05)])
+        assert np.mean(dark[1] < 0) > 0.95 and seg.run(dark, "intensity").report.nodata_share == 0
 
 
 def test_labels_are_saved_under_the_name_that_was_given_or_not_at_all(db_engine, power, tmp_path):
