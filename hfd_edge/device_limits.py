@@ -1,4 +1,7 @@
-"""What the container, service or batch job that this process runs in may take: its control group and all above it, of either version."""
+"""What the container, service or batch job that this process runs in may take: its control group and all above it, of either version.
+
+A limit that cannot be read (a sandbox that hides it, a group that has just gone) is none that is known, and ends no run.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +23,34 @@ def memory_left_bytes() -> int:
 
 def quota_cores() -> int:
     """Whole cores of the smallest quota of processor time, 1 at least; NO_LIMIT where there is none."""
-    quotas = [tuple((folder / "cpu.max").read_text().split()) for folder in _groups("") if (folder / "cpu.max").is_file()]
-    quotas += [tuple((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
-               for folder in _groups("cpu") if (folder / "cpu.cfs_quota_us").is_file()]
-    return min((max(1, int(quota) // int(period)) for quota, period in quotas if quota not in ("max", "-1")), default=NO_LIMIT)
+    quotas = [_words(folder / "cpu.max") for folder in _groups("")]
+    quotas += [_words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us") for folder in _groups("cpu")]
+    return min((max(1, int(quota[0]) // int(quota[1])) for quota in quotas if len(quota) == 2 and quota[0] not in ("max", "-1")), default=NO_LIMIT)
 
 
 def _left(folder: Path, limit: str, used: str, droppable: str) -> int:
-    if not (folder / limit).is_file() or (most := (folder / limit).read_text().strip()) == "max":
+    most, now, stat = _words(folder / limit), _words(folder / used), _words(folder / "memory.stat")
+    if not most or most == ["max"]:
         return NO_LIMIT
-    stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    return max(0, int(most) - int((folder / used).read_text()) + int(stat[droppable]))
+    return max(0, int(most[0]) - int(now[0] if now else 0) + int(dict(zip(stat[::2], stat[1::2])).get(droppable, 0)))
 
 
 def _groups(controller: str) -> Iterator[Path]:
     """Folders of the group that this process is in and of those above it; "" = of version 2. A container may see its own alone, as the root."""
     base = _ROOT / controller
     yield base
-    for line in _OWN.read_text().splitlines() if _OWN.is_file() else ():
+    for line in _text(_OWN).splitlines():
         _, names, path = line.split(":", 2)
         if controller in names.split(",") and ".." not in (parts := Path(path).parts[1:]):
-            yield from (folder for end in range(len(parts)) if (folder := base.joinpath(*parts[:end + 1])).is_dir())
+            yield from (base.joinpath(*parts[:end + 1]) for end in range(len(parts)))
+
+
+def _words(file: Path) -> list[str]:
+    return _text(file).split()
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(errors="surrogateescape")          # names of groups are bytes
+    except OSError:
+        return ""

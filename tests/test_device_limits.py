@@ -1,6 +1,7 @@
 """The memory and cores of a container, a systemd service or a batch job, wherever its control group tells them."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,27 @@ def test_no_limit_is_none(groups):
 def test_threads_are_the_whole_cores_of_the_smallest_quota(groups, own, files):
     groups(own, files)
     assert thread_budget(None) == 3 and thread_budget(7) == 7
+
+
+def test_what_cannot_be_read_is_no_limit_and_ends_no_run(groups, monkeypatch):
+    groups("0::/job\n", {**v2("", 10), **v2("job/", 2_000_000), "job/cpu.max": "300000 100000\n", "cpu.max": "100000 100000\n"})
+    read = Path.read_text
+    unreadable = {"": ("memory.max", "cpu.max"), "job": ("memory.stat",)}        # a sandbox's root; a kernel without that page
+
+    def read_text(path, **options):
+        if path.name in unreadable.get("job" if path.parent.name == "job" else "", ()):
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path, **options)
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert (device_limits.memory_left_bytes(), device_limits.quota_cores()) == (1_300_000, 3)
+    monkeypatch.setattr(device_limits, "_OWN", Path("/proc/self/mem"))            # readable by name only
+    assert device_limits.memory_left_bytes() == device_limits.quota_cores() == device_limits.NO_LIMIT
+
+
+def test_a_groups_name_may_be_any_bytes(groups, tmp_path):
+    groups("", v2("", 1_000_000))
+    (tmp_path / "own").write_bytes(b"0::/caf\xe9\n")
+    assert device_limits.memory_left_bytes() == 500_000
 
 
 def test_a_system_without_control_groups_has_no_limit(tmp_path, monkeypatch):
