@@ -16,7 +16,7 @@ from hfd_edge.plan import check_window
 from hfd_edge.products import SceneRequest, open_scene, run_notes
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import (
-    CogForm, Legend, MapWriter, RasterLimits, RasterPart, RasterSource, Selection, check_different, select_classes)
+    CogForm, Legend, MapWriter, RasterLimits, RasterPart, RasterSource, Selection, check_different, check_output, select_classes)
 from hfd_edge.results import RunReport
 from hfd_edge.spec import Unit
 
@@ -68,7 +68,7 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
 
     Args:
         path: a raster of backscatter, or one file per band on one grid; see docs/rasters.md for the formats.
-        out: uint8 GeoTIFF, 255 = nodata; appears only when it is complete.
+        out: uint8 GeoTIFF, 255 = nodata; appears only when it is complete. Neither the scene nor the engine in use is ever replaced.
         progress: called with (rows done, rows in all).
     Raises:
         RasterError: the raster cannot be read, the map cannot be written, the window is not in the raster, or a class is not
@@ -95,6 +95,7 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
         place = source if options.window is None else RasterPart(source, check_window(options.window))
 
         def open_map(target: str | Path, meaning: Legend | None) -> MapWriter:
+            check_output(target, options.overwrite, inputs=[segmenter.path])
             writer = MapWriter(target, place.rows, place.cols, place.geo, meaning, tags, options.overwrite, form)
             return stack.enter_context(writer)
 
@@ -123,7 +124,8 @@ def read_as(source: RasterSource, radiometry: SourceRadiometry) -> str:
     text = f"bands {', '.join(name or str(number) for name, number in zip(source.band_names, numbers))} in {radiometry.unit}"
     text += f", scale {radiometry.scale:g}" if radiometry.scale != 1 else ""
     text += f", offset {radiometry.offset:g}" if radiometry.offset != 0 else ""
-    return text + "".join(f", nodata {value:g}" for value in radiometry.nodata)
+    masked = dict.fromkeys((*radiometry.nodata, *getattr(source, "nodata", ())))       # the file's own counts beside what was declared
+    return text + "".join(f", nodata {value:g}" for value in masked)
 
 
 def declared_radiometry(source: RasterSource, options: RasterOptions) -> SourceRadiometry | None:

@@ -32,7 +32,7 @@ from hfd_edge.source import ArraySource, Source, sample
 from hfd_edge.source_filter import check_filter, counted, filter_notes, filtered_input, scene_shape
 from hfd_edge.source_offset import sample_offset
 from hfd_edge.source_vector import scene_vector
-from hfd_edge.spec import ModelSpec, Unit
+from hfd_edge.spec import Unit
 from hfd_edge.tiles import Strip
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Segmenter:
             failed.pop_all()
 
     def _start(self, precision: str, stitch: str) -> None:
-        self.spec: ModelSpec = self._package.spec
+        self.spec, self.path = self._package.spec, self._package.path.absolute()
         check_filter(self.spec.input)
         check_stitch(stitch, self.spec)
         self._engine: Engine = self._open_engine(precision)

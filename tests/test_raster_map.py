@@ -18,6 +18,8 @@ from hfd_edge.errors import ArrayError, RasterError
 from hfd_edge.raster import (
     GeoReference, MapWriter, RasterProfile, RasterSource, check_different, check_output, made_folder, write_raster)
 from hfd_edge.raster.cog import CogWriter
+from hfd_edge.segmenter import Segmenter
+from tests.engines import random_engine
 from tests.rasters import GCPS, ROTATED, UTM, ramp, write_tif
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -165,6 +167,18 @@ def test_a_map_never_replaces_the_scene_it_was_made_from(tmp_path):
         with RasterSource(scene) as source, pytest.raises(RasterError, match="is an input"):
             MapWriter(out, source.rows, source.cols, source.geo, Legend(), {}, overwrite=True)
     assert scene.read_bytes() == before
+
+
+def test_a_map_never_replaces_the_engine_that_makes_it(tmp_path, monkeypatch):
+    scene, engine = write_tif(tmp_path / "scene.tif", ramp()), random_engine(tmp_path / "m.engine")
+    before = engine.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    with Segmenter("m.engine", device="cpu") as seg:
+        monkeypatch.chdir("/")                                      # a relative path is the one of when it was opened
+        for out, more in ((engine, {}), (tmp_path / "map.tif", {"confidence": engine})):
+            with pytest.raises(RasterError, match="is an input"):
+                seg.run_raster(scene, out, unit="dn", overwrite=True, **more)
+    assert engine.read_bytes() == before and sorted(file.name for file in tmp_path.iterdir()) == ["m.engine", "scene.tif"]
 
 
 # Interrupted

@@ -5,6 +5,7 @@ import pytest
 
 from hfd_edge.errors import ArrayError, HfdError, RadiometryError
 from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.raster_run import RasterOptions
 from hfd_edge.segmenter import Segmenter
 
 
@@ -21,6 +22,11 @@ def test_what_a_masked_array_masks_is_not_valid(db_engine, power):
         np.testing.assert_array_equal(seg.run(power, unit="intensity", valid=valid).labels, expected)
         both = seg.run(masked, unit="intensity", valid=np.arange(70)[:, None].repeat(90, 1) < 60).labels
         assert (both[60:] == 255).all() and ((both[:60] == 255) == (expected[:60] == 255)).all()
+
+
+def test_numpys_truth_values_are_some(db_engine):
+    Segmenter(db_engine, trust_plans=np.bool_(False)).close()
+    assert RasterOptions(overwrite=np.bool_(True), allow_empty=np.bool_(False)).overwrite
 
 
 def test_numpy_integers_are_whole_numbers(db_engine, power):

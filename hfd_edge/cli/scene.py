@@ -56,11 +56,12 @@ def scene(  # an option of the command line is an argument here: more than six a
     from hfd_edge.scene import measure_scene
     from hfd_edge.scene_strips import IntensitySource
 
+    inputs = [*rasters, *([engine] if engine else [])]
     if validity:
-        check_output(validity, overwrite, inputs=rasters)
+        check_output(validity, overwrite, inputs=inputs)
     if plot:
         from hfd_edge.view import check_picture
-        check_output(plot, overwrite, inputs=rasters)
+        check_output(plot, overwrite, inputs=inputs)
         check_picture(plot)
     options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands), saturation=saturation)
     spec = _spec(engine) if engine else None

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from hfd_edge.engine.tensorrt_build import BuildOptions, PlanShapes, build_plan, plan_key
 from hfd_edge.engine.tensorrt_cache import PlanCache
 from hfd_edge.engine.tensorrt_capabilities import TensorRT, target_gpu
@@ -25,7 +27,7 @@ def check_policy(build: str, trust_plans: bool) -> None:
     """Raise EngineError where a word stands for neither: "no" would trust native code."""
     if build not in BUILDS:
         raise EngineError(f"build={build!r}: it must be one of {', '.join(BUILDS)}")
-    if not isinstance(trust_plans, bool):
+    if not isinstance(trust_plans, (bool, np.bool_)):
         raise EngineError(f"trust_plans={trust_plans!r}: it must be True or False")
 
 
