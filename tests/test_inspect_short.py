@@ -39,3 +39,12 @@ def test_differences_of_ranges_are_counted_and_flips_shown(pair):
     assert "flip_rate\n  - 0.00372\n  + 0.005" in short and "provenance.note" in short and "tensors.t3" not in short
     assert "and 2 of calibration ranges, sensitivity and the gate's figures (--all shows them)" in short
     assert "tensors.t3" in whole and "logit_error.0.5" in whole and "--all" not in whole
+
+
+def test_an_object_that_one_engine_has_not_is_one_difference(pair, tmp_path):
+    bare = engine(tmp_path / "bare.engine", {"calibration": {"method": "minmax"}, "training": {"config": {str(number): number for number in range(70)}}})
+    short, whole, record = (run("inspect", "--diff", bare, pair[0], *more).stdout for more in ((), ("--all",), ("--json",)))
+    assert "provenance.training\n  - 70 values (--all shows them)\n  + not there" in short
+    assert "provenance.calibration.tensors\n  - not there\n  + 40 values" in short and "provenance.gate\n  - not there\n  + 6 values" in short
+    assert len(short.splitlines()) < 40 and "provenance.training.config.69\n  - 69\n  + not there" in whole
+    assert {"where": "provenance.training.config.69", "old": "69", "new": None} in json.loads(record)["differences"]

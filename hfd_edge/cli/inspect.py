@@ -128,7 +128,7 @@ def _counted(record: dict[str, Any]) -> dict[str, Any]:
 def _shown(difference: Difference) -> bool:
     """Whether it is worth a line of its own: of the gate the share of labels that flip, and no ranges."""
     where = difference.where
-    return not where.startswith(_LONG) or where.endswith((".flip_rate", ".flip_bound"))
+    return where in _LONG or not where.startswith(_LONG) or where.endswith((".flip_rate", ".flip_bound"))
 
 
 def _print_differences(old: Path, new: Path, everything: bool, as_json: bool) -> None:
@@ -136,7 +136,7 @@ def _print_differences(old: Path, new: Path, everything: bool, as_json: bool) ->
     from hfd_edge.package import Package
 
     with Package.open(old) as first, Package.open(new) as second:
-        found, how = differences(first, second), relation(first, second)
+        found, how = differences(first, second, counted=not (everything or as_json)), relation(first, second)
     if as_json:
         print_json({"old": str(old), "new": str(new), "relation": how,
                     "differences": [{"where": d.where, "old": d.old, "new": d.new} for d in found]})

@@ -14,6 +14,7 @@ from hfd_edge.spec import ModelSpec
 KEY = "lineage"                     # in the manifest's provenance
 MOST_PARENTS = 64
 _SHOWN = 400                        # characters of a value
+_FEW = 4                            # values of an object that one package has not: each is told
 
 
 def lineage_of(old: Package | str | Path | None, spec: ModelSpec | None = None) -> dict[str, Any]:
@@ -76,10 +77,15 @@ class Difference:
     new: str | None
 
 
-def differences(old: Package, new: Package) -> list[Difference]:
-    """Everything in which two packages differ: spec, lineage, sizes and hashes of members, provenance."""
-    first, second = (_flat({"spec": p.manifest["spec"], "lineage": recorded(p), "size": _sizes(p), "sha256": _hashes(p),
-                            "provenance": {k: v for k, v in p.manifest["provenance"].items() if k != KEY}}) for p in (old, new))
+def differences(old: Package, new: Package, counted: bool = False) -> list[Difference]:
+    """Everything in which two packages differ: spec, lineage, sizes and hashes of members, provenance.
+
+    Args:
+        counted: an object of more than a few values that one of the two has not is one difference, told as their number.
+    """
+    one, other = ({"spec": p.manifest["spec"], "lineage": recorded(p), "size": _sizes(p), "sha256": _hashes(p),
+                   "provenance": {k: v for k, v in p.manifest["provenance"].items() if k != KEY}} for p in (old, new))
+    first, second = (_flat(_counted(one, other)), _flat(_counted(other, one))) if counted else (_flat(one), _flat(other))
     return [Difference(where, first.get(where), second.get(where)) for where in dict.fromkeys([*first, *second])
             if first.get(where) != second.get(where)]
 
@@ -94,10 +100,25 @@ def _hashes(package: Package) -> dict[str, str]:
     return {"engine": package.engine_hash, **{name: members[name]["sha256"] for name in package.graph_names}}
 
 
+class _Count(str):
+    """Words in the place of an object."""
+
+
+def _counted(record: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The record, with words for each object of which the other one has nothing."""
+    made = {}
+    for key, value in record.items():
+        if isinstance(value, dict) and key not in other and len(values := _flat(value)) > _FEW:
+            made[key] = _Count(f"{len(values)} values (--all shows them)")
+        else:
+            made[key] = _counted(value, other[key]) if isinstance(value, dict) and isinstance(other.get(key), dict) else value
+    return made
+
+
 def _flat(record: Any, path: str = "") -> dict[str, str]:
     """Nested objects as "a.b.c": text; lists count as one value."""
     if isinstance(record, dict):
         return {where: value for key, inner in record.items()
                 for where, value in _flat(inner, f"{path}.{key}" if path else key).items()}
-    text = json.dumps(record, sort_keys=True)
+    text = record if isinstance(record, _Count) else json.dumps(record, sort_keys=True)
     return {path: text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"}
