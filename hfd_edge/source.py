@@ -17,7 +17,7 @@ _STRIP_ROWS, _TALL_STRIP_ROWS = 4, 16
 _DECODED_ROWS = 16              # of the sample's rows, at least so many in each row of blocks: more rows of blocks take longer
 _SAMPLE_EVERY = 4               # at most, where the sample's rows of blocks are more than
 _DECODED_PX = 1 << 23           # of a band: fewer blocks miss the mean of the ground by 0.3 dB, and these cost less than a tile of the network
-_TALL_BYTES = 1 << 23           # blocks above this are decoded anew for each strip: GDAL's cache does not hold one of each band
+_TALL_BYTES = 1 << 23           # blocks, or rows of them, above this are decoded anew for each strip: GDAL's cache does not hold one of each band
 _SAMPLE_PX = 1 << 14            # of a wide scene's strips every so many-th pixel
 
 
@@ -98,6 +98,8 @@ def _sample_parts(source: Source) -> Iterator[tuple[int, int, int, int]]:
         strip, each = height, 1
     starts = range(0, source.cols, block_cols)
     every = min(_SAMPLE_EVERY, -(-len(bands) * height * source.cols // _DECODED_PX)) if len(starts) >= 2 * _SAMPLE_EVERY else 1
+    if every == 1 and block_rows * source.cols * source.count * source.dtype.itemsize <= _TALL_BYTES:
+        block_cols, starts = source.cols, range(1)                      # blocks side by side in one read: several threads decode them
     for number, top in enumerate(bands * height):
         rows = min(height, source.rows - int(top))
         for col in starts[number % every::every]:

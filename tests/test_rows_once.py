@@ -163,7 +163,8 @@ def test_blocks_are_not_waited_for_where_the_memory_costs_more_halo_than_it_save
         assert replace(window.grid, window=None) == plan.grid
 
 
-def test_a_sample_of_a_wide_raster_reads_a_quarter_of_each_block_row_and_sees_every_column(tmp_path):
+def test_a_sample_of_a_wide_raster_reads_a_quarter_of_each_block_row_and_sees_every_column(tmp_path, monkeypatch):
+    monkeypatch.setattr("hfd_edge.source._DECODED_PX", 8 * 16 * 1024 // 4)
     wide = np.arange(64, dtype=np.uint16).repeat(16)[np.newaxis, np.newaxis].repeat(400, axis=1)          # block number = value
     path = write_tif(tmp_path / "wide.tif", wide, tiled=True, blockxsize=16, blockysize=16, compress="deflate")
     with RasterSource(path) as source, counted(source) as reads:
