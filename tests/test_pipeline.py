@@ -206,7 +206,6 @@ def test_a_reader_whose_start_is_interrupted_reads_nothing_and_ends(interrupted_
 INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np
-from hfd_edge.errors import DeviceError
 from hfd_edge.pipeline import WriteBehind, prefetch
 from hfd_edge.raster import RasterProfile, RasterWriter
 class Stop(BaseException): pass

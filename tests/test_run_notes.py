@@ -1,6 +1,7 @@
 """What a run says of a plain raster without being asked: pixels of another size on the ground, and a speckle filter before it."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,6 +47,11 @@ def test_pixels_of_another_size_than_in_training_are_told(tmp_path, spec, side, 
     found = notes(path, spec)
     assert len(found) == told and all(f"{side:g} x {side:g} m and the network was trained on 10 m" in note for note in found)
     assert notes(path, replace(spec, pixel_spacing_m=None)) == ()
+
+
+def test_the_spacing_that_a_product_states_is_told_as_it_is(spec):
+    (note,) = run_notes(SimpleNamespace(spacing_m=(12.5, 12.5)), spec)
+    assert "12.5 x 12.5 m" in note
 
 
 @pytest.mark.parametrize(("wanted", "words"), [("none", "trained on unfiltered pixels"), ("lee", "filters it once more by lee")])

@@ -74,8 +74,8 @@ def test_a_declaration_that_is_no_number_is_refused_by_name(field):
 
 
 @pytest.mark.parametrize("bands, words", [(("b1", "b0"), r"takes B0, B1, in this order; array\[\[1, 0\]\]"), (("HH", "HV"), "takes B0, B1.*leave bands out"),
-                                          (("Sigma0_B1", "Sigma0_B0"), r"array\[\[1, 0\]\]"), (("B0", "B0/B1"), "leave bands out"), (("B0", "B10"), "leave bands out"),
-                                          (("VV",), "takes B0, B1"), ("VV", "takes B0, B1")])
+                                          (("Sigma0_B1", "Sigma0_B0"), r"array\[\[1, 0\]\]"), (("B0", "B0/B1"), "leave bands out"),
+                                          (("B0", "B10"), "leave bands out"), (("VV",), "takes B0, B1"), ("VV", "takes B0, B1")])
 def test_bands_that_are_declared_are_the_networks_in_its_order_or_refused(db_engine, power, bands, words):
     with Segmenter(db_engine) as seg:
         with pytest.raises(RadiometryError, match=words):

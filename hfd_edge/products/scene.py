@@ -71,9 +71,10 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
 def run_notes(source: RasterSource | Sentinel1Source | SicdSource, spec: ModelSpec) -> tuple[str, ...]:
     """What a run's report says of the product: what it is, how it was calibrated, a pixel spacing unlike the network's, a filter before it."""
     notes: tuple[str, ...] = getattr(source, "notes", ())
-    spacing, trained = getattr(source, "spacing_m", None) or source.geo.spacing_m(source.rows, source.cols), spec.pixel_spacing_m
+    stated, trained = getattr(source, "spacing_m", None), spec.pixel_spacing_m
+    spacing = stated or source.geo.spacing_m(source.rows, source.cols)
     if spacing is not None and trained is not None and any(abs(value / trained - 1) > 0.2 for value in spacing):
-        rows_m, cols_m = (f"{float(f'{value:.2g}'):g}" for value in spacing)         # of a sphere: two digits are true
+        rows_m, cols_m = (f"{value if stated else float(f'{value:.2g}'):g}" for value in spacing)       # of a sphere two digits are true
         notes += (f"the scene's pixels are {rows_m} x {cols_m} m and the network was trained on {trained:g} m: "
                   "objects have another size in pixels, which is not corrected",)
     filtered = getattr(source, "filtered", None)
