@@ -205,7 +205,7 @@ def test_a_closed_slot_gives_its_memory_back(machine, package, emulated_device):
         slot.close()
         assert emulated_device.counts()["used"] <= used
     engine.close()
-    assert emulated_device.counts()["used"] == before < used
+    assert emulated_device.counts()["used"] <= before < used          # these may have let go meanwhile
 
 
 def test_auxiliary_streams_are_ours_so_that_nothing_is_made_in_a_capture(machine, package):
