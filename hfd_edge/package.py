@@ -208,4 +208,6 @@ def write_beside(path: Path, members: list[tuple[str, memoryview]], overwrite: b
             temporary.unlink(missing_ok=True)
         sync_name(path)
     except OSError as error:
+        if error.errno is None:                             # a signal handler's: a caller's deadline
+            raise
         raise PackageError(f"{path} cannot be written ({error}): check the folder, its permissions and the free space") from error

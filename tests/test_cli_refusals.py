@@ -116,6 +116,7 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(scene, engin
     failed(run("predict", scene, engine, "-o", out), "--overwrite")
     failed(run("predict", scene, engine, "-o", scene, "--overwrite"), "input")
     failed(run("predict", scene, engine, "-o", engine, "--overwrite"), "input")
+    failed(run("scene", scene, "--engine", engine, "--plot", engine, "--overwrite"), "input")
     failed(run("predict", scene, engine, "-o", tmp_path / "none/map.tif"), "mkdir")
     done = run("predict", scene, engine, "-o", tmp_path / "map.png")
     assert done.returncode == 2 and "--quicklook" in done.stderr and not (tmp_path / "map.png").exists()

@@ -38,3 +38,15 @@ def test_a_folder_that_cannot_be_synced_fails_no_file_and_a_broken_disk_does(tmp
     else:
         write(tmp_path / name)
     assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("write, name, error", [(write_labels, "labels.npy", RasterError), (random_engine, "m.engine", PackageError)])
+@pytest.mark.parametrize("said", [TimeoutError("60 s"), TimeoutError(errno.ETIMEDOUT, "Connection timed out")])
+def test_a_deadline_of_the_callers_while_the_disk_is_waited_for_is_no_error_of_the_disk(tmp_path, monkeypatch, said, write, name, error):
+    def fsync(number):                                          # a signal's handler, or a network's disk that does not answer
+        raise said
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(error if said.errno else TimeoutError, match="cannot be" if said.errno else "60 s"):
+        write(tmp_path / name)
+    assert not list(tmp_path.iterdir())

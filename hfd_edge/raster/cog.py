@@ -99,7 +99,7 @@ class CogWriter:
                 self._join()
                 sound = all(self._holds(number, level.crc) for number, level in enumerate(self._levels))
         except Exception as error:  # GDAL's own errors share no public base
-            if type(error).__module__.partition(".")[0] not in _RAISED_BY or isinstance(error, TimeoutError):
+            if type(error).__module__.partition(".")[0] not in _RAISED_BY or (isinstance(error, TimeoutError) and error.errno is None):
                 raise                                           # the handler of a signal: a deadline of the caller's
             raise RasterError(f"{self._folder.path} cannot be written ({one_line(error)}): make room, or choose another folder; "
                               "nothing was left there") from error

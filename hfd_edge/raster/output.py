@@ -135,7 +135,7 @@ class PartialFile:
             if durable:
                 sync_name(self.path)
         except OSError as error:
-            if isinstance(error, RasterError):
+            if error.errno is None:             # our own, or a signal handler's: a caller's deadline while the disk is waited for
                 raise
             raise RasterError(f"{self.path} cannot be finished: {error.strerror}; make room or choose another folder") from error
 
@@ -188,7 +188,7 @@ def write_bytes(path: str | Path, data: bytes | memoryview, overwrite: bool) -> 
         file.partial.write_bytes(data)
         file.commit()
     except OSError as error:
-        if isinstance(error, RasterError):
+        if error.errno is None:                 # as above
             raise
         raise RasterError(f"{file.path} cannot be written: {error.strerror}; make room, or choose another folder") from error
     finally:
