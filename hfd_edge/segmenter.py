@@ -28,7 +28,7 @@ from hfd_edge.run_device import GpuRuns
 from hfd_edge.run_host import HostStages
 from hfd_edge.run_stages import FinishedStrip, Stages, finished_strips
 from hfd_edge.run_windows import windows_of
-from hfd_edge.source import ArraySource, Source, sample
+from hfd_edge.source import ArraySource, Source, left_out_alpha, sample
 from hfd_edge.source_filter import check_filter, counted, filter_notes, filtered_input, scene_shape
 from hfd_edge.source_offset import sample_offset
 from hfd_edge.source_vector import scene_vector
@@ -235,7 +235,7 @@ class Segmenter:
             way = ("give the missing ones too, one file per band will do" if source.count < len(wanted) else
                    "choose them with --bands (bands=)")
             raise ArrayError(f"the scene has {source.count} band{'s' * (source.count != 1)} and the network takes {len(wanted)} "
-                             f"({', '.join(wanted)}, in this order): {way}")
+                             f"({', '.join(wanted)}, in this order): {way}{left_out_alpha(source, len(wanted))}")
 
     def prepare(self, source: Source, radiometry: SourceRadiometry | None, confidence: bool = False, *, windows_held: int = 0,
                 request: PlanRequest | None = None, allow_empty: bool = False) -> Run:

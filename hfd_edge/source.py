@@ -73,6 +73,17 @@ class ArraySource:
         return self._values[:, window], None if self._valid is None else self._valid[window]
 
 
+def left_out_alpha(source: Source, wanted: int) -> str:
+    """What an error about missing bands adds where the file has an alpha band that may be data: drivers and tools flag the last of two or
+    four bands as one of their own accord. "" where it has none, or nothing is missing."""
+    numbers = getattr(source, "alpha_numbers", ())
+    if not numbers or source.count >= wanted:
+        return ""
+    all_of_them = f" (--bands {','.join(map(str, range(1, wanted + 1)))})" if source.count + len(numbers) == wanted else ""
+    return (f"; band {', '.join(map(str, numbers))} is flagged as alpha, which says where pixels are valid, and not counted: if it is data, choose it by "
+            f"its number with the others{all_of_them}")
+
+
 def sample(source: Source) -> tuple[np.ndarray, np.ndarray | None]:
     """Many low strips spread over the scene, thinned where it is wide: (bands, 1, n) stored pixels and their validity (1, n).
 

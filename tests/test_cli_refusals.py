@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from rasterio.enums import ColorInterp
 
 from hfd_edge.package import Golden, write_package
 from tests.command import INPUT, ROOT, failed, power, run
@@ -183,3 +184,11 @@ def test_a_closed_error_stream_does_not_spill_into_another(scene, engine, tmp_pa
     words = f"{sys.executable} -m hfd_edge.cli predict {scene} none.engine -o {tmp_path}/map.tif 2>&-"
     done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1 and not done.stdout and not done.stderr
+
+
+@pytest.mark.parametrize("verb", ["predict", "scene"])
+def test_a_missing_band_that_is_flagged_as_alpha_has_a_way_out(tmp_path, verb):
+    path, demo = write_tif(tmp_path / "a.tif", power(), colorinterp=[ColorInterp.gray, ColorInterp.alpha]), ROOT / "hfd_edge/data/demo.engine"
+    words = ("predict", path, demo, "-o", tmp_path / "map.tif") if verb == "predict" else ("scene", path, "--engine", demo)
+    failed(run(*words, "--unit", "intensity"), "band 2 is flagged as alpha", "--bands 1,2")
+    assert run(*words, "--unit", "intensity", "--bands", "1,2").returncode == 0

@@ -7,7 +7,7 @@ import pytest
 
 from hfd_edge import HfdError, RadiometryError, RasterError
 from hfd_edge.products import Sentinel1Source, open_scene
-from hfd_edge.products.xml_file import read_xml
+from hfd_edge.raster.xml_file import read_xml
 from tests.rasters import write_tif
 from tests.safe_files import MadeUp
 

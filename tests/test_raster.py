@@ -117,6 +117,46 @@ def test_an_alpha_band_is_validity_and_not_data(tmp_path):
         assert np.argwhere(~source.read(0, 7)[1]).tolist() == [[3, 3]]
 
 
+FLAGGED = ["gray", "undefined", "undefined", "alpha"]
+
+
+def flagged(path, values, names=(), last=0):
+    """The last band is flagged as alpha, and 0 in a corner of each band."""
+    from rasterio.enums import ColorInterp
+    values = values.copy()
+    values[:, 0, 0] = last
+    interpretations = [ColorInterp[name] for name in (*FLAGGED[:len(values) - 1], "alpha")]
+    return write_tif(path, values, colorinterp=interpretations, **({"descriptions": names} if names else {})), values
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_flagged_band_that_is_chosen_by_number_is_data(tmp_path, count):
+    path, values = flagged(tmp_path / "a.tif", ramp(count))
+    for bands in (range(1, count + 1), range(count, 0, -1)):
+        with RasterSource(path, bands=tuple(bands)) as source:
+            got, valid = source.read(0, 7)
+            np.testing.assert_array_equal(got, values[[number - 1 for number in bands]])
+            assert valid is None and source.band_numbers == tuple(bands) and source.alpha_numbers == ()
+    with RasterSource(path) as source:
+        assert source.count == count - 1 and source.alpha_numbers == (count,) and not source.read(0, 7)[1][0, 0]
+
+
+def test_a_flagged_band_whose_name_is_a_polarisation_is_data(tmp_path):
+    path, values = flagged(tmp_path / "a.tif", ramp(4), ("HH", "HV", "VH", "VV"))
+    with RasterSource(path, wanted=("VV", "VH")) as source:
+        got, valid = source.read(0, 7)
+        np.testing.assert_array_equal(got, values[[3, 2]])
+        assert valid is None and source.alpha_numbers == ()
+
+
+def test_flagged_bands_of_several_files_count_after_all_others(tmp_path):
+    (one, values), (other, others) = flagged(tmp_path / "a_vv.tif", ramp(2)), flagged(tmp_path / "a_vh.tif", 5 * ramp(2))
+    for bands, expected in (((1, 2), [values[0], others[0]]), ((3, 2), [values[1], others[0]]), ((1, 4), [values[0], others[1]])):
+        np.testing.assert_array_equal(read_all([one, other], bands=bands)[0], expected)
+    with RasterSource([one, other], wanted=("VH", "VV")) as source:
+        assert source.band_numbers == (2, 1) and source.alpha_numbers == (3, 4)
+
+
 # Bands
 
 def test_bands_are_chosen_by_number_name_or_polarisation(tmp_path):

@@ -55,6 +55,7 @@ def scene(  # an option of the command line is an argument here: more than six a
     from hfd_edge.raster_run import RasterOptions, declared_radiometry, read_as
     from hfd_edge.scene import measure_scene
     from hfd_edge.scene_strips import IntensitySource
+    from hfd_edge.source import left_out_alpha
 
     inputs = [*rasters, *([engine] if engine else [])]
     if validity:
@@ -69,7 +70,7 @@ def scene(  # an option of the command line is an argument here: more than six a
     with open_scene(rasters[0] if len(rasters) == 1 else tuple(rasters), request) as source:
         if spec and source.count != len(spec.bands):
             raise ArrayError(f"the scene has {source.count} bands and {engine.name} takes {len(spec.bands)} ({', '.join(spec.bands)}): "
-                             "choose them with --bands")
+                             f"choose them with --bands{left_out_alpha(source, len(spec.bands))}")
         intensity = IntensitySource(source, declared_radiometry(source, options))
         with progress_bar("reading", as_json) as progress, _plane(validity, source, intensity, overwrite):
             statistics = measure_scene(intensity, threads, progress)

@@ -16,7 +16,7 @@ from hfd_edge.raster import RasterSource, TruthSource
 from hfd_edge.raster_run import RasterOptions, declared_radiometry
 from hfd_edge.simulate import BANDS, CLASS_NAMES, SceneConfig
 from hfd_edge.simulate import Scene as SimulatedScene
-from hfd_edge.source import ArraySource, Source, sample
+from hfd_edge.source import ArraySource, Source, left_out_alpha, sample
 from hfd_edge.source_filter import check_filter, filtered_input
 from hfd_edge.source_vector import scene_vector
 from hfd_edge.spec import NODATA_LABEL, ModelSpec, Unit
@@ -226,7 +226,8 @@ def _opened(file: Path, spec: ModelSpec, stack: ExitStack, options: RasterOption
     source = stack.enter_context(RasterSource(file, options.bands, spec.bands, options.limits))
     if source.count != len(spec.bands):
         raise ExportError(f"{file} has {source.count} bands and the network takes {len(spec.bands)} ({', '.join(spec.bands)}, "
-                          "in this order): give scenes as the network will see them; choose bands with --bands")
+                          "in this order): give scenes as the network will see them; choose bands with --bands"
+                          f"{left_out_alpha(source, len(spec.bands))}")
     try:
         radiometry = check_declared(declared_radiometry(source, options), source.dtype)
         make_gather(radiometry, spec.input)

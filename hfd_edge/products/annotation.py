@@ -12,7 +12,7 @@ from rasterio.control import GroundControlPoint
 from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.products.safe import Channel
 from hfd_edge.products.tables import AzimuthBlock, BilinearTable, NoiseTable, Vector
-from hfd_edge.products.xml_file import number_of, numbers_of, read_xml, text_of, whole_number_of
+from hfd_edge.raster.xml_file import number_of, numbers_of, read_xml, text_of, whole_number_of
 
 QUANTITIES = {"sigma0": "sigmaNought", "gamma0": "gamma", "beta0": "betaNought"}
 _AGAIN = "copy or download the product again"

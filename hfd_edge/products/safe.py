@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from hfd_edge.errors import RasterError
-from hfd_edge.products.xml_file import plain_name, read_xml
+from hfd_edge.raster.xml_file import plain_name, read_xml
 
 MANIFEST = "manifest.safe"
 _KINDS = {"s1Level1ProductSchema": "annotation", "s1Level1CalibrationSchema": "calibration", "s1Level1NoiseSchema": "noise",

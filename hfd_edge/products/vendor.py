@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hfd_edge.errors import RadiometryError, RasterError
-from hfd_edge.products.xml_file import read_xml
+from hfd_edge.raster.xml_file import read_xml
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import RasterLimits, RasterSource
 from hfd_edge.raster.guard import open_raster
@@ -46,7 +46,7 @@ def declare_vendor(source: RasterSource, limits: RasterLimits) -> None:
             declared, about = found
             source.declared = replace(declared, saturation=float(np.iinfo(source.dtype).max))
             source.scale, source.nodata = source.declared.scale, source.declared.nodata
-            source.notes = (about, LAYOUT_ONLY)
+            source.notes = (*source.notes, about, LAYOUT_ONLY)
             return
 
 

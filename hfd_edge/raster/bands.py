@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hfd_edge.errors import RasterError
+from hfd_edge.spec import Unit
 
 _POLARISATION = re.compile(r"(?<![A-Za-z])(VV|VH|HH|HV)(?![A-Za-z])", re.IGNORECASE)
 
@@ -20,11 +21,16 @@ class Layer:
 
     dataset: Any
     index: int                  # 1-based, as GDAL counts
-    name: str                   # description, else the polarisation in the file's name, else ""
+    name: str                   # description, else that of SNAP's header, else the polarisation in the file's name, else ""
     dtype: np.dtype             # what is read
     nodata: float | None
     masked: bool                # a mask of the file says which pixels are valid
     alpha: int | None           # the band that does; GDAL itself looks for it only behind one or three others
+    unit: Unit | None = None    # that SNAP's header states
+
+    @property
+    def is_alpha(self) -> bool:
+        return self.index == self.alpha
 
 
 def polarisation_of(name: str) -> str:
@@ -34,7 +40,10 @@ def polarisation_of(name: str) -> str:
 
 
 def choose_bands(name: str, layers: list[Layer], bands: Sequence[int | str] | None, wanted: Sequence[str] | None) -> tuple[Layer, ...]:
-    """The layers to read, in order; arguments as RasterSource, `name` of the scene for messages. Raises RasterError."""
+    """The layers to read, in order; alpha bands only if `bands` names them. Arguments as RasterSource, `name` of the scene for messages.
+
+    Raises RasterError.
+    """
     if isinstance(bands, (str, int)):
         raise RasterError(f"bands={bands!r} of {name}: give a list of names or numbers, such as ['VV', 'VH'] or [4, 3]")
     if bands:
@@ -45,6 +54,7 @@ def choose_bands(name: str, layers: list[Layer], bands: Sequence[int | str] | No
         if wanted and all(isinstance(band, str) for band in bands):
             _check_order(bands, chosen, wanted)
         return chosen
+    layers = [layer for layer in layers if not layer.is_alpha]
     if not wanted:
         return tuple(layers)
     named = [_named(layers, band) for band in wanted]

@@ -17,8 +17,8 @@ _QUANTITY = re.compile(r"(sigma|gamma|beta)[ _]?(0|nought|naught)", re.IGNORECAS
 def declared_by_tags(layers: Iterable[Any], scale: float, offset: float, nodata: tuple[float, ...]) -> SourceRadiometry | None:
     """The radiometry of the chosen bands if every one of them states the same unit, else None.
 
-    A unit is stated by our own tags, by complex pixels, or by GDAL's unit of the band: "dB", or "linear" together with a
-    quantity, such as "sigma0 linear". A quantity without a unit states nothing.
+    A unit is stated by our own tags, by complex pixels, by GDAL's unit of the band: "dB", or "linear" together with a
+    quantity, such as "sigma0 linear", or, without one, by SNAP's header. A quantity without a unit states nothing.
     """
     stated = {_stated(layer) for layer in layers}
     if len(stated) != 1:
@@ -46,4 +46,4 @@ def _stated(layer: Any) -> tuple[Unit | None, str | None]:
         return Unit.DB, quantity
     if "linear" in written and quantity:
         return Unit.INTENSITY, quantity
-    return None, quantity
+    return None if written else layer.unit, quantity

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from hfd_edge.errors import DeviceError, RasterError
 from hfd_edge.forks import no_fork
 from hfd_edge.radiometry import SourceRadiometry
-from hfd_edge.raster.bands import Layer, choose_bands, polarisation_of
+from hfd_edge.raster.bands import Layer, choose_bands
 from hfd_edge.raster.declaration import FILTER_TAG, declared_by_tags, quantity_by_tags
 from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster.guard import RasterLimits, one_line, open_raster
+from hfd_edge.raster.layers import as_data, layers_of
 from hfd_edge.raster.rows_once import RowsOnce
 
 PathLike = str | Path
@@ -32,12 +32,13 @@ class RasterSource:
 
     Attributes:
         rows, cols: size in pixels.  count: bands chosen.  dtype: of the stored pixels (complex int16 reads as complex64).
-        band_names: of the chosen bands, "" where the file names none.  band_numbers: counted from 1 through all files.
+        band_names: of the chosen bands, "" where the file names none.  band_numbers: counted from 1 through all files, alpha bands
+            after all others.  alpha_numbers: of the alpha bands that were not chosen.
         geo: GeoReference of the first file.  files: all of them.
         declared: SourceRadiometry that the tags state, or None; scale, offset, nodata: of the tags (1, 0 and () without).
         quantity: sigma0, gamma0 or beta0 where names or tags say it, with a unit or without.
         filtered: the speckle filter that `despeckle` wrote into the tags of a file, or None.
-        notes: files of several of which no band is taken, in words.
+        notes: files of several of which no band is taken, and names in a file that cannot be used, in words.
         block_rows: rows that are decoded together; 1 where they can be read by themselves.
         stored_block: rows and columns of the file's largest block.
     """
@@ -47,7 +48,7 @@ class RasterSource:
         """Open a file, or several of the same size that hold the bands between them (counted through, in the given order).
 
         Args:
-            bands: 1-based numbers or names, in the order to read; None = all but alpha bands.
+            bands: 1-based numbers or names, in the order to read; None = all but alpha bands. An alpha band that is chosen is data.
             wanted: names the caller needs, in its order: without `bands` they are taken by name where the file names them.
             threads: that GDAL may decode compressed blocks with.
         Raises:
@@ -64,12 +65,17 @@ class RasterSource:
             self.name = " ".join(file.name for file in self.files)
             self.rows, self.cols = _common_size(datasets)
             self.geo = _common_place(datasets, self.files)
-            layers = [layer for dataset in datasets for layer in _layers(dataset, alone=len(datasets) == 1)]
-            self._layers = choose_bands(self.name, layers, bands, wanted)
+            described = [layers_of(dataset, alone=len(datasets) == 1) for dataset in datasets]
+            layers = _numbered(layer for found, _ in described for layer in found)
+            chosen = choose_bands(self.name, layers, bands, wanted)
+            self._layers = as_data(chosen)
             self.count = len(self._layers)
             self.band_names = tuple(layer.name for layer in self._layers)
-            self.band_numbers = tuple(1 + next(i for i, each in enumerate(layers) if each is layer) for layer in self._layers)
-            self.notes = _not_taken(datasets, self._layers)
+            numbers = {(id(layer.dataset), layer.index): number for number, layer in enumerate(layers, 1)}
+            self.band_numbers = tuple(numbers[id(layer.dataset), layer.index] for layer in self._layers)
+            self.alpha_numbers = tuple(numbers[id(layer.dataset), layer.index] for layer in layers
+                                       if layer.is_alpha and all(layer is not each for each in chosen))
+            self.notes = (*(note for _, notes in described for note in notes), *_not_taken(datasets, self._layers))
             self.dtype = _common_dtype(self.name, self._layers)
             self.block_rows, self.stored_block = _decoded_together(self._layers)
             self.scale, self.offset = _common_scale(self.name, self._layers)
@@ -145,36 +151,18 @@ class RasterSource:
             marks = []
             if layer.nodata is not None:
                 marks.append(plane != layer.nodata)
-            if layer.masked:
-                marks.append(layer.dataset.read_masks(layer.index, window=window) != 0)
-            elif layer.alpha is not None:
+            if layer.alpha is not None:
                 marks.append(layer.dataset.read(layer.alpha, window=window) != 0)
+            elif layer.masked:
+                marks.append(layer.dataset.read_masks(layer.index, window=window) != 0)
             for mark in marks:
                 valid = mark if valid is None else np.logical_and(valid, mark, out=valid)
         return valid
 
 
-def _layers(dataset: Any, alone: bool) -> list[Layer]:
-    layers, by_file = [], not alone or dataset.count == 1
-    alpha = next((i for i in dataset.indexes if dataset.count > 1 and dataset.colorinterp[i - 1] is ColorInterp.alpha), None)
-    for index in dataset.indexes:
-        if index == alpha:
-            continue
-        dtype = np.dtype({"complex_int16": "complex64"}.get(dataset.dtypes[index - 1], dataset.dtypes[index - 1]))
-        name = dataset.descriptions[index - 1] or (polarisation_of(Path(dataset.name).stem) if by_file else "")
-        masked = MaskFlags.per_dataset in dataset.mask_flag_enums[index - 1] and alpha is None
-        layers.append(Layer(dataset, index, name, dtype, _storable(dataset.nodatavals[index - 1], dtype), masked, alpha))
-    return layers
-
-
-def _storable(nodata: float | None, dtype: np.dtype) -> float | None:
-    """The nodata value as a pixel of this dtype can hold it; None where no pixel can, and for NaN, which always is nodata."""
-    if nodata is None or np.isnan(nodata):
-        return None
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        return nodata if nodata == int(nodata) and limits.min <= nodata <= limits.max else None
-    return float(np.float32(nodata)) if dtype in (np.float32, np.complex64) and np.isfinite(np.float32(nodata)) else nodata
+def _numbered(layers: Iterable[Layer]) -> list[Layer]:
+    """In the order of their numbers from 1 on: alpha bands come last."""
+    return sorted(layers, key=lambda layer: layer.is_alpha)
 
 
 def _not_taken(datasets: list[Any], layers: tuple[Layer, ...]) -> tuple[str, ...]:

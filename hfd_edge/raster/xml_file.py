@@ -36,6 +36,11 @@ def read_xml(path: Path, root: str) -> ET.Element:
     if len(content) > LARGEST_BYTES:
         raise RasterError(f"{path} has more than {LARGEST_BYTES >> 20} MiB: no annotation of a product is that large; "
                           f"{_SOURCE}")
+    return parse_xml(content, root, path)
+
+
+def parse_xml(content: bytes, root: str, path: Path) -> ET.Element:
+    """As `read_xml`, of bytes that came from a file at `path`; how many they may be is the caller's business."""
     try:
         _check(content)
         element = ET.fromstring(content)
