@@ -17,6 +17,7 @@ from hfd_edge.products import SceneRequest, open_scene, run_notes
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import (
     CogForm, Legend, MapWriter, RasterLimits, RasterPart, RasterSource, Selection, check_different, check_output, select_classes)
+from hfd_edge.raster.bands import polarisation_of
 from hfd_edge.results import RunReport
 from hfd_edge.spec import Unit
 
@@ -111,21 +112,31 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
                                       window=options.window, allow_empty=options.allow_empty)
         if options.window is not None:
             labels.add_tags({"HFD_WINDOW": ",".join(map(str, options.window))})
+        taken = read_as(source, radiometry, spec.bands)
         for writer in (labels, scores):
             if writer is not None:
-                writer.add_tags({"HFD_HALO": f"{report.halo} {report.halo_px} px", "HFD_READ_AS": read_as(source, radiometry),
-                                 "HFD_STITCH": report.stitch})
-        return replace(report, read_as=read_as(source, radiometry), notes=(*report.notes, *run_notes(source, spec)))
+                writer.add_tags({"HFD_HALO": f"{report.halo} {report.halo_px} px", "HFD_READ_AS": taken, "HFD_STITCH": report.stitch})
+        return replace(report, read_as=taken, notes=(*report.notes, *run_notes(source, spec)))
 
 
-def read_as(source: RasterSource, radiometry: SourceRadiometry) -> str:
-    """How a raster was taken, such as "bands VV, VH in amplitude, scale 0.001"; a band without a name by its number."""
+def read_as(source: RasterSource, radiometry: SourceRadiometry, wanted: Sequence[str] = ()) -> str:
+    """How a raster was taken, such as "bands VV, VH in amplitude, scale 0.001".
+
+    A band without a name goes by its number; one whose name does not say that it is the `wanted` one in its place, as both: "bands 2 as VV".
+    """
     numbers = getattr(source, "band_numbers", range(1, source.count + 1))
-    text = f"bands {', '.join(name or str(number) for name, number in zip(source.band_names, numbers))} in {radiometry.unit}"
+    taken = [_taken(name, number, wanted[place] if place < len(wanted) else "")
+             for place, (name, number) in enumerate(zip(source.band_names, numbers))]
+    text = f"bands {', '.join(taken)} in {radiometry.unit}"
     text += f", scale {radiometry.scale:g}" if radiometry.scale != 1 else ""
     text += f", offset {radiometry.offset:g}" if radiometry.offset != 0 else ""
     masked = dict.fromkeys((*radiometry.nodata, *getattr(source, "nodata", ())))       # the file's own counts beside what was declared
     return text + "".join(f", nodata {value:g}" for value in masked)
+
+
+def _taken(name: str, number: int, wanted: str) -> str:
+    known = not wanted or name.lower() == wanted.lower() or (name and polarisation_of(name) == wanted.upper())
+    return (name or str(number)) if known else f"{name or number} as {wanted}"
 
 
 def declared_radiometry(source: RasterSource, options: RasterOptions) -> SourceRadiometry | None:

@@ -33,7 +33,7 @@ class RunReport:
     tiles_empty: int                # tiles without a valid pixel, not sent to the engine
     compute_ratio: float            # input pixels of all tiles over the scene's pixels
     notes: tuple[str, ...] = ()     # what differs from the training data and was not corrected
-    read_as: str = ""               # of a raster: its bands, unit, scale and offset as they were taken; "" for an array
+    read_as: str = ""               # of a raster: its bands ("2 as VV" where no name tells), unit, scale and offset as they were taken; "" for an array
     stitch: str = "crop"            # or "precision", "hann", "gaussian", "constant": overlapping tiles were fused
     saturated_pixels: int | None = None     # valid, but their power is a lower bound; None = no level was declared, or the pixels were filtered
     offset: TrainingOffset | None = None    # how far the scene lies off the training data, in dB; None = cannot be told

@@ -95,7 +95,7 @@ def test_a_plain_run_prints_a_report_and_quiet_prints_nothing(scene, engine, tmp
 def test_the_report_and_the_map_say_how_the_scene_was_read(engine, tmp_path):
     scene = write_tif(tmp_path / "scene.tif", power() ** 0.5 * 1000, descriptions=("VV", "VH"), nodata=-1)
     done = run("predict", scene, engine, "-o", tmp_path / "map.tif", "--unit", "amplitude", "--scale", "0.001", "--nodata", "0")
-    expected = "bands VV, VH in amplitude, scale 0.001, nodata 0, nodata -1"
+    expected = "bands VV as B0, VH as B1 in amplitude, scale 0.001, nodata 0, nodata -1"
     assert done.returncode == 0 and "read as " in done.stdout and expected in done.stdout, done.stdout + done.stderr
     with rasterio.open(tmp_path / "map.tif") as labels:
         assert labels.tags()["HFD_READ_AS"] == expected

@@ -69,3 +69,14 @@ def test_a_file_of_which_no_band_is_taken_is_told(tmp_path, spec):
     with open_scene(files, SceneRequest(wanted=spec.bands)) as source:
         (note,) = run_notes(source, spec)
     assert source.band_names == spec.bands and "no band of a_mask.tif is taken" in note
+
+
+@pytest.mark.parametrize(("names", "chosen", "told"), [
+    ((), None, "1 as VV, 2 as VH"), ((), (2, 1), "2 as VV, 1 as VH"), (("VV", "Sigma0_VH"), None, "VV, Sigma0_VH"), (("VH", "VV"), None, "VV, VH"),
+    (("VH", "VV"), (1, 2), "VH as VV, VV as VH"), (("a", "b"), None, "a as VV, b as VH"), (("vv", ""), (1, 2), "vv, 2 as VH")])
+def test_the_report_says_which_band_is_taken_for_which(tmp_path, names, chosen, told):
+    path = write_tif(tmp_path / "a.tif", np.float32(0.02) * ramp(), **({"descriptions": names} if names else {}))
+    done = command.run("predict", path, DEMO, "-o", tmp_path / "map.tif", "--unit", "intensity", *(("--bands", ",".join(map(str, chosen))) if chosen else ()))
+    assert done.returncode == 0 and f"bands {told} in intensity" in done.stdout, done.stdout + done.stderr
+    told_by_scene = command.run("scene", path, "--engine", DEMO, "--unit", "intensity", *(("--bands", ",".join(map(str, chosen))) if chosen else ()))
+    assert f"bands {told} in intensity" in told_by_scene.stdout, told_by_scene.stderr

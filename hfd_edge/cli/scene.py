@@ -77,7 +77,7 @@ def scene(  # an option of the command line is an argument here: more than six a
         if plot:
             from hfd_edge.view_scene import draw_statistics
             draw_statistics(plot, source, intensity.radiometry, statistics)
-        taken = read_as(source, intensity.radiometry)
+        taken = read_as(source, intensity.radiometry, spec.bands if spec else ())
         offset = statistics.offset(spec.input, spec.bands, intensity.radiometry.looks) if spec else None
         written = [str(path) for path in (plot, validity) if path]
         if as_json:
