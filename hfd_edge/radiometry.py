@@ -20,8 +20,6 @@ UNIT_CHOICES = "intensity (linear power), amplitude, db, complex or dn"
 STORED_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64", "complex64", "complex128")
 
 _ENOUGH = 64                    # fewer valid pixels than this prove nothing about a unit
-_MANY_ALIKE = 0.02              # of the pixels exactly one value in every band, and
-_NEXT_TIMES = 4                 # so many times as often as any other: no ground does it, nor the steps of rounded numbers
 _DECIBEL_BAND = 0.9             # of one band below 0 where power was declared
 _HIGHEST_DB = 50.0              # no natural or man-made target of a calibrated scene is brighter over 0.1 % of it
 LOWEST_DB = -100.0             # below every sensor's noise floor: -9999 and the like
@@ -123,34 +121,6 @@ def _by_angle(scene: str, model: str) -> str:
     return f"{scene} lies {steep:+.1f} dB off at 30 and {flat:+.1f} dB at 45 degrees, "
 
 
-def filled_with_one_value(sample: np.ndarray, valid: np.ndarray | None, source: SourceRadiometry,
-                          zeros_measured: bool = False) -> tuple[str, ...]:
-    """A sentence for the report where many valid pixels are one stored number in every band, as a border without nodata is.
-
-    Args:
-        sample, valid, source: as check_values, the sample in the order of its rows: where no two neighbours are alike nothing is counted.
-        zeros_measured: whether the scene's own mask leaves no 0 but those that are measurements, as a calibrated product's does.
-    """
-    if source.unit is Unit.DN:
-        return ()
-    good = np.isfinite(sample).all(axis=0) & (sample == sample[:1]).all(axis=0)
-    for value in source.nodata:
-        good &= sample[0] != value
-    alike = sample[0][good if valid is None else good & np.asarray(valid, dtype=bool)]
-    if np.count_nonzero(alike[1:] == alike[:-1]) < 0.5 * _MANY_ALIKE * sample[0].size:
-        return ()
-    values, counts = np.unique(alike, return_counts=True)
-    most = int(np.argmax(counts))
-    value, share, next_count = values[most], counts[most] / sample[0].size, max(np.delete(counts, most), default=0)
-    full = source.saturation is not None and abs(value) >= source.saturation
-    if share < _MANY_ALIKE or counts[most] < _NEXT_TIMES * next_count or full or (value == 0 and zeros_measured):
-        return ()
-    stored = _as_option(value.real)
-    unit = " dB" if source.unit is Unit.DB and (source.scale, source.offset) == (1.0, 0.0) else ""
-    return (f"about {share:.0%} of the pixels (of a sample) are exactly {stored}{unit} in every band and were segmented: if that means nodata, "
-            f"give --nodata {stored} (SourceRadiometry(nodata=({stored},)))",)
-
-
 def check_declared(source: SourceRadiometry | None, dtype: np.dtype, bands: tuple[str, ...] | None = None) -> SourceRadiometry:
     """The declaration, if there is one, the stored dtype can be it, and it names no other bands than the network's `bands`.
 
@@ -231,7 +201,7 @@ def _check_not_negative(values: np.ndarray, negative: float, source: SourceRadio
     below, low = values[values < 0], values[values < LOWEST_POWER]
     share = low.size / values.size
     if (many and np.ptp(below) == 0) or (share > _NODATA_LIKE and (negative <= 0.5 or np.ptp(low) == 0)):       # many values: multiples of decibels
-        lowest = _as_option((below.min() - source.offset) / source.scale)
+        lowest = as_option((below.min() - source.offset) / source.scale)
         raise RadiometryError(f"{what} but {negative:.1%} of the sampled values are below 0 (lowest {below.min():.6g}), which power and "
                               f"amplitude are not: that looks like an undeclared nodata value; give it with --nodata {lowest}")
     if many:
@@ -248,7 +218,7 @@ def _check_each_band(sample: np.ndarray, valid: np.ndarray | None, source: Sourc
                                   "which power is not, and the other bands are power: they are stored in different units; bring them to one")
 
 
-def _as_option(stored: float) -> str:
+def as_option(stored: float) -> str:
     """A stored number so that --nodata finds it: to the last digit, without those that a division has left of a whole number."""
     number = float(stored)
     number = float(round(number)) if math.isclose(number, round(number), rel_tol=1e-12) else number
@@ -279,7 +249,7 @@ def _check_decibel(values: np.ndarray, negative: float, source: SourceRadiometry
     if dark > _NODATA_LIKE:
         raise RadiometryError(f"unit=db was declared but {dark:.1%} of the sampled values are below {LOWEST_DB:.0f} dB (lowest "
                               f"{values.min():.6g}): that looks like an undeclared nodata value; give it with --nodata "
-                              f"{_as_option((values.min() - source.offset) / source.scale)}")
+                              f"{as_option((values.min() - source.offset) / source.scale)}")
     if negative < 1e-3:
         raise RadiometryError(f"unit=db was declared but {1 - negative:.1%} of the sampled values are not negative (mean "
                               f"{values.mean():.4g}): "

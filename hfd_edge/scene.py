@@ -7,7 +7,7 @@ later run, works with the same statistics. Nothing is ever estimated per tile.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -87,16 +87,23 @@ class SceneStatistics:
         """The 98th percentile of each band, linear: what improved Lee sigma takes for bright."""
         return tuple(band.percentile(98) for band in self.bands)
 
-    def offset(self, model: ModelInput, names: tuple[str, ...], looks: float | None = None) -> TrainingOffset | None:
+    def offset(self, model: ModelInput, names: tuple[str, ...], looks: float | None = None,
+               source: IntensitySource | None = None) -> TrainingOffset | None:
         """How far the scene lies off a network's training data, all pixels counted; None where that cannot be told.
 
         Args:
             names: of the network's bands, which the scene's are.
             looks: of the scene, where its product tells them.
+            source: that these statistics were measured of, read once: pixels of the number that fills its border do not count.
         """
         counts = PowerCounts(np.stack([band.power_histogram for band in self.bands]),
                              np.array([(band.valid, band.no_signal) for band in self.bands], np.int64))
-        return counts_offset(counts, looks, model, names)
+        filled = source and source.counts_of_fill()
+        if not filled:
+            return counts_offset(counts, looks, model, names)
+        others = PowerCounts(counts.power - filled.power, counts.totals - filled.totals)
+        found = counts_offset(others, looks, model, names)
+        return found and replace(found, left_out=source.fill.words)
 
 
 @dataclass(slots=True)

@@ -9,9 +9,11 @@ import numpy as np
 
 from hfd_edge import _native
 from hfd_edge.errors import RadiometryError
-from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, filled_with_one_value, make_gather
+from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, make_gather
+from hfd_edge.radiometry_fill import Fill, find_fill
 from hfd_edge.source import Source, sample
 from hfd_edge.source_saturation import saturated
+from hfd_edge.source_vector import PowerCounts
 from hfd_edge.spec import ModelInput, Unit
 from hfd_edge.stitch import STATUS_NODATA
 
@@ -34,13 +36,14 @@ class IntensitySource:
         if self.radiometry.unit is Unit.DN:
             raise RadiometryError("unit=dn: digital numbers without physical meaning have no intensity; declare what they are "
                                   "with --unit, and --scale where the product has a calibration factor")
-        self.checked_pixels, self.remarks = _check(source, self.radiometry)
+        self.checked_pixels, self.fill = _check(source, self.radiometry)
         self.source, self.rows, self.cols = source, source.rows, source.cols
         names = getattr(source, "band_names", ("",) * source.count)
         self.names = tuple(name or f"band {i}" for i, name in enumerate(names, 1))
         self._gather = make_gather(self.radiometry, _plain(Unit.INTENSITY, source.count))
         self._threads = threads
         self.saturated = 0              # of the rows read so far
+        self.filled = 0                 # valid pixels of the rows read so far that are the fill
         self.on_codes: Callable[[int, np.ndarray], None] | None = None      # gets the validity plane of each row that is read, VALIDITY codes
 
     def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,9 +52,22 @@ class IntensitySource:
         made, known = _gathered(self._gather, values, valid, self._threads)
         full = saturated(values, valid, self.radiometry)
         self.saturated += int(np.count_nonzero(full))
+        if self.fill is not None:
+            self.filled += int(np.count_nonzero(self.fill.of(values) & known))
         if self.on_codes is not None:
             self.on_codes(row, _codes(made, known, full))
         return made, known
+
+
+    def counts_of_fill(self) -> PowerCounts | None:
+        """Those of the rows read so far that are the fill, counted by power; None without one."""
+        if self.fill is None:
+            return None
+        bands = len(self.names)
+        stored = np.full((bands, 1, 1), self.fill.stored, self.source.dtype)
+        power, totals = np.zeros((bands, _native.POWER_BINS), np.int64), np.zeros((bands, 2), np.int64)
+        _native.count_power(_gathered(self._gather, stored, None, 1)[0], None, power, totals)
+        return PowerCounts(power * self.filled, totals * self.filled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +138,9 @@ def _gathered(gather: _native.Gather, values: np.ndarray, valid: np.ndarray | No
     return made, status != STATUS_NODATA
 
 
-def _check(source: Source, radiometry: SourceRadiometry) -> tuple[int, tuple[str, ...]]:
-    """How many sampled pixels do not contradict the unit, and what is odd about them."""
+def _check(source: Source, radiometry: SourceRadiometry) -> tuple[int, Fill | None]:
+    """How many sampled pixels do not contradict the unit, and the number that many of them are."""
     values, valid = sample(source)
     check_values(values, valid, radiometry)
-    odd = filled_with_one_value(values, valid, radiometry, getattr(source, "zeros_measured", False))
-    return int((valid & np.isfinite(values).all(axis=0)).sum()), odd
+    fill = find_fill(values, valid, radiometry, getattr(source, "zeros_measured", False))
+    return int((valid & np.isfinite(values).all(axis=0)).sum()), fill

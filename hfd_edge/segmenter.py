@@ -15,20 +15,21 @@ from hfd_edge.device import ThreadOwner, is_whole, thread_budget
 from hfd_edge.device_array import is_on_device
 from hfd_edge.engine.base import DeviceEngine, Engine
 from hfd_edge.engine.choose import GpuOptions, choose_device, open_engine, why_cpu
-from hfd_edge.errors import ArrayError, EngineError
+from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
 from hfd_edge.pipeline import Stopwatch, WriteBehind, prefetch
 from hfd_edge.plan import PlanRequest, SceneShape, TilePlan, costly, plan_tiles
 from hfd_edge.plan_blend import check_stitch, no_gain
 from hfd_edge.plan_device import plan_on_device
-from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, differences, filled_with_one_value, make_gather
+from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, differences, make_gather
+from hfd_edge.radiometry_fill import filtered_fill, find_fill
 from hfd_edge.results import Result, RunReport
 from hfd_edge.run import Run, Window
 from hfd_edge.run_device import GpuRuns
 from hfd_edge.run_host import HostStages
 from hfd_edge.run_stages import FinishedStrip, Stages, finished_strips
 from hfd_edge.run_windows import windows_of
-from hfd_edge.source import ArraySource, Source, left_out_alpha, sample
+from hfd_edge.source import ArraySource, Source, check_count, sample
 from hfd_edge.source_filter import check_filter, counted, filter_notes, filtered_input, scene_shape
 from hfd_edge.source_offset import sample_offset
 from hfd_edge.source_vector import scene_vector
@@ -192,7 +193,7 @@ class Segmenter:
             RadiometryError: unknown or contradicted unit, or not one valid pixel.
         """
         start = time.perf_counter()
-        self._check_bands(source)
+        check_count(source, self.spec.bands)
         run = self.prepare(source, radiometry, confidence, windows_held=2, request=replace(self._request, window=window),
                            allow_empty=allow_empty or window is not None)
         first_row, _, rows, _ = run.plan.grid.kept
@@ -229,14 +230,6 @@ class Segmenter:
             unit = Unit.COMPLEX if np.dtype(dtype).kind == "c" else self.spec.unit
         return SourceRadiometry(unit)
 
-    def _check_bands(self, source: Source) -> None:
-        wanted = self.spec.bands
-        if source.count != len(wanted):
-            way = ("give the missing ones too, one file per band will do" if source.count < len(wanted) else
-                   "choose them with --bands (bands=)")
-            raise ArrayError(f"the scene has {source.count} band{'s' * (source.count != 1)} and the network takes {len(wanted)} "
-                             f"({', '.join(wanted)}, in this order): {way}{left_out_alpha(source, len(wanted))}")
-
     def prepare(self, source: Source, radiometry: SourceRadiometry | None, confidence: bool = False, *, windows_held: int = 0,
                 request: PlanRequest | None = None, allow_empty: bool = False) -> Run:
         """Check a scene's declaration against its values and plan its tiles; the first stage of every run."""
@@ -245,11 +238,14 @@ class Segmenter:
         stored = sample(source)
         check_values(*stored, radiometry)
         watch = Stopwatch()
-        alike = filled_with_one_value(*stored, radiometry, getattr(source, "zeros_measured", False))
-        scene, known = (source, radiometry), (*differences(radiometry, self.spec.input), *alike)
+        fill = find_fill(*stored, radiometry, getattr(source, "zeros_measured", False))
+        scene, known = (source, radiometry), (*differences(radiometry, self.spec.input), *((fill.note("were segmented"),) if fill else ()))
         source, radiometry = filtered_input(source, radiometry, self.spec.input, self.threads, watch, allow_empty)
         plan = self._plan(scene_shape(source, windows_held), request or self._request)
-        offset = sample_offset(stored if source is scene[0] else sample(source), radiometry, self.spec.input, self.spec.bands)
+        if source is not scene[0]:
+            stored = sample(source)
+            fill = filtered_fill(fill, *stored, radiometry)
+        offset = sample_offset(stored, radiometry, self.spec.input, self.spec.bands, fill)
         notes = (*known, *(offset.notes() if offset else ()), *filter_notes(source, scene[1].saturation), *costly(plan),
                  *no_gain(self.spec, plan.grid.halo_px, plan.blend))
         run = Run(source, self._gather(radiometry), plan, confidence, notes, offset=offset, stored=counted(radiometry),

@@ -84,6 +84,15 @@ def left_out_alpha(source: Source, wanted: int) -> str:
             f"its number with the others{all_of_them}")
 
 
+def check_count(source: Source, wanted: tuple[str, ...]) -> None:
+    """Raise ArrayError where a scene has more or fewer bands than the network takes."""
+    if source.count != len(wanted):
+        way = ("give the missing ones too, one file per band will do" if source.count < len(wanted) else
+               "choose them with --bands (bands=)")
+        raise ArrayError(f"the scene has {source.count} band{'s' * (source.count != 1)} and the network takes {len(wanted)} "
+                         f"({', '.join(wanted)}, in this order): {way}{left_out_alpha(source, len(wanted))}")
+
+
 def sample(source: Source) -> tuple[np.ndarray, np.ndarray | None]:
     """Many low strips spread over the scene, thinned where it is wide: (bands, 1, n) stored pixels and their validity (1, n).
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from hfd_edge import _native
 from hfd_edge.radiometry import SourceRadiometry, make_gather
+from hfd_edge.radiometry_fill import Fill, left_out
 from hfd_edge.radiometry_looks import bias_db
 from hfd_edge.radiometry_power import power_edges
 from hfd_edge.source_vector import PowerCounts
@@ -47,6 +48,7 @@ class TrainingOffset:
     bands: tuple[BandOffset, ...]
     pixels: int                 # that told
     sampled: bool               # False: all valid pixels of the scene
+    left_out: str | None = None # stored number, such as "0 dB", that fills a border: pixels that are it in every band did not count
 
     @property
     def warns(self) -> bool:
@@ -61,14 +63,17 @@ class TrainingOffset:
 
     def __str__(self) -> str:
         told = ", ".join(f"{band.band} {band.offset_db:+.2f} dB (spread {band.spread:.2f} times)" for band in self.bands)
-        return f"{told}, {'on a sample of' if self.sampled else 'over all'} {self.pixels} pixels"
+        return f"{told}, {'on a sample of' if self.sampled else 'over all'} {self.pixels} pixels{self._without()}"
 
     def notes(self) -> tuple[str, ...]:
         """A sentence for the report where a band lies off by more than WARN_DB."""
         if not self.warns:
             return ()
         told = ", ".join(f"{band.band} {band.offset_db:+.2f} dB" for band in self.bands)
-        return (f"the scene's mean lies off the training data: {told}; {self._cause()}; nothing was corrected",)
+        return (f"the scene's mean lies off the training data: {told}{self._without()}; {self._cause()}; nothing was corrected",)
+
+    def _without(self) -> str:
+        return "" if self.left_out is None else f", without those that are exactly {self.left_out} in every band"
 
     def _cause(self) -> str:
         """What would do it, the likeliest first."""
@@ -89,17 +94,18 @@ class TrainingOffset:
 
 
 def sample_offset(sample: tuple[np.ndarray, np.ndarray | None], radiometry: SourceRadiometry, model: ModelInput,
-                  names: tuple[str, ...]) -> TrainingOffset | None:
+                  names: tuple[str, ...], fill: Fill | None = None) -> TrainingOffset | None:
     """Stored pixels against the training data; None for digital numbers, and where too few pixels are valid.
 
     Args:
         sample: stored pixels (bands, 1, n) and their validity (1, n) or None, as source.sample.
         radiometry: what they are, checked.
         names: of the bands.
+        fill: a stored number that fills a border; pixels that are it do not count.
     """
     if model.unit is Unit.DN:
         return None
-    values, valid = sample
+    values, valid = left_out(fill, sample)
     step = values.shape[2] // _MOST_PX | 1                           # odd: no column is met in every row
     values, valid = values[:, :, ::step], None if valid is None else np.ascontiguousarray(valid[:, ::step])
     size = values.shape[1:]
@@ -112,7 +118,7 @@ def sample_offset(sample: tuple[np.ndarray, np.ndarray | None], radiometry: Sour
     shift = _looks_shift(radiometry.looks, model)
     bands = [_band_offset(name, mean * std + at, spread * std, (at, std), model.unit, shift)
              for name, (mean, spread), at, std in zip(names, moments, model.mean, model.std)]
-    return TrainingOffset(tuple(bands), known.shape[1], True) if all(bands) else None
+    return TrainingOffset(tuple(bands), known.shape[1], True, fill and fill.words) if all(bands) else None
 
 
 def counts_offset(counts: PowerCounts, looks: float | None, model: ModelInput, names: tuple[str, ...]) -> TrainingOffset | None:

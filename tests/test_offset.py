@@ -8,7 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from hfd_edge.radiometry import SourceRadiometry, filled_with_one_value
+from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.radiometry_fill import find_fill
 from hfd_edge.scene import measure_array
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.simulate import WATER, Scene, SceneConfig
@@ -104,7 +105,7 @@ def test_a_border_of_one_value_is_told_with_its_way_out(identity, value, declare
     radiometry = SourceRadiometry(**{"unit": "db", **declared})
     with Segmenter(identity) as segmenter:
         notes = segmenter.run(bordered(value, str(radiometry.unit)), radiometry).report.notes
-    found = [note for note in notes if "in every band" in note]
+    found = [note for note in notes if "in every band and" in note]
     assert len(found) == (told is not None)
     if told:
         assert f"about 13% of the pixels (of a sample) are exactly {told} in every band" in found[0] and f"--nodata {told.removesuffix(' dB')} " in found[0]
@@ -114,21 +115,72 @@ def test_a_border_of_one_value_is_told_with_its_way_out(identity, value, declare
                          ids=["none", "in one band alone", "whole decibels"])
 def test_what_is_no_border_of_one_value_is_not_told(identity, values):
     with Segmenter(identity) as segmenter:
-        assert not [note for note in segmenter.run(values.astype(np.float32), "db").report.notes if "in every band" in note]
+        assert not [note for note in segmenter.run(values.astype(np.float32), "db").report.notes if "in every band and" in note]
+
+
+def framed(power, value):
+    """The scene, its first 60 columns one value, as a border without nodata."""
+    framed = power.copy()
+    framed[:, :, :60] = value
+    return framed
+
+
+@pytest.mark.parametrize("factor_db", [0.0, 3.0])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_border_that_is_told_is_left_out_of_the_verdict(trained, factor_db, value):
+    power = scene(21).sar * np.float32(10 ** (factor_db / 10))
+    stored, radiometry = sample(ArraySource(framed(power, value), 2)), SourceRadiometry("intensity")
+    fill = find_fill(*stored, radiometry)
+    found, polluted = (sample_offset(stored, radiometry, trained, NAMES, each) for each in (fill, None))
+    assert found.left_out == f"{value:g}" and f"without those that are exactly {value:g} in every band" in str(found)
+    for band in found.bands:
+        assert abs(band.offset_db - factor_db) < 0.5 and 0.9 < band.spread < 1.1
+    assert polluted.warns and not polluted.like_a_factor and polluted.left_out is None
+    assert found.warns == (factor_db != 0) and (not factor_db or (found.like_a_factor and "without those" in found.notes()[0]))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_scene_and_predict_leave_the_same_border_out(tmp_path, value):
+    demo, path = command.ROOT / "hfd_edge" / "data" / "demo.engine", tmp_path / "a.tif"
+    write_tif(path, framed(scene(21).sar, value), descriptions=NAMES)
+    bare = write_tif(tmp_path / "b.tif", scene(21).sar[:, :, 60:], descriptions=NAMES)
+    words = ("--unit", "intensity", "--json")
+    run = json.loads(command.run("predict", path, demo, "-o", tmp_path / "map.tif", *words).stdout)
+    all_of_it, without = (json.loads(command.run("scene", each, "--engine", demo, *words).stdout)["offset"] for each in (path, bare))
+    assert run["offset"]["left_out"] == all_of_it["left_out"] == f"{value:g}" and without["left_out"] is None
+    assert all_of_it["pixels"] == without["pixels"] == 512 * 452
+    for one, other, sampled in zip(all_of_it["bands"], without["bands"], run["offset"]["bands"]):
+        assert one["offset_db"] == pytest.approx(other["offset_db"], abs=1e-9) and one["spread"] == pytest.approx(other["spread"], abs=1e-9)
+        assert abs(sampled["offset_db"] - one["offset_db"]) < 0.2
+
+
+@pytest.mark.parametrize(("unit", "value"), [("intensity", 0.0), ("intensity", 1.0), ("db", 0.0)])
+def test_a_border_is_left_out_behind_a_filter_too(tmp_path, unit, value):
+    graph = Graph(2)
+    graph.conv(np.eye(2).reshape(2, 2, 1, 1))
+    model = plain_input(2, unit="db", mean=(-12.0, -12.0), std=(3.0, 3.0), floor=FLOOR, looks=4.4, speckle_filter="lee")
+    engine = write_engine(tmp_path / "m.engine", graph.serialize(), make_spec(2, 2, 1, 1, 0, input=model))
+    values = np.random.default_rng(3).gamma(4.4, 0.063 / 4.4, (2, 300, 400)).astype(np.float32)
+    values = np.float32(10) * np.log10(values) if unit == "db" else values
+    with Segmenter(engine, device="cpu") as segmenter:
+        report, bare = (segmenter.run(each, unit).report for each in (framed(values, value), values))
+    assert report.offset.left_out == (f"{value:g} dB" if unit == "db" else f"{value:g}") and bare.offset.left_out is None
+    for one, other in zip(report.offset.bands, bare.offset.bands):
+        assert abs(one.offset_db - other.offset_db) < 0.2
 
 
 def test_whole_decibels_in_one_band_are_no_border():
     stored = np.round(bordered(0)[:1, :, 20:])
-    assert filled_with_one_value(stored, None, SourceRadiometry("db")) == ()
+    assert find_fill(stored, None, SourceRadiometry("db")) is None
     stored = np.round(bordered(-99)[:1], 1)
-    assert "-99 dB" in filled_with_one_value(stored, None, SourceRadiometry("db"))[0]
+    assert find_fill(stored, None, SourceRadiometry("db")).words == "-99 dB"
 
 
 def test_scene_tells_a_border_of_one_value_and_a_calibrated_product_has_none(tmp_path):
     path = write_tif(tmp_path / "a.tif", bordered(0, "intensity"), descriptions=["VV", "VH"])
     assert "--nodata 0" in command.run("scene", path, "--unit", "intensity").stdout
     assert json.loads(command.run("scene", path, "--unit", "intensity", "--json").stdout)["odd"]
-    assert filled_with_one_value(bordered(0, "intensity"), None, SourceRadiometry("intensity"), zeros_measured=True) == ()
+    assert find_fill(bordered(0, "intensity"), None, SourceRadiometry("intensity"), zeros_measured=True) is None
 
 
 def test_looks_that_differ_are_taken_out_where_both_are_known(trained):
@@ -180,7 +232,7 @@ def test_predict_and_scene_tell_it(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "off training" in done.stdout and "over all 262144 pixels" in done.stdout and "nothing was corrected" in done.stdout
     one = write_tif(tmp_path / "one.tif", scene(21, side=64).sar[:1], descriptions=("VV",))
-    command.failed(command.run("scene", one, "--unit", "intensity", "--engine", demo, "--bands", "VV"), "--bands")
+    command.failed(command.run("scene", one, "--unit", "intensity", "--engine", demo, "--bands", "VV"), "1 band and the network takes 2", "give the missing ones")
 
 
 def test_a_filtered_network_is_compared_with_filtered_pixels():

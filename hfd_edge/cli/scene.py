@@ -49,13 +49,12 @@ def scene(  # an option of the command line is an argument here: more than six a
 
     hfd-edge scene scene.tif --engine model.engine
     """
-    from hfd_edge.errors import ArrayError
     from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.raster import check_output
     from hfd_edge.raster_run import RasterOptions, declared_radiometry, read_as
     from hfd_edge.scene import measure_scene
     from hfd_edge.scene_strips import IntensitySource
-    from hfd_edge.source import left_out_alpha
+    from hfd_edge.source import check_count
 
     inputs = [*rasters, *([engine] if engine else [])]
     if validity:
@@ -68,9 +67,8 @@ def scene(  # an option of the command line is an argument here: more than six a
     spec = _spec(engine) if engine else None
     request = SceneRequest(options.bands, unit=options.unit, **({"wanted": spec.bands, "quantity": spec.input.quantity} if spec else {}))
     with open_scene(rasters[0] if len(rasters) == 1 else tuple(rasters), request) as source:
-        if spec and source.count != len(spec.bands):
-            raise ArrayError(f"the scene has {source.count} bands and {engine.name} takes {len(spec.bands)} ({', '.join(spec.bands)}): "
-                             f"choose them with --bands{left_out_alpha(source, len(spec.bands))}")
+        if spec:
+            check_count(source, spec.bands)
         intensity = IntensitySource(source, declared_radiometry(source, options))
         with progress_bar("reading", as_json) as progress, _plane(validity, source, intensity, overwrite):
             statistics = measure_scene(intensity, threads, progress)
@@ -78,7 +76,7 @@ def scene(  # an option of the command line is an argument here: more than six a
             from hfd_edge.view_scene import draw_statistics
             draw_statistics(plot, source, intensity.radiometry, statistics)
         taken = read_as(source, intensity.radiometry, spec.bands if spec else ())
-        offset = statistics.offset(spec.input, spec.bands, intensity.radiometry.looks) if spec else None
+        offset = statistics.offset(spec.input, spec.bands, intensity.radiometry.looks, intensity) if spec else None
         written = [str(path) for path in (plot, validity) if path]
         if as_json:
             print_json({"read_as": taken, "plot": plot and str(plot), "validity": validity and str(validity),
@@ -124,8 +122,8 @@ def _lines(statistics: SceneStatistics, intensity: IntensitySource) -> dict[str,
     lines = {"pixels": f"{rows} x {cols} = {rows * cols / 1e6:.2f} Mpx, {statistics.nodata_share:.2%} nodata",
              "unit": f"{intensity.radiometry.unit}; {intensity.checked_pixels} sampled pixels do not contradict it",
              "looks": _looks(statistics)}
-    if intensity.remarks:
-        lines["odd"] = "; ".join(intensity.remarks)
+    if intensity.fill:
+        lines["odd"] = intensity.fill.note("were counted")
     if intensity.radiometry.saturation is not None:
         lines["saturated"] = f"{intensity.saturated} pixels at {intensity.radiometry.saturation:g} and above: their power is a lower bound"
     for band in statistics.bands:
@@ -159,7 +157,7 @@ def _record(statistics: SceneStatistics, intensity: IntensitySource) -> dict[str
     known = any(band.enl for band in statistics.bands)
     return {"rows": statistics.rows, "cols": statistics.cols, "unit": str(intensity.radiometry.unit),
             "saturated": intensity.saturated if intensity.radiometry.saturation is not None else None,
-            "odd": list(intensity.remarks),
+            "odd": [intensity.fill.note("were counted")] if intensity.fill else [],
             "nodata_share": statistics.nodata_share, "enl": statistics.enl if known else None,
             "bands": [_band_record(band) for band in statistics.bands]}
 

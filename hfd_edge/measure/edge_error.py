@@ -12,10 +12,10 @@ import numpy as np
 from hfd_edge.device import resolve_device, thread_budget
 from hfd_edge.engine.base import Engine
 from hfd_edge.engine.choose import open_engine
-from hfd_edge.errors import ArrayError, GridError
+from hfd_edge.errors import GridError
 from hfd_edge.package import Package
 from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, make_gather
-from hfd_edge.source import Source, left_out_alpha, sample
+from hfd_edge.source import Source, check_count, sample
 from hfd_edge.source_filter import filtered_input
 from hfd_edge.source_vector import scene_vector
 from hfd_edge.spec import ModelSpec
@@ -135,9 +135,7 @@ def _told(engine: Engine, source: Source, radiometry: SourceRadiometry | None, s
 
 
 def _patches(source: Source, radiometry: SourceRadiometry | None, spec: ModelSpec) -> Iterator[Patch]:
-    if source.count != len(spec.bands):
-        raise ArrayError(f"the scene has {source.count} bands and the network takes {len(spec.bands)} ({', '.join(spec.bands)}): "
-                         f"choose them with --bands{left_out_alpha(source, len(spec.bands))}")
+    check_count(source, spec.bands)
     radiometry = check_declared(radiometry, source.dtype)
     check_values(*sample(source), radiometry)
     source, radiometry = filtered_input(source, radiometry, spec.input, thread_budget(None))
