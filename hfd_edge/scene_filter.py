@@ -56,6 +56,7 @@ class DespeckleReport:
     unit: str                                       # of the output
     read_as: str
     seconds: float
+    notes: tuple[str, ...] = ()                     # what is said of the file, and a border of one value that was filtered
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -95,7 +96,7 @@ def despeckle_raster(path: str | Path | Sequence[str | Path], out: str | Path, o
         return DespeckleReport(
             source.rows, source.cols, nodata / (source.rows * source.cols), chosen.name, chosen.radius, chosen.halo_px,
             chosen.looks, looks_from, chosen.bright, str(unit.unit), read_as(source, scene.radiometry),
-            time.perf_counter() - start)
+            time.perf_counter() - start, (*(() if scene.fill is None else (scene.fill.note("were filtered"),)), *getattr(source, "notes", ())))
 
 
 def _check_numbers(options: DespeckleOptions) -> None:

@@ -16,6 +16,7 @@ from hfd_edge.scene import measure_array
 from hfd_edge.scene_filter import DespeckleOptions, despeckle_raster
 from tests import command
 from tests.rasters import UTM, write_tif
+from tests.snap_files import band_info, header, write_snap
 
 TAGS = {"HFD_UNIT": "intensity", "HFD_QUANTITY": "gamma0"}
 
@@ -131,3 +132,22 @@ def test_a_flat_scene_has_no_looks_to_estimate_and_leaves_no_file(tmp_path):
     with pytest.raises(HfdError, match="looks"):
         despeckle_raster(path, tmp_path / "out.tif", DespeckleOptions(raster=RasterOptions("intensity")))
     assert [p.name for p in tmp_path.iterdir()] == ["flat.tif"]
+
+
+@pytest.mark.parametrize(("value", "nodata", "told"), [(0, None, True), (1, None, True), (0, 0, False)])
+def test_a_border_of_one_value_is_told(tmp_path, value, nodata, told):
+    power = np.random.default_rng(8).gamma(4.4, 0.02, (2, 210, 170)).astype(np.float32)
+    power[:, :, :20] = value
+    path = write_tif(tmp_path / "a.tif", power, descriptions=("VV", "VH"), tags=TAGS, **({} if nodata is None else {"nodata": nodata}))
+    done = command.run("despeckle", path, "-o", tmp_path / "out.tif", "--looks", "4.4")
+    words = f"about 12% of the pixels (of a sample) are exactly {value} in every band and were filtered: if that means nodata, give --nodata {value} "
+    assert done.returncode == 0 and (words in done.stdout) == told, done.stdout + done.stderr
+    report = json.loads(command.run("despeckle", path, "-o", tmp_path / "other.tif", "--looks", "4.4", "--json").stdout)
+    assert len(report["notes"]) == told
+
+
+def test_scene_and_despeckle_tell_of_a_header_of_snap_that_cannot_be_used(tmp_path):
+    path = write_snap(tmp_path / "a.tif", np.random.default_rng(8).gamma(4.4, 0.02, (2, 90, 70)).astype(np.float32), header(band_info(0, "VV")))
+    for words in (("scene", path), ("despeckle", path, "-o", tmp_path / "out.tif", "--looks", "4.4")):
+        assert "TIFF tag 65000) are not used" in command.run(*words, "--unit", "intensity").stdout
+    assert len(json.loads(command.run("scene", path, "--unit", "intensity", "--json").stdout)["notes"]) == 1

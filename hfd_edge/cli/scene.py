@@ -77,13 +77,14 @@ def scene(  # an option of the command line is an argument here: more than six a
             draw_statistics(plot, source, intensity.radiometry, statistics)
         taken = read_as(source, intensity.radiometry, spec.bands if spec else ())
         offset = statistics.offset(spec.input, spec.bands, intensity.radiometry.looks, intensity) if spec else None
+        notes = (*getattr(source, "notes", ()), *(offset.notes() if offset else ()))
         written = [str(path) for path in (plot, validity) if path]
         if as_json:
             print_json({"read_as": taken, "plot": plot and str(plot), "validity": validity and str(validity),
-                        "offset": offset and asdict(offset), **_record(statistics, intensity)})
+                        "offset": offset and asdict(offset), "notes": notes, **_record(statistics, intensity)})
         else:
             print_lines({"read as": taken, **_lines(statistics, intensity), **(_offset_lines(spec, offset) if spec else {}),
-                         **({"written": ", ".join(written)} if written else {})})
+                         **({"note": "; ".join(notes)} if notes else {}), **({"written": ", ".join(written)} if written else {})})
 
 
 @contextmanager
@@ -114,7 +115,7 @@ def _offset_lines(spec: ModelSpec, offset: TrainingOffset | None) -> dict[str, s
         why = ("it was trained on filtered pixels: predict tells it" if spec.input.speckle_filter != "none" else
                "too few valid pixels, digital numbers, or no mean power")
         return {"off training": f"cannot be told here: {why}"}
-    return {"off training": str(offset), **({"note": offset.notes()[0]} if offset.warns else {})}
+    return {"off training": str(offset)}
 
 
 def _lines(statistics: SceneStatistics, intensity: IntensitySource) -> dict[str, str]:
