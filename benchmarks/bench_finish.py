@@ -1,4 +1,5 @@
-"""finish: nanoseconds per kept pixel, by stride and with or without confidence; NumPy's argmax of full logits beside it.
+"""finish: nanoseconds per kept pixel, by stride and with or without confidence; NumPy's argmax of full logits beside it. Counting a map's
+pixels of each class for the report, and NumPy's bincount beside it, of labels without any patch.
 
     python benchmarks/bench_finish.py [--quick] [--json]
 
@@ -36,6 +37,9 @@ def jobs_of(threads: int, repeat: int) -> dict:
     jobs = {"numpy": lambda: [numpy_crop() for _ in range(repeat)] and None}
     for s in strides:
         jobs[f"stride {s}"] = lambda s=s: finish(s, None)
+    flat, counts = full[:, :KEPT, :KEPT].argmax(axis=0).astype(np.uint8), np.zeros(CLASSES + 1, np.int64)
+    jobs["class counts"] = lambda: [_native.count_labels(flat, CLASSES, counts) for _ in range(repeat)] and None
+    jobs["numpy bincount"] = lambda: [np.bincount(flat.ravel(), minlength=256) for _ in range(repeat)] and None
     return {**jobs, "stride 1 confidence": lambda: finish(1, confidence), "stride 4 confidence": lambda: finish(4, confidence)}
 
 

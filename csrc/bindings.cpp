@@ -14,6 +14,7 @@
 #include "common/refuse.h"
 #include "ops/finish.h"
 #include "ops/gather.h"
+#include "ops/label_counts.h"
 #include "ops/row_loops.h"
 
 namespace py = pybind11;
@@ -137,11 +138,10 @@ hfd::Gather make_gather(const std::string& unit, const std::string& model_unit, 
                       std::move(clip_high), std::move(mean), std::move(gain)});
 }
 
-// A (rows, cols) uint8 plane to write to; its columns are adjacent, its rows may lie anywhere.
+// A (rows, cols) uint8 plane; its columns are adjacent, its rows may lie anywhere.
 void check_map(const py::array& array, const char* name) {
   check_dims(array, name, 2, "(rows, cols)");
   check_dtype<uint8_t>(array, name);
-  check_writable(array, name);
   if (array.size() > 0 && array.shape(1) > 1 && array.strides(1) != 1)
     refuse(name, " has columns ", array.strides(1), " bytes apart: they must be adjacent");
 }
@@ -155,6 +155,7 @@ Pair run_finish(const py::array& logits, int64_t logit_stride, const py::array& 
   check_dtype<uint8_t>(status, "status");
   check_c_order(status, "status");
   check_map(labels, "labels");
+  check_writable(labels, "labels");
   hfd::FinishCall call{static_cast<const float*>(logits.data()),
                        logits.shape(0),
                        {logits.shape(1), logits.shape(2)},
@@ -172,6 +173,7 @@ Pair run_finish(const py::array& logits, int64_t logit_stride, const py::array& 
     if (!py::isinstance<py::array>(confidence)) refuse("confidence is not a NumPy array: give one like labels, or None");
     auto plane = py::reinterpret_borrow<py::array>(confidence);
     check_map(plane, "confidence");
+    check_writable(plane, "confidence");
     if (plane.shape(0) != labels.shape(0) || plane.shape(1) != labels.shape(1))
       refuse("confidence has shape ", shape_of(plane), " and labels ", shape_of(labels), ": they must be equal");
     call.confidence = static_cast<uint8_t*>(plane.mutable_data());
@@ -180,6 +182,20 @@ Pair run_finish(const py::array& logits, int64_t logit_stride, const py::array& 
   const py::gil_scoped_release released;
   const hfd::FinishCounts counts = hfd::finish(call);
   return {counts.nodata, counts.nan};
+}
+
+void run_count_labels(const py::array& labels, int classes, py::array counts) {
+  check_map(labels, "labels");
+  check_dims(counts, "counts", 1, "(classes + 1,)");
+  check_dtype<int64_t>(counts, "counts");
+  check_c_order(counts, "counts");
+  check_writable(counts, "counts");
+  if (classes < 1 || classes > 255 || counts.shape(0) != classes + 1)
+    refuse("counts has shape ", shape_of(counts), " for ", classes, " classes: it must be one more, of 1 to 255 classes");
+  const hfd::Plane plane{static_cast<const char*>(labels.data()), {labels.shape(0), labels.shape(1)}, labels.strides(0), 1};
+  int64_t* to = static_cast<int64_t*>(counts.mutable_data());
+  const py::gil_scoped_release released;
+  hfd::count_labels_cpu(plane, classes, to);
 }
 
 py::dict build_info() {
@@ -218,6 +234,8 @@ PYBIND11_MODULE(_native, module) {
            "zero_point"_a, "threads"_a);
   module.def("finish", &run_finish, "logits"_a, "logit_stride"_a, "status"_a, "crop"_a, "labels"_a, "confidence"_a, "threads"_a,
              "Logits at their own stride to labels and confidence; gives (nodata_count, nan_count).");
+  module.def("count_labels", &run_count_labels, "labels"_a, "classes"_a, "counts"_a,
+             "Adds the labels of a map to counts[classes + 1], what is no class to the last; csrc/ops/label_counts.h.");
   bind_speckle(module);
   bind_blend(module);
   module.def("build_info", &build_info, "How this module was built.");

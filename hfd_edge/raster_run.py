@@ -18,7 +18,8 @@ from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import (
     CogForm, Legend, MapWriter, RasterLimits, RasterPart, RasterSource, Selection, check_different, check_output, select_classes)
 from hfd_edge.raster.bands import polarisation_of
-from hfd_edge.results import RunReport
+from hfd_edge.raster.class_counts import ClassCounts
+from hfd_edge.results import ClassShare, RunReport
 from hfd_edge.spec import Unit
 
 if TYPE_CHECKING:
@@ -100,10 +101,12 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
             writer = MapWriter(target, place.rows, place.cols, place.geo, meaning, tags, options.overwrite, form)
             return stack.enter_context(writer)
 
+        counts = ClassCounts(len(spec.classes))
         scores = None if options.confidence is None else open_map(options.confidence, None)
         labels = open_map(out, legend)              # entered last, so the first to get its name
 
         def write(row: int, strip_labels: np.ndarray, strip_scores: np.ndarray | None) -> None:
+            counts.add(row, strip_labels)
             labels.write(row, legend.applied(strip_labels) if isinstance(legend, Selection) else strip_labels)
             if scores is not None:
                 scores.write(row, strip_scores)
@@ -116,7 +119,19 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
         for writer in (labels, scores):
             if writer is not None:
                 writer.add_tags({"HFD_HALO": f"{report.halo} {report.halo_px} px", "HFD_READ_AS": taken, "HFD_STITCH": report.stitch})
-        return replace(report, read_as=taken, notes=(*report.notes, *run_notes(source, spec)))
+        return replace(report, read_as=taken, classes=class_shares(counts, legend, place), notes=(*report.notes, *run_notes(source, spec)))
+
+
+def class_shares(counts: ClassCounts, legend: Legend, place: RasterSource | RasterPart) -> tuple[ClassShare, ...]:
+    """What each value of a finished map covers; `place`: the scene, or the window of it, that the map is of."""
+    pixels, km2 = counts.pixels(), counts.km2(place.geo, place.cols)
+    groups = [[number] for number in range(len(pixels) - 1)]                    # the engine's classes behind each value of the map
+    if isinstance(legend, Selection):
+        kept = [*legend.values[:-1]]
+        groups = [*([number] for number in kept), [number for number in range(len(pixels) - 1) if number not in kept]]
+    with_a_class = max(int(pixels[:-1].sum()), 1)
+    return tuple(ClassShare(value, name, int(pixels[group].sum()), float(pixels[group].sum() / with_a_class), None if km2 is None else float(km2[group].sum()))
+                 for value, name, group in zip(getattr(legend, "values", range(len(legend.classes))), legend.classes, groups))
 
 
 def read_as(source: RasterSource, radiometry: SourceRadiometry, wanted: Sequence[str] = ()) -> str:

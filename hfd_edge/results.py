@@ -14,6 +14,17 @@ from hfd_edge.source_offset import TrainingOffset
 
 
 @dataclass(frozen=True, slots=True)
+class ClassShare:
+    """How much of a map is one class."""
+
+    value: int                      # of its pixels in the map
+    name: str
+    pixels: int
+    share: float                    # 0..1, of the pixels that have a class: nodata does not count
+    km2: float | None               # ground that they cover, on the ellipsoid; None where the map has no transform and coordinate system
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """How a run went; every figure was measured in that run."""
 
@@ -38,6 +49,7 @@ class RunReport:
     saturated_pixels: int | None = None     # valid, but their power is a lower bound; None = no level was declared, or the pixels were filtered
     offset: TrainingOffset | None = None    # how far the scene lies off the training data, in dB; None = cannot be told
     overlap_px: int = 0             # width of the bands in which two neighbours were fused; 0 with crop
+    classes: tuple[ClassShare, ...] = ()    # of a raster's map, in the order of its values; with --classes the chosen ones and "other"; () for an array
 
     @property
     def mpx_per_s(self) -> float:

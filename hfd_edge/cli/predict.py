@@ -66,7 +66,6 @@ def predict(  # an option of the command line is an argument here: more than six
 
     hfd-edge predict scene.tif model.engine -o map.tif --unit db
     """
-    from hfd_edge.raster import select_classes
     from hfd_edge.raster_run import RasterOptions
     from hfd_edge.segmenter import Segmenter
 
@@ -95,8 +94,6 @@ def predict(  # an option of the command line is an argument here: more than six
         print_json(record)
     elif not quiet:
         judged = accuracy_lines(accuracy) if accuracy else {}
-        if classes:
-            judged["classes"] = f"{', '.join(select_classes(segmenter.spec, options.classes).classes[:-1])}; 254 is any other"
         print_lines({**run_lines(report), **judged, "written": ", ".join(map(str, outputs))})
     if report.nan_pixels:
         raise EngineError(f"the engine answered NaN for {report.nan_pixels} pixels: they are labelled nodata in {output}; the "

@@ -15,7 +15,9 @@ from hfd_edge.errors import RasterError
 
 if TYPE_CHECKING:
     from hfd_edge.measure.accuracy import Accuracy
-    from hfd_edge.results import RunReport
+    from hfd_edge.results import ClassShare, RunReport
+
+_MOST_CLASSES = 12              # of a line
 
 
 @contextmanager
@@ -73,6 +75,8 @@ def run_lines(report: RunReport) -> dict[str, str]:
         "halo": f"{report.halo}, {report.halo_px} px, costs {report.compute_ratio:.2f} times the scene's pixels: "
         f"{report.halo_share:.0%} of the engine's work",
         "stitch": report.stitch + (f", tiles fused over {report.overlap_px} px at each border" if report.overlap_px else "")}
+    if report.classes:
+        lines["classes"] = _classes(report.classes)
     if report.saturated_pixels is not None:
         lines["saturated"] = f"{report.saturated_pixels} pixels, valid all the same: their power is a lower bound"
     if report.offset:
@@ -84,6 +88,13 @@ def run_lines(report: RunReport) -> dict[str, str]:
     if report.nan_pixels:
         lines["NaN"] = f"{report.nan_pixels} pixels where the engine answered NaN: labelled nodata"
     return lines
+
+
+def _classes(shares: tuple[ClassShare, ...]) -> str:
+    """Every class of a few, of many the most frequent."""
+    shown = shares if len(shares) <= _MOST_CLASSES else sorted((each for each in shares if each.pixels), key=lambda each: -each.pixels)[:_MOST_CLASSES]
+    told = [f"{each.value} {each.name} {each.share:.2%}" + ("" if each.km2 is None else f" ({each.km2:.4g} km2)") for each in shown]
+    return ", ".join(told) + ("" if len(shown) == len(shares) else f"; all {len(shares)} with --json") if told else "none of them has a pixel"
 
 
 def accuracy_lines(accuracy: Accuracy) -> dict[str, str]:

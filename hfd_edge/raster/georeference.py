@@ -16,6 +16,7 @@ from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from hfd_edge.forks import no_fork
 
 _METRES_A_DEGREE = 6371008.8 * math.pi / 180.0
+_EQUATOR_M, _ECCENTRICITY2 = 6378137.0, 0.00669437999014        # of WGS 84
 _MOST_APART_PX = 0.499                   # half a pixel is another place, whatever the digits of a georeference lose of it
 
 
@@ -124,6 +125,23 @@ class GeoReference:
         middle, below, right = places
         return _apart_m(middle, below), _apart_m(middle, right)
 
+    def pixel_km2(self, row: float, col: float) -> float | None:
+        """Area on the ground of a pixel whose middle lies at (row, col), counted from the raster's corner, in km2.
+
+        On the ellipsoid of WGS 84, whatever the coordinate system calls a metre. None where `spacing_m` is.
+        """
+        if self.transform is None or self.crs is None:
+            return None
+        t, edges = self.transform, [(col - 0.5, row), (col + 0.5, row), (col, row - 0.5), (col, row + 0.5)]
+        with no_fork():
+            places = _converted([(t.c + t.a * x + t.b * y, t.f + t.d * x + t.e * y) for x, y in edges], self.crs, rasterio.crs.CRS.from_epsg(4326))
+        if not all(math.isfinite(number) for place in places for number in place):
+            return None
+        left, right, top, bottom = places
+        latitude = math.radians((top[1] + bottom[1]) / 2)
+        (a, b), (c, d) = _metres(left, right, latitude), _metres(top, bottom, latitude)
+        return abs(a * d - b * c) * 1e-6
+
     def another_place(self, other: GeoReference, rows: int, cols: int) -> str | None:
         """How far a raster of this size lies off this one, in words: "2.0 pixels"; None below half a pixel, and as `pixels_apart`."""
         apart = self.pixels_apart(other, rows, cols)
@@ -142,6 +160,13 @@ def _same_points(ones: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
     rows, cols, east, north = (max(values) - min(values) for values in numbers)
     pixel = max(east, north) / max(rows, cols, 1.0)
     return all(max(abs(p.x - q.x), abs(p.y - q.y)) <= 0.5 * pixel for p, q in zip(ones, others))
+
+
+def _metres(one: tuple[float, float], other: tuple[float, float], latitude: float) -> tuple[float, float]:
+    """East and north, from one of two neighbours in degrees to the other; latitude in radians. Source: radii of curvature of an ellipsoid."""
+    flat = 1 - _ECCENTRICITY2 * math.sin(latitude) ** 2
+    east, north = math.radians(math.remainder(other[0] - one[0], 360.0)), math.radians(other[1] - one[1])
+    return east * math.cos(latitude) * _EQUATOR_M / math.sqrt(flat), north * _EQUATOR_M * (1 - _ECCENTRICITY2) / flat ** 1.5
 
 
 def _apart_m(one: tuple[float, float], other: tuple[float, float]) -> float:
