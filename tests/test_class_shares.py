@@ -72,7 +72,8 @@ def test_the_report_counts_every_pixel_of_the_map(engine, scene, tmp_path, named
 
 @pytest.mark.parametrize(("place", "area_km2"), [
     ({}, None), ({"transform": UTM}, None), ({"gcps": GCPS}, None), (UTM_PLACE, 1e-4), ({"crs": "EPSG:32633", "transform": ROTATED}, 73e-6),
-    ({"crs": "EPSG:3857", "transform": Affine(20, 0, 1e6, 0, -20, 8399737.9)}, 1e-4), ({"crs": "EPSG:2263", "transform": Affine(32.8083, 0, 1e6, 0, -32.8083, 2e5)}, 1e-4)])
+    ({"crs": "EPSG:3857", "transform": Affine(20, 0, 1e6, 0, -20, 8399737.9)}, 1e-4),
+    ({"crs": "EPSG:2263", "transform": Affine(32.8083, 0, 1e6, 0, -32.8083, 2e5)}, 1e-4)])
 def test_ground_is_told_where_a_map_has_a_place(engine, tmp_path, place, area_km2):
     path = write_tif(tmp_path / "a.tif", SCENE[np.newaxis], nodata=-1, **place)
     with Segmenter(engine, device="cpu") as segmenter:

@@ -232,7 +232,8 @@ def test_predict_and_scene_tell_it(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "off training" in done.stdout and "over all 262144 pixels" in done.stdout and "nothing was corrected" in done.stdout
     one = write_tif(tmp_path / "one.tif", scene(21, side=64).sar[:1], descriptions=("VV",))
-    command.failed(command.run("scene", one, "--unit", "intensity", "--engine", demo, "--bands", "VV"), "1 band and the network takes 2", "give the missing ones")
+    command.failed(command.run("scene", one, "--unit", "intensity", "--engine", demo, "--bands", "VV"),
+                   "1 band and the network takes 2", "give the missing ones")
 
 
 def test_a_filtered_network_is_compared_with_filtered_pixels():
