@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
+import sass_path  # noqa: E402
 import sass_report  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sass_report.compiler() is None, reason="needs nvcc")]
@@ -29,3 +30,11 @@ def test_no_kernel_spills_and_pixels_are_loaded_wide(name):
     assert found and all(kernel.spill_bytes == 0 and 0 < kernel.registers <= 128 for kernel in found)
     if name == "gather" and sass_report.disassembler() is not None:
         assert all(kernel.found["LDG.128"] > 0 and kernel.found["STG.128"] > 0 and kernel.found["LDL/STL"] == 0 for kernel in found)
+
+
+@pytest.mark.skipif(sass_report.disassembler() is None, reason="needs cuobjdump")
+@pytest.mark.parametrize(("name", "most"), [("uint16 amplitude to dB", 122), ("float32 intensity to dB", 117), ("float32 dB to dB", 75)])
+@pytest.mark.parametrize("arch", ["sm_87", "sm_90"])
+def test_gather_takes_few_instructions_a_pixel(arch, name, most):
+    kernel, load, middle = sass_path.GATHERS[name]
+    assert sass_path.per_pixel(sass_path.counted(sass_path.machine_code(arch)[kernel], load, middle), 2) <= most

@@ -8,13 +8,17 @@
 
 #ifdef __CUDACC__
 #define HFD_HD_ONLY __host__ __device__ inline
+#define HFD_DEVICE __device__ inline  // what kernels alone call
 #else
 #define HFD_HD_ONLY inline __attribute__((always_inline))
+#define HFD_DEVICE inline __attribute__((always_inline))
 #endif
 #define HFD_HD static HFD_HD_ONLY
 #ifdef __CUDA_ARCH__
 #define HFD_UNROLL _Pragma("unroll")
+#define HFD_ROLLED _Pragma("unroll 1")
 #else
+#define HFD_ROLLED
 #define HFD_UNROLL  // a host's compiler knows the word otherwise, and warns
 #endif
 

@@ -46,8 +46,6 @@ constexpr int64_t kMostBlocksX = 0x7fffffff, kMostBlocksYz = 65535;
 HFD_HD int64_t pieces_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 #ifdef __CUDACC__
-#define HFD_DEVICE __device__ inline  // what kernels alone call
-
 template <class T>
 HFD_DEVICE void add_atomically(T* to, T value) {
   atomicAdd(to, value);
@@ -104,7 +102,6 @@ void enqueue_kernel(const Body& body, const Blocks& blocks, cudaStream_t stream)
 }
 
 #else
-#define HFD_DEVICE inline __attribute__((always_inline))
 #include "emulated_launch.h"  // tests/emulated_cuda
 #endif
 

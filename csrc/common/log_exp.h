@@ -6,6 +6,14 @@
 
 namespace hfd {
 
+constexpr uint32_t kSqrtHalfBits = 0x3f3504f3u;
+
+// log2 m / s of s below, from its square.
+template <class T>
+HFD_HD T log2_series(T q) {
+  return 2.88539008f + q * (0.961796694f + q * (0.577078016f + q * (0.412198583f + q * 0.320598898f)));
+}
+
 // log2 of a positive number, denormal ones included; infinity stays infinity. Absolute error below 1e-7 * (1 + |log2 x|).
 // x = 2^e * m with m in [sqrt(1/2), sqrt(2)); log2 m = 2/ln 2 * atanh(s), s = (m - 1) / (m + 1), |s| <= 0.1716: five terms of the
 // series leave 2e-9 of s.
@@ -14,14 +22,12 @@ HFD_HD T log2_poly(T x) {
   using Signed = typename Of<T>::Signed;
   using Unsigned = typename Of<T>::Unsigned;
   constexpr float kTwo24 = 16777216.0f, kSmallestNormal = 1.17549435e-38f;
-  constexpr uint32_t kSqrtHalf = 0x3f3504f3u;
   const auto denormal = x < kSmallestNormal;
   const Unsigned bits = bits_of<T>(denormal ? x * kTwo24 : x);
-  const Signed exponent = bits_as<Signed>(bits - kSqrtHalf) >> 23;
+  const Signed exponent = bits_as<Signed>(bits - kSqrtHalfBits) >> 23;
   const T m = bits_as<T>(bits - (bits_as<Unsigned>(exponent) << 23));
   const T s = (m - 1.0f) / (m + 1.0f);
-  const T q = s * s;
-  const T series = 2.88539008f + q * (0.961796694f + q * (0.577078016f + q * (0.412198583f + q * 0.320598898f)));
+  const T series = log2_series<T>(s * s);
   const T shift = denormal ? every<T>(24.0f) : every<T>(0.0f);
   const T result = (Of<T>::to_float(exponent) - shift) + s * series;
   return bits_of(x) == 0x7f800000u ? x : result;

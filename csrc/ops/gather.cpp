@@ -111,8 +111,9 @@ std::vector<Normal> normals(const GatherConfig& config) {
   std::vector<Normal> all;
   for (size_t b = 0; b < config.mean.size(); ++b) {
     const bool clipped = !config.clip_low.empty();
-    all.push_back({std::isnan(config.floor) ? -kInfinity : config.floor, clipped ? config.clip_low[b] : -kInfinity,
-                   clipped ? config.clip_high[b] : kInfinity, config.mean[b], config.gain[b]});
+    const float low = clipped ? config.clip_low[b] : -kInfinity, high = clipped ? config.clip_high[b] : kInfinity;
+    const float least = low > config.floor || std::isnan(config.floor) ? low : config.floor;
+    all.push_back({least + 0.0f, high + 0.0f, config.mean[b] + 0.0f, config.gain[b] + 0.0f});  // -0 becomes 0, as in every()
   }
   return all;
 }

@@ -57,7 +57,7 @@ bool can_be(Element element, double value);
 // The declared nodata values that a stored pixel can be; the others equal none.
 std::vector<double> possible_nodata(const std::vector<double>& nodata, Element element);
 
-// Floor, clip, mean and gain of every band.
+// Floor and clip, mean and gain of every band; none is -0.
 std::vector<Normal> normals(const GatherConfig& config);
 
 // The loops; `config` and `call` have been checked.

@@ -111,7 +111,7 @@ inline ConversionOf<T> conversion(const GatherPlan& plan, const Normal& normal) 
   const bool looks = plan.element == Element::f32 && plan.nodata_count > 0;
   const float missing = looks ? static_cast<float>(plan.nodata[0]) : __builtin_nanf("");
   return {every<T>(missing), every<T>(plan.scale), every<T>(plan.offset), every<T>(plan.floor),
-          {every<T>(normal.floor), every<T>(normal.low), every<T>(normal.high), every<T>(normal.mean), every<T>(normal.gain)}};
+          {every<T>(normal.low), every<T>(normal.high), every<T>(normal.mean), every<T>(normal.gain)}};
 }
 
 template <Unit From, Unit To, bool kCalibrate, class T>

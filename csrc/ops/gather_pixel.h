@@ -35,14 +35,13 @@ HFD_HD constexpr bool knows_power(Unit from, Unit to) { return from != Unit::dn 
 
 template <class T>
 struct NormalOf {
-  T floor, low, high, mean, gain;  // -inf and +inf where there is no floor or clip
+  T low, high, mean, gain;  // low: the higher of floor and clip; -inf and +inf where there is neither
 };
 using Normal = NormalOf<float>;
 
 template <class T>
 HFD_HD T normalise(T value, const NormalOf<T>& normal) {
-  const T above = Of<T>::higher(normal.low, Of<T>::higher(normal.floor, value));
-  const T inside = Of<T>::lower(normal.high, above);
+  const T inside = Of<T>::lower(normal.high, Of<T>::higher(normal.low, value));
   return (inside - normal.mean) * normal.gain;
 }
 
