@@ -35,7 +35,7 @@ class Code:
         if name in ("EXIT", "BRX") or name.startswith("RET"):
             return [i + 1] if guard else []     # a jump table leads to other element types
         target = re.search(r"0x([0-9a-f]+)$", rest)
-        jumps = name == "BRA" or (guard and name.startswith("CALL"))        # ptxas leaves some loops of sm_87 by a call
+        jumps = name in ("BRA", "BRA.U") or (guard and name.startswith("CALL"))        # ptxas leaves some loops of sm_87 by a call
         if not jumps or target is None:
             return [i + 1] if i + 1 < len(self.lines) else []
         there = [self.place[int(target[1], 16)]]
@@ -95,8 +95,8 @@ def per_pixel(found: dict[str, float], bands: int) -> float:
 def machine_code(arch: str) -> dict[str, Code]:
     with tempfile.TemporaryDirectory() as folder:
         cubin = Path(folder) / "made.cubin"
-        subprocess.run([sass_report.compiler(), *sass_report.FLAGS, f"-arch={arch}", "-cubin", str(sass_report.ROOT / "csrc/ops/gather_cuda.cu"), "-o", str(cubin)],
-                       check=True)
+        source = str(sass_report.ROOT / "csrc/ops/gather_cuda.cu")
+        subprocess.run([sass_report.compiler(), *sass_report.FLAGS, f"-arch={arch}", "-cubin", source, "-o", str(cubin)], check=True)
         sass = subprocess.run([sass_report.disassembler(), "-sass", str(cubin)], check=True, text=True, capture_output=True).stdout
     parts = sass.split("Function : ")[1:]
     return {sass_report.plain_name("gather", part.split()[0]): Code(part) for part in parts}
@@ -107,7 +107,8 @@ def main() -> int:
         print("needs nvcc and cuobjdump", file=sys.stderr)
         return 2
     for arch in sys.argv[1:] or ["sm_87", "sm_90"]:
-        print(f"\n{arch}, two bands\n\n| gather | before | a band | between rows | behind | a pixel | Gpx/s of an H100, issue alone |\n|---|---|---|---|---|---|---|")
+        print(f"\n{arch}, two bands\n\n| gather | before | a band | between rows | behind | a pixel | Gpx/s of an H100, issue alone |\n"
+              "|---|---|---|---|---|---|---|")
         codes = machine_code(arch)
         for name, (kernel, load, middle) in GATHERS.items():
             found = counted(codes[kernel], load, middle)

@@ -112,7 +112,8 @@ def test_gather_gives_the_cpus_decibels(emulated_device, clip, mean, gain, scale
 @pytest.mark.parametrize("unit", ["intensity", "db"])
 @pytest.mark.parametrize("negative", ["clip_low", "clip_high", "mean", "gain", "offset", "floor"])
 def test_minus_zero_is_zero_in_every_option(emulated_device, unit, negative):
-    options = {"clip_low": [-2.0], "clip_high": [3.0], "mean": [0.0], "gain": [-1.0], "offset": 0.0, "floor": np.nan if unit == "intensity" else -3.0, "scale": 0.5}
+    floor = np.nan if unit == "intensity" else -3.0
+    options = {"clip_low": [-2.0], "clip_high": [3.0], "mean": [0.0], "gain": [-1.0], "offset": 0.0, "floor": floor, "scale": 0.5}
     options[negative] = [-0.0] if isinstance(options[negative], list) else -0.0
     if negative == "clip_high":
         options["gain"] = [1.0]
