@@ -11,8 +11,9 @@ SIDE, RIM, STD = 64, 8, 5.0
 
 
 def _spec(unit: Unit = Unit.DB) -> ModelSpec:
-    return ModelSpec("yard", ("VV",), ModelInput(unit, mean=(0.0,), std=(STD,), floor=-35.0 if unit is Unit.DB else None), ("low", "high"), ((0, 0, 0), (9, 9, 9)), stride_px=1,
-                     logit_stride_px=1, reach_px=RIM, halo_px=RIM, tile_px=SIDE, activation_bytes_per_px=8)
+    given = ModelInput(unit, mean=(0.0,), std=(STD,), floor=-35.0 if unit is Unit.DB else None)
+    return ModelSpec("yard", ("VV",), given, ("low", "high"), ((0, 0, 0), (9, 9, 9)), stride_px=1, logit_stride_px=1, reach_px=RIM, halo_px=RIM,
+                     tile_px=SIDE, activation_bytes_per_px=8)
 
 
 def _tile(pixels: np.ndarray) -> Tile:
