@@ -10,20 +10,25 @@ from quantized import demo, gate_tiles, ranges, reference, scene
 
 from hfd_edge.export.calibration import Ranges, calibrate
 from hfd_edge.export.calibration_data import tiles_of
+from hfd_edge.export.onnx import INPUT_NAME
 from hfd_edge.export.parity import compare
 from hfd_edge.export.quantize import Int8Options, to_int8_cpu, to_int8_trt
 from hfd_edge.export.quantize_options import quantisable
 from hfd_edge.export.quantize_head import head_of
 from hfd_edge.export.quantize_rounding import round_weights
+from hfd_edge.export.session import open_session
 from hfd_edge.export.verify import runner
 
 pytestmark = pytest.mark.torch
 
 
 def logits_error(graph):
-    """Root mean square difference of the logits from the float graph's, over tiles that calibration did not see."""
-    tiles = gate_tiles()
-    return np.sqrt(np.mean([np.mean((runner(graph)(tile.pixels[None]) - reference()(tile.pixels[None])) ** 2) for tile in tiles]))
+    """Root mean square difference of the logits from the float graph's, over tiles that calibration did not see.
+
+    Node by node, in float: products of bytes with 8-bit weights saturate on a processor with AVX2 and no VNNI, which hides what rounding does.
+    """
+    tiles, session = gate_tiles(), open_session(graph, optimised=False)
+    return np.sqrt(np.mean([np.mean((session.run(None, {INPUT_NAME: tile.pixels[None]})[0] - reference()(tile.pixels[None])) ** 2) for tile in tiles]))
 
 
 @pytest.mark.parametrize("make", [lambda *a: to_int8_cpu(*a, Int8Options(weight_bits=7)), lambda *a: to_int8_cpu(*a, Int8Options(weight_bits=8)), to_int8_trt],
@@ -34,10 +39,11 @@ def test_logits_are_nearer_than_with_weights_rounded_to_the_nearest(make):
 
 
 def test_with_seven_bits_fewer_labels_flip():
-    graph, seen, tiles = demo()[0], ranges("percentile"), gate_tiles()
+    graph, seen = demo()[0], ranges("percentile")
+    tiles = list(tiles_of([scene(number, 640) for number in (1, 3, 5, 7)], demo()[1], 512))        # of one alone hardly 60 labels flip
     rates = [compare(reference(), runner(to_int8_cpu(graph, own)), tiles).flip_rate
              for own in (seen, replace(seen, reads={}))]
-    assert 0 < rates[0] < rates[1]
+    assert 0 < rates[0] < 0.95 * rates[1]
 
 
 def stored_weights(graph):
