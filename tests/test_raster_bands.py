@@ -1,0 +1,92 @@
+"""Which bands of a scene's files are read: by number, by name or as stored, and never another one for a missing one."""
+
+import numpy as np
+import pytest
+
+from hfd_edge.errors import RasterError
+from hfd_edge.raster import RasterSource
+from tests.rasters import ramp, write_tif
+
+
+def read_all(path, **options):
+    with RasterSource(path, **options) as source:
+        return source.read(0, source.rows)
+
+
+FLAGGED = ["gray", "undefined", "undefined", "alpha"]
+
+
+def flagged(path, values, names=(), last=0):
+    """The last band is flagged as alpha, and 0 in a corner of each band."""
+    from rasterio.enums import ColorInterp
+    values = values.copy()
+    values[:, 0, 0] = last
+    interpretations = [ColorInterp[name] for name in (*FLAGGED[:len(values) - 1], "alpha")]
+    return write_tif(path, values, colorinterp=interpretations, **({"descriptions": names} if names else {})), values
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_flagged_band_that_is_chosen_by_number_is_data(tmp_path, count):
+    path, values = flagged(tmp_path / "a.tif", ramp(count))
+    for bands in (range(1, count + 1), range(count, 0, -1)):
+        with RasterSource(path, bands=tuple(bands)) as source:
+            got, valid = source.read(0, 7)
+            np.testing.assert_array_equal(got, values[[number - 1 for number in bands]])
+            assert valid is None and source.band_numbers == tuple(bands) and source.alpha_numbers == ()
+    with RasterSource(path) as source:
+        assert source.count == count - 1 and source.alpha_numbers == (count,) and not source.read(0, 7)[1][0, 0]
+
+
+def test_a_flagged_band_whose_name_is_a_polarisation_is_data(tmp_path):
+    path, values = flagged(tmp_path / "a.tif", ramp(4), ("HH", "HV", "VH", "VV"))
+    with RasterSource(path, wanted=("VV", "VH")) as source:
+        got, valid = source.read(0, 7)
+        np.testing.assert_array_equal(got, values[[3, 2]])
+        assert valid is None and source.alpha_numbers == ()
+
+
+def test_flagged_bands_of_several_files_count_after_all_others(tmp_path):
+    (one, values), (other, others) = flagged(tmp_path / "a_vv.tif", ramp(2)), flagged(tmp_path / "a_vh.tif", 5 * ramp(2))
+    for bands, expected in (((1, 2), [values[0], others[0]]), ((3, 2), [values[1], others[0]]), ((1, 4), [values[0], others[1]])):
+        np.testing.assert_array_equal(read_all([one, other], bands=bands)[0], expected)
+    with RasterSource([one, other], wanted=("VH", "VV")) as source:
+        assert source.band_numbers == (2, 1) and source.alpha_numbers == (3, 4)
+
+
+# Bands
+
+def test_bands_are_chosen_by_number_name_or_polarisation(tmp_path):
+    values = ramp(4)
+    path = write_tif(tmp_path / "a.tif", values, descriptions=["HH", "HV", "Sigma0_VH", "Sigma0_VV"])
+    for bands, expected in (((4, 3), [3, 2]), (("VV", "VH"), [3, 2]), (("hh",), [0]), (("Sigma0_VH", 1), [2, 0])):
+        np.testing.assert_array_equal(read_all(path, bands=bands)[0], values[expected])
+    np.testing.assert_array_equal(read_all(path, wanted=("VV", "VH"))[0], values[[3, 2]])
+    assert len(read_all(path, wanted=("B0", "B1"))[0]) == 4        # no name fits: as stored, and the count is judged elsewhere
+    for bands, words in (((5,), "bands 1 to 4"), ((0,), "counted from 1"), (("XX",), "no band has this name"),
+                         ((2, 2), "chosen twice"), (("VV", 4), "chosen twice")):
+        with pytest.raises(RasterError, match=words):
+            RasterSource(path, bands=bands)
+
+
+def test_another_polarisation_is_not_taken_for_the_wanted_one(tmp_path):
+    path = write_tif(tmp_path / "a.tif", ramp(), descriptions=["HH", "HV"])
+    with pytest.raises(RasterError, match="--bands 1,2"):
+        RasterSource(path, wanted=("VV", "VH"))
+    assert len(read_all(path, bands=(1, 2), wanted=("VV", "VH"))[0]) == 2
+    alone = write_tif(tmp_path / "S1A_RTC30_G_gpuned_VH.tif", ramp(1))
+    with pytest.raises(RasterError, match="VV is not there"):
+        RasterSource(alone, wanted=("VV",))
+    assert read_all(alone, wanted=("VH",))[0].shape == read_all(alone, wanted=("sar",))[0].shape == (1, 7, 11)
+
+
+@pytest.mark.parametrize("names", [("VV", "angle"), ("VV", "VV/VH"), ("VV", None), ("HH", "angle"), ("VV", "angle", "LIA"), ("VH", "VH_1")])
+def test_a_band_of_another_name_does_not_stand_in_for_a_missing_polarisation(tmp_path, names):
+    path = write_tif(tmp_path / "a.tif", ramp(len(names)), descriptions=names)
+    with pytest.raises(RasterError, match="(VH is|VV is|VV, VH are) not there.*--bands 1,2"):
+        RasterSource(path, wanted=("VV", "VH"))
+
+
+def test_a_file_that_names_no_polarisation_does_not_stand_in_for_one(tmp_path):
+    files = [write_tif(tmp_path / name, ramp(1)) for name in ("S1_VV.tif", "S1_inc_map.tif")]
+    with pytest.raises(RasterError, match="VV, .unnamed., and .*: VH is not there"):
+        RasterSource(files, wanted=("VV", "VH"))
