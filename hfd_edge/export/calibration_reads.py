@@ -74,7 +74,8 @@ class _Sums:
         self._total, self._products = np.zeros(first.shape[:2]), [0.0] * (len(self._edges) + 1)
 
     def add(self, read: np.ndarray) -> None:
-        read = read - self._near
+        """Args: read: (groups, inputs, n) float32; changed."""
+        read -= self._near
         self._total += read.sum(axis=2, dtype=np.float64)
         self._products = [before + part @ part.swapaxes(1, 2) for before, part in zip(self._products, np.split(read, self._edges, axis=1))]
 
@@ -107,7 +108,8 @@ def _patches(image: np.ndarray, node: onnx.NodeProto, shape: tuple[int, ...], wh
     before = _before(given, missing)
     padded = np.pad(image, [(0, 0)] + [(first, max(0, lack - first)) for first, lack in zip(before, missing)])
     rows, cols = ((place * side).astype(np.int64) * stride for place, side, stride in zip(places, sides, strides))
-    read = np.stack([padded[:, rows + row * dilations[0], cols + col * dilations[1]] for row in range(shape[2]) for col in range(shape[3])], axis=1)
+    taps = [(row * dilations[0] * padded.shape[2] + col * dilations[1]) for row in range(shape[2]) for col in range(shape[3])]
+    read = padded.reshape(len(padded), -1).take(np.add.outer(taps, rows * padded.shape[2] + cols), axis=1)
     return read.reshape(given.get("group", 1), shape[1] * shape[2] * shape[3], -1)
 
 
