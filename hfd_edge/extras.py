@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 _BRING = {
-    "view": ("cv2",), "sicd": ("sarpy",), "package": ("yaml", "onnx"), "export": ("torch", "timm", "onnxscript", "safetensors"),
+    "view": ("cv2",), "sicd": ("sarpy",), "nisar": ("h5py",), "package": ("yaml", "onnx"), "export": ("torch", "timm", "onnxscript", "safetensors"),
     "train": ("lightning", "sklearn"), "tensorrt": ("tensorrt",)}
 _OF_VERB = {"export": "export", "verify": "export", "package": "package"}
 

@@ -62,11 +62,12 @@ def plain_input(bands: int, **changes) -> ModelInput:
     return ModelInput(**{"unit": "dn", "mean": (0.0,) * bands, "std": (1.0,) * bands, **changes})
 
 
-def make_spec(bands: int, classes: int, stride: int, logit_stride: int, reach: int, **changes) -> ModelSpec:
+def make_spec(bands: int | tuple[str, ...], classes: int, stride: int, logit_stride: int, reach: int, **changes) -> ModelSpec:
+    names = tuple(f"B{i}" for i in range(bands)) if isinstance(bands, int) else bands
     halo = -(-reach // stride) * stride
     tile = -(-max(2 * halo + stride, 64) // stride) * stride
     return ModelSpec(**{
-        "name": "test", "bands": tuple(f"B{i}" for i in range(bands)), "input": plain_input(bands),
+        "name": "test", "bands": names, "input": plain_input(len(names)),
         "classes": tuple(f"class {i}" for i in range(classes)), "colors": tuple((i, 255 - i, 7 * i % 256) for i in range(classes)),
         "stride_px": stride, "logit_stride_px": logit_stride, "reach_px": reach, "halo_px": halo, "tile_px": tile,
         "activation_bytes_per_px": 64, **changes})
@@ -114,15 +115,15 @@ def summing_engine(path: Path, layers: int = 3, stride: int = 2, classes: int = 
     return write_engine(path, graph.serialize(), make_spec(1, classes, at, at, reach))
 
 
-def random_engine(path: Path, bands: int = 2, classes: int = 5, seed: int = 1, **changes) -> Path:
-    """A small encoder-decoder with random weights: stride 8, logits at stride 4, a skip and a bilinear resize."""
-    rng = np.random.default_rng(seed)
+def random_engine(path: Path, bands: int | tuple[str, ...] = 2, classes: int = 5, seed: int = 1, **changes) -> Path:
+    """A small encoder-decoder with random weights: stride 8, logits at stride 4, a skip and a bilinear resize. `bands`: how many, or their names."""
+    rng, count = np.random.default_rng(seed), bands if isinstance(bands, int) else len(bands)
 
     def kernel(out: int, into: int, size: int) -> np.ndarray:
         return rng.normal(0, (2 / (into * size * size)) ** 0.5, (out, into, size, size))
 
-    graph = Graph(bands)
-    graph.conv(kernel(16, bands, 3), stride=2)                                  # reach 1
+    graph = Graph(count)
+    graph.conv(kernel(16, count, 3), stride=2)                                  # reach 1
     graph.op("Relu", graph.x)
     graph.conv(kernel(16, 16, 3), stride=2)                                     # + 2 = 3
     skip = graph.op("Relu", graph.x)

@@ -17,7 +17,7 @@ ORDER = [
     "products", "engine", "source", "results", "pipeline", "run", "segmenter", "raster_run", "scene", "view", "network", "measure", "export", "cli"]
 ONLY_HERE = {
     "rasterio": {"raster", "products"}, "torch": {"network", "export"}, "timm": {"network", "export"}, "onnx": {"export"}, "tensorrt": {"engine"},
-    "tensorrt_rtx": {"engine"}, "cv2": {"view"}, "sarpy": {"products"}, "typer": {"cli"}, "onnxruntime": {"engine", "export", "cli"}}
+    "tensorrt_rtx": {"engine"}, "cv2": {"view"}, "sarpy": {"products"}, "h5py": {"products"}, "typer": {"cli"}, "onnxruntime": {"engine", "export", "cli"}}
 
 
 def room_of(path: Path) -> str:

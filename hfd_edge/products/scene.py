@@ -10,14 +10,18 @@ from typing import Any
 
 from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.products.annotation import QUANTITIES
+from hfd_edge.products.hdf5 import is_hdf5
+from hfd_edge.products.nisar import GcovSource
 from hfd_edge.products.safe import safe_folder
 from hfd_edge.products.sentinel1 import Sentinel1Options, Sentinel1Source
 from hfd_edge.products.sicd import SicdSource, is_nitf
 from hfd_edge.products.vendor import declare_vendor
 from hfd_edge.raster import RasterLimits, RasterSource
+from hfd_edge.raster.guard import CONVERT_ONE
 from hfd_edge.spec import ModelSpec
 
 PathLike = str | Path
+Scene = RasterSource | Sentinel1Source | SicdSource | GcovSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +31,16 @@ class SceneRequest:
     bands: Sequence[int | str] | None = None        # as RasterSource
     wanted: Sequence[str] | None = None             # as RasterSource
     limits: RasterLimits = RasterLimits()
-    quantity: str = "sigma0"                        # what a product is calibrated to where it offers several
+    quantity: str | None = None                     # what a product is calibrated to where it offers several; None = sigma0, or as stored
     unit: str | None = None                         # what the caller declares the pixels to be, over a product's word
     raster: Mapping[str, Any] = field(default_factory=dict)     # further options of RasterSource, such as threads
 
 
-def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = SceneRequest()) -> RasterSource | Sentinel1Source | SicdSource:
+def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = SceneRequest()) -> Scene:
     """An open scene, a context manager; `declared` says what its pixels are where tags or metadata do.
 
     Args:
-        path: a raster, one raster per band, a Sentinel-1 .SAFE folder, the manifest.safe in it, or a SICD (NITF).
+        path: a raster, one raster per band, a Sentinel-1 .SAFE folder, the manifest.safe in it, a SICD (NITF), or a NISAR GCOV (HDF5).
     Raises:
         RasterError: it cannot be opened, is damaged or incomplete, or has not the bands.
         RadiometryError: a product whose metadata give no calibration, and no unit is declared.
@@ -57,7 +61,12 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
     if len(paths) == 1 and is_nitf(paths[0]):
         if request.unit is not None:
             raise RadiometryError(f"unit={request.unit} with {Path(paths[0]).name}: a SICD is calibrated by its own polynomials; leave --unit out")
-        return SicdSource(paths[0], request.quantity, request.limits)
+        return SicdSource(paths[0], request.quantity or "sigma0", request.limits)
+    if len(paths) == 1 and is_hdf5(paths[0]):
+        if request.unit is not None:
+            raise RadiometryError(f"unit={request.unit} with {Path(paths[0]).name}: a NISAR GCOV states itself what its pixels are; leave --unit out. Of "
+                                  f"other HDF5 and netCDF, {CONVERT_ONE}")
+        return GcovSource(paths[0], request.bands, request.wanted, request.quantity, request.limits)
     source = RasterSource(path, request.bands, request.wanted, request.limits, **request.raster)
     try:
         if request.unit is None and source.declared is None:
@@ -68,7 +77,7 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
     return source
 
 
-def run_notes(source: RasterSource | Sentinel1Source | SicdSource, spec: ModelSpec) -> tuple[str, ...]:
+def run_notes(source: Scene, spec: ModelSpec) -> tuple[str, ...]:
     """What a run's report says of the product: what it is, how it was calibrated, a pixel spacing unlike the network's, a filter before it."""
     notes: tuple[str, ...] = getattr(source, "notes", ())
     stated, trained = getattr(source, "spacing_m", None), spec.pixel_spacing_m

@@ -48,6 +48,11 @@ class GeoReference:
         return cls(_crs(crs), rasterio.Affine(spacing_m, 0.0, left, 0.0, -spacing_m, top))
 
     @classmethod
+    def by_middles(cls, crs: str, x: tuple[float, float], y: tuple[float, float], files: tuple[Path, ...]) -> GeoReference:
+        """A grid by the middle of its first pixel and the step to the next, along the columns (x) and along the rows (y)."""
+        return cls(_crs(crs), rasterio.Affine(x[1], 0.0, x[0] - x[1] / 2, 0.0, y[1], y[0] - y[1] / 2), files=files)
+
+    @classmethod
     def by_points(cls, gcps: tuple[Any, ...], files: tuple[Path, ...]) -> GeoReference:
         """Control points in WGS 84 longitudes and latitudes, as products in radar geometry have them."""
         return cls(gcps=gcps, gcp_crs=_crs("EPSG:4326"), files=files)

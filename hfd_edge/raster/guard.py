@@ -23,7 +23,7 @@ os.environ.setdefault("GDAL_CACHEMAX", str(GDAL_CACHE_BYTES))
 _threads_process: int | None = None         # where GDAL first had several threads
 
 CONVERT = "convert it first: gdal_translate INPUT scene.tif"
-_CONVERT_ONE = "convert each band first: gdalinfo INPUT lists them as SUBDATASET_1_NAME=..., gdal_translate 'THAT NAME' vv.tif"
+CONVERT_ONE = "convert each band first: gdalinfo INPUT lists them as SUBDATASET_1_NAME=..., gdal_translate 'THAT NAME' vv.tif"
 
 # A file's first bytes choose its driver; GDAL is never left to guess. Formats that can name other files (VRT, WMS) are not here.
 _DRIVERS = {
@@ -34,8 +34,8 @@ READ_DRIVERS = tuple(dict.fromkeys(_DRIVERS.values()))
 _REFUSED = {
     b"<VRTDataset": f"a VRT, which can name any other file or run code; {CONVERT}",
     b"<": f"XML; give the raster itself, or {CONVERT} (of a BEAM-DIMAP .dim, each .img in its .data folder)",
-    b"PK\x03\x04": "a zip (or an .engine); unpack the raster", b"\x89HDF": f"HDF5 or netCDF; {_CONVERT_ONE}",
-    b"CDF": f"netCDF; {_CONVERT_ONE}",
+    b"PK\x03\x04": "a zip (or an .engine); unpack the raster", b"\x89HDF": f"HDF5 or netCDF; a NISAR GCOV is given alone; of others, {CONVERT_ONE}",
+    b"CDF": f"netCDF; {CONVERT_ONE}",
     b"\x93NUMPY": "a numpy array; load it and use Segmenter.run(array)", b"\x1f\x8b": "gzip; unpack it"}
 _TIFF_SIGNATURES = tuple(k for k, v in _DRIVERS.items() if v == "GTiff")
 

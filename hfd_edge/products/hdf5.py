@@ -1,0 +1,133 @@
+"""HDF5 files from strangers, through h5py (optional extra `nisar`): only what lies in the file itself, packed by known filters, checked before it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hfd_edge.errors import RadiometryError, RasterError
+from hfd_edge.raster.guard import CONVERT_ONE, RasterLimits, local_file
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_FILTERS = (1, 2, 3)                # gzip, shuffle, fletcher32: any other could be a plug-in, which is native code from elsewhere
+_LONGEST_TEXT = 4096
+_LONGEST_AXIS = 1 << 20
+_AGAIN = "copy or download it again"
+
+
+def is_hdf5(path: str | Path) -> bool:
+    """Whether a file begins as HDF5 does (and netCDF-4, which is that)."""
+    path = Path(path)
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_SIGNATURE)) == _SIGNATURE
+
+
+class Hdf5File:
+    """An open file whose objects are found by their whole path. Groups and datasets are h5py's own; close() lets go of all of them."""
+
+    def __init__(self, path: str | Path, limits: RasterLimits) -> None:
+        """Raises RasterError: h5py is missing or does not load, or the file is damaged."""
+        self.path, self._limits = local_file(path), limits
+        try:
+            import h5py
+        except (ImportError, ValueError) as error:              # ValueError: built for another numpy
+            raise RasterError(f"{self.path} is HDF5: a NISAR GCOV is read through h5py, which is not installed or does not load ({_clean(error)}): pip "
+                              f"install -U 'hfd-edge[nisar]'; of other HDF5 and netCDF, {CONVERT_ONE}") from error
+        self._h5py = h5py
+        with refused(self.path):
+            self._file = h5py.File(self.path, "r")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def find(self, where: str) -> Any:
+        """The group or dataset at a path such as "/science/LSAR"; None where there is none. A link of any kind is refused, never followed."""
+        here = self._file
+        for name in where.strip("/").split("/"):
+            if not isinstance(here, self._h5py.Group) or not here.id.links.exists(name.encode()):
+                return None
+            if here.id.links.get_info(name.encode()).type != self._h5py.h5l.TYPE_HARD:
+                raise RasterError(f"{self.path}: {name} of {where} is a link, which could lead to any other file: products have none; {_AGAIN}, or "
+                                  "copy it with h5repack, which puts what is meant in its place")
+            here = here[name]
+        return here
+
+    def names(self, where: str) -> tuple[str, ...]:
+        """What a group holds; () where there is none."""
+        group = self.find(where)
+        return tuple(map(_clean, group)) if isinstance(group, self._h5py.Group) else ()
+
+    def text(self, where: str) -> str | None:
+        """A single text, number or flag as printable text in one line; None where there is none."""
+        if (item := self._dataset(where)) is None:
+            return None
+        if item.size != 1 or item.dtype.itemsize > _LONGEST_TEXT:
+            raise RasterError(f"{self.path}: {where} has the shape {item.shape} of {_clean(item.dtype)}: it must be a single short value; {_AGAIN}")
+        value = np.asarray(item[()]).ravel()[0]
+        return _clean(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
+
+    def axis(self, where: str) -> np.ndarray:
+        """A row of numbers as float64, (n,)."""
+        item = self._dataset(where)
+        if item is None or item.ndim != 1 or item.dtype.kind not in "fiu" or not 2 <= item.size <= _LONGEST_AXIS:
+            shape = "not there" if item is None else f"{item.shape} of {_clean(item.dtype)}"
+            raise RasterError(f"{self.path}: {where} is {shape}: 2 to {_LONGEST_AXIS} numbers in a row are needed; {_AGAIN}")
+        return item[()].astype(np.float64)
+
+    def raster(self, where: str, kinds: str) -> Any:
+        """An image of two dimensions whose dtype is one of the numpy `kinds`, within the limits; None where there is none."""
+        if (item := self._dataset(where)) is None:
+            return None
+        if item.ndim != 2 or item.dtype.kind not in kinds:
+            raise RasterError(f"{self.path}: {where} has the shape {item.shape} of {_clean(item.dtype)}: an image of real numbers is needed; {_AGAIN}")
+        claim, limits = f"{self.path}: {where} claims {item.shape[0]} x {item.shape[1]} pixels", self._limits
+        if item.size > limits.pixels:
+            raise RasterError(f"{claim}: more than the limit of {limits.pixels}; raise RasterLimits.pixels (RasterOptions(limits=...)) if it is sound")
+        block = int(np.prod(item.chunks or (1, item.shape[1]), dtype=object)) * item.dtype.itemsize
+        if block > limits.block_bytes:
+            raise RasterError(f"{claim} in chunks of {block} bytes: more than the limit of {limits.block_bytes}, and a chunk is decoded at once; "
+                              "rewrite it with h5repack -l CHUNK=512x512, or raise RasterLimits.block_bytes (RasterOptions(limits=...))")
+        size, stored = item.size * item.dtype.itemsize, self.path.stat().st_size
+        if size > limits.expansion_from and size > limits.expansion * stored:
+            raise RasterError(f"{claim}, {size} bytes from a file of {stored}: more than {limits.expansion} to 1 looks like a decompression bomb; if "
+                              "it is sound, raise RasterLimits.expansion (RasterOptions(limits=...))")
+        return item
+
+    def _dataset(self, where: str) -> Any:
+        """Whose bytes lie in this file, packed by filters that every HDF5 library has."""
+        item = self.find(where)
+        if item is None:
+            return None
+        if not isinstance(item, self._h5py.Dataset):
+            raise RasterError(f"{self.path}: {where} is no dataset: {_AGAIN}")
+        if item.external or item.is_virtual:
+            raise RasterError(f"{self.path}: {where} is stored in other files, which could be any: products hold their pixels themselves; {_AGAIN}, or "
+                              "copy it with h5repack, which brings them in")
+        packed = item.id.get_create_plist()
+        unknown = [code for code in (packed.get_filter(i)[0] for i in range(packed.get_nfilters())) if code not in _FILTERS]
+        if unknown:
+            raise RasterError(f"{self.path}: {where} is packed by the HDF5 filter {unknown[0]}: products use gzip and shuffle; rewrite it with h5repack "
+                              "-f GZIP=1")
+        return item
+
+
+@contextmanager
+def refused(path: Path) -> Iterator[None]:
+    """Whatever h5py raises on a damaged file, in one line."""
+    try:
+        yield
+    except (RasterError, RadiometryError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a foreign library on a file from anywhere
+        raise RasterError(f"{path} cannot be read as HDF5 ({type(error).__name__}: {_clean(error)[:120]}): it is damaged or incomplete; {_AGAIN}") from error
+
+
+def _clean(value: object) -> str:
+    """Without line breaks and control characters, which a file could send to a terminal."""
+    return "".join(c for c in " ".join(str(value).split()) if c.isprintable())[:200]
