@@ -82,6 +82,11 @@ def test_predict_gives_a_map_on_the_files_grid_with_its_mask_and_says_what_was_r
         np.testing.assert_array_equal(labels.read(1) == 255, ~valid)
         assert labels.crs.to_epsg() == 32718
         assert labels.transform[:6] == (20.0, 0.0, LEFT, 0.0, -20.0, TOP)
+        whole = labels.read(1)
+    assert command.run("predict", gcov, engine, "-o", tmp_path / "part.tif", "--window", "30,10,100,60").returncode == 0
+    with rasterio.open(tmp_path / "part.tif") as labels:
+        np.testing.assert_array_equal(labels.read(1), whole[30:130, 10:70])
+        assert labels.transform[:6] == (20.0, 0.0, LEFT + 200, 0.0, -20.0, TOP - 600)
     command.failed(command.run("predict", gcov, engine, "-o", tmp_path / "other.tif", "--unit", "intensity"), "leave --unit out")
     command.failed(command.run("predict", gcov, engine, "-o", gcov, "--overwrite"), gcov.name)
 
@@ -128,8 +133,10 @@ def test_what_a_product_leaves_out_or_states_otherwise_is_read_and_said(tmp_path
     with h5py.File(path, "r+") as file:
         file["/science/SSAR/GCOV/grids/frequencyA/HHHH"].attrs["_FillValue"] = np.float32(-9999)
         del file["/science/SSAR/identification/lookDirection"]
+        file["/science/SSAR/GCOV/grids/frequencyA/yCoordinates"][:] = TOP + 20 * (np.arange(300) + 0.5)       # rows to the north
     with open_scene(path, SceneRequest(quantity="sigma0")) as scene:
         assert scene.declared.quantity == "beta0" and scene.block_rows == 1
+        assert scene.geo.transform[:6] == (20.0, 0.0, LEFT, 0.0, 20.0, TOP)
         for words in ("S-band", "stored as beta0", "not terrain-corrected", "no mask", "look direction not stated"):
             assert words in scene.notes[0]
         read, valid = scene.read(0, 300)
