@@ -98,13 +98,13 @@ def _inside(folder: Path, href: str, manifest: Path) -> Path:
     relative = Path(href)
     escapes = relative.is_absolute() or ".." in relative.parts or len(href) > 255 or any(sign in href for sign in ":\\\0")
     file = folder / relative
-    if escapes or not _resolved(file).is_relative_to(folder.resolve()):
+    if escapes or not resolved(file).is_relative_to(folder.resolve()):
         raise RasterError(f"{manifest} names {href!r}, which leads out of {folder}: a product is read from its own folder "
                           "only; copy the file into it, or unpack the product again")
     return file
 
 
-def _resolved(file: Path) -> Path:
+def resolved(file: Path) -> Path:
     """The path without links; the root of the file system, which lies in no folder, where links lead in a circle."""
     try:
         return file.resolve()

@@ -12,6 +12,8 @@ from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.products.annotation import QUANTITIES
 from hfd_edge.products.hdf5 import is_hdf5
 from hfd_edge.products.nisar import GcovSource
+from hfd_edge.products.radarsat import radarsat_xml
+from hfd_edge.products.radarsat_source import RadarsatOptions, RadarsatSource
 from hfd_edge.products.safe import safe_folder
 from hfd_edge.products.sentinel1 import Sentinel1Options, Sentinel1Source
 from hfd_edge.products.sicd import SicdSource, is_nitf
@@ -21,7 +23,7 @@ from hfd_edge.raster.guard import CONVERT_ONE
 from hfd_edge.spec import ModelSpec
 
 PathLike = str | Path
-Scene = RasterSource | Sentinel1Source | SicdSource | GcovSource
+Scene = RasterSource | Sentinel1Source | RadarsatSource | SicdSource | GcovSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
     """An open scene, a context manager; `declared` says what its pixels are where tags or metadata do.
 
     Args:
-        path: a raster, one raster per band, a Sentinel-1 .SAFE folder, the manifest.safe in it, a SICD (NITF), or a NISAR GCOV (HDF5).
+        path: a raster, one raster per band, a Sentinel-1 .SAFE folder, the manifest.safe in it, a RADARSAT-2 or RCM folder or
+            the product.xml in it, a SICD (NITF), or a NISAR GCOV (HDF5).
     Raises:
         RasterError: it cannot be opened, is damaged or incomplete, or has not the bands.
         RadiometryError: a product whose metadata give no calibration, and no unit is declared.
@@ -50,23 +53,9 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
         if not isinstance(each, (str, os.PathLike)):
             raise RasterError(f"{each!r} is no path of a raster: give a text or a pathlib.Path, or several in a list; pixels in memory go into "
                               "Segmenter.run(array)")
-    folder = safe_folder(paths[0]) if len(paths) == 1 else None
-    if folder is not None:
-        if request.unit is not None:
-            raise RadiometryError(f"unit={request.unit} with {folder.name}: a SAFE is calibrated by its own tables; leave "
-                                  "--unit out, or give a file of its measurement folder as a raster with --unit and --scale")
-        quantity = request.quantity if request.quantity in QUANTITIES else "sigma0"
-        options = Sentinel1Options(quantity, limits=request.limits, raster=request.raster)
-        return Sentinel1Source(folder, request.bands, request.wanted, options)
-    if len(paths) == 1 and is_nitf(paths[0]):
-        if request.unit is not None:
-            raise RadiometryError(f"unit={request.unit} with {Path(paths[0]).name}: a SICD is calibrated by its own polynomials; leave --unit out")
-        return SicdSource(paths[0], request.quantity or "sigma0", request.limits)
-    if len(paths) == 1 and is_hdf5(paths[0]):
-        if request.unit is not None:
-            raise RadiometryError(f"unit={request.unit} with {Path(paths[0]).name}: a NISAR GCOV states itself what its pixels are; leave --unit out. Of "
-                                  f"other HDF5 and netCDF, {CONVERT_ONE}")
-        return GcovSource(paths[0], request.bands, request.wanted, request.quantity, request.limits)
+    product = _product(paths[0], request) if len(paths) == 1 else None
+    if product is not None:
+        return product
     source = RasterSource(path, request.bands, request.wanted, request.limits, **request.raster)
     try:
         if request.unit is None and source.declared is None:
@@ -75,6 +64,32 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
         source.close()
         raise
     return source
+
+
+def _product(path: PathLike, request: SceneRequest) -> Scene | None:
+    """The product that a path names; None where it is a plain raster, or a GeoTIFF that brings its calibration in its tags."""
+    def no_unit(name: str, why: str) -> None:
+        if request.unit is not None:
+            raise RadiometryError(f"unit={request.unit} with {name}: {why}")
+
+    radarsat = radarsat_xml(path)                       # before SAFE: an RCM product has a manifest.safe, too
+    if radarsat is not None:
+        no_unit(str(path), "a RADARSAT product is calibrated by its own tables; leave --unit out")
+        return RadarsatSource(radarsat, request.bands, request.wanted, RadarsatOptions(request.quantity, request.limits, request.raster))
+    folder = safe_folder(path)
+    if folder is not None:
+        no_unit(folder.name, "a SAFE is calibrated by its own tables; leave --unit out, or give a file of its measurement folder as a raster with "
+                             "--unit and --scale")
+        quantity = request.quantity if request.quantity in QUANTITIES else "sigma0"
+        options = Sentinel1Options(quantity, limits=request.limits, raster=request.raster)
+        return Sentinel1Source(folder, request.bands, request.wanted, options)
+    if is_nitf(path):
+        no_unit(Path(path).name, "a SICD is calibrated by its own polynomials; leave --unit out")
+        return SicdSource(path, request.quantity or "sigma0", request.limits)
+    if is_hdf5(path):
+        no_unit(Path(path).name, f"a NISAR GCOV states itself what its pixels are; leave --unit out. Of other HDF5 and netCDF, {CONVERT_ONE}")
+        return GcovSource(path, request.bands, request.wanted, request.quantity, request.limits)
+    return None
 
 
 def run_notes(source: Scene, spec: ModelSpec) -> tuple[str, ...]:

@@ -1,0 +1,140 @@
+"""A RADARSAT-2 or RCM product as a scene: rows of calibrated linear power, some at a time, with what is known about it.
+
+Written after the published descriptions and never checked on a real product; every run says so.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hfd_edge.errors import RasterError
+from hfd_edge.forks import no_fork
+from hfd_edge.products.radarsat import TABLES, Radarsat, Table
+from hfd_edge.products.vendor import LAYOUT_ONLY
+from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.raster import GeoReference, RasterLimits, RasterSource
+from hfd_edge.raster.bands import polarisation_of
+from hfd_edge.spec import Unit
+
+_DTYPES = ("uint8", "uint16", "float32")
+
+
+@dataclass(frozen=True, slots=True)
+class RadarsatOptions:
+    """How a product is read."""
+
+    quantity: str | None = None         # sigma0, gamma0 or beta0: each has a table of its own; None or another = sigma0
+    limits: RasterLimits = RasterLimits()
+    raster: Mapping[str, Any] = field(default_factory=dict)     # further options of RasterSource
+
+
+class RadarsatSource:
+    """Linear power as float32, read like a RasterSource (whole rows). A context manager; one thread at a time reads.
+
+    power = (DN^2 + offset) / gain of the column, in float64 until it is stored. Not valid is DN = 0 in any chosen polarisation.
+
+    Attributes: as RasterSource, and notes: sentences for the report; spacing_m: of lines and samples.
+    """
+
+    dtype = np.dtype(np.float32)
+    scale, offset, nodata = 1.0, 0.0, ()
+
+    def __init__(self, xml: Path, bands: Sequence[int | str] | None = None, wanted: Sequence[str] | None = None,
+                 options: RadarsatOptions = RadarsatOptions()) -> None:
+        """Open the polarisations `bands`, else those that the names in `wanted` hold, else all.
+
+        Raises:
+            RasterError: damaged, incomplete, no detected image in ground range, or without a wanted polarisation.
+            RadiometryError: it cannot be calibrated.
+        """
+        product = Radarsat(xml)
+        self.name = product.folder.name
+        self.rows, self.cols, self.spacing_m = product.rows, product.cols, product.spacing_m
+        self.band_names = _polarisations(product, bands, wanted)
+        self.count = len(self.band_names)
+        quantity = options.quantity if options.quantity in TABLES else "sigma0"
+        self._tables = [product.table(name, quantity) for name in self.band_names]
+        images = [product.images[name] for name in self.band_names]
+        self.files = (*images, *(table.file for table in self._tables), product.xml)
+        self.geo = GeoReference.by_points(product.control_points(), self.files)
+        with ExitStack() as stack:
+            self._pixels = [stack.enter_context(self._opened(image, options)) for image in images]
+            self._open = stack.pop_all()
+        self.declared = SourceRadiometry(Unit.INTENSITY, quantity=quantity, bands=self.band_names)
+        self.stored_block = max(pixels.stored_block[0] for pixels in self._pixels), self.cols
+        self.notes = (_about(product, quantity), LAYOUT_ONLY)
+        self._lock = threading.Lock()
+
+    def _opened(self, image: Path, options: RadarsatOptions) -> RasterSource:
+        pixels = RasterSource(image, limits=options.limits, **options.raster)
+        if pixels.count != 1 or pixels.dtype.name not in _DTYPES or (pixels.rows, pixels.cols) != (self.rows, self.cols):
+            pixels.close()
+            raise RasterError(f"{image} has {pixels.count} band(s) of {pixels.dtype}, {pixels.rows} x {pixels.cols} pixels, and its product.xml says one "
+                              f"detected image of {self.rows} x {self.cols} ({', '.join(_DTYPES)}): they do not belong together; unpack the product again")
+        return pixels
+
+    def __enter__(self) -> RadarsatSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files; waits for a read that is under way."""
+        with no_fork(), self._lock:
+            self._open.close()
+
+    def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Linear power (bands, rows, cols) float32 and validity (rows, cols) bool; new memory. Raises RasterError."""
+        return self.read_part(row, rows, 0, self.cols)
+
+    def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `read`, of these columns."""
+        values, valid = np.empty((self.count, rows, cols), np.float32), np.ones((rows, cols), bool)
+        with no_fork(), self._lock:
+            for out, pixels, table in zip(values, self._pixels, self._tables):
+                stored, marked = pixels.read_part(row, rows, col, cols)
+                if marked is not None:
+                    valid &= marked
+                valid &= (stored[0] != 0) & np.isfinite(stored[0])
+                _calibrate(out, stored[0], table, slice(col, col + cols))
+        return values, valid
+
+
+def _calibrate(out: np.ndarray, stored: np.ndarray, table: Table, columns: slice) -> None:
+    """Row by row, so that nothing but a row is held in float64."""
+    gains = table.gains[columns]
+    for power, numbers in zip(out, stored):
+        power[...] = (np.square(numbers.astype(np.float64)) + table.offset) / gains
+
+
+def _polarisations(product: Radarsat, bands: Sequence[int | str] | None, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of the images to read, in order."""
+    there, name = ", ".join(product.images), product.folder.name
+    asked = tuple(bands) if bands else tuple(wanted or product.images)
+    found = tuple(polarisation_of(each) or each.upper() if isinstance(each, str) else "" for each in asked)
+    for each, polarisation in zip(asked, found):
+        if polarisation not in product.images:
+            raise RasterError(f"band {each!r} of {name}: it has {there}; choose by name, in the network's order (--bands HH,HV), or take a product with "
+                              "the polarisations that the network was trained on")
+    if len(set(found)) < len(found):
+        raise RasterError(f"bands {', '.join(map(str, asked))} of {name}: a polarisation is chosen twice, and no network was trained on that; name each "
+                          "one once")
+    return found
+
+
+def _about(product: Radarsat, quantity: str) -> str:
+    """One sentence: what was read."""
+    source = "sourceAttributes"
+    return (f"{product.layout.mission} {product.kind}, beam {product.said(f'{source}/beamModeMnemonic')}, pass "
+            f"{product.said(f'{source}/orbitAndAttitude/orbitInformation/passDirection')}, antenna pointing "
+            f"{product.said(f'{source}/radarParameters/antennaPointing')}, {product.spacing_m[0]:g} x {product.spacing_m[1]:g} m (lines x samples), "
+            f"calibrated to {quantity} = (DN^2 + offset) / gain, noise not removed, DN 0 is nodata, equivalent number of looks not stated; radar "
+            "geometry, placed by its tie points")
