@@ -190,12 +190,12 @@ def _blocks_of_four(image):
 
 
 def most_frequent(image):
-    """Overview of labels: the most frequent of the valid ones, the lowest on a tie, 255 where none is valid."""
+    """Overview of labels: the most frequent of the valid ones, the first of them on a tie, 255 where none is valid."""
     result = np.full((-(-image.shape[0] // 2), -(-image.shape[1] // 2)), 255, np.uint8)
     for row, col, four in _blocks_of_four(image):
         valid = [label for label in four if label != 255]
         if valid:
-            result[row, col] = min(set(valid), key=lambda label: (-valid.count(label), label))
+            result[row, col] = max(valid, key=valid.count)
     return result
 
 

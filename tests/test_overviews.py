@@ -27,9 +27,29 @@ def test_the_mean_of_the_valid_is_the_references(image):
     np.testing.assert_array_equal(mean_valid(image), reference.mean_valid(image))
 
 
-def test_nodata_never_wins_and_ties_go_to_the_lowest_class():
-    for pixels, label in (([255, 255, 255, 3], 3), ([2, 1, 2, 1], 1), ([4, 3, 2, 255], 2), ([0, 7, 7, 255], 7), ([255] * 4, 255)):
+def test_nodata_never_wins_and_ties_go_to_the_first():
+    for pixels, label in (([255, 255, 255, 3], 3), ([2, 1, 2, 1], 2), ([1, 2, 2, 1], 1), ([255, 3, 4, 2], 3), ([4, 3, 2, 255], 4),
+                          ([0, 7, 7, 255], 7), ([0, 1, 7, 7], 7), ([255] * 4, 255)):
         assert most_frequent(np.array(pixels, np.uint8).reshape(2, 2)).item() == label
+
+
+@pytest.mark.parametrize("numbers", [[0, 1], [1, 0], [0, 1, 2, 3, 4], [4, 3, 2, 1, 0]])
+def test_no_class_grows_from_level_to_level_for_its_number(numbers):
+    """Classes of one texture each cover as much of every overview as of the map: by ties to the lowest, 0 would have half as much again."""
+    random = np.random.default_rng(5)
+    planes = np.stack([smooth(random.normal(size=(1024, 1024))) for _ in numbers])
+    level = np.array(numbers, np.uint8)[planes.argmax(0)]
+    there = np.bincount(level.ravel(), minlength=len(numbers)) / level.size
+    for _ in range(3):
+        level = most_frequent(level)
+        np.testing.assert_allclose(np.bincount(level.ravel(), minlength=len(numbers)) / level.size, there, atol=0.01)
+
+
+def smooth(noise, times=24):
+    """Blobs of some pixels: each pixel becomes the mean of itself and its neighbours, again and again."""
+    for _ in range(times):
+        noise = (noise + np.roll(noise, 1, 0) + np.roll(noise, -1, 0) + np.roll(noise, 1, 1) + np.roll(noise, -1, 1)) / 5
+    return noise
 
 
 @given(images, st.lists(st.integers(1, 4), min_size=1, max_size=9))

@@ -14,7 +14,10 @@ _SLAB_ROWS = 64                 # even; reduced at a time: the intermediate arra
 
 
 def most_frequent(labels: np.ndarray) -> np.ndarray:
-    """The most frequent label of each 2 x 2 pixels; ties go to the lowest class, nodata (255) wins only where nothing else is.
+    """The most frequent label of each 2 x 2 pixels; nodata (255) wins only where nothing else is.
+
+    Ties go to the first in reading order, whatever its class: so half of those along a border fall to either side, and no class
+    grows from level to level because its number is low.
 
     Args:
         labels: (rows, cols) uint8; an odd last row or column counts twice.
@@ -22,14 +25,11 @@ def most_frequent(labels: np.ndarray) -> np.ndarray:
         (ceil(rows / 2), ceil(cols / 2)) uint8, new memory. Twin: tests/reference.py::most_frequent.
     """
     a, b, c, d = _corners(labels)
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    other_low, other_high = np.minimum(c, d), np.maximum(c, d)
-    first, last = np.minimum(low, other_low), np.maximum(high, other_high)
-    inner, other_inner = np.maximum(low, other_low), np.minimum(high, other_high)
-    second, third = np.minimum(inner, other_inner), np.maximum(inner, other_inner)
-    result = _chosen((third == last) & (third != NODATA_LABEL), third, first)      # in order: 255 comes last
-    result = _chosen((second == third) & (second != NODATA_LABEL), second, result)
-    return _chosen(first == second, first, result)
+    later = (c == d) & (c != NODATA_LABEL)                              # two that are alike among c, d
+    result = _chosen(c == NODATA_LABEL, d, c)
+    result = _chosen((b == NODATA_LABEL) | (later & (b != c)), result, b)
+    later |= ((b == c) | (b == d)) & (b != NODATA_LABEL)                # among b, c, d
+    return _chosen((a == NODATA_LABEL) | (later & (a != b) & (a != c) & (a != d)), result, a)
 
 
 def mean_valid(confidence: np.ndarray) -> np.ndarray:
