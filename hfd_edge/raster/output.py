@@ -19,6 +19,7 @@ from hfd_edge.errors import RasterError
 
 _SUFFIX = "..xxxxxxxx.partial"             # what a name grows by while it is written
 _LONGEST_NAME_BYTES = 255 - len(_SUFFIX)
+_SIDECARS = (".aux.xml", ".ovr", ".msk")   # GDAL takes the georeference, nodata, overviews and mask in them for those of the file, before its own
 _unfinished: set[PartialFile] = set()
 
 
@@ -30,21 +31,17 @@ def check_output(path: str | Path, overwrite: bool, bytes_needed: int = 0, input
         bytes_needed: the most the file may take.
         inputs: files that must not be replaced, whatever `overwrite` says.
     Raises:
-        RasterError: the file exists, is an input, its folder is missing or not writable, or the disk is too full.
+        RasterError: the file, or one of an older file of its name that programs read with it, exists; it is an input; its folder is
+            missing or not writable, or the disk is too full.
     """
-    given, path = os.fspath(path), Path(path).absolute()
+    given, path, inputs = os.fspath(path), Path(path).absolute(), tuple(inputs)
     _check_name(path)
     if path.is_dir():
         raise RasterError(f"{path} is a folder: give the name of a file in it")
     if path.exists() and not path.is_file():
         raise RasterError(f"{path} is a device or a pipe: a map is written beside its name and renamed; give the name of a file")
-    if os.path.lexists(path):                               # also a symbolic link to nothing
-        for source in inputs:
-            if path.exists() and source.exists() and source.samefile(path):
-                raise RasterError(f"{path} is an input of this run: an input is never replaced; choose another output")
-        if not overwrite:
-            raise RasterError(f"{path} exists: nothing is replaced unasked; choose another name or give --overwrite "
-                              "(overwrite=True)")
+    for there in filter(os.path.lexists, (path, *_sidecars(path))):         # also a symbolic link to nothing
+        _check_replaced(path, there, overwrite, inputs)
     folder = path.parent
     if not folder.is_dir():
         if is_remote(given):
@@ -57,6 +54,21 @@ def check_output(path: str | Path, overwrite: bool, bytes_needed: int = 0, input
         raise RasterError(f"{path} may take {bytes_needed} bytes and {folder} has {free} free: make room, or choose another "
                           "folder")
     return path
+
+
+def _check_replaced(path: Path, there: Path, overwrite: bool, inputs: tuple[Path, ...]) -> None:
+    for source in inputs:
+        if there.exists() and source.exists() and source.samefile(there):
+            raise RasterError(f"{there} is an input of this run: an input is never replaced; choose another output")
+    if not overwrite and there == path:
+        raise RasterError(f"{path} exists: nothing is replaced unasked; choose another name or give --overwrite (overwrite=True)")
+    if not overwrite:
+        raise RasterError(f"{there} exists, of an older {path.name}: GDAL and QGIS would take its georeference, statistics, overviews or mask for "
+                          "those of the new one; remove it, choose another name, or give --overwrite (overwrite=True)")
+
+
+def _sidecars(path: Path) -> list[Path]:
+    return [path.with_name(path.name + suffix) for suffix in _SIDECARS]
 
 
 @contextmanager
@@ -120,7 +132,7 @@ class PartialFile:
         _unfinished.add(self)
 
     def commit(self, durable: bool = True) -> None:
-        """Bring the bytes to the disk if they are to be durable, then give the file its name.
+        """Bring the bytes to the disk if they are to be durable, then give the file its name; what lay beside an older one of it goes.
 
         Raises:
             RasterError: the disk refuses, or another file took the name meanwhile.
@@ -132,6 +144,8 @@ class PartialFile:
                 raise RasterError(f"{self.path} appeared while it was being written: nothing is replaced unasked; give "
                                   "--overwrite (overwrite=True)")
             os.replace(self.partial, self.path)
+            for sidecar in _sidecars(self.path) if self.overwrite else ():
+                sidecar.unlink(missing_ok=True)
             if durable:
                 sync_name(self.path)
         except OSError as error:
