@@ -17,6 +17,7 @@ from hfd_edge.products import SceneRequest, open_scene, run_notes
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import (
     CogForm, Legend, MapWriter, RasterLimits, RasterPart, RasterSource, Selection, check_different, check_output, select_classes)
+from hfd_edge.raster.bounds import check_bounds, window_of
 from hfd_edge.raster.bands import polarisation_of
 from hfd_edge.raster.class_counts import ClassCounts
 from hfd_edge.results import ClassShare, RunReport
@@ -43,6 +44,7 @@ class RasterOptions:
     limits: RasterLimits = RasterLimits()           # what the raster may claim of itself; larger ones for files that are trusted
     saturation: float | None = None                 # stored value from which a pixel's power is a lower bound only
     allow_empty: bool = False                       # whether a scene may be without one valid pixel; a window always may
+    bounds: tuple[float, float, float, float] | None = None     # the window as a box in the raster's coordinate system: west, south, east, north
 
     def __post_init__(self) -> None:
         """Raises RasterError where a value is of a kind that no use could be made of."""
@@ -53,6 +55,10 @@ class RasterOptions:
         for name, (wanted, kind) in kinds.items():
             if not isinstance(value := getattr(self, name), kind):
                 raise RasterError(f"{name}={value!r}: it must be {wanted}; leave it out for the default")
+        if self.bounds is not None:
+            check_bounds(self.bounds)
+            if self.window is not None:
+                raise RasterError(f"window={self.window} and bounds={self.bounds}: both say which pixels are segmented; give one of them")
 
 
 def options_of(options: RasterOptions | None, named: Mapping[str, Any]) -> RasterOptions:
@@ -73,8 +79,8 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
         out: uint8 GeoTIFF, 255 = nodata; appears only when it is complete. Neither the scene nor the engine in use is ever replaced.
         progress: called with (rows done, rows in all).
     Raises:
-        RasterError: the raster cannot be read, the map cannot be written, the window is not in the raster, or a class is not
-            the engine's; nothing is left at `out`.
+        RasterError: the raster cannot be read, the map cannot be written, the window or box is not in the raster, or a class is
+            not the engine's; nothing is left at `out`.
         RadiometryError: unknown or contradicted unit, or not one valid pixel without `allow_empty`.
         ArrayError: wrong number of bands.
     """
@@ -94,7 +100,8 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
         radiometry = declared_radiometry(source, options)
         tags = {"HFD_ENGINE_SHA256": segmenter.engine_hash, "HFD_ENGINE": spec.name, "HFD_SOURCE": source.name}
 
-        place = source if options.window is None else RasterPart(source, check_window(options.window))
+        window = chosen_window(source, options)
+        place = source if window is None else RasterPart(source, window)
 
         def open_map(target: str | Path, meaning: Legend | None) -> MapWriter:
             check_output(target, options.overwrite, inputs=[segmenter.path])
@@ -112,14 +119,21 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
                 scores.write(row, strip_scores)
 
         report = segmenter.run_source(source, radiometry, write, confidence=scores is not None, progress=progress,
-                                      window=options.window, allow_empty=options.allow_empty)
-        if options.window is not None:
-            labels.add_tags({"HFD_WINDOW": ",".join(map(str, options.window))})
+                                      window=window, allow_empty=options.allow_empty)
+        if window is not None:
+            labels.add_tags({"HFD_WINDOW": ",".join(map(str, window))})
         taken = read_as(source, radiometry, spec.bands)
         for writer in (labels, scores):
             if writer is not None:
                 writer.add_tags({"HFD_HALO": f"{report.halo} {report.halo_px} px", "HFD_READ_AS": taken, "HFD_STITCH": report.stitch})
-        return replace(report, read_as=taken, classes=class_shares(counts, legend, place), notes=(*report.notes, *run_notes(source, spec)))
+        return replace(report, read_as=taken, window=window, classes=class_shares(counts, legend, place), notes=(*report.notes, *run_notes(source, spec)))
+
+
+def chosen_window(scene: RasterSource, options: RasterOptions) -> tuple[int, int, int, int] | None:
+    """(row, col, rows, cols) of the options' window or box of this scene; None = all of it. Raises as `check_window` and `window_of`."""
+    if options.bounds is not None:
+        return window_of(scene, options.bounds)
+    return None if options.window is None else check_window(options.window)
 
 
 def class_shares(counts: ClassCounts, legend: Legend, place: RasterSource | RasterPart) -> tuple[ClassShare, ...]:

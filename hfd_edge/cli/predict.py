@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +54,8 @@ def predict(  # an option of the command line is an argument here: more than six
         help="A map of the same grid to compare with; 255 = not known. By class names where its tags hold them, else by number.")] = None,
     window: Annotated[str | None, typer.Option(
         metavar="ROW,COL,ROWS,COLS", help="Segment only these pixels, from 0,0 on: the crop of the whole map.")] = None,
+    bounds: Annotated[str | None, typer.Option(
+        metavar="W,S,E,N", help="The same as a box in the raster's coordinate system: the pixels whose middle lies in it.")] = None,
     classes: Annotated[list[str] | None, typer.Option(
         metavar="NAME[,NAME...]", help="Keep these classes with their numbers; every other one becomes 254, other.")] = None,
     compress: Annotated[str, typer.Option(help="Of the maps: none, deflate, zstd or lzw.")] = "zstd",
@@ -72,7 +75,7 @@ def predict(  # an option of the command line is an argument here: more than six
     paths = rasters[0] if len(rasters) == 1 else tuple(rasters)
     options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands), confidence, overwrite,
                             parse_window(window), tuple(classes) if classes else None, compress, saturation=saturation,
-                            allow_empty=allow_empty)
+                            allow_empty=allow_empty, bounds=parse_bounds(bounds))
     maps = [output, *([confidence] if confidence else [])]
     outputs = [*maps, *([quicklook] if quicklook else [])]
     if truth and classes:
@@ -85,6 +88,7 @@ def predict(  # an option of the command line is an argument here: more than six
             _check_truth(truth, paths, segmenter.spec.classes, options)
         with _named_option(), progress_bar("segmenting", quiet or as_json) as progress:
             report = segmenter.run_raster(paths, output, options, progress)
+        options = replace(options, window=report.window, bounds=None)
         accuracy = compare(truth, output, segmenter.spec.classes, options) if truth else None
         if quicklook:
             draw_run(quicklook, Pictured(("", paths), (f"truth: {truth.name}", truth) if truth else None,
@@ -130,6 +134,19 @@ def parse_window(text: str | None) -> tuple[int, int, int, int] | None:
     return tuple(int(part) for part in parts)
 
 
+def parse_bounds(text: str | None) -> tuple[float, ...] | None:
+    """"W,S,E,N" as numbers."""
+    if text is None:
+        return None
+    try:
+        numbers = tuple(map(float, text.split(",")))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 4:
+        raise typer.BadParameter(f"--bounds {text[:60]!r}: give W,S,E,N as numbers in the raster's coordinate system, such as 500000,4600000,520000,4615000")
+    return numbers
+
+
 def parse_size(text: str) -> int | str:
     """Pixels where they are digits, else the word as it is."""
     return int(text) if re.fullmatch(_INTEGER, text) else text
@@ -148,7 +165,7 @@ def parse_memory(text: str | None, option: str = "--memory") -> int | None:
 def compare(truth: Path, answer: Path, classes: tuple[str, ...], options: RasterOptions) -> Accuracy:
     """Accuracy of a map on disk, read strip by strip. Raises RasterError where the truth holds what is no class.
 
-    The truth lies on the scene's grid; of a map of a window of it, the same window counts.
+    The truth lies on the scene's grid; of a map of a window of it, the same window (`options.window`) counts.
     """
     from hfd_edge.measure.accuracy import Confusion
     from hfd_edge.raster import RasterSource, TruthSource
@@ -165,10 +182,11 @@ def compare(truth: Path, answer: Path, classes: tuple[str, ...], options: Raster
 def _check_truth(truth: Path, rasters: Path | tuple[Path, ...], classes: tuple[str, ...], options: RasterOptions) -> None:
     from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.raster import TruthSource
+    from hfd_edge.raster_run import chosen_window
 
     with TruthSource(truth, classes, options.limits) as known, open_scene(rasters, SceneRequest(unit=options.unit)) as scene:
         known.check_place((scene.rows, scene.cols), scene.geo, "the scene")
-        there = windowed(known, options)
+        there = windowed(known, replace(options, window=chosen_window(scene, options), bounds=None))
         for row in range(0, there.rows, 512):
             there.read(row, min(512, there.rows - row))         # every label is one of the engine's classes, or this says so
 

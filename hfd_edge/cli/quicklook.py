@@ -22,7 +22,7 @@ class Pictured:
 
 
 def draw_run(picture: Path, pictured: Pictured, spec: ModelSpec, options: RasterOptions) -> None:
-    """Write the picture of a run made with these options. Raises HfdError where OpenCV is missing."""
+    """Write the picture of a run made with these options; a window of it is `options.window`. Raises HfdError where OpenCV is missing."""
     from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.raster import OTHER_COLOR, OTHER_LABEL, RasterSource, TruthSource, select_classes
     from hfd_edge.raster_run import declared_radiometry
