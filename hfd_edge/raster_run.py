@@ -18,7 +18,7 @@ from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import (
     CogForm, Legend, MapWriter, RasterLimits, RasterPart, RasterSource, Selection, check_different, check_output, select_classes)
 from hfd_edge.raster.bounds import check_bounds, window_of
-from hfd_edge.raster.bands import polarisation_of
+from hfd_edge.raster.bands import names_it
 from hfd_edge.raster.class_counts import ClassCounts
 from hfd_edge.results import ClassShare, RunReport
 from hfd_edge.spec import Unit
@@ -164,7 +164,7 @@ def read_as(source: RasterSource, radiometry: SourceRadiometry, wanted: Sequence
 
 
 def _taken(name: str, number: int, wanted: str) -> str:
-    known = not wanted or name.lower() == wanted.lower() or (name and polarisation_of(name) == wanted.upper())
+    known = not wanted or names_it(name, wanted)
     return (name or str(number)) if known else f"{name or number} as {wanted}"
 
 

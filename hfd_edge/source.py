@@ -18,6 +18,7 @@ _DECODED_ROWS = 16              # of the sample's rows, at least so many in each
 _SAMPLE_EVERY = 4               # at most, where the sample's rows of blocks are more than
 _DECODED_PX = 1 << 23           # of a band: fewer blocks miss the mean of the ground by 0.3 dB, and these cost less than a tile of the network
 _TALL_BYTES = 1 << 23           # blocks, or rows of them, above this are decoded anew for each strip: GDAL's cache does not hold one of each band
+_LISTED_BANDS = 16              # in an error
 _SAMPLE_PX = 1 << 14            # of a wide scene's strips every so many-th pixel
 
 
@@ -88,9 +89,16 @@ def check_count(source: Source, wanted: tuple[str, ...]) -> None:
     """Raise ArrayError where a scene has more or fewer bands than the network takes."""
     if source.count != len(wanted):
         way = ("give the missing ones too, one file per band will do" if source.count < len(wanted) else
-               "choose them with --bands (bands=)")
+               f"choose them with --bands (bands=){_by_number(source)}")
         raise ArrayError(f"the scene has {source.count} band{'s' * (source.count != 1)} and the network takes {len(wanted)} "
                          f"({', '.join(wanted)}, in this order): {way}{left_out_alpha(source, len(wanted))}")
+
+
+def _by_number(source: Source) -> str:
+    """What an error about too many bands adds where the file names them, so that those of one date, say, can be chosen."""
+    names = getattr(source, "band_names", ())
+    listed = ", ".join(f"{number} {name or '(unnamed)'}" for number, name in list(zip(getattr(source, "band_numbers", ()), names))[:_LISTED_BANDS])
+    return f" by number: {listed}{', ...' if len(names) > _LISTED_BANDS else ''}" if listed and any(names) else ""
 
 
 def sample(source: Source) -> tuple[np.ndarray, np.ndarray | None]:

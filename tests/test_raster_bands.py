@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from hfd_edge.errors import RasterError
+from hfd_edge.errors import ArrayError, RasterError
+from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import RasterSource
+from hfd_edge.raster_run import read_as
+from hfd_edge.source import check_count
 from tests.rasters import ramp, write_tif
 
 
@@ -90,3 +93,34 @@ def test_a_file_that_names_no_polarisation_does_not_stand_in_for_one(tmp_path):
     files = [write_tif(tmp_path / name, ramp(1)) for name in ("S1_VV.tif", "S1_inc_map.tif")]
     with pytest.raises(RasterError, match="VV, .unnamed., and .*: VH is not there"):
         RasterSource(files, wanted=("VV", "VH"))
+
+
+@pytest.mark.parametrize("names", [("B08", "B04", "B03", "B02"), ("b8", "B4", "B03", "B2"), ("SCL", "B08", "B04", "B03", "B02", "B12")])
+def test_a_zero_before_the_number_of_a_band_makes_no_other_name(tmp_path, names):
+    values = ramp(len(names))
+    path = write_tif(tmp_path / "a.tif", values, descriptions=names)
+    numbers = [names.index(name) for name in names if name not in ("SCL", "B12")][::-1]
+    for wanted in (("B2", "B3", "B4", "B8"), ("B02", "B03", "B04", "B08")):
+        np.testing.assert_array_equal(read_all(path, wanted=wanted)[0], values[numbers])
+        np.testing.assert_array_equal(read_all(path, bands=wanted, wanted=wanted)[0], values[numbers])
+        with RasterSource(path, wanted=wanted) as source:
+            assert read_as(source, SourceRadiometry("dn"), wanted) == f"bands {', '.join(names[i] for i in numbers)} in dn"
+
+
+def test_a_zero_elsewhere_in_a_name_is_another_band(tmp_path):
+    path = write_tif(tmp_path / "a.tif", ramp(4), descriptions=("B1", "B01", "B10", "B8A"))
+    for name, number in (("B1", 1), ("b01", 2), ("B10", 3), ("B08A", 4)):
+        with RasterSource(path, bands=(name,)) as source:
+            assert source.band_numbers == (number,)
+    for name, words in (("B001", "several bands"), ("B100", "no band"), ("B", "no band"), ("B0", "no band")):
+        with pytest.raises(RasterError, match=words):
+            RasterSource(path, bands=(name,))
+
+
+def test_a_stack_of_dates_is_refused_with_what_it_holds(tmp_path):
+    names = ("VV_20200101", "VH_20200101", "VV_20200113", "VH_20200113")
+    path = write_tif(tmp_path / "a.tif", ramp(4), descriptions=names)
+    with RasterSource(path, wanted=("VV", "VH")) as source, pytest.raises(ArrayError, match="by number: 1 VV_20200101, 2 VH_20200101, 3 VV_20200113, 4 VH"):
+        check_count(source, ("VV", "VH"))
+    np.testing.assert_array_equal(read_all(path, bands=(3, 4), wanted=("VV", "VH"))[0], ramp(4)[2:])
+    np.testing.assert_array_equal(read_all(path, bands=names[2:], wanted=("VV", "VH"))[0], ramp(4)[2:])

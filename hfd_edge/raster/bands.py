@@ -12,6 +12,7 @@ import numpy as np
 from hfd_edge.errors import RasterError
 from hfd_edge.spec import Unit
 
+_NUMBERED = re.compile(r"([a-z]+)0*([0-9]+[a-z]?)")              # B1, B01, B8A
 _POLARISATION = re.compile(r"(?<![A-Za-z])(VV|VH|HH|HV)(?![A-Za-z])", re.IGNORECASE)
 
 
@@ -37,6 +38,11 @@ def polarisation_of(name: str) -> str:
     """The one polarisation a band's or file's name holds, such as "VV" in "Sigma0_VV"; "" if none or several."""
     found = {match.upper() for match in _POLARISATION.findall(name)}
     return found.pop() if len(found) == 1 else ""
+
+
+def names_it(name: str, wanted: str) -> bool:
+    """Whether a band of this name is the wanted one: the same name, B01 for B1, or one that holds the polarisation."""
+    return _plain(name) == _plain(wanted) or wanted.upper() == polarisation_of(name) != ""
 
 
 def choose_bands(name: str, layers: list[Layer], bands: Sequence[int | str] | None, wanted: Sequence[str] | None) -> tuple[Layer, ...]:
@@ -101,4 +107,10 @@ def _find(name: str, layers: list[Layer], band: int | str) -> Layer:
 
 def _named(layers: list[Layer], name: str) -> list[Layer]:
     exact = [layer for layer in layers if layer.name.lower() == name.lower()]
-    return exact or [layer for layer in layers if name.upper() == polarisation_of(layer.name)]
+    return exact or [layer for layer in layers if names_it(layer.name, name)]
+
+
+def _plain(name: str) -> str:
+    """Without regard to capitals, or to zeros before the number of a band that is called by letters and a number."""
+    numbered = _NUMBERED.fullmatch(name.lower())
+    return numbered[1] + numbered[2] if numbered else name.lower()
