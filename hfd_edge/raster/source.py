@@ -25,6 +25,8 @@ from hfd_edge.raster.rows_once import RowsOnce
 
 PathLike = str | Path
 _TALLEST_BLOCK = 1024
+_ONE_GRID = ("files of one scene hold its bands and must lie on one grid; resample one with gdalwarp, or, if they are tiles side by side, make one "
+             "raster of them first: gdalwarp TILE1.tif TILE2.tif scene.tif")
 
 
 class RasterSource:
@@ -190,7 +192,7 @@ def _common_size(datasets: list[Any]) -> tuple[int, int]:
     for other in datasets[1:]:
         if other.shape != first.shape:
             raise RasterError(f"{other.name} has {other.height} x {other.width} pixels and {first.name} {first.height} x "
-                              f"{first.width}: files of one scene must lie on one grid; resample one with gdalwarp")
+                              f"{first.width}: {_ONE_GRID}")
     return first.shape
 
 
@@ -198,8 +200,7 @@ def _common_place(datasets: list[Any], files: tuple[Path, ...]) -> GeoReference:
     first = GeoReference.of(datasets[0], files)
     for dataset in datasets[1:]:
         if not first.same_place(GeoReference.of(dataset, ())):
-            raise RasterError(f"{dataset.name} and {datasets[0].name} have one size but lie on different places: files of one "
-                              "scene must lie on one grid; resample one with gdalwarp")
+            raise RasterError(f"{dataset.name} and {datasets[0].name} have one size but lie on different places: {_ONE_GRID}")
     return first
 
 
