@@ -42,7 +42,7 @@ def test_predict_writes_a_map_and_reports_it(scene, engine, tmp_path):
     assert (report["rows"], report["cols"], report["nodata_share"], report["halo"],
             report["map"]) == (90, 70, 0, "exact", str(out))
     with RasterSource(out) as labels, RasterSource(tmp_path / "c.tif") as scores, RasterSource(scene) as source:
-        assert labels.geo.same_place(source.geo) and (labels.rows, labels.cols) == (90, 70)
+        assert labels.geo.same_place(source.geo, 90, 70) and (labels.rows, labels.cols) == (90, 70)
         assert labels.read(0, 90)[0].max() < 5 and scores.read(0, 90)[0].max() < 255
 
 

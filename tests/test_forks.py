@@ -134,7 +134,7 @@ def run(scene, folder):
     with Segmenter(random_engine(folder / "random.engine"), threads=2) as seg:
         seg.run_raster(scene, folder / "map.tif", confidence=folder / "confidence.tif", unit="dn", overwrite=True)
     with RasterSource(folder / "map.tif") as source:
-        assert source.geo.same_place(source.geo)
+        assert source.geo.same_place(source.geo, source.rows, source.cols)
         return source.read(0, source.rows)[0]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.control import GroundControlPoint
+from rasterio.transform import Affine
 
 from hfd_edge.errors import RasterError
 from hfd_edge.raster import GeoReference, RasterSource
@@ -131,6 +132,18 @@ def test_one_file_per_band_is_one_scene_in_the_wanted_order(tmp_path):
     for other, words in ((small, "6 x 11 pixels"), (tmp_path / "link.tif", "given twice"), (moved, "different places")):
         with pytest.raises(RasterError, match=words):
             RasterSource([vv, other])
+
+
+@pytest.mark.parametrize(("spacing", "same"), [(10.0, True), (10.0 + 2e-4, True), (10.008, False), (9.992, False)])
+def test_files_whose_pixels_drift_apart_are_no_scene(tmp_path, spacing, same):
+    """Of 400 columns the last lies a third of a pixel off where the spacing differs by less than a thousandth; of a whole scene 20."""
+    files = [write_tif(tmp_path / f"a_{name}.tif", ramp(1, 2, 400), crs="EPSG:32633", transform=Affine(size, 0, 5e5, 0, -10, 4.6e6))
+             for name, size in (("VV", 10.0), ("VH", spacing))]
+    if same:
+        RasterSource(files).close()
+        return
+    with pytest.raises(RasterError, match="different places"):
+        RasterSource(files)
 
 
 @pytest.mark.parametrize("moved,same", [(0.0, True), (2e-5, True), (1e-4, False), (1.0, False)])

@@ -123,7 +123,7 @@ def test_many_dtypes_and_tags_of_products_come_back(tmp_path):
         write_raster(path, ((r, values[:, r:r + 10]) for r in range(0, 33, 10)), profile)
         with RasterSource(path, wanted=("VH", "VV")) as source:
             np.testing.assert_array_equal(source.read(0, 33)[0], values[::-1])
-            assert source.geo.same_place(geo) and source.declared.unit == "db" and source.declared.quantity == "sigma0"
+            assert source.geo.same_place(geo, 33, 44) and source.declared.unit == "db" and source.declared.quantity == "sigma0"
 
 
 @pytest.mark.parametrize("row,shape,dtype", [(1, (2, 53), "uint8"), (0, (2, 52), "uint8"), (0, (71, 53), "uint8"),

@@ -81,7 +81,7 @@ def test_every_two_band_backscatter_raster_of_known_unit_becomes_a_map(files, op
         nodata = ~np.isfinite(values).all(axis=0) if valid is None else ~(np.isfinite(values).all(axis=0) & valid)
         got = labels.read(0, labels.rows)[0][0]
         np.testing.assert_array_equal(got == 255, nodata)
-        assert labels.geo.same_place(scene.geo) and report["nodata_share"] == pytest.approx(nodata.mean())
+        assert labels.geo.same_place(scene.geo, scene.rows, scene.cols) and report["nodata_share"] == pytest.approx(nodata.mean())
         assert scene.count == 2 and report["nan_pixels"] == 0
 
 

@@ -108,7 +108,7 @@ def _file_to_file(segmenter: Segmenter, pixels: np.ndarray) -> str:
         write_raster(scene, [(0, pixels)], RasterProfile(*pixels.shape[1:], len(pixels), "float32", geo=geo))
         segmenter.run_raster(scene, out, unit=segmenter.spec.unit)
         with RasterSource(out) as made:
-            if not made.geo.same_place(geo) or (made.read(0, made.rows)[0][0] != expected).any():
+            if not made.geo.same_place(geo, made.rows, made.cols) or (made.read(0, made.rows)[0][0] != expected).any():
                 raise RasterError("the map of a file differs from the map of the same pixels in memory, or lies elsewhere: "
                                   "reinstall rasterio (pip install --force-reinstall rasterio)")
     return f"a GeoTIFF of {pixels.shape[1]} x {pixels.shape[2]} became the same map as in memory, in its place"

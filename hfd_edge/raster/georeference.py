@@ -17,6 +17,7 @@ from hfd_edge.forks import no_fork
 
 _METRES_A_DEGREE = 6371008.8 * math.pi / 180.0
 _EQUATOR_M, _ECCENTRICITY2 = 6378137.0, 0.00669437999014        # of WGS 84
+_BANDS_APART_PX = 0.1                    # what a spacing that is rounded to seven digits makes at the far corner of a large scene
 _MOST_APART_PX = 0.499                   # half a pixel is another place, whatever the digits of a georeference lose of it
 
 
@@ -81,8 +82,8 @@ class GeoReference:
             dataset.rpcs = self.rpcs
         dataset.update_tags(AREA_OR_POINT=self.area_or_point)
 
-    def same_place(self, other: GeoReference) -> bool:
-        """Whether two rasters of one size lie on the same pixels; to a thousandth of a pixel, by control points to half a pixel."""
+    def same_place(self, other: GeoReference, rows: int, cols: int) -> bool:
+        """Whether two rasters of this size lie on the same pixels: at the corners to a tenth of one, by control points to half of one."""
         with no_fork():
             if self.crs != other.crs:
                 return False
@@ -90,8 +91,8 @@ class GeoReference:
             return False
         if self.transform is None:
             return not (self.gcps and other.gcps) or _same_points(self.gcps, other.gcps)
-        scale = max(abs(v) for v in (self.transform.a, self.transform.b, self.transform.d, self.transform.e))
-        return all(abs(a - b) <= 1e-3 * scale for a, b in zip(self.transform[:6], other.transform[:6]))
+        apart = self.pixels_apart(other, rows, cols)
+        return self.transform == other.transform if apart is None else apart <= _BANDS_APART_PX
 
     def pixels_apart(self, other: GeoReference, rows: int, cols: int) -> float | None:
         """How far the corners of a raster of this size lie apart by the two, in pixels of this one along rows or columns.

@@ -199,7 +199,7 @@ def _common_size(datasets: list[Any]) -> tuple[int, int]:
 def _common_place(datasets: list[Any], files: tuple[Path, ...]) -> GeoReference:
     first = GeoReference.of(datasets[0], files)
     for dataset in datasets[1:]:
-        if not first.same_place(GeoReference.of(dataset, ())):
+        if not first.same_place(GeoReference.of(dataset, ()), *dataset.shape):
             raise RasterError(f"{dataset.name} and {datasets[0].name} have one size but lie on different places: {_ONE_GRID}")
     return first
 
