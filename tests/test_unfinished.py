@@ -55,4 +55,4 @@ def test_a_signal_there_is_one_line_and_no_partial_file(tmp_path, place, call, s
     done = subprocess.run([sys.executable, "-c", STOPPED_IN.format(place=place, call=call, signal=signal), *words], capture_output=True, text=True,
                           cwd=ROOT, check=False)
     assert done.returncode == 1 and done.stderr == "error: interrupted: outputs that were not finished are removed\n", done.stderr
-    assert {*os.listdir(out)} <= {"map.tif", "c.tif"}
+    assert {*os.listdir(out)} <= {"map.tif", "map.tif.aux.xml", "c.tif"}

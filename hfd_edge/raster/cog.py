@@ -50,11 +50,11 @@ class CogWriter:
     """Rows in, a finished COG out. A context manager: the file appears when the block ends without an exception."""
 
     def __init__(self, path: str | Path, profile: RasterProfile, reduce: Reduce, overwrite: bool = False,
-                 form: CogForm = CogForm()) -> None:
-        """Check that the file can be written. Raises RasterError as `check_output` does."""
+                 form: CogForm = CogForm(), table: bytes | None = None) -> None:
+        """Check that the file can be written; `table`: of its classes, for NAME.aux.xml. Raises RasterError as `check_output` does."""
         needed = int(_SPACE * profile.rows * profile.cols) + (1 << 20)
         path = check_output(path, overwrite, needed, profile.geo.files if profile.geo else ())
-        self.profile, self._form = profile, form
+        self.profile, self._form, self._table = profile, form, table
         self._folder = PartialFolder(path, overwrite)
         self._sizes = [(profile.rows, profile.cols), *level_sizes(profile.rows, profile.cols, BLOCK_PX)]
         self._halvings = [Halving(reduce, rows) for rows, _ in self._sizes[:-1]]
@@ -97,6 +97,8 @@ class CogWriter:
         try:
             with no_fork():
                 self._join()
+                if self._table is not None:
+                    self._folder.put_beside(self._folder.path.with_name(f"{self._folder.path.name}.aux.xml"), self._table)
                 sound = all(self._holds(number, level.crc) for number, level in enumerate(self._levels))
         except Exception as error:  # GDAL's own errors share no public base
             if type(error).__module__.partition(".")[0] not in _RAISED_BY or (isinstance(error, TimeoutError) and error.errno is None):

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from hfd_edge.build import __version__
+from hfd_edge.raster.attribute_table import attribute_table
 from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster.cog import CogForm, CogWriter
 from hfd_edge.raster.product import RasterProfile
@@ -17,7 +18,8 @@ from hfd_edge.spec import NODATA_LABEL
 class MapWriter(CogWriter):
     """A uint8 COG, nodata 255, written row by row; it appears when the block ends without an exception.
 
-    With a legend: class labels, with a colour table and the names as band tags CLASS_0, CLASS_1, ... and, as JSON, HFD_CLASSES.
+    With a legend: class labels, with a colour table and the names as band tags CLASS_0, CLASS_1, ... and, as JSON, HFD_CLASSES; and
+    beside it NAME.aux.xml, from which GIS programs take the legend.
     Of a Selection: the colours and names of the chosen classes and of "other"; HFD_CLASSES_KEPT names the chosen ones.
     Without: confidence, 0..254 for 0..1, with the scale in GDAL's tags. Overviews hold the most frequent class, or the mean.
     """
@@ -45,4 +47,4 @@ class MapWriter(CogWriter):
             tags["HFD_CLASSES_KEPT"] = json.dumps(legend.classes[:-1])
         super().__init__(path, RasterProfile(
             **profile, descriptions=("class",), colors=dict(zip(values, legend.colors)), band_tags=names, tags=tags),
-            most_frequent, overwrite, form)
+            most_frequent, overwrite, form, attribute_table([*zip(values, legend.classes, legend.colors)]))

@@ -31,8 +31,8 @@ def check_output(path: str | Path, overwrite: bool, bytes_needed: int = 0, input
         bytes_needed: the most the file may take.
         inputs: files that must not be replaced, whatever `overwrite` says.
     Raises:
-        RasterError: the file, or one of an older file of its name that programs read with it, exists; it is an input; its folder is
-            missing or not writable, or the disk is too full.
+        RasterError: the file exists, it or what programs read with it is an input, its folder is missing or not writable, or the disk
+            is too full.
     """
     given, path, inputs = os.fspath(path), Path(path).absolute(), tuple(inputs)
     _check_name(path)
@@ -40,8 +40,11 @@ def check_output(path: str | Path, overwrite: bool, bytes_needed: int = 0, input
         raise RasterError(f"{path} is a folder: give the name of a file in it")
     if path.exists() and not path.is_file():
         raise RasterError(f"{path} is a device or a pipe: a map is written beside its name and renamed; give the name of a file")
-    for there in filter(os.path.lexists, (path, *_sidecars(path))):         # also a symbolic link to nothing
-        _check_replaced(path, there, overwrite, inputs)
+    for there in (path, *_sidecars(path)):
+        if any(there.exists() and source.exists() and source.samefile(there) for source in inputs):
+            raise RasterError(f"{there} is an input of this run: an input is never replaced; choose another output")
+    if os.path.lexists(path) and not overwrite:             # also a symbolic link to nothing
+        raise RasterError(f"{path} exists: nothing is replaced unasked; choose another name or give --overwrite (overwrite=True)")
     folder = path.parent
     if not folder.is_dir():
         if is_remote(given):
@@ -54,17 +57,6 @@ def check_output(path: str | Path, overwrite: bool, bytes_needed: int = 0, input
         raise RasterError(f"{path} may take {bytes_needed} bytes and {folder} has {free} free: make room, or choose another "
                           "folder")
     return path
-
-
-def _check_replaced(path: Path, there: Path, overwrite: bool, inputs: tuple[Path, ...]) -> None:
-    for source in inputs:
-        if there.exists() and source.exists() and source.samefile(there):
-            raise RasterError(f"{there} is an input of this run: an input is never replaced; choose another output")
-    if not overwrite and there == path:
-        raise RasterError(f"{path} exists: nothing is replaced unasked; choose another name or give --overwrite (overwrite=True)")
-    if not overwrite:
-        raise RasterError(f"{there} exists, of an older {path.name}: GDAL and QGIS would take its georeference, statistics, overviews or mask for "
-                          "those of the new one; remove it, choose another name, or give --overwrite (overwrite=True)")
 
 
 def _sidecars(path: Path) -> list[Path]:
@@ -132,7 +124,7 @@ class PartialFile:
         _unfinished.add(self)
 
     def commit(self, durable: bool = True) -> None:
-        """Bring the bytes to the disk if they are to be durable, then give the file its name; what lay beside an older one of it goes.
+        """Bring the bytes to the disk if they are to be durable, then give the file its name; what lay beside an older one goes.
 
         Raises:
             RasterError: the disk refuses, or another file took the name meanwhile.
@@ -144,14 +136,18 @@ class PartialFile:
                 raise RasterError(f"{self.path} appeared while it was being written: nothing is replaced unasked; give "
                                   "--overwrite (overwrite=True)")
             os.replace(self.partial, self.path)
-            for sidecar in _sidecars(self.path) if self.overwrite else ():
+            for sidecar in _sidecars(self.path):
                 sidecar.unlink(missing_ok=True)
+            self._name_beside()
             if durable:
                 sync_name(self.path)
         except OSError as error:
             if error.errno is None:             # our own, or a signal handler's: a caller's deadline while the disk is waited for
                 raise
             raise RasterError(f"{self.path} cannot be finished: {error.strerror}; make room or choose another folder") from error
+
+    def _name_beside(self) -> None:
+        """Nothing: only a folder has room for more than one file."""
 
     def discard(self) -> None:
         """Remove what was written so far, in the process that began it."""
@@ -170,10 +166,21 @@ class PartialFolder(PartialFile):
         super().__init__(path, overwrite)
         self._folder = self.partial
         self.partial = self.file("whole")
+        self._beside: list[Path] = []
 
     def begin(self) -> None:
         super().begin()
         self._folder.mkdir()
+
+    def put_beside(self, sidecar: Path, data: bytes) -> None:
+        """A small file that gets its name right after the whole one."""
+        self._beside.append(sidecar)
+        self.file(sidecar.name).write_bytes(data)
+        sync(self.file(sidecar.name))
+
+    def _name_beside(self) -> None:
+        for sidecar in self._beside:
+            os.replace(self.file(sidecar.name), sidecar)
 
     def file(self, name: str) -> Path:
         """A file in the folder."""
