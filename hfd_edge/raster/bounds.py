@@ -87,8 +87,23 @@ def _way_in(box: tuple[float, float, float, float], sides: tuple[list[float], li
     covers = f"it covers {_text((left, bottom, right, top))}{_system(geo)}"
     inside = max(box[0], left), max(box[1], bottom), min(box[2], right), min(box[3], top)
     if inside[0] >= inside[2] or inside[1] >= inside[3]:
-        return f"they lie beside it: {covers}; give a box in these coordinates"
+        return f"they lie beside it: {covers}; give a box in these coordinates{_from_degrees(box, geo)}"
     return f"they reach outside: {covers}; the part inside is --bounds {_text(inside)}"
+
+
+def _from_degrees(box: tuple[float, float, float, float], geo: GeoReference) -> str:
+    """The box around what it would be if its numbers were longitudes and latitudes, where they can be."""
+    west, south, east, north = box
+    if geo.crs is None or max(abs(west), abs(east)) > _TURN_DEG / 2 or max(abs(south), abs(north)) > _TURN_DEG / 4:
+        return ""
+    with no_fork():
+        if geo.crs.is_geographic:
+            return ""
+    places = geo.of_degrees([(west, south), (west, north), (east, south), (east, north)])
+    if not all(math.isfinite(number) for place in places for number in place):
+        return ""
+    across, along = zip(*places)
+    return f"; if they are degrees, it is about --bounds {_text([round(n, 1) for n in (min(across), min(along), max(across), max(along))])}"
 
 
 def _system(geo: GeoReference) -> str:

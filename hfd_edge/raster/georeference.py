@@ -114,6 +114,11 @@ class GeoReference:
                  for (x, y), (col, row) in zip(places, corners)]
         return max(apart) if all(map(math.isfinite, apart)) else math.inf
 
+    def of_degrees(self, places: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        """Longitudes and latitudes of WGS 84 in the coordinate system; infinity where it has no such place."""
+        with no_fork():
+            return _converted(places, rasterio.crs.CRS.from_epsg(4326), self.crs)
+
     def spacing_m(self, rows: int, cols: int) -> tuple[float, float] | None:
         """Metres on the ground from row to row and from column to column in the middle of a raster of this size.
 
