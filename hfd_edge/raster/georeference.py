@@ -77,7 +77,9 @@ class GeoReference:
             if self.crs is not None:
                 dataset.crs = self.crs
             if self.transform is not None:
-                dataset.transform = self.transform
+                with warnings.catch_warnings():         # of pixels of 1 x 1 from 0,0 on: a GeoTIFF keeps them all the same
+                    warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                    dataset.transform = self.transform
         if self.rpcs is not None:
             dataset.rpcs = self.rpcs
         dataset.update_tags(AREA_OR_POINT=self.area_or_point)
