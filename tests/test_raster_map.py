@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from rasterio.transform import Affine
 
 from hfd_edge.errors import ArrayError, RasterError
 from hfd_edge.raster import (
@@ -93,10 +92,10 @@ def test_the_georeference_of_the_scene_is_the_maps(tmp_path, place):
         assert [(g.row, g.col, g.x, g.y, g.z) for g in copy.geo.gcps] == [(g.row, g.col, g.x, g.y, g.z) for g in geo.gcps]
 
 
-@pytest.mark.parametrize("transform", [None, Affine(1, 0, 0, 0, -1, 0)])
+@pytest.mark.parametrize("transform", [None, rasterio.Affine(1, 0, 0, 0, -1, 0)])
 def test_a_coordinate_system_without_a_transform_or_of_pixels_is_kept_without_a_word(tmp_path, transform):
-    place = {"transform": transform} if transform else {}
-    with RasterSource(write_tif(tmp_path / "scene.tif", ramp(2, 70, 53), crs="EPSG:32633", **place)) as source, warnings.catch_warnings():
+    place = {"crs": "EPSG:32633", **({"transform": transform} if transform else {})}
+    with RasterSource(write_tif(tmp_path / "scene.tif", ramp(2, 70, 53), **place)) as source, warnings.catch_warnings():
         warnings.simplefilter("error")
         write_map(tmp_path / "map.tif", labels_of(70, 53), geo=source.geo)
     with RasterSource(tmp_path / "map.tif") as copy:
