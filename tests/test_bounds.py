@@ -130,10 +130,12 @@ def test_predict_takes_a_box_and_its_truth_and_picture_with_it(engine, tmp_path)
     done = command.run("predict", scene, engine, "-o", tmp_path / "a.tif", "--unit", "dn", "--bounds", box, "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["window"] == [60, 30, 50, 30], done.stderr
     whole = command.run("predict", scene, engine, "-o", tmp_path / "whole.tif", "--unit", "dn", "--quiet")
-    again = command.run("predict", scene, engine, "-o", tmp_path / "b.tif", "--unit", "dn", "--bounds", box, "--truth", tmp_path / "whole.tif",
-                        "--quicklook", tmp_path / "b.png", "--json")
+    again = command.run("predict", scene, engine, "-o", tmp_path / "b.tif", "--unit", "dn", "--truth", tmp_path / "whole.tif",
+                        "--quicklook", tmp_path / "b.png", "--bounds", box, "--json")
     assert whole.returncode == again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["accuracy"]["pixels"] == 1500 and (tmp_path / "b.png").exists()
     assert json.loads(again.stdout)["accuracy"]["miou"] == 1
-    wrong = command.run("predict", scene, engine, "-o", tmp_path / "c.tif", "--unit", "dn", "--bounds", "1,2,3")
+    told = command.run("predict", scene, engine, "-o", tmp_path / "c.tif", "--unit", "dn", "--window", "60,30,50,30")
+    assert "50 x 30 = 0.00 Mpx, 0.00% nodata, from row 60, column 30 of the scene on" in told.stdout
+    wrong = command.run("predict", scene, engine, "-o", tmp_path / "d.tif", "--unit", "dn", "--bounds", "1,2,3")
     assert wrong.returncode == 2 and "give W,S,E,N" in wrong.stderr

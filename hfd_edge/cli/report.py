@@ -65,7 +65,8 @@ def run_lines(report: RunReport) -> dict[str, str]:
     """A run's report for people."""
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in report.timings.items() if stage != "total")
     lines = {
-        "pixels": f"{report.rows} x {report.cols} = {report.rows * report.cols / 1e6:.2f} Mpx, {report.nodata_share:.2%} nodata",
+        "pixels": f"{report.rows} x {report.cols} = {report.rows * report.cols / 1e6:.2f} Mpx, {report.nodata_share:.2%} nodata"
+        + (f", from row {report.window[0]}, column {report.window[1]} of the scene on" if report.window else ""),
         "time": f"{report.timings['total']:.2f} s, {report.mpx_per_s:.2f} Mpx/s",
         "stages": f"{stages} (seconds; they overlap)",
         "device": f"{report.device}, {report.threads} threads, {report.engine}",
