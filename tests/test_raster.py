@@ -146,6 +146,18 @@ def test_files_whose_pixels_drift_apart_are_no_scene(tmp_path, spacing, same):
         RasterSource(files)
 
 
+@pytest.mark.parametrize(("crs", "same"), [("EPSG:32633+5773", True), ("+proj=utm +zone=33 +ellps=WGS84 +units=m", True), ("EPSG:32634", False),
+                                           ("EPSG:4326", False), (None, False)])
+def test_one_place_in_other_words_for_the_coordinate_system_is_one_scene(tmp_path, crs, same):
+    files = [write_tif(tmp_path / f"a_{name}.tif", ramp(1), transform=UTM, **({"crs": system} if system else {}))
+             for name, system in (("VV", "EPSG:32633"), ("VH", crs))]
+    if same:
+        RasterSource(files).close()
+        return
+    with pytest.raises(RasterError, match="different places"):
+        RasterSource(files)
+
+
 @pytest.mark.parametrize("moved,same", [(0.0, True), (2e-5, True), (1e-4, False), (1.0, False)])
 def test_files_with_control_points_of_other_places_are_no_scene(tmp_path, moved, same):
     points = [GroundControlPoint(p.row, p.col, p.x + moved, p.y, p.z) for p in GCPS]        # 1e-4 degrees a pixel

@@ -85,16 +85,18 @@ class GeoReference:
         dataset.update_tags(AREA_OR_POINT=self.area_or_point)
 
     def same_place(self, other: GeoReference, rows: int, cols: int) -> bool:
-        """Whether two rasters of this size lie on the same pixels: at the corners to a tenth of one, by control points to half of one."""
-        with no_fork():
-            if self.crs != other.crs:
-                return False
-        if (self.transform is None) != (other.transform is None):
+        """Whether two rasters of this size lie on the same pixels: at the corners to a tenth of one, by control points to half of one.
+
+        Whatever the words for the coordinate system, but both have one or none.
+        """
+        if (self.crs is None) != (other.crs is None) or (self.transform is None) != (other.transform is None):
             return False
-        if self.transform is None:
-            return not (self.gcps and other.gcps) or _same_points(self.gcps, other.gcps)
         apart = self.pixels_apart(other, rows, cols)
-        return self.transform == other.transform if apart is None else apart <= _BANDS_APART_PX
+        if apart is not None:
+            return apart <= _BANDS_APART_PX
+        with no_fork():
+            return (self.crs == other.crs and self.transform == other.transform
+                    and (not (self.gcps and other.gcps) or _same_points(self.gcps, other.gcps)))
 
     def pixels_apart(self, other: GeoReference, rows: int, cols: int) -> float | None:
         """How far the corners of a raster of this size lie apart by the two, in pixels of this one along rows or columns.
