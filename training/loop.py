@@ -10,12 +10,13 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
+from hfd_edge.errors import HfdError
 from training.average import MovingAverage
 from training.config import LoopConfig
 from training.loader import Batch
@@ -24,6 +25,10 @@ from training.progress import Progress
 from training.state import StateFile
 
 Losses = dict[str, Tensor]                                    # by name; their sum is what is lowered
+
+
+class DivergedError(HfdError, ArithmeticError):
+    """The loss or its gradient is no finite number any more: every weight behind it would be none either."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ def fit(job: Job, options: LoopConfig, progress: Progress, state: StateFile | No
         state: where the run's state is kept; a run that was stopped goes on from it, to the bits it would have reached.
     Returns:
         the moving average of the network, in eval mode, on the CPU: the last one, or where it is judged on the way the best.
+    Raises:
+        DivergedError: the loss or its gradient is not finite; the state is left as it was last kept.
     """
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -118,9 +125,18 @@ class _Run(LightningModule):
 
     def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any = None,
                                     gradient_clip_algorithm: Any = None) -> None:
-        for part in (self.net, self.extra):
-            if part is not None:
-                nn.utils.clip_grad_norm_(list(part.parameters()), self.options.clip_norm)
+        norms = [nn.utils.clip_grad_norm_(list(part.parameters()), self.options.clip_norm)
+                 for part in (self.net, self.extra) if part is not None]
+        # in half precision a gradient may overflow: its scaler leaves that step out and scales less
+        if not all(map(math.isfinite, self._seen.values() if self.options.precision == "16" else map(float, norms))):
+            self._diverged(f"step {self.step + 1}: the gradient's norm is {float(norms[0]):.4g}")
+
+    def _diverged(self, what: str) -> NoReturn:
+        losses = ", ".join(f"{name} {value:.4g}" for name, value in self._seen.items())
+        kept = self.state is not None and self.state.path.exists()
+        raise DivergedError(f"{what} (loss: {losses}), so nothing can be learnt from here on. Lower loop.rate "
+                            f"({self.options.rate:g}) or loop.clip_norm, or raise loop.warm_up; where no rate helps, look for optical values far beyond "
+                            f"all others" + (f". {self.state.path} is from before it; delete it to start anew" if kept else ""))
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, index: int) -> None:
         if (index + 1) % self.options.accumulate:
@@ -133,8 +149,11 @@ class _Run(LightningModule):
         last = self.step == self.options.steps
         if self.job.judge is not None and self.options.select_every and (last or self.step % self.options.select_every == 0):
             self._judge()
-        if self.state is not None and (last or self.stopped or self.step % self.options.save_every == 0):
-            self._save()
+        if last or self.stopped or self.step % self.options.save_every == 0:
+            if not all(bool(value.isfinite().all()) for value in self.average.net.state_dict().values()):
+                self._diverged(f"step {self.step}: weights or batch-norm statistics are not finite")
+            if self.state is not None:
+                self._save()
 
     def _judge(self) -> None:
         """The first process judges, all hear of it: their decisions must agree."""

@@ -16,7 +16,7 @@ from training import demo  # noqa: E402
 from training.average import MovingAverage  # noqa: E402
 from training.batches import make_batches, shared_out  # noqa: E402
 from training.config import LoopConfig  # noqa: E402
-from training.loop import Job, fit  # noqa: E402
+from training.loop import DivergedError, Job, fit  # noqa: E402
 from training.losses import balanced, segmentation_loss  # noqa: E402
 from training.progress import Progress  # noqa: E402
 from training.student import new_student, save, train_student, train_teacher  # noqa: E402
@@ -110,6 +110,22 @@ def test_the_best_average_on_the_select_split_is_kept_and_patience_ends_a_run():
     kept = fit(Job(net, losses_of, batches, judge=judge), LoopConfig(steps=9, select_every=1, patience=2),
                Progress(9, 100, silent))
     assert len(seen) == 4 and equal(kept.state_dict(), seen[1])
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_is_not_kept(tmp_path):
+    run = config(loop={"steps": 12, "rate": 1e9, "warm_up": 0.0, "save_every": 1})
+    with pytest.raises(DivergedError, match=r"step \d+: .*\(loss: segmentation .*Lower loop.rate \(1e\+09\)"):
+        train_student(run, data(), log=silent, folder=tmp_path)
+    saved = tmp_path / "state.pt"
+    assert not saved.exists() or all(v.isfinite().all() for v in torch.load(saved, weights_only=True)["average"].values())
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_though_the_loss_is_one(tmp_path):
+    net = torch.nn.Conv2d(2, 5, 1)
+    losses_of = lambda b, done: {"root": (net(b.sar) * 0).square().sum().sqrt()}  # noqa: E731  a slope without end at 0
+    batches = make_batches(config(), data(), eo=False, unlabelled=False)
+    with pytest.raises(DivergedError, match=r"step 1: the gradient's norm is nan \(loss: root 0\)"):
+        fit(Job(net, losses_of, batches), LoopConfig(steps=3), Progress(3, 100, silent))
 
 
 def test_a_teacher_that_sees_both_has_the_bands_of_both():
