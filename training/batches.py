@@ -19,6 +19,7 @@ from training.loader import Batch, Loader, LoaderOptions
 from training.pairs import Pair, PairSet, SetInfo
 from training.processes import Processes
 from training.progress import Log, silent
+from training.start import input_of
 from training.statistics import Statistics, measured
 
 
@@ -62,6 +63,7 @@ def open_data(config: Config, log: Log = silent) -> Data:
         log: hears whether statistics were kept or measured, how many pairs have what, and of classes that no pair holds.
     Raises:
         DataError: the folder is not of this layout, a split is empty, or the values contradict the unit.
+        CheckpointError: the checkpoint to start from does not fit the set.
     """
     root = Path(config.data.root)
     pairs = open_pairs(config.data.layout, root, **config.data.options)
@@ -69,6 +71,8 @@ def open_data(config: Config, log: Log = silent) -> Data:
     name = WORK_MARK if Processes.here().first else f".statistics-{Processes.here().rank}.json"
     files = fingerprint(root, config.folder) if isinstance(pairs, FileSet) else ""
     statistics = measured(pairs, config.folder / name, config.data.measured_pairs, files, log)
+    if config.start is not None:
+        statistics = replace(statistics, input=input_of(config.start, pairs.info, statistics.input, log))
     data = Data(pairs, statistics, *shared_out(pairs.names("train"), config.data.labelled_share, config.seed))
     for line in what_there_is(data):
         log(line)

@@ -166,6 +166,7 @@ class Config:
     work: str = key(why="folder of checkpoints, logs and reports")
     data: DataConfig = key(make=DataConfig)
     seed: int = key(0, "equal seeds, equal weights")
+    start: str | None = key(None, "checkpoint of an earlier student to go on from, e.g. runs/first/student; null = random numbers. Give a lower loop.rate")
     tile_px: int = key(512, "side of the input tile written into the spec")
     network: NetworkKeys = key(make=NetworkKeys)
     teacher: TeacherConfig = key(make=TeacherConfig)

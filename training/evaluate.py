@@ -34,8 +34,8 @@ def load_student(path: Path, data: Data) -> HFDNet:
                               f"and {list(data.info.classes)}; evaluate it on the data it was made for")
     if (trained := ModelInput(**spec["input"])) != data.statistics.input:
         raise CheckpointError(f"{path}: trained on pixels of mean {trained.mean} and spread {trained.std}, the train pairs now have "
-                              f"{data.statistics.input.mean} and {data.statistics.input.std}: the data or data.measured_pairs have changed since; train again "
-                              "(work=FOLDER), or restore the one that was changed")
+                              f"{data.statistics.input.mean} and {data.statistics.input.std}: the data, data.measured_pairs or start have changed since; train "
+                              "again (work=FOLDER), or restore the one that was changed")
     return net
 
 

@@ -22,10 +22,12 @@ from training.measures import miou_on
 from training.pairs import DataError
 from training.progress import Log, Progress
 from training.schema import ConfigError, build, to_record
+from training.start import fill, record_of
 from training.state import StateFile
 from training.teacher import Teacher, bands_of, freeze, sees
+from training.tileable import check_tileable
 
-_NOT_THE_RUN = ("work", "evaluate", "ablate", "qat", "name")        # keys that leave the weights as they are
+_NOT_THE_RUN = ("work", "start", "evaluate", "ablate", "qat", "name")        # keys that leave the weights as they are, or say where
 _NOT_THE_LOOP = ("save_every", "log_every", "tensorboard", "device")
 
 
@@ -56,7 +58,8 @@ def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | N
 
     batches = make_batches(run, data, eo=kind != "sar", unlabelled=False)
     job = Job(net, losses_of, batches, judge=_judge(run, data, kind), seed=run.seed)
-    return freeze(_fit(job, run, data, {"role": "teacher", "kind": kind}, log, folder))
+    role = {"role": "teacher", "kind": kind, **(record_of(config.start) if "sar" in kind else {})}        # whose normalisation its SAR has
+    return freeze(_fit(job, run, data, role, log, folder))
 
 
 def _check_sees(kind: str, data: Data) -> None:
@@ -75,8 +78,11 @@ def train_student(config: Config, data: Data, teacher: Teacher | None = None, lo
 
     Args:
         teacher: None trains on SAR and labels alone, which distillation weights of 0 equal bit for bit.
+    Raises:
+        ConfigError: no engine could be made of the network. CheckpointError: the checkpoint to start from is another network's.
     """
     net = new_student(config, data)
+    check_tileable(net)
     distillation = None if teacher is None else Distillation(teacher, net, config.distil)
     weights = balanced(data.statistics.class_counts) if config.loop.class_weights == "balanced" else None
 
@@ -93,16 +99,19 @@ def train_student(config: Config, data: Data, teacher: Teacher | None = None, lo
 
 
 def new_student(config: Config, data: Data) -> HFDNet:
-    """The student at the start of a run: a function of the seed alone."""
+    """The student at the start of a run: a function of the seed, and of the checkpoint that it starts from."""
     torch.manual_seed(config.seed + 2)
     network = network_of(config, len(data.info.bands), len(data.info.classes))
-    return HFDNet(replace(network, hallucinate=config.distil.hallucinate)).to(memory_format=torch.channels_last)
+    net = HFDNet(replace(network, hallucinate=config.distil.hallucinate), load_pretrained=config.start is None)
+    if config.start is not None:
+        fill(net, config.start, data.info.classes)
+    return net.to(memory_format=torch.channels_last)
 
 
 def teacher_config(config: Config, member: int = 0) -> Config:
     """The run that makes a teacher: its own network keys, steps and seed."""
     steps, seed = config.teacher.steps or config.loop.steps, config.seed + config.teacher.seed + 100 * member
-    return changed(config, {"network": config.teacher.network, "loop": {"steps": steps}, "seed": seed})
+    return changed(config, {"network": config.teacher.network, "loop": {"steps": steps}, "seed": seed, "start": None})
 
 
 def network_of(config: Config, bands: int, classes: int) -> NetworkConfig:
@@ -126,10 +135,10 @@ def provenance(config: Config, data: Data) -> dict[str, Any]:
     """What a checkpoint keeps of its run: nothing that differs between two equal runs."""
     kept = to_record(config)
     # say where, not what
-    kept["data"].pop("root"), kept.pop("work"), kept["teacher"].pop("checkpoints"), kept["evaluate"].pop("package")
+    kept["data"].pop("root"), kept.pop("work"), kept.pop("start"), kept["teacher"].pop("checkpoints"), kept["evaluate"].pop("package")
     return {"data": {"set": data.info.name, "statistics": data.statistics.hash, "labelled_pairs": len(data.labelled),
                      "unlabelled_pairs": len(data.unlabelled)},
-            "config": kept, "versions": {"python": platform.python_version(), "torch": torch.__version__}}
+            "config": kept, "versions": {"python": platform.python_version(), "torch": torch.__version__}, **record_of(config.start)}
 
 
 def weights_record(config: Config) -> dict[str, Any]:
@@ -137,7 +146,7 @@ def weights_record(config: Config) -> dict[str, Any]:
     record = {k: v for k, v in to_record(config).items() if k not in _NOT_THE_RUN}
     record["data"] = {k: v for k, v in record["data"].items() if k not in ("root", "workers")}
     record["loop"] = {k: v for k, v in record["loop"].items() if k not in _NOT_THE_LOOP}
-    return record
+    return {**record, **record_of(config.start)}
 
 
 def fit_as(role: dict[str, Any], parts: tuple[Any, ...], config: Config, data: Data, out: tuple[Log, Path | None]) -> Any:
