@@ -34,8 +34,8 @@ def load_student(path: Path, data: Data) -> HFDNet:
                               f"and {list(data.info.classes)}; evaluate it on the data it was made for")
     if (trained := ModelInput(**spec["input"])) != data.statistics.input:
         raise CheckpointError(f"{path}: trained on pixels of mean {trained.mean} and spread {trained.std}, the train pairs now have "
-                              f"{data.statistics.input.mean} and {data.statistics.input.std}: the data, data.measured_pairs or start have changed since; train "
-                              "again (work=FOLDER), or restore the one that was changed")
+                              f"{data.statistics.input.mean} and {data.statistics.input.std}: the data or data.measured_pairs have changed since; train again "
+                              "(work=FOLDER), restore the one that was changed, or give the start= of that training")
     return net
 
 
@@ -58,7 +58,7 @@ def find_teacher(config: Config, data: Data) -> Teacher:
         raise CheckpointError(f"{missing[0]}.safetensors: there is no teacher yet; make it with python -m training teacher "
                               f"CONFIG, or give "
                               "distil.weight=0 to train without one")
-    return load_teacher(paths, data.bands, data.info.classes)
+    return load_teacher(paths, data.info)
 
 
 def evaluate(config: Config, data: Data, log: Log = print) -> dict[str, Any]:
@@ -119,11 +119,23 @@ def _blocks(config: Config, data: Data, scores: dict[str, Judged], calibration: 
             page.text("A network that sees EO is judged on the pairs that have it."),
             page.heading("Classes: IoU / F1, per cent"), page.table(("class", *scores, "train pixels"), classes),
             page.text("A class that the judged labels do not hold has no figure (-) and is left out of the means."),
+            *_confusions(data.info.classes, scores),
             page.heading("Calibration of the student"),
             page.text(f"Expected calibration error {calibration.error_before:.4f}; {calibration.error:.4f} with the logits "
                       f"divided by "
                       f"{calibration.temperature:.3f}, the temperature fitted on the select split."),
             page.table(("share of pixels", "mean confidence", "accuracy"), bins)]
+
+
+def _confusions(classes: tuple[str, ...], scores: dict[str, Judged]) -> list[page.Block]:
+    """Of each network what it said of the pixels of each class."""
+    blocks = []
+    for title, score in scores.items():
+        rows = [(name, *(f"{100 * count / own.sum():.1f}" for count in own), f"{own.sum():,}")
+                for name, own in zip(classes, score.counts) if own.any()]
+        blocks += [page.heading(f"Confusion of the {title}: per cent of a class's pixels (lines) by answer (columns)"),
+                   page.table(("truth", *classes, "no answer", "pixels"), rows)]
+    return blocks
 
 
 def _figure(value: float, digits: int = 4) -> str:

@@ -26,7 +26,7 @@ from training.loop import Losses
 from training.losses import segmentation_loss
 from training.measures import miou_on
 from training.progress import Log
-from training.student import fit_as, save
+from training.student import class_weights, fit_as, save, weights_on
 
 _FOLLOW = 0.1                   # share of a new batch in a range that follows the data
 
@@ -121,14 +121,16 @@ def tune(config: Config, data: Data, log: Log = print) -> HFDNet:
 def _fitted(net: HFDNet, ranges: Ranges, batches: Any, rest: tuple[Config, Data, Log, Path]) -> HFDNet:
     """The moving average after fine-tuning. Batch norm uses the statistics it has, as it will when it is folded."""
     run, data, log, folder = rest
+    weights = class_weights(run, data)
 
     def losses_of(batch: Batch, done: float) -> Losses:
         ranges.observing = done < run.qat.observe
         net.eval()
         with quantised(net, ranges):
-            return {"segmentation": segmentation_loss(net(batch.sar), batch.labels, run.loop.dice_weight)}
+            loss = segmentation_loss(net(batch.sar), batch.labels, run.loop.dice_weight, weights_on(weights, batch))
+            return {"segmentation": loss}
 
-    tuned = fit_as({"role": "qat", "qat": {"bits": [run.qat.weight_bits, run.qat.activation_bits]}},
+    tuned = fit_as({"role": "qat", "qat": {"bits": [run.qat.weight_bits, run.qat.activation_bits], "observe": run.qat.observe}},
                    (net, losses_of, batches, ranges),
                    run, data, (log, folder))
     ranges.observing = False

@@ -24,7 +24,7 @@ from training.progress import Log, Progress
 from training.schema import ConfigError, build, to_record
 from training.start import fill, record_of
 from training.state import StateFile
-from training.teacher import Teacher, bands_of, freeze, sees
+from training.teacher import Teacher, band_names, bands_of, freeze, sees
 from training.tileable import check_tileable
 
 _NOT_THE_RUN = ("work", "start", "evaluate", "ablate", "qat", "name")        # keys that leave the weights as they are, or say where
@@ -48,13 +48,13 @@ def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | N
         _check_sees(kind, data)
     torch.manual_seed(run.seed + 1)
     net = HFDNet(network_of(run, bands_of(kind, *data.bands), len(data.info.classes))).to(memory_format=torch.channels_last)
-    weights = balanced(data.statistics.class_counts) if run.loop.class_weights == "balanced" else None
+    weights = class_weights(run, data)
 
     def losses_of(batch: Batch, done: float) -> Losses:
         if kind != "sar" and not batch.has_eo.all():
             batch = _with_eo(batch)
         return {"segmentation": segmentation_loss(net(sees(kind, batch)), batch.labels, run.loop.dice_weight,
-                                                  _on(weights, batch))}
+                                                  weights_on(weights, batch))}
 
     batches = make_batches(run, data, eo=kind != "sar", unlabelled=False)
     job = Job(net, losses_of, batches, judge=_judge(run, data, kind), seed=run.seed)
@@ -84,12 +84,12 @@ def train_student(config: Config, data: Data, teacher: Teacher | None = None, lo
     net = new_student(config, data)
     check_tileable(net)
     distillation = None if teacher is None else Distillation(teacher, net, config.distil)
-    weights = balanced(data.statistics.class_counts) if config.loop.class_weights == "balanced" else None
+    weights = class_weights(config, data)
 
     def losses_of(batch: Batch, done: float) -> Losses:
         taps = net.features(batch.sar)
         logits = net.classifier(taps["fused"])
-        losses = {"segmentation": segmentation_loss(logits, batch.labels, config.loop.dice_weight, _on(weights, batch))}
+        losses = {"segmentation": segmentation_loss(logits, batch.labels, config.loop.dice_weight, weights_on(weights, batch))}
         return losses if distillation is None else {**losses, **distillation.losses(taps, logits, batch, done)}
 
     taught = distillation is not None
@@ -108,6 +108,11 @@ def new_student(config: Config, data: Data) -> HFDNet:
     return net.to(memory_format=torch.channels_last)
 
 
+def class_weights(config: Config, data: Data) -> Tensor | None:
+    """(classes,) float32 of the cross entropy; None = all alike."""
+    return balanced(data.statistics.class_counts) if config.loop.class_weights == "balanced" else None
+
+
 def teacher_config(config: Config, member: int = 0) -> Config:
     """The run that makes a teacher: its own network keys, steps and seed."""
     steps, seed = config.teacher.steps or config.loop.steps, config.seed + config.teacher.seed + 100 * member
@@ -124,8 +129,7 @@ def save(path: Path, net: HFDNet, config: Config, data: Data, found: dict[str, A
     A student's spec is what `hfd-edge export` needs. A teacher is never exported; its spec says its bands.
     """
     info, spec = data.info, data.statistics.input
-    bands = {"sar": info.bands, "eo": info.eo_bands, "eo+sar": (*info.eo_bands, *info.bands)}[found["kind"]]
-    part = {"name": config.name, "bands": list(bands), "input": {**asdict(spec), "unit": str(spec.unit)},
+    part = {"name": config.name, "bands": list(band_names(found["kind"], info)), "input": {**asdict(spec), "unit": str(spec.unit)},
             "classes": list(info.classes), "colors": [list(c) for c in info.colors],
             "pixel_spacing_m": info.pixel_spacing_m, "tile_px": config.tile_px}
     return save_checkpoint(path, net, part, {**found, **provenance(config, data)})
@@ -174,5 +178,5 @@ def _with_eo(batch: Batch) -> Batch:
     return replace(batch, labels=batch.labels.masked_fill(~batch.has_eo[:, None, None], NODATA_LABEL))
 
 
-def _on(weights: Tensor | None, batch: Batch) -> Tensor | None:
+def weights_on(weights: Tensor | None, batch: Batch) -> Tensor | None:
     return None if weights is None else weights.to(batch.labels.device)

@@ -13,6 +13,7 @@ from hfd_edge.errors import CheckpointError
 from hfd_edge.network import HFDNet, load_checkpoint, upsample
 from training.config import TEACHER_KINDS
 from training.loader import Batch
+from training.pairs import SetInfo
 
 
 def freeze(net: HFDNet) -> HFDNet:
@@ -28,6 +29,11 @@ def sees(kind: str, batch: Batch) -> Tensor:
 def bands_of(kind: str, sar_bands: int, eo_bands: int) -> int:
     """Input bands of a network of this kind."""
     return {"eo": eo_bands, "sar": sar_bands, "eo+sar": eo_bands + sar_bands}[kind]
+
+
+def band_names(kind: str, info: SetInfo) -> tuple[str, ...]:
+    """Of the input of a network of this kind, in its order."""
+    return {"eo": info.eo_bands, "sar": info.bands, "eo+sar": (*info.eo_bands, *info.bands)}[kind]
 
 
 @dataclass(frozen=True)
@@ -78,13 +84,13 @@ class Teacher:
         return any("eo" in kind for kind in self.kinds)
 
 
-def load_teacher(paths: list[Path], bands: tuple[int, int], classes: tuple[str, ...]) -> Teacher:
+def load_teacher(paths: list[Path], info: SetInfo) -> Teacher:
     """The teacher in one or several checkpoints.
 
     Args:
-        bands: of SAR and of EO in the data set. classes: the data set's.
+        info: of the data set that it teaches on.
     Raises:
-        CheckpointError: missing or damaged, its kind is not recorded, or its bands or classes are not the data set's.
+        CheckpointError: missing or damaged, its kind is not recorded, or its bands or classes are not the data set's, in their order.
     """
     members, kinds = [], []
     for path in paths:
@@ -94,10 +100,10 @@ def load_teacher(paths: list[Path], bands: tuple[int, int], classes: tuple[str, 
             raise CheckpointError(f"{path}: kind={kind!r} in its provenance; a teacher is one of {', '.join(TEACHER_KINDS)}; "
                                   f"make it "
                                   "with python -m training teacher CONFIG")
-        if net.config.in_bands != bands_of(kind, *bands) or tuple(spec.get("classes", ())) != classes:
-            raise CheckpointError(f"{path}: a teacher of kind {kind} with {net.config.in_bands} bands and classes "
-                                  f"{spec.get('classes')}; this data set needs {bands_of(kind, *bands)} bands and "
-                                  f"{list(classes)}")
+        for what, theirs, needed in (("bands", tuple(spec.get("bands", ())), band_names(kind, info)), ("classes", tuple(spec.get("classes", ())), info.classes)):
+            if theirs != needed:
+                raise CheckpointError(f"{path}: a teacher of kind {kind} with the {what} {', '.join(theirs)}; the set {info.name} has "
+                                      f"{', '.join(needed)}: names and order must be the same; correct the set, or train a teacher on it")
         members.append(net.to(memory_format=torch.channels_last))
         kinds.append(kind)
     return Teacher(tuple(members), tuple(kinds))

@@ -67,7 +67,7 @@ def test_teacher_student_evaluate_and_qat_leave_what_they_promise(run, tmp_path,
     record = json.loads((work / "report.json").read_text())
     assert set(record["scores"]) == {"SAR student", "teacher (eo)"} and record["split"] == "test"
     words = (work / "report.md").read_text()
-    assert "| water |" in words and "example-0.png" in words and (work / "example-0.png").stat().st_size > 1000
+    assert "Confusion of the SAR student" in words and "| no answer | pixels |" in words and "| water |" in words and "example-0.png" in words and (work / "example-0.png").stat().st_size > 1000
     assert "<table>" in (work / "report.html").read_text() and (work / "curves-student.png").exists()
     weights = (work / "student.safetensors").read_bytes()
     # finished: nothing moves
@@ -77,6 +77,8 @@ def test_teacher_student_evaluate_and_qat_leave_what_they_promise(run, tmp_path,
     assert ranges["weight_bits"] == 7 and ranges["activation_max"] and all(v > 0 for v in ranges["activation_max"].values())
     assert load_file(work / "student-qat.safetensors").keys() == load_file(work / "student.safetensors").keys()
     assert not equal(work / "student-qat.safetensors", work / "student.safetensors")
+    code, _, error = said(capsys, "qat", run, "qat.observe=0.1")
+    assert code == 1 and "qat.observe: 0.5 there, 0.1 here" in error
 
 
 def test_whole_scenes_go_through_the_package_where_there_is_one(run, tmp_path, capsys):
@@ -187,7 +189,9 @@ def test_with_few_labels_the_distilled_student_beats_sar_alone_paired_over_seeds
     ("distil.tap=head", "use one of encoder, alignment, fused"), ("data.crop_px=30", "not a multiple of network.max_stride=8; "
                                                                   "use 32"),
     ("data.labelled_share=0", "above 0"), ("teacher.kinds=[ir]", "at least one of eo, eo+sar, sar"),
-    ("loop.steps=[1]", "whole number"),
+    ("loop.steps=[1]", "whole number"), ("loop.rate=-1", "loop.rate=-1.0: it must be"), ("loop.warm_up=1", "loop.warm_up=1.0: it must be 0 to 0.99"),
+    ("loop.average=1", "loop.average=1.0: it must be"), ("loop.dice_weight=-1", "loop.dice_weight=-1.0"), ("teacher.steps=0", "teacher.steps=0: it must be"),
+    ("evaluate.panels=-1", "evaluate.panels=-1"), ("loop.threads=-1", "loop.threads=-1"), ("qat.observe=2", "qat.observe=2.0: it must be 0 to 1"),
     ("loop.patience=2", "give select_every"), ("network.encoder=resnet999", "timm"),
     ("data.layout=zip", "layout='zip' is not known"),
     ("ablate.seeds=3", "it is a list"), ("data.options.side=3", "option 'side' is not known"),

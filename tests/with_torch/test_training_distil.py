@@ -9,15 +9,17 @@ pytest.importorskip("lightning")
 
 from dataclasses import replace  # noqa: E402
 
+from hfd_edge.errors import CheckpointError  # noqa: E402
 from hfd_edge.network import HFDNet  # noqa: E402
 from lessons import config, data, student, teacher  # noqa: E402
-from training import distances  # noqa: E402
+from training import distances, qat  # noqa: E402
 from training.batches import make_batches  # noqa: E402
 from training.config import DistilConfig  # noqa: E402
 from training.distil import Distillation, schedule  # noqa: E402
 from training.schema import ConfigError  # noqa: E402
-from training.student import network_of, new_student  # noqa: E402
-from training.teacher import Teacher  # noqa: E402
+from training.losses import balanced  # noqa: E402
+from training.student import network_of, new_student, save  # noqa: E402
+from training.teacher import Teacher, load_teacher  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +155,21 @@ def test_the_hallucinating_student_keeps_its_guesses_and_no_adapter():
     assert weights.keys() == net.state_dict().keys()
     assert HFDNet(type(net.config).from_dict(net.config.to_dict())).state_dict().keys() == net.state_dict().keys()
     assert "hallucinate" not in new_student(config(), data()).config.to_dict()
+
+
+def test_a_teacher_of_the_same_bands_in_another_order_is_refused(tmp_path):
+    info = data().info
+    save(tmp_path / "teacher-0", teacher().leader, config(), data(), {"kind": "eo"})
+    assert load_teacher([tmp_path / "teacher-0"], info).kinds == ("eo",)
+    swapped = replace(info, eo_bands=info.eo_bands[::-1])
+    with pytest.raises(CheckpointError, match="a teacher of kind eo with the bands .*: names and order must be the same"):
+        load_teacher([tmp_path / "teacher-0"], swapped)
+
+
+def test_fine_tuning_for_int8_weighs_classes_as_the_training_did(tmp_path, monkeypatch):
+    run = config(tmp_path, loop={"class_weights": "balanced"}, qat={"steps": 1})
+    save(tmp_path / "student", new_student(run, data()), run, data(), {"kind": "sar"})
+    seen, real = [], qat.segmentation_loss
+    monkeypatch.setattr(qat, "segmentation_loss", lambda *words: seen.append(words[3]) or real(*words))
+    qat.tune(run, data(), lambda line: None)
+    assert seen and torch.equal(seen[0], balanced(data().statistics.class_counts))

@@ -65,7 +65,7 @@ def test_a_student_goes_on_from_an_earlier_one_and_keeps_its_pixels(first, tmp_p
     again = said(capsys, "evaluate", second / "run.yaml", f"start={first}")
     assert again[0] == 0, again
     code, _, error = said(capsys, "evaluate", second / "run.yaml")
-    assert code == 1 and "or start have changed" in error
+    assert code == 1 and "give the start= of that training" in error
 
 
 def test_a_state_knows_where_its_run_started(first, tmp_path, capsys):
