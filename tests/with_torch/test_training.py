@@ -13,6 +13,7 @@ from hfd_edge.network.alignment import sample  # noqa: E402
 from hfd_edge.simulate import CLASS_NAMES  # noqa: E402
 from lessons import config, data, equal, silent, student, teacher  # noqa: E402
 from training import demo  # noqa: E402
+from training import student as learning  # noqa: E402
 from training.average import MovingAverage  # noqa: E402
 from training.batches import make_batches, shared_out  # noqa: E402
 from training.config import LoopConfig  # noqa: E402
@@ -112,12 +113,21 @@ def test_the_best_average_on_the_select_split_is_kept_and_patience_ends_a_run():
     assert len(seen) == 4 and equal(kept.state_dict(), seen[1])
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_is_not_kept(tmp_path):
-    run = config(loop={"steps": 12, "rate": 1e9, "warm_up": 0.0, "save_every": 1})
-    with pytest.raises(DivergedError, match=r"step \d+: .*\(loss: segmentation .*Lower loop.rate \(1e\+09\)"):
-        train_student(run, data(), log=silent, folder=tmp_path)
-    saved = tmp_path / "state.pt"
-    assert not saved.exists() or all(v.isfinite().all() for v in torch.load(saved, weights_only=True)["average"].values())
+def test_a_loss_that_is_no_number_ends_the_run_and_is_not_kept(tmp_path, monkeypatch):
+    real, steps = segmentation_loss, iter(range(12))
+    monkeypatch.setattr(learning, "segmentation_loss", lambda *words: real(*words) * (float("nan") if next(steps) == 2 else 1.0))
+    with pytest.raises(DivergedError, match=r"step 3: the gradient's norm is nan \(loss: segmentation nan\).*Lower loop.rate \(0.003\).*is from before it"):
+        train_student(config(loop={"steps": 12, "save_every": 1}), data(), log=silent, folder=tmp_path)
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert saved["step"] == 2 and all(value.isfinite().all() for value in saved["average"].values())
+
+
+def test_an_average_that_is_no_number_is_neither_kept_nor_given(tmp_path):
+    net = torch.nn.Conv2d(2, 5, 1)
+    net.register_buffer("seen", torch.full((1,), float("inf")))
+    batches = make_batches(config(), data(), eo=False, unlabelled=False)
+    with pytest.raises(DivergedError, match="step 3: weights or batch-norm statistics are not finite"):
+        fit(Job(net, lambda b, done: {"s": net(b.sar).square().mean()}, batches), LoopConfig(steps=3), Progress(3, 100, silent))
 
 
 def test_a_gradient_that_is_no_number_ends_the_run_though_the_loss_is_one(tmp_path):
