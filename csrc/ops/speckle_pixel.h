@@ -35,7 +35,8 @@ HFD_HD T spread_of(T count, T sum, T square) {
 template <class T>
 HFD_HD T noise_share(const WindowSums<T>& sums, float cu2) {
   const T noise = (sums.sum * sums.sum) * (cu2 * ((sums.count - 1.0f) * sums.one_over_count));
-  return sums.spread > noise ? noise / sums.spread : every<T>(1.0f);
+  const T share = noise / sums.spread;  // also where it is not taken: a branch would cost a GPU more
+  return sums.spread > noise ? share : every<T>(1.0f);
 }
 
 // Squared coefficient of variation, variance / mean^2; 0 where the variance is.
