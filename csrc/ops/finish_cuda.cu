@@ -22,7 +22,7 @@ struct FinishBody {
   const uint8_t* status;
   uint8_t *labels, *confidence;
   unsigned long long* counts;
-  int64_t label_stride, confidence_stride;
+  int64_t label_stride, confidence_stride, cells;  // cells: logits of a class
   int32_t classes, logit_rows, logit_cols, stride, groups;  // groups of 4 columns in a row of threads
   bool wide_status;
   FinishTile tiles[kMostFinishBatch];
@@ -61,17 +61,11 @@ struct FinishBody {
     piece.row = (tile.crop_row / kRows + index / groups) * kRows;
     piece.col = (tile.crop_col / kCols + index % groups) * kCols;
     if (piece.row >= tile.crop_row + tile.rows || piece.col >= tile.crop_col + tile.cols) return;
-    piece.kept = 0;
-    HFD_UNROLL
-    for (int p = 0; p < kRows * kCols; ++p) {
-      const int32_t row = piece.row + p / kCols - tile.crop_row, col = piece.col + p % kCols - tile.crop_col;
-      const bool kept = static_cast<uint32_t>(row) < static_cast<uint32_t>(tile.rows) &&
-                        static_cast<uint32_t>(col) < static_cast<uint32_t>(tile.cols);
-      piece.kept |= (kept ? 1u : 0u) << p;
-    }
-    piece.logits = logits + static_cast<int64_t>(at.block_y) * classes * logit_rows * logit_cols;
-    piece.cols = axis_at<kCols, kStride>(piece.col, stride, logit_cols);
-    piece.rows = axis_at<kRows, kStride>(piece.row, stride, logit_rows);
+    piece.kept = kept_of(piece, tile);
+    piece.logits = logits + static_cast<int64_t>(at.block_y) * classes * cells;
+    const int32_t known = kStride >= 1 && kStride <= kCols ? kStride : stride;
+    piece.cols = axis_at<kCols, kStride>(piece.col, known, logit_cols);
+    piece.rows = axis_at<kRows, kStride>(piece.row, known, logit_rows);
     Leaders leaders;
     const bool inside = kStride > 1 && piece.cols.alone == 0 && piece.rows.alone == 0;
     if (inside) find_leaders<false>(piece, leaders);
@@ -81,18 +75,34 @@ struct FinishBody {
     if (confidence != nullptr) store_confidence(piece, tile, leaders.best, gone, careful);
   }
 
-  // The logits of one class at this thread's pixels. kCareful: pixels may be alone; else all lie between logits.
+  HFD_DEVICE static uint32_t kept_of(const Piece& piece, const FinishTile& tile) {
+    const int32_t before = tile.crop_col - piece.col, behind = piece.col + kCols - tile.crop_col - tile.cols;
+    const uint32_t across = (15u << (before > 0 ? before : 0)) & (15u >> (behind > 0 ? behind : 0));
+    uint32_t kept = 0;
+    HFD_UNROLL
+    for (int r = 0; r < kRows; ++r)
+      if (static_cast<uint32_t>(piece.row + r - tile.crop_row) < static_cast<uint32_t>(tile.rows)) kept |= across << (r * kCols);
+    return kept;
+  }
+
+  // Where one class begins in the rows of logits that a thread reads: at its first logit, or with care at column 0.
   template <bool kCareful>
-  HFD_DEVICE void logits_at(const Piece& piece, int32_t number, float* values, uint32_t& wild) const {
-    const float* plane = piece.logits + static_cast<int64_t>(number) * logit_rows * logit_cols;
+  HFD_DEVICE void first_class(const Piece& piece, const float* (&from)[kDown]) const {
+    HFD_UNROLL
+    for (int j = 0; j < kDown; ++j)
+      from[j] = piece.logits + static_cast<int64_t>(within(piece.rows.first + j, logit_rows)) * logit_cols + (kCareful ? 0 : piece.cols.first);
+  }
+
+  // The logits of one class at this thread's pixels; then on to the next one. kCareful: pixels may be alone; else all lie between logits.
+  template <bool kCareful>
+  HFD_DEVICE void logits_at(const Piece& piece, const float* (&from)[kDown], float* values, uint32_t& wild) const {
     float stretched[kDown][kCols];
     HFD_UNROLL
     for (int j = 0; j < kDown; ++j) {
-      const float* row = plane + static_cast<int64_t>(within(piece.rows.first + j, logit_rows)) * logit_cols;
       float near[kAcross];
       HFD_UNROLL
       for (int k = 0; k < kAcross; ++k) {
-        near[k] = row[kCareful ? within(piece.cols.first + k, logit_cols) : piece.cols.first + k];
+        near[k] = from[j][kCareful ? within(piece.cols.first + k, logit_cols) : k];
         const uint32_t bits = bits_of(near[k]) & 0x7fffffffu;
         if (!kCareful) wild = bits > wild ? bits : wild;
       }
@@ -103,6 +113,7 @@ struct FinishBody {
         const bool alone = kStride == 1 || (kCareful && (piece.cols.alone >> i & 1u) != 0);
         stretched[j][i] = alone ? a : lerp(a, pick(near, low + 1), piece.cols.fraction[i]);
       }
+      from[j] += cells;
     }
     HFD_UNROLL
     for (int p = 0; p < kRows * kCols; ++p) {
@@ -120,13 +131,20 @@ struct FinishBody {
 
   template <bool kCareful>
   HFD_DEVICE void find_leaders(const Piece& piece, Leaders& leaders) const {
+    const float* from[kDown];
     float values[kRows * kCols];
     leaders.broken = leaders.wild = 0;
+    HFD_UNROLL
+    for (int p = 0; p < kRows * kCols; ++p) {
+      leaders.best[p] = bits_as<float>(0xff800000u);  // -infinity: where all are that, or no number, it stays with class 0
+      leaders.number[p] = 0;
+    }
+    first_class<kCareful>(piece, from);
     for (int32_t c = 0; c < classes; ++c) {
-      logits_at<kCareful>(piece, c, values, leaders.wild);
+      logits_at<kCareful>(piece, from, values, leaders.wild);
       HFD_UNROLL
       for (int p = 0; p < kRows * kCols; ++p) {
-        const bool wins = c == 0 || values[p] > leaders.best[p];
+        const bool wins = values[p] > leaders.best[p];
         leaders.best[p] = wins ? values[p] : leaders.best[p];
         leaders.number[p] = wins ? c : leaders.number[p];
         if (kCareful) leaders.broken |= (values[p] != values[p] ? 1u : 0u) << p;
@@ -187,10 +205,12 @@ struct FinishBody {
 
   template <bool kCareful>
   HFD_DEVICE void add_terms(const Piece& piece, const float* best, float* sums) const {
+    const float* from[kDown];
     float values[kRows * kCols];
     uint32_t wild = 0;
+    first_class<kCareful>(piece, from);
     for (int32_t c = 0; c < classes; ++c) {
-      logits_at<kCareful>(piece, c, values, wild);
+      logits_at<kCareful>(piece, from, values, wild);
       HFD_UNROLL
       for (int p = 0; p < kRows * kCols; ++p) sums[p] += softmax_term(values[p], best[p]);
     }
@@ -229,7 +249,8 @@ void finish_strided(const FinishCall& call, const FinishBatch& batch, const Cuda
   body.logit_cols = static_cast<int32_t>(call.logit_size.cols);
   body.stride = static_cast<int32_t>(call.stride);
   body.wide_status = call.status_size.cols % kCols == 0 && reinterpret_cast<uintptr_t>(call.status) % kCols == 0;
-  const int64_t cells = call.logit_size.rows * call.logit_size.cols, pixels = call.status_size.rows * call.status_size.cols;
+  const int64_t pixels = call.status_size.rows * call.status_size.cols;
+  body.cells = call.logit_size.rows * call.logit_size.cols;
   for (int64_t first = 0; first < batch.count; first += kMostFinishBatch) {
     const int64_t count = batch.count - first < kMostFinishBatch ? batch.count - first : kMostFinishBatch;
     int64_t groups = 0, rows = 0;
@@ -241,7 +262,7 @@ void finish_strided(const FinishCall& call, const FinishBatch& batch, const Cuda
       rows = down > rows ? down : rows;
     }
     body.groups = static_cast<int32_t>(groups);
-    body.logits = call.logits + first * call.classes * cells;
+    body.logits = call.logits + first * call.classes * body.cells;
     body.status = call.status + first * pixels;
     body.counts = batch.counts + 2 * first;
     launch(body, {pieces_of(groups * rows, body.kThreads), count}, queue, "finish");
