@@ -1,5 +1,7 @@
 """Instructions that gather needs for pixels inside a scene, without a GPU:  python benchmarks/sass_path.py [sm_87 sm_90 ...]
 
+Filters and finish: sass_path_filters.py.
+
 The path of a thread is the shortest one through the machine code that passes the wide load, the reciprocal of the quick logarithm (where
 there is one), the wide store, and the store of the status: the others only add to it (reflections, odd addresses, nodata, zeros). Every instruction on
 it counts as one, switched off by a predicate or not, of whatever unit; a multiprocessor issues 4 x 32 lanes a clock.
@@ -8,11 +10,8 @@ it counts as one, switched off by a predicate or not, of whatever unit; a multip
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
-import tempfile
 from heapq import heappop, heappush
-from pathlib import Path
 
 import sass_report
 
@@ -44,20 +43,28 @@ class Code:
     def all(self, name: str, operands: str = "") -> list[int]:
         return [i for i, line in enumerate(self.lines) if re.fullmatch(name, line[2]) and re.search(operands, line[3])]
 
-    def ways(self, begin: list[int], ends: list[int]) -> dict[tuple[int, int], int]:
-        """Instructions from each of `begin`, itself not counted, to each of `ends`, itself counted, where one leads to the other."""
-        found = {}
-        for first in begin:
-            far, heap = {}, [(1, n) for n in self.after(first)]
-            while heap:
-                steps, i = heappop(heap)
-                if i in far:
-                    continue
-                far[i] = steps
-                for n in self.after(i):
-                    heappush(heap, (steps + 1, n))
-            found.update({(first, end): far[end] for end in ends if end in far})
+    def ways(self, *stops: list[int]) -> dict[tuple[int, int], int]:
+        """Instructions from each of the first stops, itself not counted, to each of the last, itself counted, through one of each between."""
+        found = {(i, i): 0 for i in stops[0]}
+        for ends in stops[1:]:
+            further = {middle: self._steps(middle, ends) for middle in {last for _, last in found}}
+            longer: dict[tuple[int, int], int] = {}
+            for (first, middle), steps in found.items():
+                for end, more in further[middle].items():
+                    longer[first, end] = min(steps + more, longer.get((first, end), steps + more))
+            found = longer
         return found
+
+    def _steps(self, first: int, ends: list[int]) -> dict[int, int]:
+        far, heap = {}, [(1, n) for n in self.after(first)]
+        while heap:
+            steps, i = heappop(heap)
+            if i in far:
+                continue
+            far[i] = steps
+            for n in self.after(i):
+                heappush(heap, (steps + 1, n))
+        return {end: far[end] for end in ends if end in far}
 
 
 def counted(code: Code, load: str, middle: str | None) -> dict[str, float]:
@@ -68,12 +75,7 @@ def counted(code: Code, load: str, middle: str | None) -> dict[str, float]:
 
     def least(*stops: list[int]) -> tuple[int, int, int]:
         """Steps, first and last of the shortest way through the stops."""
-        ways = {(i, i): 0 for i in stops[0]}
-        for begin, end in zip(stops, stops[1:]):
-            further = code.ways(begin, end)
-            ways = {key: min(a + b for (s, m), a in ways.items() for (n, e), b in further.items() if m == n and (s, e) == key)
-                    for key in {(s, e) for (s, m) in ways for (n, e) in further if m == n}}
-        (first, last), steps = min(ways.items(), key=lambda item: item[1])
+        (first, last), steps = min(code.ways(*stops).items(), key=lambda item: item[1])
         return steps, first, last
 
     loads = sorted({i for _, i in code.ways([0], code.all(load))})
@@ -92,14 +94,9 @@ def per_pixel(found: dict[str, float], bands: int) -> float:
     return (found["before"] + ROWS * row + (ROWS - 1) * found["row"] + found["behind"]) / (4 * ROWS)
 
 
-def machine_code(arch: str) -> dict[str, Code]:
-    with tempfile.TemporaryDirectory() as folder:
-        cubin = Path(folder) / "made.cubin"
-        source = str(sass_report.ROOT / "csrc/ops/gather_cuda.cu")
-        subprocess.run([sass_report.compiler(), *sass_report.FLAGS, f"-arch={arch}", "-cubin", source, "-o", str(cubin)], check=True)
-        sass = subprocess.run([sass_report.disassembler(), "-sass", str(cubin)], check=True, text=True, capture_output=True).stdout
-    parts = sass.split("Function : ")[1:]
-    return {sass_report.plain_name("gather", part.split()[0]): Code(part) for part in parts}
+def machine_code(arch: str, operation: str = "gather") -> dict[str, Code]:
+    parts = sass_report.compiled(operation, arch)[0].split("Function : ")[1:]
+    return {sass_report.plain_name(operation, part.split()[0]): Code(part) for part in parts}
 
 
 def main() -> int:

@@ -8,6 +8,8 @@ division and square root alone.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -51,11 +53,34 @@ def disassembler() -> str | None:
     return shutil.which("cuobjdump") or next((str(f / "cuobjdump") for f in folders if (f / "cuobjdump").exists()), None)
 
 
+def compiled(name: str, arch: str) -> tuple[str, str]:
+    """What nvcc makes of one operation, and what ptxas said: PTX of compute_90 and the like, machine code of sm_90 (empty without cuobjdump).
+
+    It takes nvcc many seconds, so it lies in build/ until a source, a header or a flag changes.
+    """
+    source, tool, ptx = ROOT / f"csrc/ops/{name}_cuda.cu", disassembler(), arch.startswith("compute")
+    command = [compiler(), *FLAGS, f"-arch={arch}", *(["-ptx"] if ptx else ["-cubin", "-Xptxas=-v"]), str(source)]
+    about = [*command, tool, Path(command[0]).resolve().stat().st_mtime_ns]
+    seen = [str(about).encode(), source.read_bytes(), *(header.read_bytes() for header in sorted((ROOT / "csrc").rglob("*.h")))]
+    kept = ROOT / "build" / "sass" / f"{name}-{arch}-{hashlib.sha256(b''.join(seen)).hexdigest()[:16]}.json"
+    if kept.exists():
+        return tuple(json.loads(kept.read_text()))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+        made, part = Path(folder) / "made", Path(folder) / "part"
+        said = subprocess.run([*command, "-o", str(made)], check=True, text=True, capture_output=True).stderr
+        if ptx:
+            text = made.read_text()
+        else:
+            text = "" if tool is None else subprocess.run([tool, "-sass", str(made)], check=True, text=True, capture_output=True).stdout
+        part.write_text(json.dumps([text, said]))
+        part.replace(kept)
+    return text, said
+
+
 def ptx_of(name: str, arch: str = "compute_90") -> str:
     """The PTX of one operation's kernels."""
-    made = subprocess.run([compiler(), *FLAGS, f"-arch={arch}", "-ptx", str(ROOT / f"csrc/ops/{name}_cuda.cu"), "-o", "-"], check=True, text=True,
-                          capture_output=True)
-    return made.stdout
+    return compiled(name, arch)[0]
 
 
 def inexact(ptx: str) -> list[str]:
@@ -83,15 +108,9 @@ def plain_name(operation: str, mangled: str) -> str:
 
 def kernels(name: str, arch: str) -> list[Kernel]:
     """Every kernel of one operation."""
-    with tempfile.TemporaryDirectory() as folder:
-        cubin = Path(folder) / "made.cubin"
-        said = subprocess.run([compiler(), *FLAGS, f"-arch={arch}", "-cubin", "-Xptxas=-v", str(ROOT / f"csrc/ops/{name}_cuda.cu"), "-o", str(cubin)],
-                              check=True, text=True, capture_output=True).stderr
-        code = {}
-        if (tool := disassembler()) is not None:
-            sass = subprocess.run([tool, "-sass", str(cubin)], check=True, text=True, capture_output=True).stdout
-            for part in sass.split("Function : ")[1:]:
-                code[part.split()[0]] = Counter({what: len(re.findall(pattern, part)) for what, pattern in COUNTED.items()})
+    sass, said = compiled(name, arch)
+    code = {part.split()[0]: Counter({what: len(re.findall(pattern, part)) for what, pattern in COUNTED.items()})
+            for part in sass.split("Function : ")[1:]}
     found, current = [], None
     for line in said.splitlines():
         if match := re.search(r"Compiling entry function '(\w+)'", line):

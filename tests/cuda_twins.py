@@ -137,7 +137,8 @@ class Twins:
 
     def speckle(self) -> str | None:
         rng = self.rng
-        case = recorded_speckle.speckle_case(rng, recorded.wild_floats(rng, int(rng.integers(1, 9000))))
+        calm = rng.random() < 0.3
+        case = recorded_speckle.calm_case(rng) if calm else recorded_speckle.speckle_case(rng, recorded.wild_floats(rng, int(rng.integers(1, 9000))))
         bands, rows, cols = case.image.shape
         wanted = np.empty((bands, case.count, cols), np.float32)
         _native.Speckle(*case.config).run(case.image, case.mask, case.bright, case.first, wanted, 2)

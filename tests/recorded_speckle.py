@@ -48,6 +48,23 @@ def speckle_case(rng: np.random.Generator, values: np.ndarray) -> SpeckleCase:
     return SpeckleCase(name, border, radius, image, mask, first, count, numbers)
 
 
+def calm_case(rng: np.random.Generator) -> SpeckleCase:
+    """A call of several of a GPU's tiles, most of them well inside the image and all valid; speckle of one look, some pixels of no kind."""
+    name, border, bands = int(rng.integers(0, 9)), int(rng.integers(0, 2)), int(rng.integers(1, 3))
+    radius = 3 if FILTERS[name] == "refined_lee" else int(rng.integers(1, 8))
+    rows, cols = int(rng.integers(60, 240)), int(rng.integers(60, 180))
+    image = rng.exponential(0.1, (bands, rows, cols)).astype(np.float32)
+    image[:, : rows // 8] = np.float32(0.25)                                        # flat: no variance
+    holes = rng.integers(0, image.size, int(rng.choice([0, 0, 1, 3])))
+    image.ravel()[holes] = rng.choice(np.float32([np.nan, np.inf, 2e16, 0.0, -1.0]), holes.size)
+    mask = rng.integers(1, 4, (rows, cols), np.uint8) if rng.random() < 0.6 else None
+    if mask is not None:
+        mask.ravel()[rng.integers(0, mask.size, int(rng.choice([0, 0, 1, 3])))] = 0
+    first = int(rng.choice([0, 1, radius, int(rng.integers(0, rows))]))
+    numbers = np.float64([rng.choice([0.8, 1.0, 4.4, 16.0]), 2.0, 0.3, 2.2, 0.13, 0.3, 0.2])
+    return SpeckleCase(name, border, radius, image, mask, first, int(rng.integers(1, rows - first + 1)), numbers)
+
+
 def speckle_bytes(rng: np.random.Generator, values: np.ndarray) -> bytes:
     case = speckle_case(rng, values)
     head = struct.pack("<9q", case.name, case.border, case.radius, *case.image.shape, case.first, case.count, case.mask is not None)

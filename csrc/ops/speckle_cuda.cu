@@ -275,7 +275,7 @@ void speckle_cuda(const SpeckleConfig& config, const SpeckleCall& call, const Cu
   if (call.bands > kMostCudaBands)
     refuse(call.bands, " bands: a GPU's speckle filter takes at most ", kMostCudaBands, "; filter them in parts");
   if (call.size.rows > kMostSide || call.size.cols > kMostSide)
-    refuse("an image of ", call.size.rows, " x ", call.size.cols, ": a GPU's speckle filter takes at most ", kMostSide, " rows and columns; filter it in parts");
+    refuse(call.size.rows, " x ", call.size.cols, " pixels: a GPU's speckle filter takes at most ", kMostSide, " rows and columns; filter in parts");
   const SpeckleRings rings(config.radius);
   const SpecklePlan plan = speckle_plan(config, rings);
   if (config.filter == SpeckleFilter::refined_lee) return filter<Sees::halves, 3>(plan, call, queue);
