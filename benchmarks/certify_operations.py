@@ -17,8 +17,13 @@ from certify_context import Context, NotHere, require
 OPERATIONS = ("gather", "finish", "speckle", "counts", "saturation", "blend", "validity")      # those of tests/cuda_twins.py
 WANTED_SHARE = 0.8              # of the lower of two bounds, a device copy's bandwidth and arithmetic, for gather, boxcar and Lee
 # float32 operations a pixel at the least, counted in the formulas (a division counts 9, that of a logarithm 6, no multiply-add is fused): docs/cuda.md
-ARITHMETIC = {"uint16 amplitude to dB": 58, "float32 intensity to dB": 54, "boxcar 7 x 7": 14, "lee 7 x 7": 58}
+ARITHMETIC = {"uint16 amplitude to dB": 58, "float32 intensity to dB": 54, "boxcar 7 x 7": 13, "lee 7 x 7": 46, "lee 7 x 7 with a mask": 46}
 LANES = {(7, 5): 64, (8, 0): 64}        # float32 a clock of one multiprocessor; 128 on the others
+# Instructions a pixel that nvcc made of them for sm_90 (sass_path.py, sass_path_filters.py): told beside the bound, which counts none but those
+# above, so that a slow kernel is known for one that waits or for one that does too much.
+INSTRUCTIONS = {"uint16 amplitude to dB": 117, "float32 intensity to dB": 112, "float32 dB to dB": 71, "boxcar 7 x 7": 37, "lee 7 x 7": 75,
+                "lee 7 x 7 with a mask": 81, "7 classes, stride 4": 320}
+ISSUED = 128                            # lanes a clock of one multiprocessor, of instructions of any kind
 WARM_UP_S = 0.1                 # of work before anything is timed: kernels are loaded at their first launch, and an idle GPU's clocks rise slowly
 CACHE_SETS = 4                  # sets of buffers in turn, so that none is found in the cache
 
@@ -95,9 +100,12 @@ def rate(context: Context, name: str, jobs: list[Callable[[int], None]], nbytes:
     seconds, copies = timed(context, jobs), copy_rate(context)
     found = {"ms": seconds * 1e3, "GB/s": nbytes / seconds / 1e9, "share of a copy": nbytes / seconds / copies,
              "Gpx/s": pixels / seconds / 1e9}
+    device = context.gpu.native.devices()["devices"][context.gpu.index]
+    clocks = device["multiprocessors"] * device["clock_khz"] * 1e3
+    if name in INSTRUCTIONS:
+        found["share of what is issued at most"] = pixels / seconds * INSTRUCTIONS[name] / (clocks * ISSUED)
     if name in ARITHMETIC:
-        device = context.gpu.native.devices()["devices"][context.gpu.index]
-        operations = device["multiprocessors"] * LANES.get(tuple(device["capability"]), 128) * device["clock_khz"] * 1e3
+        operations = clocks * LANES.get(tuple(device["capability"]), 128)
         found["share of the bound"] = pixels / seconds / min(copies / (nbytes / pixels), operations / ARITHMETIC[name])
     return found
 
@@ -132,12 +140,18 @@ def filters_part(context: Context) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     memory = [(uploaded(context, rng.gamma(4, 0.01, (side, side)).astype(np.float32)), gpu.allocate(4 * side * side))
               for _ in range(CACHE_SETS)]
-    for name in ("boxcar", "lee", "kuan", "enhanced_lee", "gamma_map", "frost", "refined_lee", "lee_sigma"):
+    masks = [uploaded(context, np.ones((side, side), np.uint8)) for _ in memory]       # runs give one
+
+    def filtered(name: str, masked: bool) -> dict[str, float]:
         op = gpu.native.Speckle(name, "mask", 3, 4.4, 2.0, 0.4, 1.8, 0.1)
-        jobs = [lambda stream, a=a, b=b: op.run((a.ptr, a.nbytes), (1, side, side), None, [0.1], (0, side), (b.ptr, b.nbytes),
-                                                (gpu.index, stream)) for a, b in memory]
-        found[f"{name} 7 x 7"] = rate(context, f"{name} 7 x 7", jobs, 8 * side * side, side * side)
-    return judged(found, ("boxcar 7 x 7", "lee 7 x 7"))
+        jobs = [lambda stream, a=a, b=b, m=m: op.run((a.ptr, a.nbytes), (1, side, side), (m.ptr, m.nbytes) if masked else None, [0.1], (0, side),
+                                                     (b.ptr, b.nbytes), (gpu.index, stream)) for (a, b), m in zip(memory, masks)]
+        return rate(context, f"{name} 7 x 7{' with a mask' * masked}", jobs, (8 + masked) * side * side, side * side)
+
+    for name in ("boxcar", "lee", "kuan", "enhanced_lee", "gamma_map", "frost", "refined_lee", "lee_sigma"):
+        found[f"{name} 7 x 7"] = filtered(name, False)
+    found["lee 7 x 7 with a mask"] = filtered("lee", True)
+    return judged(found, ("boxcar 7 x 7", "lee 7 x 7", "lee 7 x 7 with a mask"))
 
 
 def finish_part(context: Context) -> dict[str, Any]:

@@ -54,6 +54,12 @@ def test_the_parts_about_speed_measure_what_they_say(certify, tmp_path):
 
 
 @EMULATED
+def test_filters_are_timed_as_runs_call_them(certify, tmp_path):
+    certify.main(["--calls", "2", "--side", "128", "--repeats", "2", "--out", str(tmp_path), "--only", "filter speed"])
+    assert 0 < outcomes(tmp_path)["filter speed"]["found"]["lee 7 x 7 with a mask"]["share of what is issued at most"]
+
+
+@EMULATED
 def test_a_failing_part_is_told_and_the_rest_goes_on(certify, tmp_path, monkeypatch):
     import certify_context
 
