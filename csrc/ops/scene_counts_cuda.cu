@@ -1,5 +1,5 @@
-// A thread counts kEach numbers, a block's width apart. Histograms are added to in device memory: their hot bins are spread by the
-// speckle over hundreds of addresses.
+// A thread counts kEach numbers, a block's width apart, and asks for all before it looks at one. Histograms are added to in device
+// memory: their hot bins are spread by the speckle over hundreds of addresses.
 #include "common/launch.h"
 #include "ops/scene_counts_cuda.h"
 #include "ops/scene_counts_pixel.h"
@@ -38,15 +38,20 @@ struct PowerBody {
   HFD_DEVICE void add(const ThreadPlace& at, Shared& shared) const {
     uint32_t valid = 0, dark = 0;
     const int64_t first = static_cast<int64_t>(at.block_x) * kThreads * kEach + at.thread;
+    float value[kEach];
+    bool counts[kEach];
+    HFD_UNROLL
+    for (int k = 0; k < kEach; ++k) {  // behind the last number: the first one again, which does not count
+      const int64_t i = first + k * kThreads, at = i < count ? i : 0;
+      value[k] = values[at];
+      counts[k] = allows(mask, at) & (i < count);
+    }
     HFD_UNROLL
     for (int k = 0; k < kEach; ++k) {
-      const int64_t i = first + k * kThreads;
-      if (i >= count) break;
-      const float value = values[i];
-      if (!allows(mask, i) || !counts_as_power(value)) continue;
+      if (!counts[k] || !counts_as_power(value[k])) continue;
       ++valid;
-      if (value > 0.0f)
-        add_atomically(histogram + power_bin(value), Count{1});
+      if (value[k] > 0.0f)
+        add_atomically(histogram + power_bin(value[k]), Count{1});
       else
         ++dark;
     }
@@ -67,13 +72,12 @@ struct BetweenBody {
   template <int kPhase>
   HFD_DEVICE void run(const ThreadPlace& at, Shared&) const {
     const int64_t first = static_cast<int64_t>(at.block_x) * kThreads * kEach + at.thread;
+    float value[kEach];
     HFD_UNROLL
-    for (int k = 0; k < kEach; ++k) {
-      const int64_t i = first + k * kThreads;
-      if (i >= count) break;
-      const float value = values[i];
-      if (value >= low && value < high) add_atomically(counts + bin_between(value, low, scale, bins), Count{1});
-    }
+    for (int k = 0; k < kEach; ++k) value[k] = values[first + k * kThreads < count ? first + k * kThreads : 0];
+    HFD_UNROLL
+    for (int k = 0; k < kEach; ++k)
+      if (first + k * kThreads < count && value[k] >= low && value[k] < high) add_atomically(counts + bin_between(value[k], low, scale, bins), Count{1});
   }
 };
 
