@@ -22,7 +22,7 @@ LANES = {(7, 5): 64, (8, 0): 64}        # float32 a clock of one multiprocessor;
 # Instructions a pixel that nvcc made of them for sm_90 (sass_path.py, sass_path_filters.py): told beside the bound, which counts none but those
 # above, so that a slow kernel is known for one that waits or for one that does too much.
 INSTRUCTIONS = {"uint16 amplitude to dB": 117, "float32 intensity to dB": 112, "float32 dB to dB": 71, "boxcar 7 x 7": 37, "lee 7 x 7": 75,
-                "lee 7 x 7 with a mask": 81, "7 classes, stride 4": 320}
+                "lee 7 x 7 with a mask": 81, "7 classes, stride 4": 269}
 ISSUED = 128                            # lanes a clock of one multiprocessor, of instructions of any kind
 WARM_UP_S = 0.1                 # of work before anything is timed: kernels are loaded at their first launch, and an idle GPU's clocks rise slowly
 CACHE_SETS = 4                  # sets of buffers in turn, so that none is found in the cache

@@ -16,7 +16,7 @@ import sass_report
 THREADS, TILE_ROWS, TILE_COLS, SUMMED, AT_ONCE = 128, 64, 32, 70 * 8, 8
 MEAN, NOISE = r", 0\.0204081", r", 0\.9795918"       # 1 / 49 stands in boxcar first, 48 / 49 in Lee
 FILTERS = {f"{name}{said}": (name == "lee", masked) for name in ("lee", "boxcar") for said, masked in (("", False), (" with a mask", True))}
-FINISH_PIXELS = 8                                   # of a thread
+FINISH_PIXELS = 16                                  # of a thread
 LEAVES = ("BRA", "BRX", "EXIT", "RET", "CALL", "BSYNC")
 
 
@@ -90,7 +90,7 @@ def main() -> int:
         print(f"\n{arch}\n\n| | of a thread | a pixel | Gpx/s of an H100, issue alone |\n|---|---|---|---|")
         code = machine_code(arch, "speckle", "speckle sums 3")
         found = {name: filter_path(code, *which) for name, which in FILTERS.items()}
-        found["finish"] = finish_path(machine_code(arch, "finish", "finish 4 2"))
+        found["finish"] = finish_path(machine_code(arch, "finish", "finish 4 4"))
         for name, steps in found.items():
             pixel = steps.pop("a pixel")
             print(f"| {name} | {', '.join(f'{what} {count:.0f}' for what, count in steps.items())} | {pixel:.1f} | {peak / pixel:.0f} |")

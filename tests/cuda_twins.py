@@ -112,6 +112,8 @@ class Twins:
         rng = self.rng
         (classes, rows, cols, stride, *place, gap, sure), logits, status = recorded.finish_case(rng)
         tiles = int(rng.integers(1, 4))
+        if rng.random() < 0.4:                          # as networks give them: most below the bound of a quick softmax, or about it
+            logits = rng.normal(0, rng.choice([0.5, 4.0, 15.0, 40.0]), logits.size).astype(np.float32)
         logits = np.stack([logits.reshape(classes, rows, cols)] + [rng.permutation(logits).reshape(classes, rows, cols)] * (tiles - 1))
         status = np.stack([rng.permutation(status).reshape(rows * stride, cols * stride) for _ in range(tiles)])
         kept, pitch = place[2:], tiles * (place[3] + gap)

@@ -14,7 +14,7 @@ struct FinishShared {
 
 template <int kStride, int kRows>
 struct FinishBody {
-  static constexpr int kThreads = 128, kPhases = 3, kBlocksPerProcessor = 6;
+  static constexpr int kThreads = 128, kPhases = 3, kBlocksPerProcessor = kRows > 2 ? 4 : 6;
   static constexpr int kAcross = logits_of<kCols, kStride>(), kDown = logits_of<kRows, kStride>();
   using Shared = FinishShared;
 
@@ -72,7 +72,8 @@ struct FinishBody {
     const bool careful = !inside || leaders.wild >= kTame;
     if (careful) find_leaders<true>(piece, leaders);
     const uint32_t gone = store_labels(at, piece, tile, leaders, shared);
-    if (confidence != nullptr) store_confidence(piece, tile, leaders.best, gone, careful);
+    const bool calm = !careful && leaders.wild < kCalm;
+    if (confidence != nullptr) store_confidence(piece, tile, leaders.best, gone, calm);
   }
 
   HFD_DEVICE static uint32_t kept_of(const Piece& piece, const FinishTile& tile) {
@@ -212,16 +213,16 @@ struct FinishBody {
     for (int32_t c = 0; c < classes; ++c) {
       logits_at<kCareful>(piece, from, values, wild);
       HFD_UNROLL
-      for (int p = 0; p < kRows * kCols; ++p) sums[p] += softmax_term(values[p], best[p]);
+      for (int p = 0; p < kRows * kCols; ++p) sums[p] += softmax_term<!kCareful>(values[p], best[p]);
     }
   }
 
-  HFD_DEVICE void store_confidence(const Piece& piece, const FinishTile& tile, const float* best, uint32_t gone, bool careful) const {
+  HFD_DEVICE void store_confidence(const Piece& piece, const FinishTile& tile, const float* best, uint32_t gone, bool calm) const {
     float sums[kRows * kCols] = {};
-    if (careful)
-      add_terms<true>(piece, best, sums);
-    else
+    if (calm)
       add_terms<false>(piece, best, sums);
+    else
+      add_terms<true>(piece, best, sums);
     HFD_UNROLL
     for (int r = 0; r < kRows; ++r) {
       Four four;
@@ -274,8 +275,8 @@ void finish_strided(const FinishCall& call, const FinishBatch& batch, const Cuda
 void finish_cuda(const FinishCall& call, const FinishBatch& batch, const CudaQueue& queue) {
   if (call.stride == 1) return finish_strided<1, 2>(call, batch, queue);
   if (call.stride == 2) return finish_strided<2, 2>(call, batch, queue);
-  if (call.stride == 4) return finish_strided<4, 2>(call, batch, queue);
-  if (call.stride % 8 == 0) return finish_strided<8, 2>(call, batch, queue);
+  if (call.stride == 4) return finish_strided<4, 4>(call, batch, queue);
+  if (call.stride % 8 == 0) return finish_strided<8, 4>(call, batch, queue);
   finish_strided<0, 1>(call, batch, queue);
 }
 

@@ -43,13 +43,14 @@ constexpr float kLog2E = 1.44269504f;
 
 // One term of the softmax's sum, relative to the largest logit: e^(logit - largest), at least 2^-125, which a sum of 1 or more
 // does not feel. Infinity minus infinity is no number and counts as no difference. As exp2_poly, but for -125..0 alone and so
-// cheaper: relative error below 3e-7.
-template <class T>
+// cheaper: relative error below 3e-7. kIsCalm: their bits, without the sign, are below kCalm, so that neither bound can be reached.
+constexpr uint32_t kCalm = 0x422c0000u;  // 43
+template <bool kIsCalm = false, class T>
 HFD_HD T softmax_term(T logit, T largest) {
   using Unsigned = typename Of<T>::Unsigned;
   constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23, see exp2_poly
   const T difference = (logit - largest) * kLog2E;
-  const T t = Of<T>::higher(Of<T>::lower(difference, every<T>(0.0f)), every<T>(-125.0f));
+  const T t = kIsCalm ? difference : Of<T>::higher(Of<T>::lower(difference, every<T>(0.0f)), every<T>(-125.0f));
   const T shifted = t + kMagic;
   const T f = t - (shifted - kMagic);
   const T tail = 0.0555041087f + f * (0.00961812911f + f * (0.00133335581f + f * 0.000154035304f));
