@@ -103,6 +103,14 @@ def test_nothing_is_allocated_after_the_first_run(tmp_path, scene, emulated_devi
         assert emulated_device.counts()["allocations"] == first
 
 
+def test_an_image_too_wide_for_a_kernels_numbers_is_refused_before_it_is_read(emulated_device):
+    with emulated_device.installed():
+        gpu = CudaDevice(0)
+        nowhere, shape = (64, 4 << 31), (1, 1, (1 << 30) + 1)
+        with pytest.raises(ValueError, match="1 x 1073741825 pixels: .* takes at most 1073741824 rows and columns"):
+            gpu.native.Speckle("lee", "mask", 3, 4.4, 2.0, 0.4, 1.8, 0.1).run(nowhere, shape, None, [0.1], (0, 1), nowhere, (0, gpu.stream().handle))
+
+
 def test_a_filter_halo_one_pixel_short_differs(tmp_path, scene, emulated_device, monkeypatch):
     path = engine(tmp_path, "lee")
     with emulated_segmenter(path, emulated_device, tile=104, halo=0) as seg:
