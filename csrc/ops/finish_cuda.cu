@@ -14,7 +14,7 @@ struct FinishShared {
 
 template <int kStride, int kRows>
 struct FinishBody {
-  static constexpr int kThreads = 128, kPhases = 3, kBlocksPerProcessor = kRows > 2 ? 4 : 6;
+  static constexpr int kThreads = 128, kPhases = 3, kBlocksPerProcessor = kRows > 2 ? 4 : kStride == 2 ? 5 : 6;
   static constexpr int kAcross = logits_of<kCols, kStride>(), kDown = logits_of<kRows, kStride>();
   using Shared = FinishShared;
 
