@@ -183,6 +183,9 @@ def test_the_fourth_8_bit_band_of_an_optical_image_is_data_where_four_are_declar
     describe(tmp_path, eo_bands=["B", "G", "R", "NIR"])
     pair = read(tmp_path)
     assert pair.eo_seen is None and np.array_equal(pair.eo, four)
+    inside = np.arange(SIDE) > np.full((SIDE, 1), 4)
+    rewrite(tmp_path / "eo/p03.tif", four, mask=inside)                     # a mask of the file is none of its bands
+    assert np.array_equal(read(tmp_path).eo_seen, inside)
 
 
 def test_pixels_in_numpy_files_and_pictures_are_read_as_before(tmp_path):

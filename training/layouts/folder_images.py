@@ -14,9 +14,8 @@ from hfd_edge.errors import HfdError
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterSource
 from hfd_edge.raster.bands import polarisation_of
-from hfd_edge.raster.guard import open_raster
 from hfd_edge.spec import Unit
-from training.layouts.files import LIMITS, OPENING, mapped_array, read_image
+from training.layouts.files import LIMITS, OPENING, mapped_array
 from training.layouts.folder_set import SetFile
 from training.pairs import DataError
 
@@ -51,7 +50,8 @@ def opened(path: Path, bands: Sequence[str] = (), alpha_is_data: bool = False) -
     """An image; bands are taken by name where the file names all of `bands`, else in the order of the file.
 
     Args:
-        alpha_is_data: a last band that the file calls alpha is one of `bands` where they are as many as all of the file's.
+        alpha_is_data: a band that the file calls alpha is the last of `bands` where they are as many as all of the file's. GDAL takes the last of
+            four 8-bit bands for alpha where nothing says otherwise (of two and four in a PNG): near infrared, or SAR in digital numbers.
     Raises:
         DataError: missing, damaged, no image, or its bands have names that contradict `bands`.
     """
@@ -150,10 +150,10 @@ def _source(path: Path, bands: Sequence[str], alpha_is_data: bool) -> Any:
     try:
         with OPENING:
             source = _chosen(path, bands)
-            if not alpha_is_data or source.count + 1 != len(bands):
+            if not (alpha_is_data and source.alpha_numbers) or source.count + 1 != len(bands):
                 return source
             source.close()
-            return _AllBands(path)
+            return RasterSource(path, range(1, len(bands) + 1), limits=LIMITS)      # alpha that is chosen by its number is data
     except HfdError as error:
         text = str(error)
         if "--bands" in text:                   # the way out of a run, the last part of the sentence, is none of a training
@@ -186,30 +186,6 @@ def _check_names(image: Image, bands: Sequence[str]) -> None:
             raise DataError(f"{image.path} describes its bands as {', '.join(each or '(no name)' for each in image.names)} and set.yaml "
                             f"says {', '.join(bands)}: {name} would be read as {band}; name all bands of the file, or none, or correct "
                             "set.yaml")
-
-
-class _AllBands:
-    """Every band of a file as data, with RasterSource's attributes: GDAL takes the last of four 8-bit bands for alpha where nothing
-    says otherwise (of two and four in a PNG), and an optical image with near infrared is one of those, SAR in digital numbers another."""
-
-    def __init__(self, path: Path) -> None:
-        with open_raster(path, LIMITS) as dataset:
-            self.count, self.rows, self.cols = dataset.count, dataset.height, dataset.width
-            self.dtype, self.geo = np.dtype(dataset.dtypes[0]), GeoReference.of(dataset, ())
-            self.band_names = tuple(name or "" for name in dataset.descriptions)
-            self.scale, self.offset, self.declared = dataset.scales[0], dataset.offsets[0], None
-            self._path, self._nodata = path, dataset.nodatavals
-
-    def __enter__(self) -> _AllBands:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing is held open."""
-
-    def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        values = read_image(self._path)[:, row:row + rows]
-        marks = [plane != nodata for plane, nodata in zip(values, self._nodata) if nodata is not None]
-        return values, np.logical_and.reduce(marks) if marks else np.ones(values.shape[1:], bool)
 
 
 @dataclass(frozen=True, slots=True)
