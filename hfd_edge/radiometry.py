@@ -103,6 +103,25 @@ def make_gather(source: SourceRadiometry, model: ModelInput, native: ModuleType 
         clip_low=list(low), clip_high=list(high), mean=list(model.mean), gain=[1.0 / s for s in model.std])
 
 
+def linear_power(bands: int) -> ModelInput:
+    """The input of whatever takes linear power as it is: what counts or filters it."""
+    return ModelInput(Unit.INTENSITY, (0.0,) * bands, (1.0,) * bands)
+
+
+def gathered(gather: _native.Gather, values: np.ndarray, valid: np.ndarray | None = None, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """All pixels of an array where they lie: as one tile without a halo.
+
+    Args:
+        values: (bands, rows, cols), stored pixels. valid: (rows, cols), nonzero = valid, or None.
+    Returns:
+        (bands, rows, cols) float32 of the model's input, 0 where not valid; (rows, cols) uint8, stitch.STATUS_NODATA there. New memory.
+    """
+    size = values.shape[1:]
+    made, status = np.empty(values.shape, np.float32), np.empty(size, np.uint8)
+    gather.run(values, (0, 0), size, (0, 0), made, status, valid, threads)
+    return made, status
+
+
 def differences(source: SourceRadiometry, model: ModelInput) -> tuple[str, ...]:
     """What differs between a scene and the training data without being converted; one sentence each, for the report."""
     looks = looks_difference(source.looks, model.looks)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hfd_edge import _native
 from hfd_edge.errors import RadiometryError
-from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, make_gather
+from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, gathered, linear_power, make_gather
 from hfd_edge.radiometry_fill import Fill, find_fill
 from hfd_edge.source import Source, sample
 from hfd_edge.source_saturation import saturated
 from hfd_edge.source_vector import PowerCounts
-from hfd_edge.spec import ModelInput, Unit
+from hfd_edge.spec import Unit
 from hfd_edge.stitch import STATUS_NODATA
 
 VALIDITY = ("valid", "nodata", "no signal", "saturated")        # what each number of a validity plane means
@@ -40,7 +40,7 @@ class IntensitySource:
         self.source, self.rows, self.cols = source, source.rows, source.cols
         names = getattr(source, "band_names", ("",) * source.count)
         self.names = tuple(name or f"band {i}" for i, name in enumerate(names, 1))
-        self._gather = make_gather(self.radiometry, _plain(Unit.INTENSITY, source.count))
+        self._gather = make_gather(self.radiometry, linear_power(source.count))
         self._threads = threads
         self.saturated = 0              # of the rows read so far
         self.filled = 0                 # valid pixels of the rows read so far that are the fill
@@ -49,7 +49,8 @@ class IntensitySource:
     def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Linear intensity (bands, rows, cols) float32 of some rows, 0 where there is none; (rows, cols) bool, True = valid."""
         values, valid = self.source.read(row, rows)
-        made, known = _gathered(self._gather, values, valid, self._threads)
+        made, status = gathered(self._gather, values, valid, self._threads)
+        known = status != STATUS_NODATA
         full = saturated(values, valid, self.radiometry)
         self.saturated += int(np.count_nonzero(full))
         if self.fill is not None:
@@ -58,7 +59,6 @@ class IntensitySource:
             self.on_codes(row, _codes(made, known, full))
         return made, known
 
-
     def counts_of_fill(self) -> PowerCounts | None:
         """Those of the rows read so far that are the fill, counted by power; None without one."""
         if self.fill is None:
@@ -66,7 +66,7 @@ class IntensitySource:
         bands = len(self.names)
         stored = np.full((bands, 1, 1), self.fill.stored, self.source.dtype)
         power, totals = np.zeros((bands, _native.POWER_BINS), np.int64), np.zeros((bands, 2), np.int64)
-        _native.count_power(_gathered(self._gather, stored, None, 1)[0], None, power, totals)
+        _native.count_power(gathered(self._gather, stored)[0], None, power, totals)
         return PowerCounts(power * self.filled, totals * self.filled)
 
 
@@ -105,14 +105,14 @@ class OutputUnit:
             raise RadiometryError(f"output unit {unit}: filtered intensity has no phase and is no digital number; use "
                                   "intensity, amplitude or db")
         self.unit, self._threads = unit, threads
-        self._gather = make_gather(SourceRadiometry(Unit.INTENSITY), _plain(unit, bands))
+        self._gather = make_gather(SourceRadiometry(Unit.INTENSITY), replace(linear_power(bands), unit=unit, floor=FLOOR_DB if unit is Unit.DB else None))
 
     def convert(self, intensity: np.ndarray) -> np.ndarray:
         """(bands, rows, cols) float32 of linear intensity, NaN where none, to the unit; NaN band by band."""
         if self.unit is Unit.INTENSITY:
             return intensity
         known = np.isfinite(intensity)
-        made, _ = _gathered(self._gather, np.where(known, intensity, np.float32(0)), None, self._threads)
+        made, _ = gathered(self._gather, np.where(known, intensity, np.float32(0)), None, self._threads)
         made[~known] = np.nan
         return made
 
@@ -123,19 +123,6 @@ def _codes(intensity: np.ndarray, known: np.ndarray, full: np.ndarray) -> np.nda
     codes[full] = 3
     codes[~known] = 1
     return codes
-
-
-def _plain(unit: Unit, bands: int) -> ModelInput:
-    """A unit without clip and normalisation."""
-    return ModelInput(unit, (0.0,) * bands, (1.0,) * bands, floor=FLOOR_DB if unit is Unit.DB else None)
-
-
-def _gathered(gather: _native.Gather, values: np.ndarray, valid: np.ndarray | None,
-              threads: int) -> tuple[np.ndarray, np.ndarray]:
-    size = values.shape[1:]
-    made, status = np.empty(values.shape, np.float32), np.empty(size, np.uint8)
-    gather.run(values, (0, 0), size, (0, 0), made, status, valid, threads)
-    return made, status != STATUS_NODATA
 
 
 def _check(source: Source, radiometry: SourceRadiometry) -> tuple[int, Fill | None]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from hfd_edge.errors import ArrayError, RadiometryError
 from hfd_edge.plan import SceneShape
-from hfd_edge.radiometry import SourceRadiometry, make_gather
+from hfd_edge.radiometry import SourceRadiometry, gathered, linear_power, make_gather
 from hfd_edge.source import Source, WindowReader, window_reader
 from hfd_edge.source_device import DeviceArraySource
 from hfd_edge.source_vector import count_scene, percentiles_of
@@ -140,7 +140,7 @@ class FilteredSource:
 
     def to_intensity(self, *module: ModuleType) -> Any:
         """What makes linear intensity of stored pixels; `module`: hfd_edge._cuda for a GPU's."""
-        return make_gather(self._radiometry, ModelInput(Unit.INTENSITY, (0.0,) * self.count, (1.0,) * self.count), *module)
+        return make_gather(self._radiometry, linear_power(self.count), *module)
 
     @property
     def bytes_per_px(self) -> int:
@@ -169,9 +169,7 @@ class FilteredSource:
         with self.watch("read"):
             values, valid = reader.read(first, count)
         with self.watch("filter"):
-            size = values.shape[1:]
-            intensity, status = np.empty(values.shape, np.float32), np.empty(size, np.uint8)
-            self._gather.run(values, (0, 0), size, (0, 0), intensity, status, valid, self.threads)
+            intensity, status = gathered(self._gather, values, valid, self.threads)
             return self.filter.apply(intensity, (status != STATUS_NODATA).view(np.uint8), (row - first, rows), self.threads)
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hfd_edge import _native
-from hfd_edge.radiometry import SourceRadiometry, make_gather
+from hfd_edge.radiometry import SourceRadiometry, gathered, make_gather
 from hfd_edge.radiometry_fill import Fill, left_out
 from hfd_edge.radiometry_looks import bias_db
 from hfd_edge.radiometry_power import power_edges
@@ -108,9 +107,7 @@ def sample_offset(sample: tuple[np.ndarray, np.ndarray | None], radiometry: Sour
     values, valid = left_out(fill, sample)
     step = values.shape[2] // _MOST_PX | 1                           # odd: no column is met in every row
     values, valid = values[:, :, ::step], None if valid is None else np.ascontiguousarray(valid[:, ::step])
-    size = values.shape[1:]
-    made, status = np.empty(values.shape, np.float32), np.empty(size, np.uint8)
-    make_gather(radiometry, model).run(np.ascontiguousarray(values), (0, 0), size, (0, 0), made, status, valid, 1)
+    made, status = gathered(make_gather(radiometry, model), np.ascontiguousarray(values), valid)
     known = made[:, 0].take(np.flatnonzero(status != STATUS_NODATA), axis=1)
     if known.shape[1] < _ENOUGH:
         return None
@@ -141,11 +138,9 @@ def counts_offset(counts: PowerCounts, looks: float | None, model: ModelInput, n
 
 def _seen(power: np.ndarray, model: ModelInput, band: int) -> np.ndarray:
     """Linear power in the network's unit, floored and clipped."""
-    made, status = np.empty((1, 1, power.size), np.float32), np.empty((1, power.size), np.uint8)
     clip = None if model.clip is None else (model.clip[band],)
     one = ModelInput(model.unit, (0.0,), (1.0,), clip, model.floor)
-    stored = np.ascontiguousarray(power[None, None].astype(np.float32))
-    make_gather(SourceRadiometry(Unit.INTENSITY), one, _native).run(stored, (0, 0), status.shape, (0, 0), made, status, None, 1)
+    made, _ = gathered(make_gather(SourceRadiometry(Unit.INTENSITY), one), power[None, None].astype(np.float32))
     return made[0, 0].astype(np.float64)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from hfd_edge import _native
 from hfd_edge.errors import EmptySceneError
-from hfd_edge.radiometry import SourceRadiometry, make_gather
+from hfd_edge.radiometry import SourceRadiometry, gathered, linear_power, make_gather
 from hfd_edge.radiometry_power import percentile_of
 from hfd_edge.source import Source
 from hfd_edge.source_device import DeviceArraySource
@@ -65,7 +65,7 @@ def count_scene(source: Source, radiometry: SourceRadiometry, threads: int, allo
     Raises:
         EmptySceneError: not one pixel of the scene is valid, and that is not allowed.
     """
-    plain = ModelInput(Unit.INTENSITY, (0.0,) * source.count, (1.0,) * source.count)
+    plain = linear_power(source.count)
     if isinstance(source, DeviceArraySource):
         power, totals = count_power(source, radiometry, plain)
     else:
@@ -83,9 +83,7 @@ def _count_strips(source: Source, gather: _native.Gather, threads: int) -> tuple
     step = max(1, _STRIP_PX // (source.cols * bands))
     for row in range(0, source.rows, step):
         values, valid = source.read(row, min(step, source.rows - row))
-        size = values.shape[1:]
-        intensity, status = np.empty(values.shape, np.float32), np.empty(size, np.uint8)
-        gather.run(values, (0, 0), size, (0, 0), intensity, status, valid, threads)
+        intensity, status = gathered(gather, values, valid, threads)
         _native.count_power(intensity, status, power, totals, STATUS_NODATA)
     return power, totals
 
@@ -99,7 +97,5 @@ def percentiles_of(counts: PowerCounts, percents: Sequence[float]) -> np.ndarray
 
 def _as_input(power: np.ndarray, model: ModelInput) -> np.ndarray:
     """(bands, n) linear power to (1, bands * n) network input."""
-    made, status = np.empty((*power.shape[:1], 1, power.shape[1]), np.float32), np.empty((1, power.shape[1]), np.uint8)
-    gather = make_gather(SourceRadiometry(Unit.INTENSITY), model)
-    gather.run(np.ascontiguousarray(power[:, None]), (0, 0), status.shape, (0, 0), made, status, None, 1)
+    made, _ = gathered(make_gather(SourceRadiometry(Unit.INTENSITY), model), np.ascontiguousarray(power[:, None]))
     return made.reshape(1, -1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from hfd_edge.errors import EmptySceneError, ExportError, HfdError, RasterError
 from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
-from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, make_gather
+from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, gathered, make_gather
 from hfd_edge.raster import RasterSource, TruthSource
 from hfd_edge.raster_run import RasterOptions, declared_radiometry
 from hfd_edge.simulate import BANDS, CLASS_NAMES, SceneConfig
@@ -175,10 +175,7 @@ def _has_pixel(scene: DataScene, spec: ModelSpec) -> bool:
     source, gather = scene.source, make_gather(scene.radiometry, spec.input)
     step = max(1, _STRIP_PX // (source.cols * source.count))
     for row in range(0, source.rows, step):
-        values, valid = source.read(row, min(step, source.rows - row))
-        size = values.shape[1:]
-        pixels, status = np.empty(values.shape, np.float32), np.empty(size, np.uint8)
-        gather.run(values, (0, 0), size, (0, 0), pixels, status, valid, _THREADS)
+        _, status = gathered(gather, *source.read(row, min(step, source.rows - row)), _THREADS)
         if (status != STATUS_NODATA).any():
             return True
     return False
