@@ -85,13 +85,13 @@ def _to_plan(spec: ModelSpec, request: PlanRequest) -> PlanRequest:
 def _device_bytes(spec: ModelSpec, scene: SceneShape, request: PlanRequest, plan: TilePlan) -> int:
     """Of the strips on the device, those that are fused included."""
     per_px = STRIPS_HELD * (scene.bytes_per_px + 2) + fused_bytes_per_px(spec, request.stitch)
-    return per_px * (plan.grid.core_rows + 2 * plan.grid.halo_px) * plan.grid.read_cols[1]
+    return per_px * plan.grid.tile_px[0] * plan.grid.read_cols[1]
 
 
 def _checked(plan: TilePlan, request: PlanRequest) -> TilePlan:
     """The plan. Raises DeviceError where its strips do not fit into the memory that was given."""
     if request.memory is not None and plan.memory_bytes > request.memory:
-        raise DeviceError(f"memory={request.memory}, and strips of tiles of {plan.grid.core_rows + 2 * plan.grid.halo_px} rows over {plan.grid.read_cols[1]} columns "
+        raise DeviceError(f"memory={request.memory}, and strips of tiles of {plan.grid.tile_px[0]} rows over {plan.grid.read_cols[1]} columns "
                           f"take {plan.memory_bytes}, which the GPU reads from there: give more memory (--memory), lower tiles (--tile), or run "
                           "the scene in windows (--window)")
     return plan
@@ -119,7 +119,7 @@ def _with_tiles(spec: ModelSpec, scene: SceneShape, request: PlanRequest, planne
 def _batch(spec: ModelSpec, request: PlanRequest, grid: TileGrid, engine: Any) -> int:
     """As many tiles as are asked for, or as the engine was built for, one by one where most of such a batch would only fill it; an engine that
     takes any number has batches of one size along a strip."""
-    size, across = (grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px), max(len(strip.tiles) for strip in grid.strips())
+    size, across = grid.tile_px, max(len(strip.tiles) for strip in grid.strips())
     if hasattr(engine, "batch_of"):
         most = engine.batch_of(*size)
         return most if request.batch != "auto" or -(-across // most) * most < 2 * across else 1

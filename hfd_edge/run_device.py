@@ -57,8 +57,7 @@ class DeviceStages:
             DeviceError: there is not enough memory.
         """
         self._run, self._pool, self._gpu = run, pool, pool.gpu
-        grid = run.plan.grid
-        self._size = grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px
+        self._size = run.plan.grid.tile_px
         self._slots = pool.slots(run.plan.batch, *self._size)
         for slot in self._slots if run.vector is not None else ():
             slot.tell(run.vector)

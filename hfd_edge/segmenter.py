@@ -282,8 +282,7 @@ class Segmenter:
         return RunReport(
             rows=rows, cols=cols, nodata_share=counts.nodata / (rows * cols), nan_pixels=counts.nan,
             timings={**run.watch.seconds, "total": total_s}, device=self.device, engine=self.engine, engine_hash=self.engine_hash,
-            threads=self.threads, halo=run.plan.halo, halo_px=grid.halo_px,
-            tile_px=(grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px),
+            threads=self.threads, halo=run.plan.halo, halo_px=grid.halo_px, tile_px=grid.tile_px,
             tiles_run=counts.tiles_run, tiles_empty=counts.tiles_empty, compute_ratio=run.plan.compute_ratio,
             notes=(*ended, *run.notes, *why_cpu(self._asked, self._package), *getattr(self._engine, "notes", ())),
             stitch=run.plan.stitch, offset=run.offset, saturated_pixels=counts.saturated if run.stored else None, overlap_px=2 * grid.spread_px)

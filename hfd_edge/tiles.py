@@ -151,6 +151,11 @@ class TileGrid:
         return self.window or (0, 0, self.scene_rows, self.scene_cols)
 
     @property
+    def tile_px(self) -> tuple[int, int]:
+        """Rows and columns of the largest input: a core with its halo."""
+        return self.core_rows + 2 * self.halo_px, self.core_cols + 2 * self.halo_px
+
+    @property
     def read_cols(self) -> tuple[int, int]:
         """First and number of true scene columns that the inputs refer to, reflections included."""
         spans = [reflected_range(span.read, span.read_count, self.scene_cols) for span in self._spans(1)]

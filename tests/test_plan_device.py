@@ -29,7 +29,7 @@ def plan(spec, rows, cols, engine=ANY, device_bytes=1 << 36, **request):
 
 
 def side(planned):
-    return planned.grid.core_rows + 2 * planned.grid.halo_px
+    return planned.grid.tile_px[0]
 
 
 def test_large_scenes_take_wide_tiles_and_small_ones_the_usual(spec):

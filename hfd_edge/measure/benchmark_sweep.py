@@ -60,7 +60,7 @@ def costly_tiles(plans: dict[str, TilePlan]) -> dict[str, dict[str, Any]]:
             found[name] = {
                 "not_measured": f"{ratio:.0f} times the scene's pixels, {ratio / plans[best].compute_ratio:.0f} times those of the best ({best})",
                 "compute_ratio": ratio, "halo_share": 1 - 1 / ratio, "halo": plan.halo, "halo_px": grid.halo_px,
-                "tile_px": [grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px]}
+                "tile_px": list(grid.tile_px)}
     return found
 
 

@@ -88,10 +88,10 @@ class SeamStudy:
         core, overlap = label_noise(labels, borders, max(grid.halo_px, GUARD_PX))
         classes, truth = self.segmenter.spec.classes, self.truth
         return SeamReport(
-            plan.stitch, (grid.core_rows + 2 * grid.halo_px, grid.core_cols + 2 * grid.halo_px), plan.halo, grid.halo_px,
-            2 * grid.spread_px, 1 - 1 / plan.compute_ratio, seam_ratio(labels, borders), seam_ratio(self.whole, borders),
-            seam_z_against(labels, self.whole, borders), disagreement(labels, shifted), flips_of([(self.whole, labels)]),
-            core, overlap, None if truth is None else accuracy_of(truth, labels, classes).miou,
+            plan.stitch, grid.tile_px, plan.halo, grid.halo_px, 2 * grid.spread_px, 1 - 1 / plan.compute_ratio,
+            seam_ratio(labels, borders), seam_ratio(self.whole, borders), seam_z_against(labels, self.whole, borders),
+            disagreement(labels, shifted), flips_of([(self.whole, labels)]), core, overlap,
+            None if truth is None else accuracy_of(truth, labels, classes).miou,
             None if truth is None else border_drop(truth, labels, borders, classes))
 
 
