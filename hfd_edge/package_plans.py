@@ -64,6 +64,12 @@ class PlanKey:
         return cls(**{name: record[name] for name in names})
 
     @property
+    def profiles(self) -> tuple[tuple[int, int, int], ...]:
+        """(tiles, rows, cols) of each of the plan's profiles, none twice: one tile, a batch, and the golden tile. Nothing in between: fixed shapes
+        are faster."""
+        return tuple(dict.fromkeys([(1, self.rows, self.cols), (self.batch, self.rows, self.cols), (1, self.golden_px, self.golden_px)]))
+
+    @property
     def shape(self) -> str:
         """Tiles of a batch, rows and columns, for messages and names."""
         return f"{self.batch}x{self.rows}x{self.cols}"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfd_edge.engine.tensorrt_bare import check_free, trtexec_command, write_bare, write_triton
-from hfd_edge.engine.tensorrt_build import PlanShapes, plan_shapes
+from hfd_edge.engine.tensorrt_build import plan_shapes
 from hfd_edge.engine.tensorrt_cache import PlanCache
 from hfd_edge.engine.tensorrt_request import trt_graph
 from hfd_edge.errors import EngineError, PackageError
@@ -182,8 +182,8 @@ def test_the_name_of_a_member_is_safe_whatever_a_driver_calls_itself(version, gp
 
 
 def test_shapes_are_one_tile_a_batch_and_the_golden_tile_and_none_twice(package):
-    assert PlanShapes(512, 768, 8, 256).profiles == ((1, 512, 768), (8, 512, 768), (1, 256, 256))
-    assert PlanShapes(256, 256, 1, 256).profiles == ((1, 256, 256),)
+    assert key_for(package, rows=512, cols=768, batch=8, golden_px=256).profiles == ((1, 512, 768), (8, 512, 768), (1, 256, 256))
+    assert key_for(package, rows=256, cols=256, batch=1, golden_px=256).profiles == ((1, 256, 256),)
     shapes, wide = plan_shapes(package), wide_tile_px(package.spec)
     assert shapes.rows == shapes.cols == usual_tile_px(package.spec) >= 2 * package.spec.halo_px + package.spec.stride_px and shapes.batch == 8
     assert plan_shapes(package, (wide, wide)).batch == 1 and plan_shapes(package, (wide, wide), 3).batch == 3

@@ -9,7 +9,6 @@ import secrets
 from pathlib import Path
 
 from hfd_edge.engine.graph_scan import scan
-from hfd_edge.engine.tensorrt_build import PlanShapes
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
 from hfd_edge.package_plans import PlanKey
@@ -54,7 +53,7 @@ def write_triton(folder: Path, package: Package, key: PlanKey, plan: bytes | mem
                           "--triton out, or build with the full TensorRT on the server's GPU")
     source, target = _ends(package, key)
     spec, s = package.spec, package.spec.logit_stride_px
-    profile = PlanShapes(key.rows, key.cols, key.batch, key.golden_px).profiles.index((key.batch, key.rows, key.cols))
+    profile = key.profiles.index((key.batch, key.rows, key.cols))
     ends = [("input", source, (key.batch, len(spec.bands), key.rows, key.cols)),
             *([("input", SCENE_INPUT, (1, spec.scene_numbers))] if spec.scene_numbers else []),
             ("output", target, (key.batch, len(spec.classes), key.rows // s, key.cols // s))]
@@ -67,7 +66,7 @@ def write_triton(folder: Path, package: Package, key: PlanKey, plan: bytes | mem
 def trtexec_command(path: Path, package: Package, key: PlanKey) -> str:
     """What times the plan with NVIDIA's tool."""
     shape = f"{key.batch}x{len(package.spec.bands)}x{key.rows}x{key.cols}"
-    profile = PlanShapes(key.rows, key.cols, key.batch, key.golden_px).profiles.index((key.batch, key.rows, key.cols))
+    profile = key.profiles.index((key.batch, key.rows, key.cols))
     tool = "trtexec" if key.library == "tensorrt" else "tensorrt_rtx"
     return f"{tool} --loadEngine={path} --useProfile={profile} --shapes={_ends(package, key)[0]}:{shape}"
 
@@ -85,8 +84,7 @@ def _told(package: Package) -> dict[str, dict[str, list[int] | str]]:
 
 def _profiles(package: Package, key: PlanKey) -> list[dict[str, list[int] | str]]:
     name, bands = _ends(package, key)[0], len(package.spec.bands)
-    return [{"input": name, "shape": [tiles, bands, rows, cols]}
-            for tiles, rows, cols in PlanShapes(key.rows, key.cols, key.batch, key.golden_px).profiles]
+    return [{"input": name, "shape": [tiles, bands, rows, cols]} for tiles, rows, cols in key.profiles]
 
 
 def _write(files: dict[Path, bytes], overwrite: bool) -> list[Path]:

@@ -27,18 +27,12 @@ Progress = Callable[[str, int, int], None]          # phase, steps done, steps i
 
 @dataclass(frozen=True, slots=True)
 class PlanShapes:
-    """Network inputs that a plan takes: one tile, `batch` tiles, and the golden tile. Nothing in between: fixed shapes are faster."""
+    """Network inputs that a plan takes; PlanKey.profiles are made of them."""
 
     rows: int
     cols: int
     batch: int
     golden_px: int
-
-    @property
-    def profiles(self) -> tuple[tuple[int, int, int], ...]:
-        """(tiles, rows, cols) of each profile, none twice."""
-        one = [(1, self.rows, self.cols), (self.batch, self.rows, self.cols), (1, self.golden_px, self.golden_px)]
-        return tuple(dict.fromkeys(one))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +98,7 @@ def build_plan(trt: TensorRT, package: Package, key: PlanKey, options: BuildOpti
     image = check_network(network, module, package.spec, name)
     config = builder.create_builder_config()
     _configure(trt, config, options)
-    shapes = PlanShapes(key.rows, key.cols, key.batch, key.golden_px)
-    _add_profiles(builder, config, log, image, package.spec, shapes)
+    _add_profiles(builder, config, log, image, package.spec, key)
     cache = _with_timing_cache(trt, config, options.timing_cache)
     log_before = log.other_types()
     plan = builder.build_serialized_network(network, config)
@@ -175,8 +168,8 @@ def _configure(trt: TensorRT, config: Any, options: BuildOptions) -> None:
         config.progress_monitor = _monitor(trt, options.progress)
 
 
-def _add_profiles(builder: Any, config: Any, log: Log, name: str, spec: ModelSpec, shapes: PlanShapes) -> None:
-    for tiles, rows, cols in shapes.profiles:
+def _add_profiles(builder: Any, config: Any, log: Log, name: str, spec: ModelSpec, key: PlanKey) -> None:
+    for tiles, rows, cols in key.profiles:
         profile, shape = builder.create_optimization_profile(), (tiles, len(spec.bands), rows, cols)
         refused = f"TensorRT refused a profile of {shape} for input {name}"
         way_out = "where the graph fixes a size of its own use --tile and --max-batch that it takes, or export it with free sizes"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from hfd_edge.device_memory import CudaDevice
-from hfd_edge.engine.tensorrt_build import PlanShapes
 from hfd_edge.engine.tensorrt_capabilities import TensorRT
 from hfd_edge.engine.tensorrt_find import Found
 from hfd_edge.engine.tensorrt_log import Log
@@ -23,7 +22,7 @@ class LoadedPlan:
         """Raises EngineError or DeviceError where TensorRT refuses the plan, or it is not the spec's; the log's last lines are told."""
         self.key, self.source = found.key, found.source
         self._trt, self._gpu, self._spec = trt, gpu, spec
-        self.profiles = PlanShapes(found.key.rows, found.key.cols, found.key.batch, found.key.golden_px).profiles
+        self.profiles = found.key.profiles
         self.log = Log(trt)
         what = f"the plan of {found.key.graph} from {found.source} cannot be loaded by {trt.library} {trt.version}"
         with self.log.told(what, _WAY_OUT):
