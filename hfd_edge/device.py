@@ -28,10 +28,15 @@ def resolve_device(device: str) -> str:
     if isinstance(device, str) and device in ("auto", "cpu"):
         return "cpu"
     if isinstance(device, str) and re.fullmatch(r"cuda(:\d+)?", device):
-        index = int(device.partition(":")[2] or 0)
-        check_device(index)
-        return f"cuda:{index}"
+        check_device(cuda_index(device))
+        return f"cuda:{cuda_index(device)}"
     raise DeviceError(f"device={device!r} is not known: use 'auto', 'cpu' or 'cuda:0'")
+
+
+def cuda_index(device: str) -> int:
+    """The number in "cuda:1"; 0 where there is none."""
+    number = device.partition(":")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def thread_budget(threads: int | None) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from hfd_edge.device import cuda_index
 from hfd_edge.device_array import DeviceArray
 from hfd_edge.device_memory import CudaDevice
 from hfd_edge.device_pool import DevicePool, DeviceSlotMemory
@@ -185,7 +186,7 @@ class GpuRuns:
 
     def __init__(self, device: str, engine: Any, spec: ModelSpec, threads: int = 1) -> None:
         """`threads`: that copy pixels into pinned memory. Raises DeviceError where the device cannot be used."""
-        self.gpu = CudaDevice(int(device.partition(":")[2] or 0))
+        self.gpu = CudaDevice(cuda_index(device))
         self._engine, self._spec, self._threads = engine, spec, threads
         self._lock = threading.Lock()
         self._spare: list[DevicePool] = []

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from hfd_edge.build import build_info
-from hfd_edge.device import resolve_device
+from hfd_edge.device import cuda_index, resolve_device
 from hfd_edge.engine.base import Engine
 from hfd_edge.engine.golden import check_golden
 from hfd_edge.engine.tensorrt_build import PRECISION_OF
@@ -97,7 +97,7 @@ def choose_device(device: str) -> str:
     except DeviceError as error:
         if not str(device).startswith("cuda") or build_info()["cuda_module"]["devices"]:
             raise
-        raise DeviceError(f"device={device!r} cannot be used here; missing: {'; '.join(why_not_cuda(_index(device)))}. {WAYS_OUT}") from error
+        raise DeviceError(f"device={device!r} cannot be used here; missing: {'; '.join(why_not_cuda(cuda_index(device)))}. {WAYS_OUT}") from error
 
 
 def why_cpu(device: str, package: Package) -> tuple[str, ...]:
@@ -127,7 +127,7 @@ def why_not_cuda(index: int = 0) -> list[str]:
 
 def _open_cuda(package: Package, device: str, precision: str, options: GpuOptions) -> Engine:
     """TensorRT, or one error that names everything that is missing."""
-    missing, graph = why_not_cuda(_index(device)), None
+    missing, graph = why_not_cuda(cuda_index(device)), None
     try:
         graph = trt_graph(package, precision)
     except EngineError as error:
@@ -165,17 +165,12 @@ def _open_onnxruntime(package: Package, way: Way, threads: int, _: GpuOptions | 
 def _open_tensorrt(package: Package, way: Way, _: int, options: GpuOptions) -> Engine:
     from hfd_edge.engine.tensorrt import TensorRTEngine, TensorRTOptions
 
-    wanted = TensorRTOptions(_index(way.device), tile=options.tile,
+    wanted = TensorRTOptions(cuda_index(way.device), tile=options.tile,
                              policy=PlanPolicy(options.build, options.trust_plans))
     try:
         return TensorRTEngine(package, way.graph, wanted if options.batch is None else replace(wanted, batch=options.batch))
     except (EngineError, PackageError) as error:
         raise type(error)(f"{error}; or use device='cpu' (--device cpu)") from error
-
-
-def _index(device: str) -> int:
-    number = device.partition(":")[2]
-    return int(number) if number.isdigit() else 0
 
 
 # By kind of engine: the ways it offers for a package on this machine, and how one of them is opened.

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from hfd_edge.device import cuda_index
 from hfd_edge.device_memory import CudaDevice
 from hfd_edge.errors import HfdError
 
@@ -32,7 +33,7 @@ class DevicePeak:
         if device == "cpu" or self._ask is not None:
             return
         try:
-            self._ask = CudaDevice(int(device.partition(":")[2] or 0)).memory_info
+            self._ask = CudaDevice(cuda_index(device)).memory_info
         except HfdError as error:
             self.record = {"peak_device_bytes": f"not available here: {error}"}
 

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
+from hfd_edge.device import cuda_index
+
 _POWERCAP = Path("/sys/class/powercap")
 _THERMAL = Path("/sys/class/thermal")
 _CPUS = Path("/sys/devices/system/cpu")
@@ -143,7 +145,7 @@ class Nvml:
 
 def open_meter(device: str) -> tuple[EnergyMeter | None, str]:
     """The meter for a device, or None and why there is none."""
-    wanted = [Tegrastats, (lambda: Nvml(int(device.partition(":")[2] or 0))) if device.startswith("cuda") else Rapl]
+    wanted = [Tegrastats, (lambda: Nvml(cuda_index(device))) if device.startswith("cuda") else Rapl]
     reasons = []
     for make in wanted:
         try:
