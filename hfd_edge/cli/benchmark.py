@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hfd_edge.cli.predict import parse_bands
+from hfd_edge.cli.options import parse_bands
 from hfd_edge.cli.report import printable
 from hfd_edge.spec import Unit
 

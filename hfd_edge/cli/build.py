@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hfd_edge.cli.predict import parse_memory
+from hfd_edge.cli.options import JsonOption, QuietOption, parse_memory
 from hfd_edge.cli.report import print_json, print_lines, progress_bar
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def build(  # an option of the command line is an argument here: more than six a
     timing_cache: Annotated[Path | None, _TIMING] = None,
     library: Annotated[str | None, _LIBRARY] = None,
     device: Annotated[str, _DEVICE] = "cuda:0",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compile an engine's graph for the GPU of this machine, for usual and wide tiles; plans are kept for this user, and found by every later run.
 
@@ -75,8 +75,8 @@ def plan(  # as above
     device: Annotated[str, _DEVICE] = "cuda:0",
     triton: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Also write this model of a Triton repository.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a bare TensorRT plan for trtexec, Triton or DeepStream. hfd_edge itself runs the .engine file.
 

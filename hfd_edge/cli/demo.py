@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hfd_edge.cli.options import JsonOption, QuietOption
 from hfd_edge.cli.quicklook import Pictured, draw_run
 from hfd_edge.cli.report import accuracy_lines, print_json, print_lines, progress_bar, run_lines
 
@@ -23,14 +24,14 @@ def demo(  # an option of the command line is an argument here: more than six ar
     side: Annotated[int, typer.Option(help="Height and width of the scene in pixels.")] = 2048,
     seed: Annotated[int, typer.Option(help="Which scene.")] = DEMO_SEED,
     threads: Annotated[int | None, typer.Option(help="Default: all cores of this process.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Segment a simulated scene: georeferenced map, quicklook picture, and a report with the accuracy.
 
     hfd-edge demo --out demo
     """
-    from hfd_edge.cli.predict import compare
+    from hfd_edge.cli.predict import accuracy_of_map
     from hfd_edge.errors import PackageError
     from hfd_edge.measure.accuracy import share_closed
     from hfd_edge.raster_run import RasterOptions
@@ -43,7 +44,7 @@ def demo(  # an option of the command line is an argument here: more than six ar
     with Segmenter(engine, threads=threads) as segmenter:
         with progress_bar("segmenting", quiet or as_json) as progress:
             report = segmenter.run_raster(out / "scene.tif", out / "map.tif", RasterOptions(overwrite=True), progress)
-        accuracy = compare(out / "truth.tif", out / "map.tif", segmenter.spec.classes, RasterOptions())
+        accuracy = accuracy_of_map(out / "truth.tif", out / "map.tif", segmenter.spec.classes, RasterOptions())
         picture = _draw(out, segmenter.spec)
     closed = share_closed(accuracy.miou, pixel_bayes)
     names = ("scene.tif", "truth.tif", "map.tif", *(("quicklook.png",) if picture else ()))

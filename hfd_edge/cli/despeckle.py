@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from hfd_edge.cli.predict import parse_bands
+from hfd_edge.cli.options import (
+    AnyBandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, UnitOption, declared_options)
 from hfd_edge.cli.report import print_json, print_lines, progress_bar
 from hfd_edge.spec import Unit
 
@@ -28,30 +29,26 @@ def despeckle(  # an option of the command line is an argument here: more than s
     sigma: Annotated[float, typer.Option(help="Of lee_sigma: share of the speckle inside its range.")] = 0.9,
     output_unit: Annotated[Unit | None, typer.Option(
         case_sensitive=False, help="intensity, amplitude or db; default: as the input (complex: intensity).")] = None,
-    unit: Annotated[Unit | None, typer.Option(
-        case_sensitive=False, help="What the pixels are, where the file's tags do not say.")] = None,
-    scale: Annotated[float | None, typer.Option(help="value = stored * SCALE + OFFSET, in UNIT.")] = None,
-    offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
-    nodata: Annotated[list[float] | None,
-                      typer.Option(help="Stored value without meaning, besides the file's own; may be repeated.")] = None,
-    bands: Annotated[str | None, typer.Option(help="Names or numbers from 1: VV,VH or 4,3; default: all.")] = None,
+    unit: UnitOption = None,
+    scale: ScaleOption = None,
+    offset: OffsetOption = None,
+    nodata: NodataOption = None,
+    bands: AnyBandsOption = None,
     threads: Annotated[int | None, typer.Option(help="Default: all cores of this process.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Filter speckle in linear intensity; georeference, bands, nodata and unit stay as they are.
 
     hfd-edge despeckle scene.tif -o quiet.tif --filter refined_lee --looks 4.4
     """
-    from hfd_edge.raster_run import RasterOptions
     from hfd_edge.scene_filter import DespeckleOptions, despeckle_raster
 
-    raster = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands), overwrite=overwrite)
+    raster = declared_options(unit, scale, offset, nodata, bands, overwrite=overwrite)
     options = DespeckleOptions(filter_name.value, looks, radius, border.value, damping, sigma, output_unit, raster, threads)
-    paths = rasters[0] if len(rasters) == 1 else tuple(rasters)
     with progress_bar("filtering", quiet or as_json) as progress:
-        report = despeckle_raster(paths, output, options, progress)
+        report = despeckle_raster(rasters, output, options, progress)
     if as_json:
         print_json({**report.to_dict(), "output": str(output)})
     elif not quiet:

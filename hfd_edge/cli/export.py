@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hfd_edge.cli.predict import parse_bands
+from hfd_edge.cli.options import (
+    BandsOption, CalibratorOption, JsonOption, KeepFloatOption, NodataOption, OffsetOption, PrecisionsOption, QuietOption, ScaleOption,
+    TargetsOption, UnitOption, declared_options, split_words)
 from hfd_edge.cli.report import print_json
-from hfd_edge.spec import Unit
 
 if TYPE_CHECKING:
     from hfd_edge.export.build_graphs import GraphPlan
@@ -20,19 +21,16 @@ def export(  # an option of the command line is an argument here: more than six 
     output: Annotated[Path, typer.Option("--output", "-o", help="The package to write.")],
     calibration: Annotated[list[str] | None, typer.Option(
         help="Real scenes for INT8 and the gate: a raster, a folder of them, or 'simulated'; may be repeated.")] = None,
-    precision: Annotated[str | None, typer.Option(
-        help="fp32, fp16, int8, separated by commas. Default: fp32, and with --calibration all that the targets take.")] = None,
-    target: Annotated[str, typer.Option(help="cpu, tensorrt, separated by commas.")] = "cpu",
-    calibrator: Annotated[str, typer.Option(help="percentile, minmax or entropy.")] = "percentile",
-    keep_float: Annotated[str | None, typer.Option(
-        help="Nodes that stay in float, separated by commas; more are found where the gate asks for it.")] = None,
+    precision: PrecisionsOption = None,
+    target: TargetsOption = "cpu",
+    calibrator: CalibratorOption = "percentile",
+    keep_float: KeepFloatOption = None,
     weight_bits: Annotated[int, typer.Option(help="Of the CPU's INT8 graph: 7, or 8 for processors with VNNI alone.")] = 7,
-    unit: Annotated[Unit | None, typer.Option(
-        case_sensitive=False, help="What the scenes' pixels are, where the files' tags do not say.")] = None,
-    scale: Annotated[float | None, typer.Option(help="value = stored * SCALE + OFFSET, in UNIT.")] = None,
-    offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
-    nodata: Annotated[list[float] | None, typer.Option(help="Stored value without meaning; may be repeated.")] = None,
-    bands: Annotated[str | None, typer.Option(help="Names or numbers from 1, in the network's order: VV,VH or 4,3.")] = None,
+    unit: UnitOption = None,
+    scale: ScaleOption = None,
+    offset: OffsetOption = None,
+    nodata: NodataOption = None,
+    bands: BandsOption = None,
     report: Annotated[Path | None, typer.Option(
         help="Folder for the gate's page, pictures and the ranges, and with --replaces for old against new.")] = None,
     replaces: Annotated[Path | None, typer.Option(
@@ -41,8 +39,8 @@ def export(  # an option of the command line is an argument here: more than six 
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")] = False,
     max_halo: Annotated[int | None, typer.Option(help="Refuse a network whose exact halo is larger, in pixels.")] = None,
     filter_halo: Annotated[int, typer.Option(help="Pixels to add to the exact halo; a filter named in the spec reads its own.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Turn a trained student into one .engine file, after checking every graph against the network.
 
@@ -51,12 +49,11 @@ def export(  # an option of the command line is an argument here: more than six 
     from hfd_edge.export import ExportOptions, export_package
     from hfd_edge.export.build_graphs import GraphPlan
     from hfd_edge.export.qgis import check_target, write_qgis
-    from hfd_edge.raster_run import RasterOptions
 
     _check_replaced(replaces, output)
     if qgis is not None:
         check_target(qgis, overwrite, (checkpoint, output))
-    declared = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands))
+    declared = declared_options(unit, scale, offset, nodata, bands)
     plan = GraphPlan(tuple(calibration or ()), declared, split_words(precision) or None, split_words(target), calibrator,
                      keep_float=split_words(keep_float), weight_bits=weight_bits)
     options = ExportOptions(overwrite, filter_halo_px=filter_halo, max_halo_px=max_halo, plan=plan, report=report, replaces=replaces)
@@ -85,8 +82,3 @@ def _compare(old: Path, new: Path, plan: GraphPlan, report: Path | None) -> str:
     comparison = compare_engines(old, new, plan.data, plan.declared)
     write_report(folder, comparison, overwrite=True)
     return f"{headline(comparison)} (report: {folder})"
-
-
-def split_words(text: str | None) -> tuple[str, ...]:
-    """"fp32, int8" as words; nothing for None."""
-    return tuple(word.strip() for word in (text or "").split(",") if word.strip())

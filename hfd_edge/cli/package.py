@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hfd_edge.cli.export import split_words
-from hfd_edge.cli.predict import parse_bands
+from hfd_edge.cli.options import (
+    CalibratorOption, JsonOption, KeepFloatOption, PrecisionsOption, TargetsOption, parse_bands, split_words)
 from hfd_edge.cli.report import print_json, printable
 from hfd_edge.spec import Unit
 
@@ -33,12 +33,10 @@ def package(  # an option of the command line is an argument here: more than six
     qgis: Annotated[Path | None, typer.Option(help="Also write this ONNX file for the QGIS plugin Deepness.")] = None,
     calibration: Annotated[list[str] | None, typer.Option(
         help="Real scenes for INT8 and its gate: a raster, a folder of them, or 'simulated'; may be repeated.")] = None,
-    precision: Annotated[str | None, typer.Option(
-        help="fp32, fp16, int8, separated by commas. Default: fp32, and with --calibration all that the targets take.")] = None,
-    target: Annotated[str, typer.Option(help="cpu, tensorrt, separated by commas.")] = "cpu",
-    calibrator: Annotated[str, typer.Option(help="percentile, minmax or entropy.")] = "percentile",
-    keep_float: Annotated[str | None, typer.Option(
-        help="Nodes that stay in float, separated by commas; more are found where the gate asks for it.")] = None,
+    precision: PrecisionsOption = None,
+    target: TargetsOption = "cpu",
+    calibrator: CalibratorOption = "percentile",
+    keep_float: KeepFloatOption = None,
     report: Annotated[Path | None, typer.Option(help="Folder for the gate's page, pictures and the ranges.")] = None,
     unit: Annotated[Unit | None, typer.Option(
         case_sensitive=False, help="What the calibration scenes' pixels are, where the files' tags do not say.")] = None,
@@ -48,7 +46,7 @@ def package(  # an option of the command line is an argument here: more than six
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")] = False,
     example_spec: Annotated[bool, typer.Option("--example-spec", help="Print an example of SPEC and exit.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors and warnings.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Turn any segmentation network in ONNX (U-Net, DeepLab, ...) into one .engine file.
 

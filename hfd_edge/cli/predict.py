@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,31 +10,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hfd_edge.cli.options import (
+    BandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, UnitOption,
+    declared_options, parse_bounds, parse_memory, parse_size, parse_window)
 from hfd_edge.cli.quicklook import Pictured, draw_run, windowed
 from hfd_edge.cli.report import accuracy_lines, print_json, print_lines, progress_bar, run_lines
 from hfd_edge.errors import EmptySceneError, EngineError, RadiometryError, RasterError
-from hfd_edge.spec import Unit
 
 if TYPE_CHECKING:
     from hfd_edge.measure.accuracy import Accuracy
     from hfd_edge.raster_run import RasterOptions
-
-_FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_INTEGER = r"-?[0-9]{1,18}"                 # what is longer is no number of pixels or bands and stays a word, to be refused
 
 
 def predict(  # an option of the command line is an argument here: more than six are meant
     rasters: Annotated[list[Path], typer.Argument(metavar="RASTER", help="The scene; or one file per band, all on one grid.")],
     engine: Annotated[Path, typer.Argument(metavar="ENGINE", help="The .engine file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The map to write: a uint8 GeoTIFF, 255 = nodata.")],
-    unit: Annotated[Unit | None, typer.Option(
-        case_sensitive=False, help="What the pixels are, where the file's tags do not say.")] = None,
-    scale: Annotated[float | None, typer.Option(help="value = stored * SCALE + OFFSET, in UNIT.")] = None,
-    offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
-    nodata: Annotated[list[float] | None,
-                      typer.Option(help="Stored value without meaning, besides the file's own; may be repeated.")] = None,
+    unit: UnitOption = None,
+    scale: ScaleOption = None,
+    offset: OffsetOption = None,
+    nodata: NodataOption = None,
     saturation: Annotated[float | None, typer.Option(help="Stored value from which power is a lower bound: such pixels are counted.")] = None,
-    bands: Annotated[str | None, typer.Option(help="Names or numbers from 1, in the network's order: VV,VH or 4,3.")] = None,
+    bands: BandsOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, int8, fp16 on a GPU; auto: what the engine has of int8, fp32 (GPU: of fp16, int8, fp32).")] = "auto",
     build: Annotated[str, typer.Option(help="auto compiles a missing TensorRT plan and says so; never refuses.")] = "auto",
@@ -62,20 +58,19 @@ def predict(  # an option of the command line is an argument here: more than six
     allow_empty: Annotated[bool, typer.Option(
         "--allow-empty", help="Give a map of nodata where not one pixel is valid, as of a tile of a mosaic; else that fails.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Segment a raster of any size into a georeferenced map.
 
     hfd-edge predict scene.tif model.engine -o map.tif --unit db
     """
-    from hfd_edge.raster_run import RasterOptions
     from hfd_edge.segmenter import Segmenter
 
-    paths = rasters[0] if len(rasters) == 1 else tuple(rasters)
-    options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands), confidence, overwrite,
-                            parse_window(window), tuple(classes) if classes else None, compress, saturation=saturation,
-                            allow_empty=allow_empty, bounds=parse_bounds(bounds))
+    options = declared_options(
+        unit, scale, offset, nodata, bands, confidence=confidence, overwrite=overwrite, window=parse_window(window),
+        classes=tuple(classes) if classes else None, compress=compress, saturation=saturation, allow_empty=allow_empty,
+        bounds=parse_bounds(bounds))
     maps = [output, *([confidence] if confidence else [])]
     outputs = [*maps, *([quicklook] if quicklook else [])]
     if truth and classes:
@@ -85,13 +80,13 @@ def predict(  # an option of the command line is an argument here: more than six
                    threads=threads, precision=precision, stitch=stitch, overlap=parse_size(overlap), build=build,
                    trust_plans=trust_plans) as segmenter:
         if truth:
-            _check_truth(truth, paths, segmenter.spec.classes, options)
+            _check_truth(truth, rasters, segmenter.spec.classes, options)
         with _named_option(), progress_bar("segmenting", quiet or as_json) as progress:
-            report = segmenter.run_raster(paths, output, options, progress)
+            report = segmenter.run_raster(rasters, output, options, progress)
         options = replace(options, window=report.window, bounds=None)
-        accuracy = compare(truth, output, segmenter.spec.classes, options) if truth else None
+        accuracy = accuracy_of_map(truth, output, segmenter.spec.classes, options) if truth else None
         if quicklook:
-            draw_run(quicklook, Pictured(("", paths), (f"truth: {truth.name}", truth) if truth else None,
+            draw_run(quicklook, Pictured(("", rasters), (f"truth: {truth.name}", truth) if truth else None,
                                          (f"map: {output.name}", output)), segmenter.spec, options)
     record = {**report.to_dict(), "map": str(output), "accuracy": accuracy.to_dict() if accuracy else None}
     if as_json:
@@ -113,56 +108,7 @@ def _named_option() -> Iterator[None]:
         raise RadiometryError(f"{error.fact}. Where that is no mistake, as of a tile of a mosaic, --allow-empty gives a map of nodata") from error
 
 
-def parse_bands(text: str | None) -> tuple[int | str, ...] | None:
-    """"VV,VH" or "4,3" as names or numbers."""
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if not all(parts):
-        raise typer.BadParameter(f"--bands {text!r}: give names or numbers separated by commas, such as VV,VH or 4,3")
-    return tuple(int(part) if re.fullmatch(_INTEGER, part) else part for part in parts)
-
-
-def parse_window(text: str | None) -> tuple[int, int, int, int] | None:
-    """"ROW,COL,ROWS,COLS" as numbers."""
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 4 or not all(re.fullmatch(_INTEGER, part) for part in parts):
-        raise typer.BadParameter(f"--window {text[:60]!r}: give ROW,COL,ROWS,COLS in whole pixels, such as 0,2048,1000,1500; "
-                                 "the first pixel is 0,0")
-    return tuple(int(part) for part in parts)
-
-
-def parse_bounds(text: str | None) -> tuple[float, ...] | None:
-    """"W,S,E,N" as numbers."""
-    if text is None:
-        return None
-    try:
-        numbers = tuple(map(float, text.split(",")))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != 4:
-        raise typer.BadParameter(f"--bounds {text[:60]!r}: give W,S,E,N as numbers in the raster's coordinate system, such as 500000,4600000,520000,4615000")
-    return numbers
-
-
-def parse_size(text: str) -> int | str:
-    """Pixels where they are digits, else the word as it is."""
-    return int(text) if re.fullmatch(_INTEGER, text) else text
-
-
-def parse_memory(text: str | None, option: str = "--memory") -> int | None:
-    """"512M" as bytes."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,18})([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
-    if not match:
-        raise typer.BadParameter(f"{option} {text[:40]!r}: give bytes, or a whole number with K, M, G or T, such as 512M")
-    return int(match[1]) * _FACTORS[match[2].upper()]
-
-
-def compare(truth: Path, answer: Path, classes: tuple[str, ...], options: RasterOptions) -> Accuracy:
+def accuracy_of_map(truth: Path, answer: Path, classes: tuple[str, ...], options: RasterOptions) -> Accuracy:
     """Accuracy of a map on disk, read strip by strip. Raises RasterError where the truth holds what is no class.
 
     The truth lies on the scene's grid; of a map of a window of it, the same window (`options.window`) counts.
@@ -179,7 +125,7 @@ def compare(truth: Path, answer: Path, classes: tuple[str, ...], options: Raster
     return confusion.result()
 
 
-def _check_truth(truth: Path, rasters: Path | tuple[Path, ...], classes: tuple[str, ...], options: RasterOptions) -> None:
+def _check_truth(truth: Path, rasters: list[Path], classes: tuple[str, ...], options: RasterOptions) -> None:
     from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.raster import TruthSource
     from hfd_edge.raster_run import chosen_window

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Pictured:
     """What is drawn, in this order; each with its title."""
 
-    scene: tuple[str, Path | tuple[Path, ...]]          # "" = the scene's name
+    scene: tuple[str, Path | list[Path]]                # "" = the scene's name
     truth: tuple[str, Path] | None                      # on the scene's grid
     map: tuple[str, Path]
 

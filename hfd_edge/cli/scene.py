@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hfd_edge.cli.predict import parse_bands
+from hfd_edge.cli.options import AnyBandsOption, NodataOption, OffsetOption, ScaleOption, UnitOption, declared_options
 from hfd_edge.cli.report import print_json, print_lines, progress_bar
-from hfd_edge.spec import Unit
 
 if TYPE_CHECKING:
     from hfd_edge.raster import RasterSource
@@ -29,16 +28,14 @@ def scene(  # an option of the command line is an argument here: more than six a
     rasters: Annotated[list[Path], typer.Argument(metavar="RASTER", help="The scene; or one file per band, all on one grid.")],
     engine: Annotated[Path | None, typer.Option(help="Also tell how far the scene lies off this engine's training data, in dB.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw this picture: scene, histograms of power and of looks.")] = None,
-    unit: Annotated[Unit | None, typer.Option(
-        case_sensitive=False, help="What the pixels are, where the file's tags do not say.")] = None,
-    scale: Annotated[float | None, typer.Option(help="value = stored * SCALE + OFFSET, in UNIT.")] = None,
-    offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
-    nodata: Annotated[list[float] | None,
-                      typer.Option(help="Stored value without meaning, besides the file's own; may be repeated.")] = None,
+    unit: UnitOption = None,
+    scale: ScaleOption = None,
+    offset: OffsetOption = None,
+    nodata: NodataOption = None,
     saturation: Annotated[float | None, typer.Option(help="Stored value from which power is a lower bound: such pixels are counted.")] = None,
     validity: Annotated[Path | None, typer.Option(
         help="Also write this map: 0 valid, 1 nodata, 2 no signal (power 0 or below), 3 saturated.")] = None,
-    bands: Annotated[str | None, typer.Option(help="Names or numbers from 1: VV,VH or 4,3; default: all.")] = None,
+    bands: AnyBandsOption = None,
     threads: Annotated[int | None, typer.Option(help="Default: all cores of this process.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one line of JSON, histograms included.")] = False,
@@ -51,7 +48,7 @@ def scene(  # an option of the command line is an argument here: more than six a
     """
     from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.raster import check_output
-    from hfd_edge.raster_run import RasterOptions, declared_radiometry, read_as
+    from hfd_edge.raster_run import declared_radiometry, read_as
     from hfd_edge.scene import measure_scene
     from hfd_edge.scene_strips import IntensitySource
     from hfd_edge.source import check_count
@@ -63,10 +60,10 @@ def scene(  # an option of the command line is an argument here: more than six a
         from hfd_edge.view import check_picture
         check_output(plot, overwrite, inputs=inputs)
         check_picture(plot)
-    options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands), saturation=saturation)
+    options = declared_options(unit, scale, offset, nodata, bands, saturation=saturation)
     spec = _spec(engine) if engine else None
     request = SceneRequest(options.bands, unit=options.unit, **({"wanted": spec.bands, "quantity": spec.input.quantity} if spec else {}))
-    with open_scene(rasters[0] if len(rasters) == 1 else tuple(rasters), request) as source:
+    with open_scene(rasters, request) as source:
         if spec:
             check_count(source, spec.bands)
         intensity = IntensitySource(source, declared_radiometry(source, options))

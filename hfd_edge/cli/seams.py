@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hfd_edge.cli.predict import parse_bands, parse_size, parse_window
+from hfd_edge.cli.options import (
+    BandsOption, JsonOption, NodataOption, OffsetOption, ScaleOption, UnitOption, declared_options, parse_size, parse_window)
 from hfd_edge.cli.report import print_json, print_lines, progress_bar
-from hfd_edge.spec import Unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,15 +44,13 @@ def seams(  # an option of the command line is an argument here: more than six a
     profile: Annotated[Path | None, typer.Option(
         metavar="NEW.engine", help="Instead: measure the network's error at the end of a tile and write the engine again with it, "
         "for --stitch precision.")] = None,
-    unit: Annotated[Unit | None, typer.Option(
-        case_sensitive=False, help="What the pixels are, where the file's tags do not say.")] = None,
-    scale: Annotated[float | None, typer.Option(help="value = stored * SCALE + OFFSET, in UNIT.")] = None,
-    offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
-    nodata: Annotated[list[float] | None,
-                      typer.Option(help="Stored value without meaning, besides the file's own; may be repeated.")] = None,
-    bands: Annotated[str | None, typer.Option(help="Names or numbers from 1, in the network's order: VV,VH or 4,3.")] = None,
+    unit: UnitOption = None,
+    scale: ScaleOption = None,
+    offset: OffsetOption = None,
+    nodata: NodataOption = None,
+    bands: BandsOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Measure seams on a crop: across borders, with the grid half a core on, and against one tile over all of it.
 
@@ -63,13 +61,12 @@ def seams(  # an option of the command line is an argument here: more than six a
     hfd-edge seams scene.tif model.engine --profile measured.engine
     """
     from hfd_edge.measure.seams import SeamStudy
-    from hfd_edge.raster_run import RasterOptions
     from hfd_edge.segmenter import Segmenter
 
     if len(rasters) < 2:
         raise typer.BadParameter("give the scene and the .engine file: hfd-edge seams scene.tif model.engine")
     *paths, engine = rasters
-    options = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands))
+    options = declared_options(unit, scale, offset, nodata, bands)
     _check_outputs(plot, profile, [*rasters, *([truth] if truth else [])], overwrite)
     with Segmenter(engine) as segmenter:
         crop = _read(paths, segmenter.spec, options, _Place(side, parse_window(window)), truth)
@@ -159,7 +156,7 @@ def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, place: _Pl
     from hfd_edge.raster_run import declared_radiometry
 
     request = SceneRequest(options.bands, spec.bands, options.limits, spec.input.quantity, options.unit)
-    with open_scene(paths[0] if len(paths) == 1 else tuple(paths), request) as source:
+    with open_scene(paths, request) as source:
         radiometry = check_declared(declared_radiometry(source, options), source.dtype)
         array, size, geo = place.cut(source), (source.rows, source.cols), source.geo
     if truth is None:

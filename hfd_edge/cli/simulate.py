@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hfd_edge.cli.options import QuietOption
 from hfd_edge.cli.report import print_json, print_lines, progress_bar
 from hfd_edge.spec import NODATA_LABEL, Unit
 
@@ -38,7 +39,7 @@ def simulate(  # an option of the command line is an argument here: more than si
     product: Annotated[Product, typer.Option(help="What scene.tif holds.")] = Product.LINEAR,
     border: Annotated[int, typer.Option(help="Widest extent of the nodata wedges at both sides, in pixels.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: QuietOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as one line of JSON.")] = False,
 ) -> None:
     """Simulate a SAR scene with its truth and an optical image of the same ground, streamed.

@@ -7,29 +7,28 @@ from typing import Annotated
 
 import typer
 
-from hfd_edge.cli.predict import parse_bands
+from hfd_edge.cli.options import (
+    BandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, UnitOption, declared_options)
 from hfd_edge.cli.report import print_json
-from hfd_edge.spec import Unit
 
 
 def verify(  # an option of the command line is an argument here: more than six are meant
     engine: Annotated[Path, typer.Argument(metavar="ENGINE", help="The .engine file.")],
     against: Annotated[Path, typer.Option(help="The checkpoint it was exported from: NAME.safetensors.")],
     data: Annotated[list[str], typer.Option(help="A raster, a folder of them, or 'simulated'; may be repeated.")],
-    unit: Annotated[Unit | None, typer.Option(
-        case_sensitive=False, help="What the scenes' pixels are, where the files' tags do not say.")] = None,
-    scale: Annotated[float | None, typer.Option(help="value = stored * SCALE + OFFSET, in UNIT.")] = None,
-    offset: Annotated[float | None, typer.Option(help="See --scale.")] = None,
-    nodata: Annotated[list[float] | None, typer.Option(help="Stored value without meaning; may be repeated.")] = None,
-    bands: Annotated[str | None, typer.Option(help="Names or numbers from 1, in the network's order: VV,VH or 4,3.")] = None,
+    unit: UnitOption = None,
+    scale: ScaleOption = None,
+    offset: OffsetOption = None,
+    nodata: NodataOption = None,
+    bands: BandsOption = None,
     max_flips: Annotated[float, typer.Option(help="Share of labels that may differ, by its upper 95 % bound.")] = 0.01,
     max_iou: Annotated[float, typer.Option(help="Change of a class's IoU that is allowed, by its upper 95 % bound.")] = 0.005,
     max_logits: Annotated[float, typer.Option(
         help="99 % quantile of the logits' error that is allowed, over the largest logit.")] = 0.1,
     min_pixels: Annotated[int, typer.Option(help="Valid pixels that must be compared.")] = 1_000_000,
     report: Annotated[Path | None, typer.Option(help="Folder for gate.html, gate.json and the worst tiles.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")] = False,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare every graph of an engine with the network in PyTorch, label by label; exit code 3 if one differs too much.
 
@@ -39,9 +38,8 @@ def verify(  # an option of the command line is an argument here: more than six 
     from hfd_edge.export.parity import Thresholds
     from hfd_edge.export.verify_package import verify_package
     from hfd_edge.export.verify_page import write_page
-    from hfd_edge.raster_run import RasterOptions
 
-    declared = RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands))
+    declared = declared_options(unit, scale, offset, nodata, bands)
     gate, spec = verify_package(engine, against, data, declared, Thresholds(max_flips, max_iou, max_logits, min_pixels))
     if report is not None:
         write_page(report, gate, spec)
