@@ -17,7 +17,7 @@ from hfd_edge import _native
 from hfd_edge.errors import GateError
 from hfd_edge.export.onnx import INPUT_NAME
 from hfd_edge.export.session import open_session
-from hfd_edge.measure.flips import BLOCK_PX
+from hfd_edge.measure.flips import BOUND, block_sums, resampled, upper_bound
 from hfd_edge.network.hfdnet import HFDNet
 from hfd_edge.spec import NODATA_LABEL
 
@@ -84,7 +84,6 @@ def _close(logits: np.ndarray) -> np.ndarray:
 UNSURE = 0.6                                    # of the best class's probability: whoever is less sure may say either
 # (1, bands, rows, cols) float32, and (1, n) where the network is told of the scene -> logits (1, classes, rows / s, cols / s)
 Infer = Callable[..., np.ndarray]
-_DRAWS, _BOUND = 1000, 0.95
 _ERROR_QUANTILES = (0.5, 0.95, 0.99, 0.999, 1.0)
 _JUDGED_PX = 10_000                             # truth pixels a class needs before its IoU is judged
 
@@ -181,7 +180,7 @@ class _Sums:
         flipped = (one != two) & seen
         drift = np.where(seen, other.astype(np.float32) - sure.astype(np.float32), 0) / 254
         planes = np.stack([seen, flipped, drift, np.abs(drift), flipped & (sure < 254 * UNSURE)]).astype(np.float64)
-        self.blocks.append(_block_sums(planes))
+        self.blocks.append(block_sums(planes))
         if truth is not None:
             self.confusions.append(_block_confusions(truth, (one, two), seen, len(first)))
         self.tiles += 1
@@ -195,9 +194,7 @@ class _Sums:
         seen, flips, drift, wander, unsure = counts.sum(axis=0)
         if not seen:
             raise GateError("not one valid pixel to compare: check the nodata value and the unit of the scenes")
-        draws = np.random.default_rng(0).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), _DRAWS)
-        rates = (draws @ counts[:, 1]) / np.maximum(draws @ counts[:, 0], 1)
-        bound = max(float(np.quantile(rates, _BOUND)), 3 / seen)       # rule of three where no flip was seen
+        bound = upper_bound(counts[:, :2])
         reference, candidate, iou_bound = self._iou()
         errors = np.concatenate(self.errors)
         quantiles = {f"{q:g}": float(v) for q, v in zip(_ERROR_QUANTILES, np.quantile(errors, _ERROR_QUANTILES))}
@@ -215,10 +212,10 @@ class _Sums:
             return None, None, None
         blocks = np.concatenate(self.confusions).astype(np.float64)             # (blocks, 2, classes, 3): hit, truth, answer
         blocks = blocks[blocks[:, 0, :, 1].sum(axis=1) > 0]
-        draws = np.random.default_rng(1).multinomial(len(blocks), np.full(len(blocks), 1 / max(1, len(blocks))), _DRAWS)
+        draws = resampled(len(blocks), seed=1)
         both = _iou_of(blocks.sum(axis=0))
         drawn = _iou_of(np.tensordot(draws.astype(np.float64), blocks, axes=1))
-        change = np.quantile(np.abs(drawn[:, 1] - drawn[:, 0]), _BOUND, axis=0)
+        change = np.quantile(np.abs(drawn[:, 1] - drawn[:, 0]), BOUND, axis=0)
         judged = blocks[:, 0, :, 1].sum(axis=0) >= _JUDGED_PX
         return (tuple(map(float, both[0])), tuple(map(float, both[1])),
                 tuple(float(value) if enough else None for value, enough in zip(change, judged)))
@@ -244,13 +241,6 @@ def _failures(pixels: int, flips: float, iou: tuple | None, limit: Thresholds) -
     return tuple(found)
 
 
-def _block_sums(planes: np.ndarray) -> np.ndarray:
-    """(k, rows, cols) to sums over blocks, (blocks, k)."""
-    for axis in (1, 2):
-        planes = np.add.reduceat(planes, np.arange(0, planes.shape[axis], BLOCK_PX), axis=axis)
-    return planes.reshape(len(planes), -1).T
-
-
 def _block_confusions(truth: np.ndarray, answers: tuple[np.ndarray, np.ndarray], seen: np.ndarray, classes: int) -> np.ndarray:
     """(blocks, 2, classes, 3): per answer and class the hits, the truth's pixels and the answer's pixels."""
     known = seen & (truth < classes)
@@ -259,7 +249,7 @@ def _block_confusions(truth: np.ndarray, answers: tuple[np.ndarray, np.ndarray],
         for index in range(classes):
             here, said = known & (truth == index), known & (answer == index)
             planes += [here & said, here, said]
-    return _block_sums(np.stack(planes).astype(np.float64)).reshape(-1, 2, classes, 3)
+    return block_sums(np.stack(planes).astype(np.float64)).reshape(-1, 2, classes, 3)
 
 
 def _iou_of(counts: np.ndarray) -> np.ndarray:

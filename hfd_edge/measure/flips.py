@@ -12,7 +12,8 @@ from hfd_edge.errors import ArrayError
 from hfd_edge.spec import NODATA_LABEL
 
 BLOCK_PX = 64                   # pixels nearer than this are taken as one observation
-_DRAWS, _BOUND = 1000, 0.95
+BOUND = 0.95                    # the upper end of what is resampled
+_DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def flips_of(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Flips:
     counts = counts[counts[:, 0] > 0]
     if not len(counts):
         raise ArrayError("maps without one labelled pixel: there is nothing to compare; give a part of the scene with pixels")
-    return Flips(int(counts[:, 1].sum()), int(counts[:, 0].sum()), _upper(counts))
+    return Flips(int(counts[:, 1].sum()), int(counts[:, 0].sum()), upper_bound(counts))
 
 
 def _blocks(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -53,13 +54,23 @@ def _blocks(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
     if expected.shape != found.shape:
         raise ArrayError(f"maps of {expected.shape} and {found.shape}: they must be of one scene")
     seen = (expected != NODATA_LABEL) | (found != NODATA_LABEL)
-    planes = np.stack([seen, seen & (expected != found)]).astype(np.float64)
+    return block_sums(np.stack([seen, seen & (expected != found)]).astype(np.float64))
+
+
+def block_sums(planes: np.ndarray) -> np.ndarray:
+    """(k, rows, cols) to sums over blocks of BLOCK_PX x BLOCK_PX pixels, (blocks, k)."""
     for axis in (1, 2):
         planes = np.add.reduceat(planes, np.arange(0, planes.shape[axis], BLOCK_PX), axis=axis)
-    return planes.reshape(2, -1).T
+    return planes.reshape(len(planes), -1).T
 
 
-def _upper(counts: np.ndarray) -> float:
-    draws = np.random.default_rng(0).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), _DRAWS)
+def resampled(blocks: int, seed: int = 0) -> np.ndarray:
+    """(draws, blocks) how often each block is drawn, of so many that are drawn with replacement."""
+    return np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / max(1, blocks)), _DRAWS)
+
+
+def upper_bound(counts: np.ndarray) -> float:
+    """The rate's upper end, of (blocks, 2) pixels and flips: every block has a pixel."""
+    draws = resampled(len(counts))
     rates = (draws @ counts[:, 1]) / np.maximum(draws @ counts[:, 0], 1)
-    return max(float(np.quantile(rates, _BOUND)), 3 / float(counts[:, 0].sum()))
+    return max(float(np.quantile(rates, BOUND)), 3 / float(counts[:, 0].sum()))
