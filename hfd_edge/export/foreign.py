@@ -17,7 +17,7 @@ from hfd_edge.export.foreign_intake import read_foreign
 from hfd_edge.export.foreign_network import ForeignNetwork, prepare_network
 from hfd_edge.export.foreign_rewrite import INPUT_NAME
 from hfd_edge.export.foreign_spec import ForeignSpec, read_spec
-from hfd_edge.export.golden import golden_tile
+from hfd_edge.export.golden import CLOSE_CALL, close_calls, golden_tile
 from hfd_edge.export.lineage import KEY, lineage_of
 from hfd_edge.export.measured import Probe, measured_reach
 from hfd_edge.export.session import open_session, tool_versions
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from hfd_edge.export.build_graphs import GraphPlan
 
 GRAPH = "graph-fp32.onnx"
-CLOSE_CALL = 1e-2           # two best logits nearer than this: the golden tile does not ask
 DEFAULT_TILE_PX = 512
 UNBOUNDED_SHARE = 8         # without --halo, an unbounded network gets a halo of one part in so many of its tile
 
@@ -211,9 +210,7 @@ def _golden(network: ForeignNetwork, spec: ModelSpec) -> tuple[Golden, int]:
         raise GateError("the network answers noise of its own statistics with numbers that are not finite: its weights have "
                         "diverged, or mean and std of the spec are wrong; no package was written")
     labels = logits.argmax(0).astype(np.uint8)
-    if len(logits) > 1:
-        best = np.partition(logits, -2, axis=0)
-        labels[best[-1] - best[-2] < CLOSE_CALL] = NODATA_LABEL
+    labels[close_calls(logits)] = NODATA_LABEL
     undecided = int((labels == NODATA_LABEL).sum())
     if undecided == labels.size:
         raise GateError(f"the two best logits of every place of the golden tile are nearer than {CLOSE_CALL:g}: the network "

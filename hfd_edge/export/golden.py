@@ -12,6 +12,7 @@ from hfd_edge.spec import NODATA_LABEL, ModelInput
 from hfd_edge.tiles import round_up
 
 GOLDEN_PX = 128
+CLOSE_CALL = 1e-2           # two best logits of a float graph nearer than this: engines may disagree, the golden tile does not ask
 _SEED = 20_240
 _CLOSE_SHARE = 0.05         # of the largest logit: nearer than this, processors may round a quantised graph differently
 
@@ -50,13 +51,19 @@ def golden_labels(graph: bytes, pixels: np.ndarray) -> np.ndarray:
     session = open_session(graph)
     logits = session.run(None, {session.get_inputs()[0].name: pixels[None]})[0][0]
     labels = logits.argmax(axis=0).astype(np.uint8)
-    if len(logits) > 1:
-        best = np.partition(logits, -2, axis=0)
-        labels[best[-1] - best[-2] < _CLOSE_SHARE * np.abs(logits).max()] = NODATA_LABEL
+    labels[close_calls(logits, _CLOSE_SHARE * np.abs(logits).max())] = NODATA_LABEL
     if (labels == NODATA_LABEL).all():
         raise ExportError("the golden tile decides nothing in a quantised graph: give golden_pixels of a real scene on which "
                           "the network is sure")
     return labels
+
+
+def close_calls(logits: np.ndarray, margin: float = CLOSE_CALL) -> np.ndarray:
+    """(rows, cols) bool, where the two best of (classes, rows, cols) are nearer than a margin; nowhere of one class."""
+    if len(logits) == 1:
+        return np.zeros(logits.shape[1:], bool)
+    best = np.partition(logits, -2, axis=0)
+    return best[-1] - best[-2] < margin
 
 
 def _noise(model: ModelInput, side: int) -> np.ndarray:

@@ -15,6 +15,7 @@ import torch
 
 from hfd_edge import _native
 from hfd_edge.errors import GateError
+from hfd_edge.export.golden import close_calls
 from hfd_edge.export.onnx import INPUT_NAME
 from hfd_edge.export.session import open_session
 from hfd_edge.measure.flips import BOUND, block_sums, resampled, upper_bound
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from hfd_edge.export.calibration_data import Tile
 
 FP32_TOLERANCE = 1e-4       # largest difference of a logit, relative to the largest logit where that is above 1
-CLOSE_CALL = 1e-2           # two best logits nearer than this: engines may disagree, the golden tile does not ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Parity:
 
     cells: int                  # logits positions compared
     flips: int                  # positions with another best class, close calls left out
-    close_calls: int            # positions whose two best logits are within CLOSE_CALL
+    close_calls: int            # positions whose two best logits are within golden.CLOSE_CALL
     max_error: float            # largest difference of a logit
     max_logit: float            # largest absolute logit of the network
     tolerance: float            # what max_error was held against
@@ -63,7 +63,7 @@ def check_parity(net: HFDNet, graph: bytes, pixels: np.ndarray) -> tuple[Parity,
         raise GateError(f"logits of the network {expected.shape}, of its graph {got.shape}: both must be finite, of one shape; "
                         "train longer or lower the learning rate if the weights have diverged")
     largest = float(np.abs(expected).max())
-    close = _close(expected) | _close(got)
+    close = close_calls(expected) | close_calls(got)
     flips = int(((expected.argmax(0) != got.argmax(0)) & ~close).sum())
     error = float(np.abs(expected - got).max())
     parity = Parity(cells=close.size, flips=flips, close_calls=int(close.sum()), max_error=error,
@@ -71,14 +71,7 @@ def check_parity(net: HFDNet, graph: bytes, pixels: np.ndarray) -> tuple[Parity,
     if parity.max_error > parity.tolerance or parity.flips:
         raise GateError(f"FP32 graph differs from the network by {parity.max_error:.2g} and in {flips} of {close.size} "
                         f"labels: at most {parity.tolerance:.2g} and 0 are allowed; no package was written; report the encoder")
-    return parity, np.where(_close(got), NODATA_LABEL, got.argmax(0)).astype(np.uint8)
-
-
-def _close(logits: np.ndarray) -> np.ndarray:
-    if len(logits) == 1:
-        return np.zeros(logits.shape[1:], bool)
-    best = np.partition(logits, -2, axis=0)
-    return best[-1] - best[-2] < CLOSE_CALL
+    return parity, np.where(close_calls(got), NODATA_LABEL, got.argmax(0)).astype(np.uint8)
 
 
 UNSURE = 0.6                                    # of the best class's probability: whoever is less sure may say either
