@@ -81,22 +81,22 @@ def plan_tiles(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> Tile
     if request.stitch == "crop" and request.overlap != "auto":
         raise GridError(f"overlap={request.overlap!r} with stitch='crop': crop fuses nothing; give stitch='precision', 'hann', "
                         "'gaussian' or 'constant', or leave the overlap out")
-    batch = 1 if request.batch == "auto" else int(request.batch)
+    request = replace(request, batch=1 if request.batch == "auto" else int(request.batch))
     scene = replace(scene, fused_bytes_per_px=fused_bytes_per_px(spec, request.stitch))
-    scene = _waiting_where_worth(spec, scene, request, batch)
-    halo = _chosen_halo(spec, scene, request, batch)
+    scene = _waiting_where_worth(spec, scene, request)
+    halo = _chosen_halo(spec, scene, request)
     if request.window is None:
-        return _plan_with_halo(spec, scene, request, batch, halo)
-    return _plan_window(spec, scene, request, batch, halo)
+        return _plan_with_halo(spec, scene, request, halo)
+    return _plan_window(spec, scene, request, halo)
 
 
-def _waiting_where_worth(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: int) -> SceneShape:
+def _waiting_where_worth(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> SceneShape:
     """The scene, without rows that wait where their memory would cost more halo than decoding blocks twice does."""
     if scene.rows_below == 0:
         return scene
     apart = replace(scene, rows_below=0)
     try:
-        plans = [_plan_with_halo(spec, each, request, batch, _chosen_halo(spec, each, request, batch))
+        plans = [_plan_with_halo(spec, each, request, _chosen_halo(spec, each, request))
                  for each in (scene, apart)]
     except DeviceError:
         return apart
@@ -112,26 +112,26 @@ def check_window(window: object) -> tuple[int, int, int, int]:
     return tuple(map(int, window))
 
 
-def _chosen_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: int) -> int:
+def _chosen_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> int:
     if request.halo != "auto":
         return _halo_px(spec, request.halo)
     if spec.halo_bounded_px is None:
         return spec.halo_px
-    exact = _plan_with_halo(spec, scene, request, batch, spec.halo_px)
+    exact = _plan_with_halo(spec, scene, request, spec.halo_px)
     return spec.halo_px if exact.compute_ratio <= BOUNDED_WHERE_EXACT_COSTS else spec.halo_bounded_px
 
 
-def _plan_window(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: int, halo: int) -> TilePlan:
+def _plan_window(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo: int) -> TilePlan:
     """With the exact halo any grid gives the same answer, so the window has its own; otherwise it takes the scene's tiles."""
     window, own = check_window(request.window), _own_cores(spec, request, halo)
     TileGrid(scene.rows, scene.cols, spec.stride_px, spec.stride_px, halo, spec.stride_px, window=window)   # is it in the scene
     if own:
         rows, cols = (first % spec.stride_px + count for first, count in zip(window, window[2:]))
         scene_of_window = replace(scene, rows=rows, cols=cols, cols_beside=min(2 * halo, scene.cols - cols))
-        plan = _plan_with_halo(spec, scene_of_window, replace(request, offset=(0, 0)), batch, halo)
+        plan = _plan_with_halo(spec, scene_of_window, replace(request, offset=(0, 0)), halo)
         grid = replace(plan.grid, scene_rows=scene.rows, scene_cols=scene.cols, window=window, own_cores=True)
     else:
-        plan = _plan_with_halo(spec, scene, request, batch, halo)
+        plan = _plan_with_halo(spec, scene, request, halo)
         grid = replace(plan.grid, window=window)
     return replace(plan, grid=grid, compute_ratio=grid.input_px / (window[2] * window[3]))
 
@@ -177,15 +177,15 @@ def _halo_px(spec: ModelSpec, halo: int | str) -> int:
     return int(halo)
 
 
-def _plan_with_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: int, halo: int) -> TilePlan:
+def _plan_with_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo: int) -> TilePlan:
     if spec.fixed_tile:
         core = _fixed_core(spec, request.tile, halo)
     elif request.tile == "auto":
-        core = _auto_core(spec, scene, request, batch, halo)
+        core = _auto_core(spec, scene, request, halo)
     else:
         core = _given_core(spec, request.tile, halo)
         core = tuple(min(c, round_up(n, spec.stride_px)) for c, n in zip(core, (scene.rows, scene.cols)))
-    memory = _tile_bytes(spec, batch, halo, *core) + _strip_bytes(scene, core[0] + 2 * halo)
+    memory = _tile_bytes(spec, request.batch, halo, *core) + _strip_bytes(scene, core[0] + 2 * halo)
     if request.memory is not None and memory > memory_budget_bytes(request.memory):
         raise DeviceError(f"tile={request.tile!r} takes about {memory} bytes over a scene {scene.cols} px wide and "
                           f"memory={request.memory}: make the tile smaller, the memory larger, or leave one of them out")
@@ -196,7 +196,7 @@ def _plan_with_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, ba
         grid, blend = blended(spec, grid, request.stitch, request.overlap)
     bounded = halo == spec.halo_bounded_px and blend is None            # it was measured with crop
     kind = "exact" if is_exact(spec, halo, blend) else "bounded" if bounded else "custom"
-    return TilePlan(grid, batch, kind, grid.input_px / (scene.rows * scene.cols), memory, scene.rows_below, blend)
+    return TilePlan(grid, request.batch, kind, grid.input_px / (scene.rows * scene.cols), memory, scene.rows_below, blend)
 
 
 def _fixed_core(spec: ModelSpec, tile: int | tuple[int, int] | str, halo: int) -> tuple[int, int]:
@@ -219,7 +219,7 @@ def _given_core(spec: ModelSpec, tile: int | tuple[int, int] | str, halo: int) -
     return int(sides[0]) - 2 * halo, int(sides[1]) - 2 * halo
 
 
-def _auto_core(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: int, halo: int) -> tuple[int, int]:
+def _auto_core(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo: int) -> tuple[int, int]:
     """The core that is expected to cost least: columns in equal pieces, rows as many as memory or the caches allow."""
     budget = memory_budget_bytes(request.memory)
     stride, best = spec.stride_px, None
@@ -227,7 +227,7 @@ def _auto_core(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: 
     below = _strip_bytes(scene, 0)
     for pieces in range(1, ceil(scene.cols / stride) + 1):
         cols = equal_core(scene.cols, round_up(ceil(scene.cols / pieces), stride), stride)
-        per_row = _tile_bytes(spec, batch, halo, 1 - 2 * halo, cols) + _strip_bytes(scene, 1) - below
+        per_row = _tile_bytes(spec, request.batch, halo, 1 - 2 * halo, cols) + _strip_bytes(scene, 1) - below
         fitting = (budget - below) // per_row
         for most_px in (LARGEST_INPUT_PX, CACHED_INPUT_PX):
             rows = min(fitting, most_px // (cols + 2 * halo)) - 2 * halo
@@ -237,7 +237,7 @@ def _auto_core(spec: ModelSpec, scene: SceneShape, request: PlanRequest, batch: 
         if best is not None and 1 + 2 * halo * pieces / scene.cols > best[0]:
             break                                       # narrower pieces cost more whatever their rows
     if best is None:
-        least = _tile_bytes(spec, batch, halo, stride, stride) + _strip_bytes(scene, stride + 2 * halo)
+        least = _tile_bytes(spec, request.batch, halo, stride, stride) + _strip_bytes(scene, stride + 2 * halo)
         raise DeviceError(f"memory={budget} bytes is not enough for one tile with a halo of {halo} px over a scene {scene.cols} "
                           f"px wide: "
                           f"give at least {least} bytes (--memory), or a smaller batch")
