@@ -22,9 +22,9 @@ from hfd_edge.export.gate_report import GateReport
 from hfd_edge.export.golden import golden_labels, golden_tile
 from hfd_edge.export.lineage import KEY as LINEAGE
 from hfd_edge.export.lineage import lineage_of
-from hfd_edge.export.measured import Probe, measured_reach
-from hfd_edge.export.onnx import INPUT_NAME, to_onnx
-from hfd_edge.export.parity import Parity, check_parity, open_session
+from hfd_edge.export.measured import measured_within_bound
+from hfd_edge.export.onnx import to_onnx
+from hfd_edge.export.parity import Parity, check_parity
 from hfd_edge.export.qat_ranges import trained_ranges
 from hfd_edge.export.reach import bound_reach
 from hfd_edge.export.sealed import Contents, seal
@@ -118,7 +118,7 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
     lineage = lineage_of(options.replaces, spec)
     with ExitStack() as stack:
         scenes, left_out = _scenes(options.plan, spec, stack)
-        measured = _measure(graph, spec) if options.measure else None
+        measured = measured_within_bound(graph, spec) if options.measure else None
         pixels = golden_tile(options.golden_pixels, spec.input, spec.stride_px)
         parity, labels = check_parity(net, graph, pixels)
         made = GraphSet({GRAPH: graph}, {}, None, {}, ())
@@ -187,17 +187,6 @@ def _make_spec(net: HFDNet, part: dict[str, Any], graph: bytes, options: ExportO
         return spec, notes
     except (SpecError, RadiometryError) as error:
         raise ExportError(f"the checkpoint's spec is refused: {error}") from error
-
-
-def _measure(graph: bytes, spec: ModelSpec) -> int:
-    session = open_session(graph)
-    side = round_up(2 * spec.reach_px + 3 * spec.stride_px, spec.stride_px)
-    probe = Probe(len(spec.bands), spec.stride_px, spec.logit_stride_px, side)
-    measured = measured_reach(lambda pixels: session.run(None, {INPUT_NAME: pixels})[0], probe)
-    if measured > spec.reach_px:
-        raise ReachError(f"measured reach {measured} px is above the bound of {spec.reach_px} px: the graph uses an operator "
-                         "in a way the bound does not know; no package was written; report the encoder")
-    return measured
 
 
 def _hashes(checkpoint: str | os.PathLike) -> dict[str, str]:

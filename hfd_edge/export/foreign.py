@@ -19,7 +19,7 @@ from hfd_edge.export.foreign_rewrite import INPUT_NAME
 from hfd_edge.export.foreign_spec import ForeignSpec, read_spec
 from hfd_edge.export.golden import CLOSE_CALL, close_calls, golden_tile
 from hfd_edge.export.lineage import KEY, lineage_of
-from hfd_edge.export.measured import Probe, measured_reach
+from hfd_edge.export.measured import measured_within_bound
 from hfd_edge.export.session import open_session, tool_versions
 from hfd_edge.package import Golden, write_package
 from hfd_edge.source_filter import check_filter
@@ -105,7 +105,7 @@ def package_foreign(source: str | os.PathLike, spec_file: str | os.PathLike, out
     spec = _make_spec(network, part, options)
     notes, warnings = _said(network, part, spec)
     lineage = lineage_of(options.replaces, spec)
-    measured = _measure(network, spec) if options.measure and spec.reach_bounded else None
+    measured = measured_within_bound(network.graph, spec, network.fixed_px, seeds=(0,)) if options.measure and spec.reach_bounded else None
     golden, undecided = _golden(network, spec)
     provenance = {KEY: lineage, "foreign": _origin(source.name, data, network), "measured_reach_px": measured,
                   "golden_undecided": undecided, "tools": tool_versions("hfd_edge", "onnx", "onnxruntime", "numpy")}
@@ -185,20 +185,6 @@ def _said(network: ForeignNetwork, part: ForeignSpec, spec: ModelSpec) -> tuple[
         warnings = (f"tiled is NOT promised to equal whole: {network.unbounded}. Runs say halo \"custom\"; compare tile sizes "
                     "on your own scenes before you trust the borders",)
     return notes, warnings
-
-
-def _measure(network: ForeignNetwork, spec: ModelSpec) -> int | None:
-    """The reach by changing pixels; None where the one size the graph takes is too small to see it."""
-    side = round_up(2 * spec.reach_px + 3 * spec.stride_px, spec.stride_px)
-    if network.fixed_px and network.fixed_px < side:
-        return None
-    session = open_session(network.graph)
-    probe = Probe(network.bands, spec.stride_px, spec.logit_stride_px, network.fixed_px or side, seeds=(0,))
-    measured = measured_reach(lambda pixels: session.run(None, {INPUT_NAME: pixels})[0], probe)
-    if measured > spec.reach_px:
-        raise ReachError(f"measured reach {measured} px is above the bound of {spec.reach_px} px: the graph uses an operator "
-                         "in a way the bound does not know; no package was written; report the network")
-    return measured
 
 
 def _golden(network: ForeignNetwork, spec: ModelSpec) -> tuple[Golden, int]:

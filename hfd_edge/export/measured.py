@@ -7,6 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hfd_edge.errors import ReachError
+from hfd_edge.export.session import open_session
+from hfd_edge.spec import ModelSpec
+from hfd_edge.tiles import round_up
+
 Run = Callable[[np.ndarray], np.ndarray]        # (1, bands, n, n) float32 -> logits (1, classes, n / ls, n / ls) float32
 
 
@@ -20,6 +25,28 @@ class Probe:
     side_px: int                    # side of the image, a multiple of stride_px, above twice the reach to be found
     seeds: tuple[int, ...] = (0, 1)
     positive: bool = False          # pixels in 0..1 instead of standard normal; for networks with positive weights
+
+
+def measured_within_bound(graph: bytes, spec: ModelSpec, side_px: int | None = None, seeds: tuple[int, ...] = (0, 1)) -> int | None:
+    """The reach of a graph, run by ONNX Runtime, which must not exceed the spec's.
+
+    Args:
+        side_px: the one size that the graph takes; None = any.
+    Returns:
+        pixels; None where that size is too small to see it.
+    Raises:
+        ReachError: it exceeds the spec's.
+    """
+    least = round_up(2 * spec.reach_px + 3 * spec.stride_px, spec.stride_px)
+    if side_px is not None and side_px < least:
+        return None
+    session = open_session(graph)
+    image, probe = session.get_inputs()[0].name, Probe(len(spec.bands), spec.stride_px, spec.logit_stride_px, side_px or least, seeds)
+    measured = measured_reach(lambda pixels: session.run(None, {image: pixels})[0], probe)
+    if measured > spec.reach_px:
+        raise ReachError(f"measured reach {measured} px is above the bound of {spec.reach_px} px: the graph uses an operator "
+                         "in a way the bound does not know; no package was written; report the network")
+    return measured
 
 
 def measured_reach(run: Run, probe: Probe) -> int:
