@@ -7,7 +7,7 @@ import math
 import numpy as np
 import onnx
 
-from hfd_edge.export.session import open_session
+from hfd_edge.export.session import open_session, telling
 
 _CELLS = 8          # side of the counted image in total strides; enough that an odd extra row does not matter
 
@@ -40,13 +40,7 @@ def activation_bytes_per_px(graph: bytes, bands: int, stride_px: int, side_px: i
 
 def _tensor_bytes(model: onnx.ModelProto, bands: int, side_px: int) -> dict[str, int]:
     """Bytes of every tensor for one image of side_px x side_px, from running the graph with all of them as outputs."""
-    spy = onnx.ModelProto()
-    spy.CopyFrom(model)
-    known = {value.name for value in spy.graph.output}
-    names = [name for node in spy.graph.node for name in node.output if name]
-    spy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
-    image = np.zeros((1, bands, side_px, side_px), np.float32)
-    session = open_session(spy.SerializeToString(), optimised=False)
-    source = spy.graph.input[0].name
-    values = session.run(names, {source: image})
+    names = [name for node in model.graph.node for name in node.output if name]
+    image, source = np.zeros((1, bands, side_px, side_px), np.float32), model.graph.input[0].name
+    values = open_session(telling(model, names), optimised=False).run(names, {source: image})
     return {source: image.nbytes, **{name: np.asarray(value).nbytes for name, value in zip(names, values)}}

@@ -20,7 +20,7 @@ import onnx
 
 from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration_reads import Reads, ReadsOfTiles
-from hfd_edge.export.parity import open_session
+from hfd_edge.export.session import open_session, telling
 from hfd_edge.spec import SCENE_INPUT
 
 METHODS = ("minmax", "percentile", "entropy")
@@ -126,9 +126,7 @@ def _observer(graph: bytes) -> tuple[list[str], Any]:
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*model.graph.value_info, *model.graph.output)}
     names = [name for node in model.graph.node for name in node.output
              if kinds.get(name) == onnx.TensorProto.FLOAT and node.op_type != "Constant"]
-    known = {value.name for value in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
-    session = open_session(model.SerializeToString())
+    session = open_session(telling(model, names))
 
     def run(tile: np.ndarray, *told: np.ndarray) -> list[np.ndarray]:
         return [tile[None], *session.run(names, {source: tile[None], **dict(zip((SCENE_INPUT,), told))})]

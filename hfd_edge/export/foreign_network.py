@@ -15,7 +15,7 @@ from hfd_edge.export.foreign_intake import check_declared_memory, image_size, on
 from hfd_edge.export.foreign_scene import noise_for
 from hfd_edge.export.reach import bound_reach
 from hfd_edge.export.reach_rules import GLOBAL
-from hfd_edge.export.session import open_session
+from hfd_edge.export.session import open_session, telling
 
 PROBES_PX = ((192, 384), (384, 192))    # multiples of 2..64 and 3; two shapes, so that a size is not taken for another
 SAME = 1e-4                             # largest change of a logit by rewriting, relative to the largest logit where above 1
@@ -131,15 +131,11 @@ def _declare(work: onnx.ModelProto, bands: int, classes: int, fixed: tuple[int, 
 
 def _shapes(model: onnx.ModelProto, size: tuple[int, int], name: str) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor for one image of `size` pixels, from running the graph with all of them as outputs."""
-    spy = onnx.ModelProto()
-    spy.CopyFrom(model)
-    names = list(dict.fromkeys(output for node in spy.graph.node for output in node.output if output))
-    del spy.graph.output[:]
-    spy.graph.output.extend(onnx.ValueInfoProto(name=output) for output in names)
-    source = spy.graph.input[0]
+    names = list(dict.fromkeys(output for node in model.graph.node for output in node.output if output))
+    source = model.graph.input[0]
     image = _noise((1, source.type.tensor_type.shape.dim[1].dim_value, *size))
     try:
-        values = open_session(spy.SerializeToString(), optimised=False).run(names, {source.name: image})
+        values = open_session(telling(model, names), optimised=False).run(names, {source.name: image})
     except Exception as error:  # ONNX Runtime's own exceptions share no public base
         raise ExportError(f"{name} does not run on an image of {size[0]} x {size[1]} pixels: {one_line(error)}; a network for "
                           "tiles takes every multiple of its stride (up to 64), or one fixed size") from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
+import onnx
 import onnxruntime
 
 from hfd_edge.build import __version__
@@ -18,6 +20,15 @@ def open_session(graph: bytes, threads: int = 2, optimised: bool = True) -> onnx
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def telling(model: onnx.ModelProto, tensors: Iterable[str]) -> bytes:
+    """The same graph with these of its tensors as its outputs."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    del made.graph.output[:]
+    made.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
+    return made.SerializeToString()
 
 
 def tool_versions(*tools: str) -> dict[str, str]:
