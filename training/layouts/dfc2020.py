@@ -38,11 +38,9 @@ class Dfc2020Pairs(FileSet):
 
     def _load(self, name: str, eo: bool) -> Pair:
         path = self._files[name]
-        planes = [Plane("s1", (path,), 2), Plane("dfc", (sibling(path, "dfc"),), 1)]
-        if eo:
-            planes.append(Plane("s2", (sibling(path, "s2"),), len(S2_BANDS)))
-        sar, stored, *optical = read_planes(name, planes)
-        return pair_of(name, sar, *(optical or [None]), recode(name, stored[0], _CODES), np.isfinite(sar).all(axis=0))
+        planes = [Plane("s1", (path,), 2), Plane("dfc", (sibling(path, "dfc"),), 1), Plane("s2", (sibling(path, "s2"),), len(S2_BANDS)) if eo else None]
+        sar, stored, optical = read_planes(name, planes)
+        return pair_of(name, sar, optical, recode(name, stored[0], _CODES), np.isfinite(sar).all(axis=0))
 
 
 def _place(path: Path, block_m: float) -> tuple[str, int, int]:

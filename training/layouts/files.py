@@ -95,20 +95,22 @@ class Plane:
     bands: int
 
 
-def read_planes(name: str, planes: Sequence[Plane], window: Window | None = None) -> list[np.ndarray]:
-    """(bands, r, c) of each plane of a pair, as stored.
+def read_planes(name: str, planes: Sequence[Plane | None], window: Window | None = None) -> list[np.ndarray | None]:
+    """(bands, r, c) of each plane of a pair, as stored; None for None, an optical image that is not asked for.
 
     Raises:
         DataError: a file is missing or damaged, sizes differ, or the bands are not as many as declared.
     """
-    images = [np.concatenate([read_image(partner(path, name), window) for path in plane.paths]) for plane in planes]
+    asked = [plane for plane in planes if plane is not None]
+    images = [np.concatenate([read_image(partner(path, name), window) for path in plane.paths]) for plane in asked]
     if len({image.shape[-2:] for image in images}) > 1:
-        sizes = ", ".join(f"{plane.what} {image.shape[-2]} x {image.shape[-1]}" for plane, image in zip(planes, images))
+        sizes = ", ".join(f"{plane.what} {image.shape[-2]} x {image.shape[-1]}" for plane, image in zip(asked, images))
         raise DataError(f"pair {name}: sizes differ ({sizes}); all must lie on one grid; resample them to it first")
-    for plane, image in zip(planes, images):
+    for plane, image in zip(asked, images):
         if len(image) != plane.bands:
             raise DataError(f"pair {name}: {plane.what} has {len(image)} bands, {plane.bands} are declared; correct the set")
-    return images
+    rest = iter(images)
+    return [None if plane is None else next(rest) for plane in planes]
 
 
 def recode(name: str, stored: np.ndarray, codes: Mapping[int, int]) -> np.ndarray:

@@ -41,11 +41,10 @@ class OmbriaPairs(FileSet):
 
     def _load(self, name: str, eo: bool) -> Pair:
         chip = self._chips[name]
-        planes = [Plane("SAR", tuple(chip.sar[time] for time in self._times), len(self._times)), Plane("mask", (chip.mask,), 1)]
-        if eo:
-            planes.append(Plane("optical", tuple(chip.eo[time] for time in self._eo_times), 3 * len(self._eo_times)))
-        sar, mask, *optical = read_planes(name, planes)
-        return pair_of(name, sar, *(optical or [None]), recode(name, mask[0], _CODES), np.ones(mask.shape[1:], bool))
+        planes = [Plane("SAR", tuple(chip.sar[time] for time in self._times), len(self._times)), Plane("mask", (chip.mask,), 1),
+                  Plane("optical", tuple(chip.eo[time] for time in self._eo_times), 3 * len(self._eo_times)) if eo else None]
+        sar, mask, optical = read_planes(name, planes)
+        return pair_of(name, sar, optical, recode(name, mask[0], _CODES), np.ones(mask.shape[1:], bool))
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,12 +43,11 @@ class OpenEarthMapSarPairs(FileSet):
 
     def _load(self, name: str, eo: bool) -> Pair:
         path = self._files[name]
-        planes = [Plane("sar_images", (path,), 1), Plane("labels", (self._folder / "labels" / path.name,), 1)]
-        if eo:
-            planes.append(Plane(self._eo, (self._folder / self._eo / path.name,), 3))
-        sar, stored, *optical = read_planes(name, planes)
+        planes = [Plane("sar_images", (path,), 1), Plane("labels", (self._folder / "labels" / path.name,), 1),
+                  Plane(self._eo, (self._folder / self._eo / path.name,), 3) if eo else None]
+        sar, stored, optical = read_planes(name, planes)
         valid = np.ones(sar.shape[1:], bool) if self._nodata is None else sar[0] != self._nodata
-        return pair_of(name, sar, *(optical or [None]), recode(name, stored[0], _CODES), valid)
+        return pair_of(name, sar, optical, recode(name, stored[0], _CODES), valid)
 
 
 def _block(name: str) -> tuple[str, int]:

@@ -62,11 +62,9 @@ class Sen12msPairs(FileSet):
 
     def _load(self, name: str, eo: bool) -> Pair:
         path = self._files[name]
-        planes = [Plane("s1", (path,), 2), Plane("lc", (sibling(path, "lc"),), 4)]
-        if eo:
-            planes.append(Plane("s2", (sibling(path, "s2"),), len(S2_BANDS)))
-        sar, cover, *optical = read_planes(name, planes)
-        return pair_of(name, sar, *(optical or [None]), recode(name, cover[0], IGBP_CODES), np.isfinite(sar).all(axis=0))
+        planes = [Plane("s1", (path,), 2), Plane("lc", (sibling(path, "lc"),), 4), Plane("s2", (sibling(path, "s2"),), len(S2_BANDS)) if eo else None]
+        sar, cover, optical = read_planes(name, planes)
+        return pair_of(name, sar, optical, recode(name, cover[0], IGBP_CODES), np.isfinite(sar).all(axis=0))
 
 
 def sibling(path: Path, part: str) -> Path:

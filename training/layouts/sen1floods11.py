@@ -58,11 +58,10 @@ class Sen1Floods11Pairs(FileSet):
         return self._labels[name]
 
     def _load(self, name: str, eo: bool) -> Pair:
-        planes = [Plane("S1Hand", (self._part(name, "S1Hand"),), 2), Plane("LabelHand", (self._labels[name],), 1)]
-        if eo:
-            planes.append(Plane("S2Hand", (self._part(name, "S2Hand"),), len(_S2)))
-        sar, stored, *optical = read_planes(name, planes)
-        return pair_of(name, sar, *(optical or [None]), recode(name, stored[0], _CODES), np.isfinite(sar).all(axis=0))
+        planes = [Plane("S1Hand", (self._part(name, "S1Hand"),), 2), Plane("LabelHand", (self._labels[name],), 1),
+                  Plane("S2Hand", (self._part(name, "S2Hand"),), len(_S2)) if eo else None]
+        sar, stored, optical = read_planes(name, planes)
+        return pair_of(name, sar, optical, recode(name, stored[0], _CODES), np.isfinite(sar).all(axis=0))
 
     def _part(self, name: str, part: str) -> Path:
         label = self._labels[name]

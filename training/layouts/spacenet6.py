@@ -60,18 +60,17 @@ class SpaceNet6Pairs(FileSet):
 
     def _load(self, name: str, eo: bool) -> Pair:
         tile = self._tiles[name]
-        planes = [Plane("SAR-Intensity", (tile.sar,), 4)]
-        if eo:
-            planes.append(Plane(self._eo, (_sibling(tile.sar, self._eo, self._eo, ".tif"),), len(_EO[self._eo])))
-        sar, *optical = read_planes(name, planes)
+        planes = [Plane("SAR-Intensity", (tile.sar,), 4),
+                  Plane(self._eo, (_sibling(tile.sar, self._eo, self._eo, ".tif"),), len(_EO[self._eo])) if eo else None]
+        sar, optical = read_planes(name, planes)
         least = self._least if self._known[name] == "train" else 0.0
         buildings = partner(_sibling(tile.sar, "geojson_buildings", "Buildings", ".geojson"), name)
         labels = draw_buildings(buildings, tile.sar, sar.shape[1:], least)
         valid = np.isfinite(sar).all(axis=0) & (sar != 0).any(axis=0)
         if self._turn and tile.from_south:
             sar, labels, valid = (plane[..., ::-1, ::-1] for plane in (sar, labels, valid))
-            optical = [image[..., ::-1, ::-1] for image in optical]
-        return pair_of(name, sar, *(optical or [None]), labels, valid)
+            optical = None if optical is None else optical[..., ::-1, ::-1]
+        return pair_of(name, sar, optical, labels, valid)
 
 
 def draw_buildings(path: Path, grid: Path, shape: tuple[int, int], least_m2: float) -> np.ndarray:

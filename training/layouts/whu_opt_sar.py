@@ -39,8 +39,6 @@ class WhuOptSarPairs(FileSet):
 
     def _load(self, name: str, eo: bool) -> Pair:
         path, window = self._chips[name]
-        planes = [Plane("sar", (path,), 1), Plane("lbl", (self._lbl / path.name,), 1)]
-        if eo:
-            planes.append(Plane("optical", (self._opt / path.name,), 4))
-        sar, stored, *optical = read_planes(name, planes, window)
-        return pair_of(name, sar, *(optical or [None]), recode(name, stored[0], _CODES), (sar[0] != 0) | (stored[0] != 0))
+        planes = [Plane("sar", (path,), 1), Plane("lbl", (self._lbl / path.name,), 1), Plane("optical", (self._opt / path.name,), 4) if eo else None]
+        sar, stored, optical = read_planes(name, planes, window)
+        return pair_of(name, sar, optical, recode(name, stored[0], _CODES), (sar[0] != 0) | (stored[0] != 0))
