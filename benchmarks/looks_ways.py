@@ -9,7 +9,7 @@ import numpy as np
 
 from hfd_edge import _native
 from hfd_edge.simulate import Scene, SceneConfig
-from hfd_edge.speckle_enl import ENL_BINS, LOG2_HIGH, LOG2_LOW, WINDOW_PX, LooksCounts, enl_of, log2_enl_counts
+from hfd_edge.speckle_enl import ENL_BINS, LOG2_HIGH, LOG2_LOW, WINDOW_PX, LooksCounts, enl_of
 
 LOOKS, CORRELATIONS, GROUND = (1, 3, 4.4, 10), (0.0, 0.2, 0.45), ((3, 48), (3, 96), (5, 48), (7, 64), (11, 24))     # (seed, region_px)
 SIDE_PX = 768
@@ -18,15 +18,16 @@ _BIN = (LOG2_HIGH - LOG2_LOW) / ENL_BINS
 
 def mode(scene: np.ndarray, window_px: int = WINDOW_PX) -> float:
     """Of all windows."""
-    counts = np.zeros(ENL_BINS, np.int64)
-    log2_enl_counts(scene, None, counts, window_px=window_px, threads=2)
-    return enl_of(counts)
+    counts = LooksCounts()
+    counts.add(scene, None, window_px=window_px, threads=2)
+    return enl_of(counts.windows)
 
 
 def upper_tail(scene: np.ndarray) -> float:
     """The vertex of a parabola through the logarithm of the histogram's upper side, its width that of pure speckle."""
-    counts = np.zeros(ENL_BINS, np.int64)
-    log2_enl_counts(scene, None, counts, threads=2)
+    both = LooksCounts()
+    both.add(scene, None, threads=2)
+    counts = both.windows
     smooth, total = np.convolve(counts, np.ones(17), "same"), np.cumsum(counts) / counts.sum()
     at = np.arange(*np.searchsorted(total, (0.95, 0.998)))
     x, y, found = LOG2_LOW + (at + 0.5) * _BIN, np.log(smooth[at]), enl_of(counts)

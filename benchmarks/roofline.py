@@ -7,7 +7,6 @@ counts a multiplication with its addition as two operations, which few other loo
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -90,8 +89,3 @@ def scene_roofline(graph: bytes, side: int, seconds: Mapping[str, float], thread
 def lacking(*modules: str) -> dict[str, str]:
     """Peers that are not installed, by module."""
     return {module: "not installed (benchmarks/requirements.txt)" for module in modules if importlib.util.find_spec(module) is None}
-
-
-def two_blas_threads() -> None:
-    """For benchmarks that do not begin with timing.calm_process; before NumPy is imported."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")

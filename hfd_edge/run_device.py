@@ -175,7 +175,7 @@ class DeviceStages:
                 self._gpu.synchronize(stream)
             whole = True
         except DeviceError:
-            whole = False                           # told by what waited for it, or by the next run, which makes everything anew
+            pass                                    # told by what waited for it, or by the next run, which makes everything anew
         finally:
             self._strips.end()
             self._take_back(self._pool, whole)

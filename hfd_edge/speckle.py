@@ -22,7 +22,7 @@ import numpy as np
 from hfd_edge import _native
 from hfd_edge.device import thread_budget
 from hfd_edge.errors import ArrayError
-from hfd_edge.speckle_enl import ENL_BINS, LooksCounts, enl_of, log2_enl_counts
+from hfd_edge.speckle_enl import LooksCounts
 from hfd_edge.speckle_range import sigma_range
 
 FILTERS = ("boxcar", "lee", "kuan", "enhanced_lee", "gamma_map", "frost", "refined_lee", "lee_sigma")

@@ -33,7 +33,14 @@ class LooksCounts:
             window_px: int = WINDOW_PX, threads: int = 1) -> None:
         """Count every window that is valid in whole, and its pairs with the one window_px to the right and the one below.
 
-        Args: as log2_enl_counts. `values` must hold halo_px(window_px) more rows and columns wherever the scene has them.
+        Args:
+            values: (bands, rows, cols) float32 in C order, linear power; halo_px(window_px) more rows and columns than are counted
+                wherever the scene has them.
+            mask: (rows, cols) uint8, nonzero = valid, or None.
+            rows: (first, count) of the windows' centres; windows see all of `values`. None = all.
+            cols: of the windows' centres.
+        Raises:
+            ArrayError: window_px is not odd or not 3 to 15.
         """
         first, count = rows if rows is not None else (0, values.shape[1])
         local = _local_log2_enl(values, mask, (first, min(count + window_px, values.shape[1] - first)), window_px, threads)
@@ -62,24 +69,6 @@ class LooksCounts:
 def halo_px(window_px: int = WINDOW_PX) -> int:
     """How far around its own pixels `LooksCounts.add` looks."""
     return window_px // 2 + window_px
-
-
-def log2_enl_counts(values: np.ndarray, mask: np.ndarray | None, counts: np.ndarray, rows: tuple[int, int] | None = None, *,
-                    cols: slice = slice(None), window_px: int = WINDOW_PX, threads: int = 1) -> None:
-    """Add the local estimates of every window that is valid in whole to a histogram of log2(ENL).
-
-    Args:
-        values: (bands, rows, cols) float32 in C order, linear power.
-        mask: (rows, cols) uint8, nonzero = valid, or None.
-        counts: (ENL_BINS,) int64, for [LOG2_LOW, LOG2_HIGH); what lies outside is left out.
-        rows: (first, count) of the windows' centres; windows see all of `values`. None = all.
-        cols: of the windows' centres.
-    Raises:
-        ArrayError: window_px is not odd or not 3 to 15.
-    """
-    first, count = rows if rows is not None else (0, values.shape[1])
-    local = _local_log2_enl(values, mask, (first, count), window_px, threads)
-    _native.count_between(np.ascontiguousarray(local[..., cols]), LOG2_LOW, LOG2_HIGH, counts)
 
 
 def _local_log2_enl(values: np.ndarray, mask: np.ndarray | None, rows: tuple[int, int], window_px: int, threads: int) -> np.ndarray:

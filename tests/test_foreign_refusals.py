@@ -1,7 +1,6 @@
 """What is no network for tiles, or no spec: one clear line each, nothing written."""
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 

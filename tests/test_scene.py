@@ -66,12 +66,13 @@ def test_local_looks_and_their_mode_are_the_float64_twins():
     image = np.random.default_rng(1).gamma(3, 1 / 3, (60, 70)).astype(np.float32)
     image[20:25, 30] = np.nan
     image[45:, :25] = 0.5
-    counts = np.zeros(speckle.ENL_BINS, np.int64)
-    speckle.log2_enl_counts(image[np.newaxis], None, counts)
+    found = LooksCounts()
+    found.add(image[np.newaxis], None)
+    counts = found.windows
     local = local_enl(image, is_valid(image))
-    want, _ = np.histogram(np.log2(local[np.isfinite(local)]), speckle.ENL_BINS, (-2, 10))
+    want, _ = np.histogram(np.log2(local[np.isfinite(local)]), counts.size, (-2, 10))
     assert counts.sum() == want.sum() and np.abs(np.cumsum(counts) - np.cumsum(want)).max() <= 3     # a few on a bin's edge
-    assert speckle.enl_of(counts) == pytest.approx(enl_mode(counts), rel=1e-12)
+    assert enl_of(counts) == pytest.approx(enl_mode(counts), rel=1e-12)
 
 
 def test_pairs_of_windows_are_the_float64_twins():

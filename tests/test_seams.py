@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from hfd_edge import Segmenter, speckle
 from hfd_edge.errors import ArrayError
 from hfd_edge.measure.seam_ratio import Borders, seam_ratio, seam_z_against
-from hfd_edge.measure.seams import SeamStudy, border_drop, disagreement, label_noise, measure_seams, smallest_halo
+from hfd_edge.measure.seams import SeamStudy, border_drop, disagreement, label_noise, smallest_halo
 from hfd_edge.plan import PlanRequest
 from hfd_edge.simulate import CLASSES, CROPLAND, URBAN, Scene, SceneConfig
 from hfd_edge.tiles import TileGrid
@@ -225,11 +226,11 @@ def test_an_engine_with_its_exact_halo_has_no_seams_and_without_it_has(db_engine
     with Segmenter(db_engine) as segmenter:
         halo, stride = segmenter.spec.halo_px, segmenter.spec.stride_px
         core = 8 * stride
-        exact = measure_seams(segmenter, power, PlanRequest(tile=core + 2 * halo, halo="exact"), "intensity",
-                              truth=np.zeros((200, 260), np.uint8))
+        study = SeamStudy.of(segmenter, power, "intensity", truth=np.zeros((200, 260), np.uint8))
+        exact = study.measure(PlanRequest(tile=core + 2 * halo, halo="exact"))
         assert exact.seams == exact.seams_of_whole and exact.z_against_whole == 0
         assert exact.grid_disagreement == 0 and exact.whole_disagreement == 0 and exact.halo == "exact"
-        short = measure_seams(segmenter, power, PlanRequest(tile=core, halo=0), "intensity")
+        short = replace(study, truth=None).measure(PlanRequest(tile=core, halo=0))
         assert short.grid_disagreement > 0 and short.whole_disagreement > 0 and short.border_drop is None
         assert short.z_against_whole > 3
         assert short.to_dict()["seams"]["border_pairs"] == exact.seams.border_pairs

@@ -11,7 +11,7 @@ from hfd_edge.errors import ArrayError, DeviceError, EngineError, GridError, Hfd
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
-from tests.engines import Graph, levels_engine, make_spec, plain_input, random_engine, write_engine
+from tests.engines import Graph, levels_engine, make_spec, random_engine, write_engine
 
 
 def test_one_scene_in_every_unit_gives_the_same_map(db_engine, power):

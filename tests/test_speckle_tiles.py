@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hfd_edge import build_info, speckle
+from hfd_edge.speckle_enl import LooksCounts, halo_px
 from tests.test_simd import in_variant
 
 LOOKS = 4.4
@@ -74,9 +75,9 @@ def digest() -> str:
             for border in speckle.BORDERS:
                 chosen = speckle.SpeckleFilter(name, LOOKS, radius, border, bright=(0.4, 0.5))
                 made.update(chosen.apply(image, mask).tobytes())
-    counts = np.zeros(speckle.ENL_BINS, np.int64)
-    speckle.log2_enl_counts(image, None, counts)
-    return made.hexdigest() + hashlib.sha256(counts.tobytes()).hexdigest()
+    counts = LooksCounts()
+    counts.add(image, None)
+    return made.hexdigest() + hashlib.sha256(counts.windows.tobytes()).hexdigest()
 
 
 @pytest.mark.slow
@@ -90,13 +91,13 @@ def test_every_variant_that_runs_here_gives_the_same_bits():
 
 def test_the_histogram_of_looks_is_the_same_from_any_strips():
     image, mask = scene()
-    whole = np.zeros(speckle.ENL_BINS, np.int64)
-    speckle.log2_enl_counts(image, mask.view(np.uint8), whole)
-    assert whole.sum() > 1000
+    whole = LooksCounts()
+    whole.add(image, mask.view(np.uint8))
+    assert whole.windows.sum() > 1000
     for strip in (1, 13, 250):
-        counts = np.zeros_like(whole)
+        counts = LooksCounts()
         for row in range(0, image.shape[1], strip):
-            top, count = max(0, row - 7), min(strip, image.shape[1] - row)
-            values, valid = np.ascontiguousarray(image[:, top:row + strip + 7]), mask[top:row + strip + 7].view(np.uint8)
-            speckle.log2_enl_counts(values, valid, counts, rows=(row - top, count), threads=2)
-        np.testing.assert_array_equal(counts, whole)
+            top, end, count = max(0, row - halo_px()), row + strip + halo_px(), min(strip, image.shape[1] - row)
+            counts.add(np.ascontiguousarray(image[:, top:end]), mask[top:end].view(np.uint8), (row - top, count), threads=2)
+        np.testing.assert_array_equal(counts.windows, whole.windows)
+        np.testing.assert_array_equal(counts.pairs, whole.pairs)

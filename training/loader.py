@@ -68,11 +68,6 @@ class Loader:
         self._cache, self._orders = _Cache(options.cache_bytes), _Cache(1 << 26)
         self.wait_s = 0.0                # seconds the consumer waited in `batches`
 
-    @property
-    def batches_per_epoch(self) -> float:
-        """Batches until every pair has given its crops once (all ranks together)."""
-        return len(self._names) * self.options.crops_per_pair / (self.options.batch * self.options.ranks)
-
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """Batch number start, start + 1, ... without end; closing the iterator stops the threads."""
         if self.options.workers == 0:

@@ -95,12 +95,6 @@ class SeamStudy:
             None if truth is None else border_drop(truth, labels, borders, classes))
 
 
-def measure_seams(segmenter: Segmenter, array: np.ndarray, request: PlanRequest, unit: Unit | str | None = None,
-                  truth: np.ndarray | None = None) -> SeamReport:
-    """One measurement of a scene in memory; several share a `SeamStudy`."""
-    return SeamStudy.of(segmenter, array, unit, truth).measure(request)
-
-
 def smallest_halo(reports: Sequence[SeamReport], wanted: float) -> SeamReport | None:
     """The measurement of the smallest halo that is enough.
 

@@ -108,7 +108,6 @@ def test_an_epoch_takes_every_pair_as_often_as_asked_and_rounds_keep_few_in_work
     for epoch in (names[:20], names[20:]):
         assert all(epoch.count(name) == 4 for name in quiet._names)
     assert len(set(names[:8])) == len(set(names[8:16])) == 2 and names[:20] != names[20:]
-    assert quiet.batches_per_epoch == pytest.approx(20 / 3)
 
 
 def test_ranks_share_the_items_of_one_process_out(statistics):
