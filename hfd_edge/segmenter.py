@@ -154,28 +154,21 @@ class Segmenter:
             DeviceError: the array is on another device, or the memory budget is too small.
         """
         start = time.perf_counter()
-        if self._gpu is not None and is_on_device(array):
-            return self._run_on_device(self._gpu.source(array, valid, stream), unit, confidence, allow_empty)
-        source = ArraySource(array, len(self.spec.bands), valid)
+        there = self._gpu is not None and is_on_device(array)
+        source = self._gpu.source(array, valid, stream) if there else ArraySource(array, len(self.spec.bands), valid)
         run = self.prepare(source, self.declared(unit, source.dtype), confidence, allow_empty=allow_empty)
-        labels = np.empty((source.rows, source.cols), np.uint8)
-        scores = np.empty_like(labels) if confidence else None
-        run.into = labels, scores
+        if there:
+            run.maps = self._gpu.maps(source, confidence)
+            labels, scores = run.maps.labels, run.maps.confidence
+        else:
+            labels = np.empty((source.rows, source.cols), np.uint8)
+            scores = np.empty_like(labels) if confidence else None
+            run.into = labels, scores
         for _ in self.finished_strips(run, self.windows(run)):
             continue
-        report = self._report(run, time.perf_counter() - start)
-        return Result(labels, scores, self.spec.classes, self.spec.colors, report)
+        return Result(labels, scores, self.spec.classes, self.spec.colors, self._report(run, time.perf_counter() - start))
 
     __call__ = run
-
-    def _run_on_device(self, source: Source, unit: Unit | str | SourceRadiometry | None, confidence: bool, allow_empty: bool) -> Result:
-        start = time.perf_counter()
-        run = self.prepare(source, self.declared(unit, source.dtype), confidence, allow_empty=allow_empty)
-        run.maps = self._gpu.maps(source, confidence)
-        for _ in self.finished_strips(run, self.windows(run)):
-            continue
-        return Result(run.maps.labels, run.maps.confidence, self.spec.classes, self.spec.colors,
-                      self._report(run, time.perf_counter() - start))
 
     def run_source(self, source: Source, radiometry: SourceRadiometry | None, write: Callable[..., None], *,
                    confidence: bool = False, progress: Progress | None = None,
