@@ -35,6 +35,7 @@ class SourceRadiometry:
 
     Examples: 10 x dB integers are unit="db", scale=0.1; amplitude DN with sigma0 = CF DN^2 are unit="amplitude",
     scale=sqrt(CF); monthly composites with 20 log10(DN) - 83 dB are unit="amplitude", scale=10 ** (-83 / 20).
+    Raises RadiometryError where a value is unknown or cannot be.
     """
 
     unit: Unit | str                            # a Unit once it is made

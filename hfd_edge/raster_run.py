@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class RasterOptions:
     """What the caller declares about a raster and its map; None = as the file's tags say."""
 
-    unit: Unit | str | None = None
+    unit: Unit | str | None = None                  # of value = stored * scale + offset: db, intensity, amplitude, complex or dn
     scale: float | None = None
     offset: float | None = None
     nodata: tuple[float, ...] | None = None         # besides the nodata value in the file's tags

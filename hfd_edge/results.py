@@ -33,10 +33,10 @@ class RunReport:
     nodata_share: float             # 0..1, pixels labelled nodata because the scene has no value there
     nan_pixels: int                 # pixels where the engine answered NaN; labelled nodata as well; 0 in a sound run
     timings: dict[str, float]       # seconds per stage, and "total"; stages overlap, so they may add up to more than the total
-    device: str
+    device: str                     # "cpu" or "cuda:0"
     engine: str                     # engine, its version and the graph that ran
     engine_hash: str
-    threads: int
+    threads: int                    # that the operations and the engine used
     halo: str                       # "exact", "bounded" or "custom"
     halo_px: int
     tile_px: tuple[int, int]        # input of the largest tile, rows and columns
@@ -72,13 +72,14 @@ class Result:
     """A map in memory. `numpy.asarray(result)` is its labels; two results are equal only if they are one: compare their labels."""
 
     labels: np.ndarray              # (rows, cols) uint8, index into classes, 255 = nodata
-    confidence: np.ndarray | None   # (rows, cols) uint8, 0..254 for 0..1, 255 = nodata; None if it was not asked for
-    classes: tuple[str, ...]
-    colors: tuple[tuple[int, int, int], ...]
+    confidence: np.ndarray | None   # (rows, cols) uint8, 0..254 for 0..1, 255 = nodata; None if it was not asked for; both DeviceArrays of a scene on a GPU
+    classes: tuple[str, ...]        # index = label
+    colors: tuple[tuple[int, int, int], ...]        # RGB 0..255 per class
     report: RunReport
 
     @property
     def timings(self) -> dict[str, float]:
+        """Seconds per stage, see RunReport."""
         return self.report.timings
 
     @property

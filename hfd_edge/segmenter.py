@@ -43,7 +43,13 @@ Progress = Callable[[int, int], None]       # rows done, rows in all
 
 
 class Segmenter:
-    """A `.engine` file, ready to segment scenes of any size. Two threads may call one Segmenter."""
+    """A `.engine` file, ready to segment scenes of any size. Two threads may call one Segmenter.
+
+    Attributes:
+        spec: what the network wants and gives, a ModelSpec.
+        path: of the package, absolute.
+        device, threads: what "auto" and None became.
+    """
 
     def __init__(self, path: str | Path, device: str = "auto", tile: int | tuple[int, int] | str = "auto",
                  batch: int | str = "auto", halo: int | str = "auto", memory: int | None = None,
@@ -178,11 +184,15 @@ class Segmenter:
         Args:
             source: gives rows of stored pixels; read by a thread of its own.
             radiometry: what its pixels are; None = not known, which is refused.
-            write: called with (row, labels, confidence or None) in order, in a thread of its own.
+            write: called with (row, labels, confidence or None) in order, in a thread of its own; both are (rows of the strip, cols) uint8.
+            confidence: whether to make the confidence plane.
+            progress: called with (rows done, rows in all).
             window: (row, col, rows, cols) to segment; halos are still read from the scene, so the answer is the crop of the
                 scene's. `write` then gets its rows and columns, counted from its first row. None = the scene.
             allow_empty: whether a scene may be without one valid pixel, see `run`; a window always may, it can lie beside the pixels.
         Raises:
+            ArrayError: another number of bands than the network's.
+            GridError: the window does not lie in the scene, or tile, halo or overlap cannot be what was asked for.
             RadiometryError: unknown or contradicted unit, or not one valid pixel.
         """
         start = time.perf_counter()
@@ -206,10 +216,11 @@ class Segmenter:
 
     def run_raster(self, path: str | Path | Sequence[str | Path], out: str | Path, options: RasterOptions | None = None,
                    progress: Progress | None = None, **named: Any) -> RunReport:
-        """Segment a raster file to a GeoTIFF of class labels in bounded memory; see `hfd_edge.raster_run.segment_raster`.
+        """Segment a raster file to a GeoTIFF of class labels in bounded memory; paths and errors: `hfd_edge.raster_run.segment_raster`.
 
         Args:
             options: what is declared of the raster and the map; or the same by name: `unit="db", bands=(4, 3), overwrite=True`.
+            progress: called with (rows done, rows in all).
         """
         from hfd_edge.raster_run import options_of, segment_raster
 

@@ -37,6 +37,7 @@ class ModelInput:
     """What the network was trained on: unit, then floor, clip and z-score, band by band.
 
     A pixel enters the network as (clip(max(x, floor)) - mean) / std, with x in `unit`; invalid pixels enter as 0.
+    Raises SpecError where numbers contradict each other.
     """
 
     unit: Unit                                           # the scale in which floor, clip, mean and std are meant; never COMPLEX
@@ -82,12 +83,13 @@ class ModelInput:
 
     @property
     def bands(self) -> int:
+        """How many."""
         return len(self.mean)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What an engine must know of its network; travels in the package's manifest."""
+    """What an engine must know of its network; travels in the package's manifest. Raises SpecError where values contradict each other."""
 
     name: str
     bands: tuple[str, ...]                               # channel order, e.g. ("VV", "VH")
