@@ -120,18 +120,17 @@ def _check_process(made_in: int, what: str) -> None:
 
 
 class WriteBehind:
-    """Calls `write(*item)` in a thread of its own, in order, at most `depth` items behind. A context manager.
+    """Calls `write(*item)` in a thread of its own, in order, at most one item behind. A context manager.
 
     An error of `write` is raised by the next `put` or when the block ends; after it nothing more is written. If the block
     itself fails, what still waits is dropped.
     """
 
-    def __init__(self, write: Callable[..., None], depth: int = 1) -> None:
+    def __init__(self, write: Callable[..., None]) -> None:
         self._write = write
         self._waiting: queue.SimpleQueue = queue.SimpleQueue()
         self._room: queue.SimpleQueue = queue.SimpleQueue()         # a word for each item that may wait
-        for _ in range(depth):
-            self._room.put(None)
+        self._room.put(None)
         self._error: BaseException | None = None
         self._dropped = False
         self._process, self._ended = os.getpid(), _Ended()
@@ -145,7 +144,7 @@ class WriteBehind:
             raise
 
     def put(self, *item: object) -> None:
-        """Queue one item; waits while `depth` items are already waiting."""
+        """Queue one item; waits while another is waiting."""
         _check_process(self._process, "writes behind")
         self._raise_error()
         self._room.get()

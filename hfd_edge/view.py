@@ -73,7 +73,7 @@ def draw_scene(source: RasterSource, radiometry: SourceRadiometry, largest_px: i
     return image
 
 
-def draw_map(source: RasterSource, colors: Mapping[int, tuple[int, int, int]], largest_px: int = LARGEST_SIDE_PX) -> np.ndarray:
+def draw_map(source: RasterSource, colors: Mapping[int, tuple[int, int, int]]) -> np.ndarray:
     """A map in its class colours (RGB by value), reduced by taking every n-th pixel.
 
     Returns:
@@ -87,7 +87,7 @@ def draw_map(source: RasterSource, colors: Mapping[int, tuple[int, int, int]], l
     for value, color in colors.items():
         table[value] = color
     table[NODATA_LABEL] = NODATA_GREY
-    step = _step(source, largest_px)
+    step = _step(source, LARGEST_SIDE_PX)
     rows = range(step // 2, source.rows, step) if source.rows > step // 2 else range(0, 1)
     cols = slice(step // 2 if source.cols > step // 2 else 0, None, step)
     return np.stack([table[source.read(row, 1)[0][0, 0, cols]] for row in rows])

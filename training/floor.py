@@ -27,22 +27,21 @@ FIT_PIXELS = 400_000                     # of the train split, evenly over its p
 _TREES, _LEAVES = 200, 31
 
 
-def floors(pairs: PairSet, inputs: Sequence[str] = INPUTS, split: str = "test", seed: int = 0) -> dict[str, Accuracy]:
-    """Accuracy of a pixel-wise classifier on a split, per kind of input.
+def floors(pairs: PairSet, inputs: Sequence[str] = INPUTS, seed: int = 0) -> dict[str, Accuracy]:
+    """Accuracy of a pixel-wise classifier on the test split, fitted on train, per kind of input.
 
     Args:
         inputs: some of sar, eo and sar+eo; those with EO look only at pairs that have it.
-        split: judged on; fitted is always on train.
     Raises:
         DataError: an input is not known, scikit-learn is missing, or no train pixel has what the input needs.
     """
     unknown = [name for name in inputs if name not in INPUTS]
     if unknown:
         raise DataError(f"floor of input {unknown[0]!r}: use some of {', '.join(INPUTS)}")
-    return {name: _floor(pairs, name, split, seed) for name in inputs}
+    return {name: _floor(pairs, name, seed) for name in inputs}
 
 
-def _floor(pairs: PairSet, name: str, split: str, seed: int) -> Accuracy:
+def _floor(pairs: PairSet, name: str, seed: int) -> Accuracy:
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier
         from threadpoolctl import threadpool_limits                  # comes with scikit-learn
@@ -53,7 +52,7 @@ def _floor(pairs: PairSet, name: str, split: str, seed: int) -> Accuracy:
     confusion = Confusion(pairs.info.classes)
     with threadpool_limits(1):                                       # its threads spin while they wait, very slow on busy cores
         model.fit(values, labels)
-        for pair in _pairs(pairs, split, name):
+        for pair in _pairs(pairs, "test", name):
             predicted = np.full(pair.labels.shape, NODATA_LABEL, np.uint8)
             if pair.valid.any():
                 predicted[pair.valid] = model.predict(_features(pair, pairs, name)[pair.valid])

@@ -39,10 +39,10 @@ class Difference:
         return f"{100 * self.mean:+.2f}" + (f" ± {100 * self.error:.2f}" if self.seeds > 1 else "")
 
 
-def paired(row: Row, base: Row, split: str = "test") -> Difference:
-    """Mean difference over the seeds that both rows have, with its standard error."""
+def paired(row: Row, base: Row) -> Difference:
+    """Mean difference on the test split over the seeds that both rows have, with its standard error."""
     seeds = sorted(set(row.scores) & set(base.scores))
-    gaps = np.array([row.scores[s][split] - base.scores[s][split] for s in seeds], np.float64)
+    gaps = np.array([row.scores[s]["test"] - base.scores[s]["test"] for s in seeds], np.float64)
     error = float(gaps.std(ddof=1) / math.sqrt(len(gaps))) if len(gaps) > 1 else float("nan")
     return Difference(float(gaps.mean()), error, len(gaps))
 

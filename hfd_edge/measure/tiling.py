@@ -23,7 +23,7 @@ class TilingError:
 
     max_abs: float          # largest difference of a logit
     flips: int              # logit positions whose best class differs
-    close_calls: int        # of these, positions where the two best logits lie within `margin` of each other in the first answer
+    close_calls: int        # of these, positions where the two best logits lie within 2e-4 of each other in the first answer
     positions: int
 
 
@@ -84,9 +84,9 @@ def whole_request(segmenter: Segmenter, rows: int, cols: int, halo: int | None =
     return PlanRequest(tile=(round_up(rows, stride) + 2 * halo, round_up(cols, stride) + 2 * halo), halo=halo)
 
 
-def compare_logits(first: np.ndarray, second: np.ndarray, margin: float = 2e-4) -> TilingError:
+def compare_logits(first: np.ndarray, second: np.ndarray) -> TilingError:
     """Compare two (classes, rows, cols) logit fields of one scene."""
     flipped = first.argmax(axis=0) != second.argmax(axis=0)
     best = np.sort(first, axis=0)
-    close = best[-1] - best[-2] <= margin if len(first) > 1 else np.ones(first.shape[1:], bool)
+    close = best[-1] - best[-2] <= 2e-4 if len(first) > 1 else np.ones(first.shape[1:], bool)
     return TilingError(float(np.nanmax(np.abs(first - second))), int(flipped.sum()), int((flipped & close).sum()), flipped.size)
