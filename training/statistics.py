@@ -135,13 +135,13 @@ def identity(pairs: PairSet) -> str:
     return _digest([{**asdict(pairs.info), "sar_unit": str(pairs.info.sar_unit)}, {s: pairs.names(s) for s in SPLITS}])
 
 
-def measured(pairs: PairSet, path: Path, limit: int = LIMIT_PAIRS, files: str = "", log: Log = silent) -> Statistics:
+def measured(pairs: PairSet, path: str | Path, limit: int = LIMIT_PAIRS, files: str = "", log: Log = silent) -> Statistics:
     """The statistics kept at `path` (JSON) if they are of this set, these files and this limit, else measured and written there.
 
     Args:
         files: fingerprint of the set's files; "" = it has none (simulated scenes).
     """
-    key = _digest([_FORMAT, identity(pairs), limit, files])
+    path, key = Path(path), _digest([_FORMAT, identity(pairs), limit, files])
     if path.exists():
         record = _read(path)
         if record["key"] == key:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["ExportOptions", "ExportReport", "export_package"]
+__all__ = ["ExportOptions", "ExportReport", "GraphPlan", "export_package"]
 
 
 def __getattr__(name: str) -> Any:
