@@ -1,8 +1,7 @@
-"""Which engine runs a package here. Engines that are there join by themselves: the registry below is all that knows them."""
+"""Which engine runs a package here: ONNX Runtime on the CPU, TensorRT on a GPU where its library is there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from hfd_edge.build import build_info
@@ -49,7 +48,7 @@ class Way:
 
 def ways_here(package: Package) -> tuple[Way, ...]:
     """Every graph of a package that an engine can run on this machine, plans built where missing; the gate judges them all."""
-    return tuple(way for ways, _ in REGISTRY.values() for way in ways(package))
+    return (*_cpu_ways(package), *_tensorrt_ways(package))
 
 
 def open_way(package: Package, way: Way, threads: int) -> Engine:
@@ -58,8 +57,9 @@ def open_way(package: Package, way: Way, threads: int) -> Engine:
     Raises:
         EngineError, PackageError, DeviceError: as `open_engine`.
     """
-    kind = "tensorrt" if way.device.startswith("cuda") else way.library
-    return REGISTRY[kind][1](package, way, threads, GpuOptions())
+    if way.device == "cpu":
+        return _open_onnxruntime(package, way.graph, threads)
+    return _open_tensorrt(package, way.device, way.graph, GpuOptions())
 
 
 def open_engine(package: Package, device: str, threads: int, precision: str = "auto", gpu: GpuOptions | None = None) -> Engine:
@@ -83,7 +83,7 @@ def open_engine(package: Package, device: str, threads: int, precision: str = "a
         raise EngineError(f"{package.path} holds {', '.join(package.graph_names) or 'no graph'}: device {device!r} runs "
                           f"{' or '.join(wanted)}{'' if precision == 'auto' else f' for precision {precision}'}; "
                           "export it again for this target")
-    return _open_onnxruntime(package, Way("onnxruntime", "cpu", graph, precision), threads)
+    return _open_onnxruntime(package, graph, threads)
 
 
 def choose_device(device: str) -> str:
@@ -134,7 +134,7 @@ def _open_cuda(package: Package, device: str, precision: str, options: GpuOption
         missing.append(f"a graph ({error})")
     if missing or graph is None:
         raise DeviceError(f"device={device!r} cannot run {package.path}; missing: {'; '.join(missing)}. {WAYS_OUT}")
-    return _open_tensorrt(package, Way("tensorrt", device, graph, PRECISION_OF[graph]), 0, options)
+    return _open_tensorrt(package, device, graph, options)
 
 
 def _cpu_ways(package: Package) -> list[Way]:
@@ -150,10 +150,10 @@ def _tensorrt_ways(package: Package) -> list[Way]:
     return [Way(load_tensorrt().library, "cuda:0", graph, PRECISION_OF[graph]) for graph in GRAPHS_FOR_TENSORRT if graph in package.graph_names]
 
 
-def _open_onnxruntime(package: Package, way: Way, threads: int, _: GpuOptions | None = None) -> Engine:
+def _open_onnxruntime(package: Package, graph: str, threads: int) -> Engine:
     from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
 
-    engine = OnnxRuntimeEngine(package, way.graph, threads)
+    engine = OnnxRuntimeEngine(package, graph, threads)
     try:
         check_golden(package, engine)
     except BaseException:
@@ -162,17 +162,11 @@ def _open_onnxruntime(package: Package, way: Way, threads: int, _: GpuOptions | 
     return engine
 
 
-def _open_tensorrt(package: Package, way: Way, _: int, options: GpuOptions) -> Engine:
+def _open_tensorrt(package: Package, device: str, graph: str, options: GpuOptions) -> Engine:
     from hfd_edge.engine.tensorrt import TensorRTEngine, TensorRTOptions
 
-    wanted = TensorRTOptions(cuda_index(way.device), tile=options.tile,
-                             policy=PlanPolicy(options.build, options.trust_plans))
+    wanted = TensorRTOptions(cuda_index(device), tile=options.tile, policy=PlanPolicy(options.build, options.trust_plans))
     try:
-        return TensorRTEngine(package, way.graph, wanted if options.batch is None else replace(wanted, batch=options.batch))
+        return TensorRTEngine(package, graph, wanted if options.batch is None else replace(wanted, batch=options.batch))
     except (EngineError, PackageError) as error:
         raise type(error)(f"{error}; or use device='cpu' (--device cpu)") from error
-
-
-# By kind of engine: the ways it offers for a package on this machine, and how one of them is opened.
-REGISTRY: dict[str, tuple[Callable[[Package], list[Way]], Callable[[Package, Way, int, GpuOptions], Engine]]] = {
-    "onnxruntime": (_cpu_ways, _open_onnxruntime), "tensorrt": (_tensorrt_ways, _open_tensorrt)}
