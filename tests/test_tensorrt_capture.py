@@ -11,7 +11,7 @@ import pytest
 from hfd_edge.engine import tensorrt_log
 from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
 from hfd_edge.engine.tensorrt_log import Log
-from hfd_edge.engine.tensorrt_request import PlanRequest, make_plan
+from hfd_edge.engine.tensorrt_request import BuildRequest, make_plan
 from hfd_edge.errors import DeviceError
 from tests import emulated_cuda
 from tests.device_engine import floats_at
@@ -47,7 +47,7 @@ def test_a_plan_that_is_built_ahead_is_measured_on_the_gpu_it_is_for(machine, pa
     emulated_device.devices(2)
     try:
         module, _ = machine()
-        make_plan(package, PlanRequest(tile=(SIDE, SIDE), device=device), quiet=True)
+        make_plan(package, BuildRequest(tile=(SIDE, SIDE), device=device), quiet=True)
         assert module.built_on == [device] and emulated_device.module.make_current(0) == 0
     finally:
         emulated_device.devices(1)

@@ -14,7 +14,7 @@ from hfd_edge.cli.report import print_json, print_lines, progress_bar
 
 if TYPE_CHECKING:
     from hfd_edge.engine.tensorrt_build import Progress
-    from hfd_edge.engine.tensorrt_request import PlanRequest
+    from hfd_edge.engine.tensorrt_request import BuildRequest
 
 _ENGINE = typer.Argument(metavar="ENGINE", help="The .engine file.")
 _PRECISION = typer.Option(help="fp16, int8, fp32, or auto: fp16 where the engine holds it.")
@@ -99,13 +99,13 @@ def plan(  # as above
         print_lines({"written": ", ".join(map(str, files)), "try": command})
 
 
-def _request(precision: str, tile: str | None, batch: int | None, library: str | None, device: str, options: object) -> PlanRequest:
-    from hfd_edge.engine.tensorrt_request import PlanRequest
+def _request(precision: str, tile: str | None, batch: int | None, library: str | None, device: str, options: object) -> BuildRequest:
+    from hfd_edge.engine.tensorrt_request import BuildRequest
 
     kind, _, number = device.partition(":")
     if kind != "cuda" or not (number or "0").isdigit():
         raise typer.BadParameter(f"--device {device[:40]!r}: a plan is for a GPU; give cuda:0")
-    return PlanRequest(precision, _parse_tile(tile), batch, library, int(number or 0), options)
+    return BuildRequest(precision, _parse_tile(tile), batch, library, int(number or 0), options)
 
 
 def _options(workspace: str, timing_cache: Path | None, progress: Progress | None) -> object:

@@ -19,7 +19,7 @@ GRAPHS = ("graph-fp16-trt.onnx", "graph-int8-trt.onnx", "graph-fp32.onnx")
 
 
 @dataclass(frozen=True, slots=True)
-class PlanRequest:
+class BuildRequest:
     """Which plan is wanted."""
 
     precision: str = "auto"                     # "fp16", "int8", "fp32", or the first of GRAPHS that the package holds
@@ -49,7 +49,7 @@ def trt_graph(package: Package, precision: str = "auto") -> str:
     return graph
 
 
-def make_plan(package: Package, request: PlanRequest, quiet: bool = False) -> Found:
+def make_plan(package: Package, request: BuildRequest, quiet: bool = False) -> Found:
     """Build the plan, unless the cache has it.
 
     Raises:
@@ -62,7 +62,7 @@ def make_plan(package: Package, request: PlanRequest, quiet: bool = False) -> Fo
         return find_plan(trt, package, graph, plan_shapes(package, request.tile, request.batch), policy, request.device)
 
 
-def make_plans(package: Package, request: PlanRequest, quiet: bool = False) -> list[Found]:
+def make_plans(package: Package, request: BuildRequest, quiet: bool = False) -> list[Found]:
     """Every plan that a run takes by itself: that of the usual tiles and that of the wide ones; or the one that was asked for by tile or
     batch. Raises as make_plan."""
     wide = wide_tile_px(package.spec)
