@@ -32,9 +32,10 @@ from hfd_edge.export.calibration_data import simulated_scene, tiles_of
 from hfd_edge.export.onnx import to_onnx
 from hfd_edge.export.parity import Thresholds
 from hfd_edge.export.quantize import to_int8_cpu
-from hfd_edge.export.verify import INT8_CPU, judge, runner
+from hfd_edge.export.verify import judge, runner
 from hfd_edge.network import HFDNet, NetworkConfig, load_checkpoint
 from hfd_edge.package import Package
+from hfd_edge.package_manifest import INT8_CPU
 
 THREADS = 2
 ENCODERS = (("regnetx_002", 16, 32, "local", (8,)), ("efficientnet_lite0", 16, 32, "local", (8,)),

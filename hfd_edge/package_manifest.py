@@ -21,7 +21,7 @@ VERSION = (1, 0)                        # (major, minor): a reader refuses a new
 VERSION_WITH_PLANS = (1, 1)             # the manifest says what each plan was built for
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 4 * 2**20
-GRAPHS = ("graph-fp32.onnx", "graph-int8-cpu.onnx", "graph-fp16-trt.onnx", "graph-int8-trt.onnx")
+FP32, INT8_CPU, FP16_TRT, INT8_TRT = GRAPHS = ("graph-fp32.onnx", "graph-int8-cpu.onnx", "graph-fp16-trt.onnx", "graph-int8-trt.onnx")
 
 _OTHERS = re.compile(r"golden/[a-z0-9.-]+\.npy|plans/[A-Za-z0-9._-]+\.plan")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -16,11 +16,12 @@ from hfd_edge.engine.tensorrt_capabilities import Gpu, TensorRT, check_driver
 from hfd_edge.engine.tensorrt_log import Log
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
+from hfd_edge.package_manifest import FP16_TRT, FP32, INT8_TRT
 from hfd_edge.package_plans import PlanKey
 from hfd_edge.plan_device import usual_batch, usual_tile_px
 from hfd_edge.spec import SCENE_INPUT, ModelSpec
 
-PRECISION_OF = {"graph-fp32.onnx": "fp32", "graph-fp16-trt.onnx": "fp16", "graph-int8-trt.onnx": "int8"}
+PRECISION_OF = {FP32: "fp32", FP16_TRT: "fp16", INT8_TRT: "int8"}
 WORKSPACE_BYTES = 1 << 30
 Progress = Callable[[str, int, int], None]          # phase, steps done, steps in all
 

@@ -12,10 +12,11 @@ from hfd_edge.engine.tensorrt_capabilities import load_tensorrt
 from hfd_edge.engine.tensorrt_find import Found, PlanPolicy, find_plan, say_aloud
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
+from hfd_edge.package_manifest import FP16_TRT, FP32, INT8_TRT
 from hfd_edge.plan_device import wide_tile_px
 
 # Half precision first: INT8 is often no faster on small networks (docs/tensorrt.md), and it was not measured here.
-GRAPHS = ("graph-fp16-trt.onnx", "graph-int8-trt.onnx", "graph-fp32.onnx")
+GRAPHS = (FP16_TRT, INT8_TRT, FP32)
 
 
 @dataclass(frozen=True, slots=True)

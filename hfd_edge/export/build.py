@@ -33,11 +33,11 @@ from hfd_edge.export.verify import network_runner
 from hfd_edge.network.checkpoint import checkpoint_paths, load_checkpoint
 from hfd_edge.network.hfdnet import HFDNet
 from hfd_edge.package import Golden
+from hfd_edge.package_manifest import FP32
 from hfd_edge.source_filter import check_filter
 from hfd_edge.spec import ModelSpec
 from hfd_edge.tiles import round_up
 
-GRAPH = "graph-fp32.onnx"
 _TOOLS = ("hfd_edge", "torch", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
 _SPEC_KEYS = ("name", "bands", "input", "classes", "colors")
 
@@ -121,19 +121,19 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
         measured = measured_within_bound(graph, spec) if options.measure else None
         pixels = golden_tile(options.golden_pixels, spec.input, spec.stride_px)
         parity, labels = check_parity(net, graph, pixels)
-        made = GraphSet({GRAPH: graph}, {}, None, {}, ())
+        made = GraphSet({FP32: graph}, {}, None, {}, ())
         if scenes:
             made = make_graphs(graph, spec, network_runner(net), scenes, _plan(options), trained)
             spec = replace(spec, halo_bounded_px=made.halo_bounded_px, edge_error=made.edge and made.edge.values)
-        golden = Golden(pixels, {GRAPH: labels, **{name: golden_labels(data, pixels) for name, data in made.graphs.items()
-                                                   if name != GRAPH}})
+        golden = Golden(pixels, {FP32: labels, **{name: golden_labels(data, pixels) for name, data in made.graphs.items()
+                                                   if name != FP32}})
         record = {"checkpoint": _hashes(checkpoint), "network": net.config.to_dict(), "training": training,
-                  "tools": tool_versions(*_TOOLS), "parity": {GRAPH: parity.to_dict()}, "measured_reach_px": measured, LINEAGE: lineage,
+                  "tools": tool_versions(*_TOOLS), "parity": {FP32: parity.to_dict()}, "measured_reach_px": measured, LINEAGE: lineage,
                   **made.provenance()}
         contents = Contents(output, spec, made, golden, record, options.overwrite, options.report)
         gate = seal(contents, network_runner(net), halves(scenes)[1], options.plan.thresholds, left_out) if scenes else contents.write()
     return ExportReport(output, spec, sum(p.numel() for p in net.parameters()), len(graph), output.stat().st_size, measured,
-                        parity, tuple(notes), gate, {name: len(data) for name, data in made.graphs.items() if name != GRAPH})
+                        parity, tuple(notes), gate, {name: len(data) for name, data in made.graphs.items() if name != FP32})
 
 
 def _scenes(plan: GraphPlan, spec: ModelSpec, stack: ExitStack) -> tuple[list[DataScene], tuple[str, ...]]:

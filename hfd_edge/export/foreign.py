@@ -22,6 +22,7 @@ from hfd_edge.export.lineage import KEY, lineage_of
 from hfd_edge.export.measured import measured_within_bound
 from hfd_edge.export.session import open_session, tool_versions
 from hfd_edge.package import Golden, write_package
+from hfd_edge.package_manifest import FP32
 from hfd_edge.source_filter import check_filter
 from hfd_edge.spec import NODATA_LABEL, ModelSpec
 from hfd_edge.tiles import round_up
@@ -29,7 +30,6 @@ from hfd_edge.tiles import round_up
 if TYPE_CHECKING:
     from hfd_edge.export.build_graphs import GraphPlan
 
-GRAPH = "graph-fp32.onnx"
 DEFAULT_TILE_PX = 512
 UNBOUNDED_SHARE = 8         # without --halo, an unbounded network gets a halo of one part in so many of its tile
 
@@ -118,8 +118,8 @@ def _write(graph: bytes, spec: ModelSpec, golden: Golden, where: tuple[Path, For
     """(judgement in words, spec as written, sizes of the graphs); the gate where other precisions are asked for."""
     output, options = where
     if options.plan is None or not options.plan.graphs:
-        write_package(output, spec, {GRAPH: graph}, golden, provenance, overwrite=options.overwrite)
-        return "", spec, {GRAPH: len(graph)}
+        write_package(output, spec, {FP32: graph}, golden, provenance, overwrite=options.overwrite)
+        return "", spec, {FP32: len(graph)}
     from hfd_edge.export.build_graphs import GraphSet       # the gate needs torch, a package of FP32 alone does not
     from hfd_edge.export.foreign_graphs import seal_with_more
     from hfd_edge.export.sealed import Contents
@@ -128,7 +128,7 @@ def _write(graph: bytes, spec: ModelSpec, golden: Golden, where: tuple[Path, For
     if spec.scene_percentiles is not None and {*INT8_GRAPHS} & {*options.plan.graphs}:
         raise ExportError("INT8 of a network with scene_percentiles is not made: nothing here checks how the layers of its vector are quantised; give "
                           "--precision fp32,fp16 --target cpu,tensorrt with --calibration, or leave them out for FP32 alone")
-    alone = GraphSet({GRAPH: graph}, {}, None, {}, ())
+    alone = GraphSet({FP32: graph}, {}, None, {}, ())
     gate, written = seal_with_more(Contents(output, spec, alone, golden, provenance, options.overwrite, options.report),
                                    options.plan)
     return str(gate), written.spec, {name: len(data) for name, data in written.made.graphs.items()}
@@ -202,4 +202,4 @@ def _golden(network: ForeignNetwork, spec: ModelSpec) -> tuple[Golden, int]:
         raise GateError(f"the two best logits of every place of the golden tile are nearer than {CLOSE_CALL:g}: the network "
                         "decides nothing (untrained, or its head ends in probabilities that hfd_edge could not cut off); no "
                         "package was written")
-    return Golden(pixels, {GRAPH: labels}), undecided
+    return Golden(pixels, {FP32: labels}), undecided

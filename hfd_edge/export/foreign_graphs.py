@@ -11,8 +11,9 @@ from hfd_edge.export.calibration_data import halves, open_scenes, with_pixels
 from hfd_edge.export.gate_report import GateReport
 from hfd_edge.export.golden import golden_labels
 from hfd_edge.export.sealed import Contents, seal
-from hfd_edge.export.verify import FP32, runner
+from hfd_edge.export.verify import runner
 from hfd_edge.package import Golden
+from hfd_edge.package_manifest import FP32
 
 
 def seal_with_more(contents: Contents, plan: GraphPlan) -> tuple[GateReport, Contents]:

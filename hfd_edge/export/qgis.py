@@ -20,11 +20,11 @@ from onnx import helper, numpy_helper
 
 from hfd_edge.errors import ExportError
 from hfd_edge.package import Package
+from hfd_edge.package_manifest import FP32
 from hfd_edge.raster import check_different, check_output, write_bytes
 from hfd_edge.spec import ModelSpec, Unit
 from hfd_edge.tiles import round_up
 
-GRAPH = "graph-fp32.onnx"
 MAX_PIXEL = 255.0           # what Deepness divides every pixel by, whatever its type
 MOST_TILE_PX = 4096
 _TINY_POWER = 1e-30         # its logarithm lies far below every floor
@@ -56,9 +56,9 @@ def write_qgis(engine: str | Path, path: str | Path, overwrite: bool = False, un
         RasterError: the file cannot be written.
     """
     with Package.open(engine) as package:
-        if GRAPH not in package.graph_names:
-            raise ExportError(f"{engine} holds no {GRAPH}: the copy for QGIS is made from the float graph; export it with fp32")
-        data, metadata = qgis_graph(bytes(package.read(GRAPH)), package.spec, Unit(unit) if unit else None)
+        if FP32 not in package.graph_names:
+            raise ExportError(f"{engine} holds no {FP32}: the copy for QGIS is made from the float graph; export it with fp32")
+        data, metadata = qgis_graph(bytes(package.read(FP32)), package.spec, Unit(unit) if unit else None)
     write_bytes(path, data, overwrite)
     return metadata
 

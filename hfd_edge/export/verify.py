@@ -12,11 +12,11 @@ from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.export.calibration_data import Tile
 from hfd_edge.export.parity import GateResult, Infer, Thresholds, compare, open_session
 from hfd_edge.network.hfdnet import HFDNet
+from hfd_edge.package_manifest import FP32, INT8_CPU, INT8_TRT
 from hfd_edge.spec import SCENE_INPUT
 
 GATE_TILE_PX = 1024
 MOST_TILES = 64                         # 40 million pixels; more tell nothing new about a graph
-FP32, INT8_CPU, FP16_TRT, INT8_TRT = "graph-fp32.onnx", "graph-int8-cpu.onnx", "graph-fp16-trt.onnx", "graph-int8-trt.onnx"
 FP32_FLIPS = 1e-4                       # a float graph does the same sums in another order
 INT8_GRAPHS = (INT8_CPU, INT8_TRT)
 
