@@ -97,22 +97,22 @@ def levels_engine(path: Path, levels: int = 7, **changes) -> Path:
     return write_engine(path, graph.serialize(), make_spec(1, levels, 1, 1, 0, **changes))
 
 
-def summing_engine(path: Path, layers: int = 3, stride: int = 2, classes: int = 200) -> Path:
+def summing_engine(path: Path) -> Path:
     """Every pixel of the receptive field weighs the same and positively, so one missing pixel changes the answer.
 
-    `layers` convolutions of 3 x 3 ones; the first two have the stride. Label = nearest of `classes` levels of the sum.
+    Three convolutions of 3 x 3 ones; the first two have stride 2. Label = nearest of 200 levels of the sum.
     The reach is exact by hand: a layer at input stride t reaches t pixels. The pixel just left of the middle of a cell of
     t pixels is up-sampled from the logit before its own, so it reaches t + t / 2 - 1 pixels further.
     """
     graph, at, reach = Graph(1), 1, 0
-    for layer in range(layers):
-        graph.conv(np.full((1, 1, 3, 3), 1 / 9), stride=stride if layer < 2 else 1)
+    for stride in (2, 2, 1):
+        graph.conv(np.full((1, 1, 3, 3), 1 / 9), stride=stride)
         reach += at
-        at *= stride if layer < 2 else 1
-    k = np.linspace(0, 1, classes)
+        at *= stride
+    k = np.linspace(0, 1, 200)
     graph.conv(2 * k.reshape(-1, 1, 1, 1) * 1e4, bias=-k * k * 1e4)
     reach += at + at // 2 - 1
-    return write_engine(path, graph.serialize(), make_spec(1, classes, at, at, reach))
+    return write_engine(path, graph.serialize(), make_spec(1, k.size, at, at, reach))
 
 
 def random_engine(path: Path, bands: int | tuple[str, ...] = 2, classes: int = 5, seed: int = 1, **changes) -> Path:

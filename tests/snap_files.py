@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 SHORT, LONG, ASCII, LONG8 = 3, 4, 2, 16
-_CODES = {SHORT: "H", LONG: "I", LONG8: "Q"}
 
 
 def band_info(index: int, name: str, unit: str = "", more: str = "") -> str:
@@ -21,8 +20,7 @@ def header(*bands: str) -> bytes:
             f"</METADATA_FORMAT></Metadata_Id><Image_Interpretation>{''.join(bands)}</Image_Interpretation></Dimap_Document>\n").encode("iso-8859-1")
 
 
-def write_snap(path: Path, values: np.ndarray, text: bytes | None, order: str = "<", big: bool = False, changed: dict | None = None,
-               alpha: bool = False) -> Path:
+def write_snap(path: Path, values: np.ndarray, text: bytes | None, order: str = "<", big: bool = False, changed: dict | None = None) -> Path:
     """values (bands, rows, cols) float32 in one strip, pixel by pixel; text goes into tag 65000.
 
     `changed` replaces fields of the tag's entry: kind, count, value (where the text lies).
@@ -35,7 +33,7 @@ def write_snap(path: Path, values: np.ndarray, text: bytes | None, order: str = 
         (259, SHORT, _pack(order, "H", 1), 1), (262, SHORT, _pack(order, "H", 1), 1), (273, LONG8 if big else LONG, b"", 1),
         (277, SHORT, _pack(order, "H", count), 1), (278, LONG, _pack(order, "I", rows), 1), (279, LONG, _pack(order, "I", len(pixels)), 1),
         (284, SHORT, _pack(order, "H", 1), 1),
-        *([(338, SHORT, _pack(order, "H", *[0] * (count - 1 - alpha), *[2] * alpha), count - 1)] if count > 1 else []),
+        *([(338, SHORT, _pack(order, "H", *[0] * (count - 1)), count - 1)] if count > 1 else []),
         (339, SHORT, _pack(order, "H", *[3] * count), count)]
     if text is not None:
         entries.append((65000, ASCII, text + b"\0", len(text) + 1))

@@ -10,7 +10,6 @@ from hfd_edge.scene import measure_array
 from tests.conftest import data_folder
 
 pytestmark = pytest.mark.real_data
-CHANGED = 255
 
 
 def intensity_of_slc(name: str) -> np.ndarray:
