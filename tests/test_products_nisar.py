@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import rasterio
@@ -123,6 +125,20 @@ def test_the_first_frequency_that_has_the_polarisations_is_read_and_said(tmp_pat
         open_scene(path, SceneRequest(bands=("A/HH",)))
     with pytest.raises(RasterError, match="has no HV: it has HH, VH, VV in frequency B.*--bands VV,VH takes it for the other"):
         open_scene(path, SceneRequest(wanted=("VV", "HV")))
+
+
+def test_a_truth_lies_on_the_grid_of_the_frequency_that_is_segmented(tmp_path):
+    path = write_gcov(tmp_path / "x.h5", {"HHHH": HH, "HVHV": HV, "mask": subswaths()})
+    with h5py.File(path, "r+") as file:
+        add_grid(file, {"HHHH": power(75, 21, 5), "HVHV": power(75, 21, 6), "mask": subswaths(75, 21)}, "B", chunks=(32, 16))
+    engine = random_engine(tmp_path / "x.engine", bands=("HH", "HV"), input=INPUT)
+    words = ("--bands", "B/HH,B/HV", "--bounds", f"{LEFT},{TOP - 4000},{LEFT + 1680},{TOP}", "--json")
+    done = command.run("predict", path, engine, "-o", tmp_path / "truth.tif", *words[:2])
+    assert done.returncode == 0, done.stderr
+    done = command.run("predict", path, engine, "-o", tmp_path / "map.tif", "--truth", tmp_path / "truth.tif", *words)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["window"], report["accuracy"]["miou"]) == ([0, 0, 50, 21], 1)
 
 
 def test_what_a_product_leaves_out_or_states_otherwise_is_read_and_said(tmp_path):

@@ -20,6 +20,7 @@ from hfd_edge.errors import EmptySceneError, EngineError, RadiometryError, Raste
 if TYPE_CHECKING:
     from hfd_edge.measure.accuracy import Accuracy
     from hfd_edge.raster_run import RasterOptions
+    from hfd_edge.spec import ModelSpec
 
 
 def predict(  # an option of the command line is an argument here: more than six are meant
@@ -80,7 +81,7 @@ def predict(  # an option of the command line is an argument here: more than six
                    threads=threads, precision=precision, stitch=stitch, overlap=parse_size(overlap), build=build,
                    trust_plans=trust_plans) as segmenter:
         if truth:
-            _check_truth(truth, rasters, segmenter.spec.classes, options)
+            _check_truth(truth, rasters, segmenter.spec, options)
         with _named_option(), progress_bar("segmenting", quiet or as_json) as progress:
             report = segmenter.run_raster(rasters, output, options, progress)
         options = replace(options, window=report.window, bounds=None)
@@ -125,12 +126,14 @@ def accuracy_of_map(truth: Path, answer: Path, classes: tuple[str, ...], options
     return confusion.result()
 
 
-def _check_truth(truth: Path, rasters: list[Path], classes: tuple[str, ...], options: RasterOptions) -> None:
+def _check_truth(truth: Path, rasters: list[Path], spec: ModelSpec, options: RasterOptions) -> None:
+    """Against the scene as the run opens it: of a product the bands can choose the grid."""
     from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.raster import TruthSource
     from hfd_edge.raster_run import chosen_window
 
-    with TruthSource(truth, classes, options.limits) as known, open_scene(rasters, SceneRequest(unit=options.unit)) as scene:
+    request = SceneRequest(options.bands, spec.bands, options.limits, spec.input.quantity, options.unit)
+    with TruthSource(truth, spec.classes, options.limits) as known, open_scene(rasters, request) as scene:
         known.check_place((scene.rows, scene.cols), scene.geo, "the scene")
         there = windowed(known, replace(options, window=chosen_window(scene, options), bounds=None))
         for row in range(0, there.rows, 512):
