@@ -1,5 +1,6 @@
 """What lies beside a map: the table of its classes, and never what other programs left beside another map of its name."""
 
+import os
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -42,6 +43,30 @@ def test_what_an_older_map_that_is_gone_left_is_not_taken_for_the_new_ones(tmp_p
     assert sorted(p.name for p in tmp_path.iterdir()) == ["map.tif", "map.tif.aux.xml"]
     with rasterio.open(tmp_path / "map.tif") as dataset:
         assert dataset.crs is None and dataset.nodata == 255
+
+
+def test_a_run_stopped_as_the_map_gets_its_name_leaves_it_without_what_the_older_one_left(tmp_path, monkeypatch):
+    path, labels, replace = tmp_path / "map.tif", labels_of(), os.replace
+    write_map(path, labels[::-1])
+    leave_sidecars(path)
+
+    def stop(partial, target):
+        replace(partial, target)
+        if target == path:
+            raise KeyboardInterrupt
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_map(path, labels, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["map.tif"]
+    with rasterio.open(path) as dataset:
+        np.testing.assert_array_equal(dataset.read(1), labels)
+
+
+@pytest.mark.parametrize("suffix", [".aux.xml", ".ovr", ".msk"])
+def test_a_folder_of_the_name_of_a_sidecar_is_refused_before_any_work(tmp_path, suffix):
+    (tmp_path / f"map.tif{suffix}").mkdir()
+    with pytest.raises(RasterError, match=f"map.tif{suffix} is a folder.*rename it"):
+        check_output(tmp_path / "map.tif", overwrite=True)
 
 
 @pytest.mark.parametrize("suffix", [".aux.xml", ".ovr", ".msk"])

@@ -40,6 +40,9 @@ def check_output(path: str | Path, overwrite: bool, bytes_needed: int = 0, input
         raise RasterError(f"{path} is a folder: give the name of a file in it")
     if path.exists() and not path.is_file():
         raise RasterError(f"{path} is a device or a pipe: a map is written beside its name and renamed; give the name of a file")
+    folders = [sidecar for sidecar in _sidecars(path) if sidecar.is_dir() and not sidecar.is_symlink()]
+    if folders:
+        raise RasterError(f"{folders[0]} is a folder, and GDAL takes what has this name for a part of {path.name}: rename it, or choose another output")
     for there in (path, *_sidecars(path)):
         if any(there.exists() and source.exists() and source.samefile(there) for source in inputs):
             raise RasterError(f"{there} is an input of this run: an input is never replaced; choose another output")
@@ -126,6 +129,8 @@ class PartialFile:
     def commit(self, durable: bool = True) -> None:
         """Bring the bytes to the disk if they are to be durable, then give the file its name; what lay beside an older one goes.
 
+        It goes first: a kill in between leaves the older file without it, never the new one with it.
+
         Raises:
             RasterError: the disk refuses, or another file took the name meanwhile.
         """
@@ -135,9 +140,9 @@ class PartialFile:
             if not self.overwrite and os.path.lexists(self.path):
                 raise RasterError(f"{self.path} appeared while it was being written: nothing is replaced unasked; give "
                                   "--overwrite (overwrite=True)")
-            os.replace(self.partial, self.path)
             for sidecar in _sidecars(self.path):
                 sidecar.unlink(missing_ok=True)
+            os.replace(self.partial, self.path)
             self._name_beside()
             if durable:
                 sync_name(self.path)
