@@ -95,6 +95,8 @@ def test_longitudes_count_as_the_raster_counts_them(left, bounds, col):
     (Raster(crs="EPSG:32633+5773"), (14.9, 41.5, 15.1, 41.6), "in WGS 84 / UTM zone 33N . EGM96 height;"),
     (Raster(), (15.002, 41.545, 15.01, 41.549), "lie beside it.*EPSG:32633.*if they are degrees, it is about --bounds 500166.8,4599"),
     (Raster(Affine(0.01, 0, 179.0, 0, -0.01, 0), "EPSG:4326"), (10, 10, 11, 11), "beside it.*give a box in these coordinates$"),
+    (Raster(Affine(1e-4, 0, 10, 0, -1e-4, 50), "EPSG:4326"), (10.001, 49.99, 10.002, 1.7e308), "reach outside.*part inside is --bounds 10.001,49.99,10.002,50"),
+    (Raster(Affine(1e-4, 0, 10, 0, -1e-4, 50), "EPSG:4326"), (1.6e308, 49.99, 1.7e308, 50), "reach outside|beside it"),
     (Raster(crs=None), (10, 10, 11, 11), "beside it: it covers 500000,4598800,501500,4600000; give a box in these coordinates$"),
     (Raster(), (500_500, 4_599_000, 500_100, 4_599_500), "order is W,S,E,N"),
     (Raster(), (500_100, 4_599_500, 500_500, 4_599_000), "order is W,S,E,N"),

@@ -56,8 +56,8 @@ def window_of(raster: Placed, bounds: Sequence[float]) -> tuple[int, int, int, i
     west, east = _near(raster.geo, west, east, sum(sides[0]) / 2)
     if west >= east or south >= north:
         raise RasterError(f"{asked}: west must lie below east and south below north; the order is W,S,E,N")
-    first_col, last_col = _middles(((west - t.c) / t.a, (east - t.c) / t.a))
-    first_row, last_row = _middles(((south - t.f) / t.e, (north - t.f) / t.e))
+    first_col, last_col = _middles(((west - t.c) / t.a, (east - t.c) / t.a), raster.cols)
+    first_row, last_row = _middles(((south - t.f) / t.e, (north - t.f) / t.e), raster.rows)
     if min(first_col, first_row) < 0 or last_col > raster.cols or last_row > raster.rows:
         raise RasterError(f"{asked}: {_way_in((west, south, east, north), sides, raster.geo)}")
     if first_col == last_col or first_row == last_row:
@@ -65,9 +65,12 @@ def window_of(raster: Placed, bounds: Sequence[float]) -> tuple[int, int, int, i
     return first_row, first_col, last_row - first_row, last_col - first_col
 
 
-def _middles(ends: tuple[float, float]) -> tuple[int, int]:
-    """The half-open range of pixels whose middles lie between two places that are counted in pixels from the raster's side."""
-    low, high = sorted(ends)
+def _middles(ends: tuple[float, float], count: int) -> tuple[int, int]:
+    """The half-open range of pixels whose middles lie between two places that are counted in pixels from the side of a raster of `count`.
+
+    Of what lies further outside than the raster is wide no more than that is told: a place can be too far for a number of pixels.
+    """
+    low, high = (min(max(end, -count - 1.0), 2.0 * count + 1) for end in sorted(ends))
     return math.ceil(low - 0.5), math.ceil(high - 0.5)
 
 
@@ -78,7 +81,7 @@ def _near(geo: GeoReference, west: float, east: float, middle: float) -> tuple[f
     if not in_degrees:
         return west, east
     east += _TURN_DEG if east < west else 0.0
-    turns = round((middle - (west + east) / 2) / _TURN_DEG) * _TURN_DEG
+    turns = round((middle - west / 2 - east / 2) / _TURN_DEG) * _TURN_DEG
     return west + turns, east + turns
 
 
