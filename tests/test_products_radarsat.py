@@ -83,8 +83,9 @@ def test_what_is_no_detected_image_in_ground_range_or_lacks_a_polarisation_is_re
     for kind in ("SLC", "GCD", "SSG", "MLC"):
         assert f"of type {kind}" in refused(MadeUp(rcm=rcm, kind=kind), tmp_path)
     assert "(Complex)" in refused(MadeUp(rcm=rcm, sample="Complex"), tmp_path)
-    assert "it has HH, HV" in refused(MadeUp(rcm=rcm), tmp_path, wanted=("VV", "VH"))
+    assert "it holds HH, HV" in refused(MadeUp(rcm=rcm), tmp_path, wanted=("VV", "VH"))
     assert "choose by name" in refused(MadeUp(rcm=rcm), tmp_path, bands=(1, 2))
+    assert "in this order; leave --bands out" in refused(MadeUp(rcm=rcm), tmp_path, bands=("HV", "HH"), wanted=("HH", "HV"))
     assert "chosen twice" in refused(MadeUp(rcm=rcm), tmp_path, bands=("HH", "hh"))
 
 

@@ -154,8 +154,9 @@ def test_bands_come_by_polarisation_in_the_networks_order(tmp_path, wanted, orde
 
 @pytest.mark.parametrize("wanted,bands,words", [
     (("HH", "HV"), None, "has no HH: it holds VV, VH"), (("B0",), None, "names no polarisation"),
-    (None, (1, 2), "choose by name")])
-def test_a_missing_polarisation_is_refused_with_those_there(tmp_path, wanted, bands, words):
+    (None, (1, 2), "choose by name"), (("VV", "VH"), ("VH", "VV"), "takes VV, VH, in this order; leave --bands out"), (None, ("VV", "vv"), "chosen twice"),
+    (("VV_before", "VV_after"), None, "chosen twice.*a raster with a band for each")])
+def test_polarisations_that_are_missing_swapped_or_taken_twice_are_refused_with_those_there(tmp_path, wanted, bands, words):
     with pytest.raises(RasterError, match=words):
         Sentinel1Source(MadeUp().write(tmp_path), bands, wanted)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hfd_edge.errors import RasterError
 from hfd_edge.products.hdf5 import Hdf5File
+from hfd_edge.products.polarisations import check_names
 from hfd_edge.raster.bands import polarisation_of
 
 _POLARISATIONS = ("HH", "HV", "VH", "VV", "RH", "RV", "LH", "LV")
@@ -31,12 +32,9 @@ def choose_terms(file: Hdf5File, grids: str, bands: Sequence[int | str] | None, 
     names = tuple(name for _, name in places)
     if len(frequencies) > 1:
         raise RasterError(f"--bands {','.join(map(str, asked))} of {file.path.name}: frequencies A and B lie on grids of their own; choose all of one")
-    if len(set(names)) < len(names):
-        raise RasterError(f"bands {', '.join(map(str, asked))} of {file.path.name}: a polarisation is chosen twice, and no network was trained on "
-                          "that; name each one once")
+    check_names(file.path.name, asked, names, wanted if bands else None)
     for letter in frequencies or there:
         if set(names) <= set(there.get(letter, ())):
-            _check_order(asked, names, wanted if bands else None)
             return letter, names
     raise RasterError(_missing(file, there, names, frequencies))
 
@@ -60,13 +58,6 @@ def _place(file: Hdf5File, name: int | str, there: dict[str, tuple[str, ...]]) -
         raise RasterError(f"band {name!r} of {file.path.name}: that names no polarisation; it has {_holds(there)}; choose by name, in the network's "
                           "order: --bands HH,HV (of the coarser frequency --bands frequencyB/HH,frequencyB/HV)")
     return letter, found
-
-
-def _check_order(asked: Sequence[int | str], names: tuple[str, ...], wanted: Sequence[str] | None) -> None:
-    """Polarisations that are the network's own, in another order than its own, are a slip."""
-    trained = tuple(polarisation_of(name) for name in wanted or ())
-    if names != trained and sorted(names) == sorted(trained):
-        raise RasterError(f"--bands {','.join(map(str, asked))}: the network takes {', '.join(wanted or ())}, in this order; leave --bands out")
 
 
 def _missing(file: Hdf5File, there: dict[str, tuple[str, ...]], names: tuple[str, ...], frequencies: set[str]) -> str:

@@ -16,11 +16,11 @@ import numpy as np
 
 from hfd_edge.errors import RasterError
 from hfd_edge.forks import no_fork
+from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.radarsat import TABLES, Radarsat, Table
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits, RasterSource
-from hfd_edge.raster.bands import polarisation_of
 from hfd_edge.spec import Unit
 
 _DTYPES = ("uint8", "uint16", "float32")
@@ -57,7 +57,7 @@ class RadarsatSource:
         product = Radarsat(xml)
         self.name = product.folder.name
         self.rows, self.cols, self.spacing_m = product.rows, product.cols, product.spacing_m
-        self.band_names = _polarisations(product, bands, wanted)
+        self.band_names = choose_polarisations(self.name, product.images, bands, wanted)
         self.count = len(self.band_names)
         quantity = options.quantity if options.quantity in TABLES else "sigma0"
         self._tables = [product.table(name, quantity) for name in self.band_names]
@@ -113,21 +113,6 @@ def _calibrate(out: np.ndarray, stored: np.ndarray, table: Table, columns: slice
     gains = table.gains[columns]
     for power, numbers in zip(out, stored):
         power[...] = (np.square(numbers.astype(np.float64)) + table.offset) / gains
-
-
-def _polarisations(product: Radarsat, bands: Sequence[int | str] | None, wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """Names of the images to read, in order."""
-    there, name = ", ".join(product.images), product.folder.name
-    asked = tuple(bands) if bands else tuple(wanted or product.images)
-    found = tuple(polarisation_of(each) or each.upper() if isinstance(each, str) else "" for each in asked)
-    for each, polarisation in zip(asked, found):
-        if polarisation not in product.images:
-            raise RasterError(f"band {each!r} of {name}: it has {there}; choose by name, in the network's order (--bands HH,HV), or take a product with "
-                              "the polarisations that the network was trained on")
-    if len(set(found)) < len(found):
-        raise RasterError(f"bands {', '.join(map(str, asked))} of {name}: a polarisation is chosen twice, and no network was trained on that; name each "
-                          "one once")
-    return found
 
 
 def _about(product: Radarsat, quantity: str) -> str:

@@ -15,11 +15,11 @@ from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.forks import no_fork
 from hfd_edge.products.annotation import QUANTITIES, Image, read_calibration, read_image, read_noise
 from hfd_edge.products.border import CLEAN_SINCE_IPF, measured_columns
+from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.safe import Channel, Safe, read_safe
 from hfd_edge.products.tables import BilinearTable, NoiseTable
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits, RasterSource
-from hfd_edge.raster.bands import polarisation_of
 from hfd_edge.spec import Unit
 
 STATUS = "this reader was checked on made-up files only"
@@ -74,7 +74,7 @@ class Sentinel1Source:
         """
         self._safe = read_safe(Path(folder))
         self.name = self._safe.folder.absolute().name
-        self.band_names = _polarisations(self._safe, bands, wanted)
+        self.band_names = choose_polarisations(self.name, self._safe.channels, bands, wanted)
         self.count = len(self.band_names)
         with ExitStack() as stack:
             images, planes, words = zip(*(self._opened(stack, self._safe.channels[name], options) for name in self.band_names))
@@ -155,21 +155,6 @@ def _check_one_grid(product: str, names: Sequence[str], images: Sequence[Image])
     if len({(image.rows, image.cols) for image in images}) > 1:
         raise RasterError(f"{product}: its images differ in size ({', '.join(sizes)}): polarisations of one product lie on one "
                           "grid; unpack the product again")
-
-
-def _polarisations(safe: Safe, bands: Sequence[int | str] | None, wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """Names of the channels to read, in order."""
-    there = ", ".join(safe.channels)
-    asked = tuple(bands) if bands else tuple(wanted or safe.channels)
-    found = tuple(polarisation_of(name) if isinstance(name, str) else "" for name in asked)
-    for name, polarisation in zip(asked, found):
-        if not polarisation:
-            raise RasterError(f"band {name!r} of {safe.folder.name}: that names no polarisation; the product has {there}; "
-                              "choose by name, in the network's order: --bands VV,VH")
-        if polarisation not in safe.channels:
-            raise RasterError(f"{safe.folder.name} has no {polarisation}: it holds {there}; the network takes "
-                              f"{', '.join(map(str, asked))}; take a product with these polarisations")
-    return found
 
 
 def _files(channel: Channel) -> tuple[Path, ...]:
