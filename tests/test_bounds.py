@@ -92,6 +92,9 @@ def test_longitudes_count_as_the_raster_counts_them(left, bounds, col):
 @pytest.mark.parametrize(("raster", "bounds", "words"), [
     (Raster(), (499_000, 4_599_000, 500_500, 4_600_000),
      "reach outside.*covers 500000,4598800,501500,4600000 in EPSG:32633.*--bounds 500000,4599000,500500,4600000"),
+    (Raster(), (500_000, 4_598_700, 500_500, 4_599_000), "reach outside.*--bounds 500000,4598800,500500,4599000"),
+    (Raster(), (500_000, 4_599_000, 500_500, 4_600_010), "reach outside.*--bounds 500000,4599000,500500,4600000"),
+    (Raster(), (501_000, 4_599_000, 501_510, 4_600_000), "reach outside.*--bounds 501000,4599000,501500,4600000"),
     (Raster(crs="EPSG:32633+5773"), (14.9, 41.5, 15.1, 41.6), "in WGS 84 / UTM zone 33N . EGM96 height;"),
     (Raster(), (15.002, 41.545, 15.01, 41.549), "lie beside it.*EPSG:32633.*if they are degrees, it is about --bounds 500166.8,4599"),
     (Raster(Affine(0.01, 0, 179.0, 0, -0.01, 0), "EPSG:4326"), (10, 10, 11, 11), "beside it.*give a box in these coordinates$"),
@@ -101,6 +104,8 @@ def test_longitudes_count_as_the_raster_counts_them(left, bounds, col):
     (Raster(), (500_500, 4_599_000, 500_100, 4_599_500), "order is W,S,E,N"),
     (Raster(), (500_100, 4_599_500, 500_500, 4_599_000), "order is W,S,E,N"),
     (Raster(), (500_106, 4_599_000, 500_109, 4_599_500), "no pixel has its middle.*10 wide and 10 high"),
+    (Raster(Affine(10, 0.05, 5e5, 0, -10, 4.6e6)), (500_100, 4_599_000, 500_500, 4_599_500), "rotated.*--window"),
+    (Raster(Affine(10, 0, 5e5, 0.05, -10, 4.6e6)), (500_100, 4_599_000, 500_500, 4_599_500), "rotated.*--window"),
     (Raster(ROTATED), (500_100, 4_599_000, 500_500, 4_599_500), "rotated.*--window"),
     (Raster(Affine(0, 10, 5e5, -10, 0, 4.6e6)), (500_100, 4_599_000, 500_500, 4_599_500), "rotated.*--window"),
     (Raster(None), (500_100, 4_599_000, 500_500, 4_599_500), "no transform.*--window")])
