@@ -16,7 +16,8 @@ from tests.test_raster_map import COLORS, Legend, labels_of, write_map
 
 
 def leave_sidecars(path):
-    """What gdaladdo -ro, gdal_edit and QGIS leave beside a map: another place, another nodata value, a mask that hides everything."""
+    """What gdaladdo -ro, gdal_edit, QGIS and ArcGIS leave beside a map: another place, nodata value and table, a mask that hides everything."""
+    path.with_name(path.name + ".vat.dbf").write_bytes(b"\x03")
     path.with_name(path.name + ".aux.xml").write_text(
         "<PAMDataset><SRS>EPSG:3857</SRS><GeoTransform>1,2,0,3,0,-2</GeoTransform><PAMRasterBand band=\"1\"><NoDataValue>0</NoDataValue>"
         "</PAMRasterBand></PAMDataset>")
@@ -62,14 +63,14 @@ def test_a_run_stopped_as_the_map_gets_its_name_leaves_it_without_what_the_older
         np.testing.assert_array_equal(dataset.read(1), labels)
 
 
-@pytest.mark.parametrize("suffix", [".aux.xml", ".ovr", ".msk"])
+@pytest.mark.parametrize("suffix", [".aux.xml", ".ovr", ".msk", ".vat.dbf"])
 def test_a_folder_of_the_name_of_a_sidecar_is_refused_before_any_work(tmp_path, suffix):
     (tmp_path / f"map.tif{suffix}").mkdir()
     with pytest.raises(RasterError, match=f"map.tif{suffix} is a folder.*rename it"):
         check_output(tmp_path / "map.tif", overwrite=True)
 
 
-@pytest.mark.parametrize("suffix", [".aux.xml", ".ovr", ".msk"])
+@pytest.mark.parametrize("suffix", [".aux.xml", ".ovr", ".msk", ".vat.dbf"])
 def test_an_input_is_never_taken_for_what_an_older_map_left(tmp_path, suffix):
     leave_sidecars(tmp_path / "map.tif")
     with pytest.raises(RasterError, match=f"map.tif{suffix} is an input"):

@@ -19,7 +19,8 @@ from hfd_edge.errors import RasterError
 
 _SUFFIX = "..xxxxxxxx.partial"             # what a name grows by while it is written
 _LONGEST_NAME_BYTES = 255 - len(_SUFFIX)
-_SIDECARS = (".aux.xml", ".ovr", ".msk")   # GDAL takes the georeference, nodata, overviews and mask in them for those of the file, before its own
+# GDAL takes the georeference, nodata, overviews and mask in them for those of the file, before its own; ArcGIS, and GDAL from 3.11 on, its table of classes
+_SIDECARS = (".aux.xml", ".ovr", ".msk", ".vat.dbf")
 _unfinished: set[PartialFile] = set()
 
 
