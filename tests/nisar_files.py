@@ -26,6 +26,7 @@ def subswaths(rows: int = 300, cols: int = 83) -> np.ndarray:
     mask[:, cols // 2:] = 2
     mask[40:45] = 0
     mask[:, :4] = 255
+    mask[rows // 2, 10:14] = 255                # where the power is a number
     return mask
 
 

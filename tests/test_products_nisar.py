@@ -160,6 +160,14 @@ def test_what_a_product_leaves_out_or_states_otherwise_is_read_and_said(tmp_path
         np.testing.assert_array_equal(read[0][valid], values[valid])
 
 
+@pytest.mark.parametrize("stored", ["sigma0", "beta0"])
+def test_the_factor_is_for_gamma_nought_alone(tmp_path, stored):
+    path = write_gcov(tmp_path / "x.h5", {"HHHH": HH, "rtcGammaToSigmaFactor": FACTOR}, {"rtc/outputBackscatterNormalizationConvention": stored})
+    with open_scene(path, SceneRequest(quantity="sigma0")) as scene:
+        assert scene.declared.quantity == stored
+        np.testing.assert_array_equal(scene.read(0, 300)[0][0], HH)
+
+
 def test_scene_and_despeckle_take_it_as_it_is_stored(gcov, tmp_path):
     done = command.run("scene", gcov)
     assert done.returncode == 0 and "NISAR GCOV" in done.stdout and "gamma0" in done.stdout, done.stdout + done.stderr

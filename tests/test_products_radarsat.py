@@ -89,6 +89,32 @@ def test_what_is_no_detected_image_in_ground_range_or_lacks_a_polarisation_is_re
     assert "chosen twice" in refused(MadeUp(rcm=rcm), tmp_path, bands=("HH", "hh"))
 
 
+def test_floating_point_images_and_what_they_mark_as_nodata(tmp_path):
+    dn = np.random.default_rng(4).uniform(1, 900, (57, 83)).astype(np.float32)
+    made = MadeUp(dn={"HH": dn, "HV": dn.copy()})
+    folder = made.write(tmp_path)
+    marked = dn.copy()
+    marked[3, 4], marked[5, 6], marked[7, 8], marked[9, 10] = np.nan, np.inf, -5.0, 0.0
+    write_tif(folder / made.image("HV"), marked[np.newaxis], nodata=-5.0)
+    with open_scene(folder) as scene:
+        values, valid = scene.read(0, scene.rows)
+    assert np.argwhere(~valid).tolist() == [[3, 4], [5, 6], [7, 8], [9, 10]]
+    np.testing.assert_allclose(values[:, valid], made.by_hand(("HH", "HV"))[0][:, valid], rtol=1e-6)
+
+
+def test_a_table_that_begins_inside_the_image_is_refused(tmp_path):
+    made = MadeUp(rcm=True, step=9)
+    made.write(tmp_path)
+    table = tmp_path / "RCM1_OK1_made_up" / "metadata" / "calibration" / made.table("Sigma", "HH")
+    for first, good in ((9, True), (10, False)):
+        table.write_text(made.table_xml("Sigma").replace("<pixelFirstLutValue>0<", f"<pixelFirstLutValue>{first}<"))
+        if good:
+            open_scene(table.parent.parent.parent).close()
+        else:
+            with pytest.raises(RasterError, match="from column 10 in steps of 9.*must cover the 83 columns"):
+                open_scene(table.parent.parent.parent)
+
+
 @pytest.mark.parametrize("rcm", [False, True])
 def test_tables_that_do_not_belong_to_the_image_are_refused(tmp_path, rcm):
     made = MadeUp(rcm=rcm)
