@@ -147,7 +147,7 @@ def test_files_whose_pixels_drift_apart_are_no_scene(tmp_path, spacing, same):
 
 
 @pytest.mark.parametrize(("crs", "same"), [("EPSG:32633+5773", True), ("+proj=utm +zone=33 +ellps=WGS84 +units=m", True), ("EPSG:32634", False),
-                                           ("EPSG:4326", False), (None, False)])
+                                           ("EPSG:4326", False)])
 def test_one_place_in_other_words_for_the_coordinate_system_is_one_scene(tmp_path, crs, same):
     files = [write_tif(tmp_path / f"a_{name}.tif", ramp(1), transform=UTM, **({"crs": system} if system else {}))
              for name, system in (("VV", "EPSG:32633"), ("VH", crs))]
@@ -156,6 +156,17 @@ def test_one_place_in_other_words_for_the_coordinate_system_is_one_scene(tmp_pat
         return
     with pytest.raises(RasterError, match="different places"):
         RasterSource(files)
+
+
+@pytest.mark.parametrize(("left_out", "words"), [("crs", "not both a coordinate system.*-a_srs"), ("transform", "not both a transform.*-a_ullr")])
+def test_a_file_without_a_place_beside_one_with_it_is_told_how_it_gets_it(tmp_path, left_out, words):
+    place = {"crs": "EPSG:32633", "transform": UTM}
+    files = [write_tif(tmp_path / "a_VV.tif", ramp(1), **place)]
+    del place[left_out]
+    files.append(write_tif(tmp_path / "a_VH.tif", ramp(1), **place))
+    for given in (files, files[::-1]):
+        with pytest.raises(RasterError, match=words):
+            RasterSource(given)
 
 
 @pytest.mark.parametrize("moved,same", [(0.0, True), (2e-5, True), (1e-4, False), (1.0, False)])

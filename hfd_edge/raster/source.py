@@ -199,9 +199,18 @@ def _common_size(datasets: list[Any]) -> tuple[int, int]:
 def _common_place(datasets: list[Any], files: tuple[Path, ...]) -> GeoReference:
     first = GeoReference.of(datasets[0], files)
     for dataset in datasets[1:]:
-        if not first.same_place(GeoReference.of(dataset, ()), *dataset.shape):
-            raise RasterError(f"{dataset.name} and {datasets[0].name} have one size but lie on different places: {_ONE_GRID}")
+        other = GeoReference.of(dataset, ())
+        if not first.same_place(other, *dataset.shape):
+            raise RasterError(f"{dataset.name} and {datasets[0].name} have one size but {_differing_places(other, first)}")
     return first
+
+
+def _differing_places(one: GeoReference, other: GeoReference) -> str:
+    if (one.crs is None) != (other.crs is None):
+        return "not both a coordinate system: if they lie on one grid, give the other one the same with gdal_edit -a_srs"
+    if (one.transform is None) != (other.transform is None):
+        return "not both a transform from pixels to coordinates: if they lie on one grid, give the other one the same with gdal_edit -a_ullr"
+    return f"lie on different places: {_ONE_GRID}"
 
 
 def _common_dtype(name: str, layers: tuple[Layer, ...]) -> np.dtype:
