@@ -66,6 +66,16 @@ def test_predict_takes_it_and_the_map_has_its_corners(sicd, tmp_path):
     command.failed(command.run("predict", path, engine, "-o", tmp_path / "other.tif", "--unit", "complex"), "leave --unit out")
 
 
+def test_its_polarisation_never_stands_in_for_another_unasked(sicd):
+    for request in ({}, {"wanted": ("VV",)}, {"wanted": ("Sigma0_VV",)}, {"wanted": ("B0",)}, {"bands": ("VV",), "wanted": ("HH",)},
+                    {"bands": (1,), "wanted": ("HH",)}):
+        with open_scene(sicd[0], SceneRequest(**request)) as scene:
+            assert scene.band_names == ("VV",)
+    for request in ({"wanted": ("HH",)}, {"bands": ("HH",)}):
+        with pytest.raises(RasterError, match="has no HH: it holds VV.*--bands"):
+            open_scene(sicd[0], SceneRequest(**request))
+
+
 def test_what_cannot_be_calibrated_or_read_is_refused_in_one_line(sicd, tmp_path):
     from tests.sicd_files import write_sicd
     path, pixels = sicd

@@ -85,7 +85,7 @@ def _product(path: PathLike, request: SceneRequest) -> Scene | None:
         return Sentinel1Source(folder, request.bands, request.wanted, options)
     if is_nitf(path):
         no_unit(Path(path).name, "a SICD is calibrated by its own polynomials; leave --unit out")
-        return SicdSource(path, request.quantity or "sigma0", request.limits)
+        return SicdSource(path, request.bands, request.wanted, request.quantity or "sigma0", request.limits)
     if is_hdf5(path):
         no_unit(Path(path).name, f"a NISAR GCOV states itself what its pixels are; leave --unit out. Of other HDF5 and netCDF, {CONVERT_ONE}")
         return GcovSource(path, request.bands, request.wanted, request.quantity, request.limits)

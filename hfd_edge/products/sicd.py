@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from rasterio.control import GroundControlPoint
 
 from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.forks import no_fork
+from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits
+from hfd_edge.raster.bands import polarisation_of
 from hfd_edge.spec import Unit
 
 _POLYNOMIAL = {"sigma0": "SigmaZeroSFPoly", "gamma0": "GammaZeroSFPoly", "beta0": "BetaZeroSFPoly"}
@@ -49,11 +51,14 @@ class SicdSource:
     dtype = np.dtype(np.float32)
     scale, offset, nodata, count = 1.0, 0.0, (), 1
 
-    def __init__(self, path: str | Path, quantity: str = "sigma0", limits: RasterLimits = RasterLimits()) -> None:
+    def __init__(self, path: str | Path, bands: Sequence[int | str] | None = None, wanted: Sequence[str] | None = None,
+                 quantity: str = "sigma0", limits: RasterLimits = RasterLimits()) -> None:
         """Open a file and check that it can be calibrated.
 
+        Args:
+            bands: its polarisation by name, or 1: taken for whatever is `wanted`.
         Raises:
-            RasterError: sarpy is missing, the file is damaged, no SICD, or larger than the limit.
+            RasterError: sarpy is missing, the file is damaged, no SICD, larger than the limit, or of another polarisation than wanted.
             RadiometryError: it has no polynomial for the quantity.
         """
         self._path = Path(path)
@@ -66,6 +71,7 @@ class SicdSource:
                 meta = self._reader.sicd_meta
                 self.rows, self.cols = (int(n) for n in self._reader.data_size)
                 self._take(meta, quantity, limits)
+                self._check_polarisation(bands, wanted)
         except BaseException:
             self._reader.close()
             raise
@@ -125,6 +131,12 @@ class SicdSource:
     def _factor(self, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
         x, y = ((at + first) * spacing for at, first, spacing in zip((rows, cols), self._origin, self.spacing_m))
         return np.polynomial.polynomial.polygrid2d(x, y, self._factors)
+
+    def _check_polarisation(self, bands: Sequence[int | str] | None, wanted: Sequence[str] | None) -> None:
+        """A polarisation that the file states never stands in for another unasked."""
+        named = bands or (wanted and all(map(polarisation_of, wanted)))
+        if named and polarisation_of(self.band_names[0]) and tuple(bands or ()) != (1,):
+            choose_polarisations(self.name, self.band_names, bands, wanted)
 
     def _check_positive(self) -> None:
         """On a lattice over the image: a polynomial that is not positive makes power that is none."""
