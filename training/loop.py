@@ -209,8 +209,8 @@ def make_optimizer(net: nn.Module, extra: nn.Module | None, options: LoopConfig)
     optimizer = torch.optim.AdamW(groups, lr=options.rate, weight_decay=options.weight_decay)
     if options.schedule == "one-cycle":
         rates = [group["lr"] for group in groups]
-        return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=options.steps,
-                                                              pct_start=options.warm_up)
+        share = 0.0 if options.warm_up * options.steps == 1 else options.warm_up    # torch divides by the steps after the first
+        return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=options.steps, pct_start=share)
     warm = max(1, round(options.warm_up * options.steps))
 
     def factor(step: int) -> float:

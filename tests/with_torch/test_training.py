@@ -17,7 +17,7 @@ from training import student as learning  # noqa: E402
 from training.average import MovingAverage  # noqa: E402
 from training.batches import make_batches, shared_out  # noqa: E402
 from training.config import LoopConfig  # noqa: E402
-from training.loop import DivergedError, Job, fit  # noqa: E402
+from training.loop import DivergedError, Job, fit, make_optimizer  # noqa: E402
 from training.losses import balanced, segmentation_loss  # noqa: E402
 from training.progress import Progress  # noqa: E402
 from training.student import new_student, save, train_student, train_teacher  # noqa: E402
@@ -120,6 +120,16 @@ def test_a_loss_that_is_no_number_ends_the_run_and_is_not_kept(tmp_path, monkeyp
         train_student(config(loop={"steps": 12, "save_every": 1}), data(), log=silent, folder=tmp_path)
     saved = torch.load(tmp_path / "state.pt", weights_only=True)
     assert saved["step"] == 2 and all(value.isfinite().all() for value in saved["average"].values())
+
+
+@pytest.mark.parametrize("steps, warm_up", [(10, 0.1), (4, 0.25), (1, 0.1), (2, 0.99), (3, 0.0)])
+def test_a_run_of_few_steps_has_a_rate_for_each(steps, warm_up):
+    optimizer, schedule = make_optimizer(torch.nn.Conv2d(2, 5, 1), None, LoopConfig(steps=steps, warm_up=warm_up))
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step(), schedule.step()
+    assert 0 < min(rates) and max(rates) <= LoopConfig().rate and (warm_up * steps != 1 or rates == sorted(rates, reverse=True))
 
 
 def test_an_average_that_is_no_number_is_neither_kept_nor_given(tmp_path):
