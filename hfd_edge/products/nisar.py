@@ -19,6 +19,7 @@ from hfd_edge.forks import no_fork
 from hfd_edge.products.annotation import QUANTITIES
 from hfd_edge.products.hdf5 import Hdf5File, refused
 from hfd_edge.products.nisar_bands import choose_terms
+from hfd_edge.products.source import ProductSource
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits
@@ -34,7 +35,7 @@ _OFF_THE_GRID = 0.01                # of a step: what coordinates may lie beside
 _BY_HAND = f"if what it holds is known from elsewhere, {CONVERT_ONE}, and give them with --unit"
 
 
-class GcovSource:
+class GcovSource(ProductSource):
     """Linear power as float32, read like a RasterSource. A context manager; one thread at a time reads.
 
     power = the covariance term of a polarisation with itself, in the quantity that the product states; sigma0 = gamma0 times the product's own factor
@@ -57,7 +58,7 @@ class GcovSource:
             RadiometryError: it does not state a quantity in linear power.
         """
         with no_fork():
-            self._file = Hdf5File(path, limits)
+            self._open = self._file = Hdf5File(path, limits)
         self.files, self.name = (self._file.path,), self._file.path.name
         self._lock = threading.Lock()
         try:
@@ -96,21 +97,6 @@ class GcovSource:
             if raster.shape != (self.rows, self.cols):
                 raise RasterError(f"{self._file.path}: {raster.name} has {raster.shape[0]} x {raster.shape[1]} pixels and {self._terms[0].name} "
                                   f"{self.rows} x {self.cols}: images of one frequency lie on one grid; copy or download it again")
-
-    def __enter__(self) -> GcovSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file; waits for a read that is under way."""
-        with no_fork(), self._lock:
-            self._file.close()
-
-    def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Linear power (bands, rows, cols) float32 and validity (rows, cols) bool; new memory. Raises RasterError."""
-        return self.read_part(row, rows, 0, self.cols)
 
     def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
         """As `read`, of these columns."""

@@ -18,6 +18,7 @@ from hfd_edge.errors import RasterError
 from hfd_edge.forks import no_fork
 from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.radarsat import TABLES, Radarsat, Table
+from hfd_edge.products.source import ProductSource
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits, RasterSource
@@ -35,7 +36,7 @@ class RadarsatOptions:
     raster: Mapping[str, Any] = field(default_factory=dict)     # further options of RasterSource
 
 
-class RadarsatSource:
+class RadarsatSource(ProductSource):
     """Linear power as float32, read like a RasterSource (whole rows). A context manager; one thread at a time reads.
 
     power = (DN^2 + offset) / gain of the column, in float64 until it is stored. Not valid is DN = 0 in any chosen polarisation.
@@ -79,21 +80,6 @@ class RadarsatSource:
             raise RasterError(f"{image} has {pixels.count} band(s) of {pixels.dtype}, {pixels.rows} x {pixels.cols} pixels, and its product.xml says one "
                               f"detected image of {self.rows} x {self.cols} ({', '.join(_DTYPES)}): they do not belong together; unpack the product again")
         return pixels
-
-    def __enter__(self) -> RadarsatSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the files; waits for a read that is under way."""
-        with no_fork(), self._lock:
-            self._open.close()
-
-    def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Linear power (bands, rows, cols) float32 and validity (rows, cols) bool; new memory. Raises RasterError."""
-        return self.read_part(row, rows, 0, self.cols)
 
     def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
         """As `read`, of these columns."""

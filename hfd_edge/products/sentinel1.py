@@ -17,6 +17,7 @@ from hfd_edge.products.annotation import QUANTITIES, Image, read_calibration, re
 from hfd_edge.products.border import CLEAN_SINCE_IPF, measured_columns
 from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.safe import Channel, Safe, read_safe
+from hfd_edge.products.source import ProductSource
 from hfd_edge.products.tables import BilinearTable, NoiseTable
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits, RasterSource
@@ -50,7 +51,7 @@ class _Plane:
     border_noise: NoiseTable | None     # to find the old border with; None = the border is clean
 
 
-class Sentinel1Source:
+class Sentinel1Source(ProductSource):
     """Linear power as float32, read like a RasterSource (whole rows). A context manager; one thread at a time reads.
 
     value = max(DN^2 - noise, 0) / A^2, in float64 until it is stored, A bilinear in line and pixel. Not valid is DN = 0 in any
@@ -105,17 +106,6 @@ class Sentinel1Source:
         if not options.remove_noise:
             return image, _Plane(pixels, calibration, None, border), "noise not removed, as asked"
         return image, _Plane(pixels, calibration, noise, border), words
-
-    def __enter__(self) -> Sentinel1Source:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the files; waits for a read that is under way."""
-        with no_fork(), self._lock:
-            self._open.close()
 
     def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Linear power (bands, rows, cols) float32 and validity (rows, cols) bool; new memory. Raises RasterError."""

@@ -19,6 +19,7 @@ from rasterio.control import GroundControlPoint
 from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.forks import no_fork
 from hfd_edge.products.polarisations import choose_polarisations
+from hfd_edge.products.source import ProductSource
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits
@@ -39,7 +40,7 @@ def is_nitf(path: str | Path) -> bool:
         return file.read(9) in (b"NITF02.10", b"NITF02.00", b"NSIF01.00")
 
 
-class SicdSource:
+class SicdSource(ProductSource):
     """Linear power as float32, one band, read like a RasterSource (whole rows). A context manager; one thread at a time reads.
 
     power = |z|^2 SF(x, y), SF the polynomial of the quantity in metres from the scene centre, evaluated in float64. Samples of exactly 0 are fill
@@ -65,7 +66,7 @@ class SicdSource:
         self.name, self.files = self._path.name, (self._path,)
         self._lock = threading.Lock()
         with _refused(self._path):
-            self._reader = _open(self._path)
+            self._open = self._reader = _open(self._path)
         try:
             with _refused(self._path):
                 meta = self._reader.sicd_meta
@@ -93,21 +94,6 @@ class SicdSource:
         self.notes = (f"SICD of {collector}, {polarisation or 'polarisation not stated'}, {self.spacing_m[0]:g} x {self.spacing_m[1]:g} m (rows x "
                       f"columns, slant plane), calibrated to {quantity} by {_POLYNOMIAL[quantity]}, a single look, noise not removed; radar "
                       "geometry, placed by its four corners", LAYOUT_ONLY)
-
-    def __enter__(self) -> SicdSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file; waits for a read that is under way."""
-        with no_fork(), self._lock:
-            self._reader.close()
-
-    def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Linear power (1, rows, cols) float32 and validity (rows, cols) bool; new memory. Raises RasterError."""
-        return self.read_part(row, rows, 0, self.cols)
 
     def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
         """As `read`, of these columns."""
