@@ -33,7 +33,3 @@ class ProductSource:
     def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """Linear power (bands, rows, cols) float32 and validity (rows, cols) bool; new memory. Raises RasterError."""
         return self.read_part(row, rows, 0, self.cols)
-
-    def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `read`, of these columns."""
-        raise NotImplementedError
