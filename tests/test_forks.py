@@ -19,7 +19,8 @@ from tests.engines import random_engine
 from tests.rasters import write_tif
 
 LIMIT_S = 60
-UNGUARDED = {"close", "__exit__", "__enter__", "__class__", "name", "_env"}     # of the object in Python, or asked by the garbage collector
+QUIET = ("-W", "ignore::DeprecationWarning")      # of os.fork beside threads, from Python 3.12 on
+UNGUARDED = {"close", "closed", "__exit__", "__enter__", "__class__", "name", "_env"}     # of the object in Python, or asked by the garbage collector
 
 
 def exit_code(child):
@@ -174,7 +175,7 @@ for thread in forking:
 print(sum(thread.is_alive() for thread in forking), "stuck", flush=True)
 os._exit(0)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=3 * LIMIT_S, check=False)
+    done = subprocess.run([sys.executable, *QUIET, "-c", code], capture_output=True, text=True, timeout=3 * LIMIT_S, check=False)
     assert done.stdout.strip() == "0 stuck" and not done.stderr, done.stderr[-2000:]
 
 
@@ -201,7 +202,7 @@ try:
 except KeyboardInterrupt:
     print("interrupted", os.waitstatus_to_exitcode(os.waitpid(-1, 0)[1]), flush=True)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    done = subprocess.run([sys.executable, *QUIET, "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.stdout == "interrupted 1\n" and not done.stderr, (done.stdout, done.stderr)
 
 
