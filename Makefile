@@ -76,7 +76,8 @@ vectors:
 CERTIFY ?= $(firstword $(wildcard .venv-train/bin/python .venv/bin/python) $(PYTHON))
 certify:
 	@echo "== building the CUDA module for this GPU"
-	@HFD_CUDA=ON HFD_BUILD_DIR=build/certify CMAKE_ARGS="-DCMAKE_CUDA_ARCHITECTURES=native $$CMAKE_ARGS" \
+	@$(CERTIFY) -c "import pybind11, setuptools as s; raise SystemExit(int(s.__version__.split('.')[0]) < 77)" 2>/dev/null || { echo "compiled here, with what $(CERTIFY) has: $(CERTIFY) -m pip install" '$(BUILD_DEPS)' >&2; exit 1; }
+	@HFD_CUDA=ON HFD_BUILD_DIR=build/certify CMAKE_ARGS="-DCMAKE_CUDA_ARCHITECTURES=native $$CMAKE_ARGS" PATH="$(abspath $(dir $(CERTIFY))):$$PATH" \
 	  $(CERTIFY) setup.py --quiet build_ext --inplace
 	@echo "== certifying"
 	@$(CERTIFY) benchmarks/certify_gpu.py $(CERTIFY_ARGS)

@@ -1,6 +1,6 @@
 """Proves everything of hfd_edge that needs a GPU, on the GPU at hand, in under eight minutes:  make certify
 
-Parts run one after the other; one that fails is told and the rest goes on. What cannot run here (no torch, no TensorRT, no
+Parts run one after the other; one that fails is told and the rest goes on, in a new process where CUDA is lost to this one. What cannot run here (no torch, no TensorRT, no
 compute-sanitizer) is told as not run, never as passed. Writes certify-<GPU>.json and .md; ends with 1 if anything failed.
 Nothing is downloaded.
 """
@@ -11,7 +11,9 @@ import argparse
 import json
 import platform
 import re
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from typing import Any
 from certify_context import BUDGET_S, ROOT, Context, NotHere, Part
 
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+AGAIN = [sys.executable, str(Path(__file__).resolve())]
 
 
 @dataclass
@@ -46,7 +49,7 @@ def run_part(name: str, part: Part, context: Context) -> Outcome:
     except AssertionError as wrong:
         found, state, said = getattr(wrong, "found", {}), "failed", str(wrong)
     except Exception as error:  # noqa: BLE001 - a broken part must not hide the others
-        found, state, said = {}, "failed", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=4)}"
+        found, state, said = {}, "failed", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-6)}"
     return Outcome(name, state, time.monotonic() - start, found, said)
 
 
@@ -106,6 +109,43 @@ def parts() -> dict[str, Part]:
     return {**certify_operations.PARTS, **certify_engines.PARTS}
 
 
+def run_parts(left: list[str], context: Context, given: argparse.Namespace) -> tuple[list[Outcome], Path | None]:
+    """The parts of these names, one after the other, and the page about them."""
+    outcomes, about, page = [], machine(), None
+    while left:
+        name, *left = left
+        outcomes.append(run_part(name, parts()[name], context))
+        print(f"{outcomes[-1].state:8} {name:28} {outcomes[-1].seconds:6.1f} s  {outcomes[-1].said.splitlines()[0] if outcomes[-1].said else ''}",
+              flush=True)
+        page = write_report(given.out, about, outcomes)         # after each part: a machine may be taken away before the last
+        if left and outcomes[-1].state == "failed" and is_lost(context.gpu):
+            outcomes += in_new_process(left, given)
+            return outcomes, write_report(given.out, about, outcomes)
+    return outcomes, page
+
+
+def is_lost(gpu: Any) -> bool:
+    """Whether a kernel's fault ended CUDA for this process: every later part would fail for it."""
+    from hfd_edge.errors import DeviceError
+
+    try:
+        gpu.synchronize(gpu.stream().handle)
+    except DeviceError:
+        return True
+    return False
+
+
+def in_new_process(names: list[str], given: argparse.Namespace) -> list[Outcome]:
+    """The parts of these names, run where CUDA works; those of which nothing is known have not run."""
+    print("CUDA is lost to this process; the other parts go on in a new one", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        numbers = [f"--{name}={getattr(given, name)}" for name in ("calls", "side", "repeats")]
+        code = subprocess.run([*AGAIN, *numbers, "--out", folder, "--only", *names], check=False).returncode
+        told = [Outcome(**part) for file in Path(folder).glob("certify-*.json") for part in json.loads(file.read_text())["parts"]]
+    known = {outcome.name for outcome in told}
+    return told + [Outcome(name, "not run", 0.0, said=f"the process that went on ended with {code}") for name in names if name not in known]
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the reports")
@@ -124,14 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     fits = int((gpu.memory_info()[0] / 100) ** 0.5) // 64 * 64          # images in four sets, and copies of them, in free memory
     context = Context(gpu, given.calls, max(64, min(given.side, fits)), given.repeats)
-    outcomes, about = [], machine()
-    for name, part in parts().items():
-        if given.only and name not in given.only:
-            continue
-        outcomes.append(run_part(name, part, context))
-        print(f"{outcomes[-1].state:8} {name:28} {outcomes[-1].seconds:6.1f} s  {outcomes[-1].said.splitlines()[0] if outcomes[-1].said else ''}",
-              flush=True)
-        page = write_report(given.out, about, outcomes)         # after each part: a machine may be taken away before the last
+    outcomes, page = run_parts([name for name in parts() if not given.only or name in given.only], context, given)
     if not outcomes:
         print(f"no part is called {' or '.join(given.only)}: there are {', '.join(parts())}", file=sys.stderr)
         return 2

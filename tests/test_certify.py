@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,7 +58,7 @@ def test_the_parts_about_speed_measure_what_they_say(certify, tmp_path):
 @EMULATED
 def test_filters_are_timed_as_runs_call_them(certify, tmp_path):
     certify.main(["--calls", "2", "--side", "128", "--repeats", "2", "--out", str(tmp_path), "--only", "filter speed"])
-    assert 0 < outcomes(tmp_path)["filter speed"]["found"]["lee 7 x 7 with a mask"]["share of what is issued at most"]
+    assert 0 < outcomes(tmp_path)["filter speed"]["found"]["lee 7 x 7 with a mask"]["share of arithmetic"]
 
 
 @EMULATED
@@ -116,6 +118,8 @@ def test_a_whole_run_is_measured_and_compared_with_the_cpu(certify, emulated_dev
     from hfd_edge.device_memory import CudaDevice
     from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
     monkeypatch.setattr(certify_engines, "ENGINE", db_engine)
+    free = iter(range(1 << 32, 0, -(1 << 20)))          # other programs take memory all the time, and on a Jetson the host's is counted too
+    monkeypatch.setattr(CudaDevice, "memory_info", lambda self: (next(free), 1 << 33))
     context = certify.Context(CudaDevice(0), 1, 300, 1)
     made = {"path": db_engine, "tile": 64, "halo": 16}
     found = certify_engines.whole_run(context, lambda package: EmulatedEngine(package, 1, emulated_device),
@@ -133,18 +137,97 @@ def test_a_whole_run_is_measured_and_compared_with_the_cpu(certify, emulated_dev
 
 
 @EMULATED
+def test_memory_that_is_taken_is_counted_inside_the_block_alone(certify):
+    import certify_engines
+
+    from hfd_edge.device_memory import CudaDevice
+    gpu = CudaDevice(0)
+    with certify_engines.allocations() as made:
+        gpu.allocate(16), gpu.pinned((2, 3), np.uint16)
+    gpu.allocate(16)
+    assert made == [16, 12]
+
+
+@EMULATED
 @pytest.mark.parametrize(("script", "state", "said"), [
-    ("exit 0", "passed", ""), ("echo 3 hazards; exit 9", "failed", "racecheck ended with 9: 3 hazards"),
+    ("echo SUMMARY: 0", "passed", ""), ("echo SUMMARY: 3 hazards; exit 9", "failed", "racecheck ended with 9: SUMMARY: 3 hazards"),
+    ("exit 0", "not run", "ended with 0 and no summary"), ("echo no rights; exit 1", "not run", "ended with 1 and no summary, so it found out nothing: no rights"),
     ("echo begun; sleep 30", "not run", "was not done after 1 s")])
-def test_a_sanitizer_that_is_not_done_in_time_is_no_finding(certify, tmp_path, monkeypatch, script, state, said):
+def test_a_sanitizer_that_is_not_done_or_cannot_begin_is_no_finding(certify, tmp_path, monkeypatch, script, state, said):
     import certify_operations
     tool = tmp_path / "compute-sanitizer"
-    tool.write_text(f"#!/bin/sh\n{script.replace('sleep', 'exec sleep')}\n")
+    tool.write_text(f"#!/bin/sh\n{script}\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(certify_operations, "max", lambda *_: 1, raising=False)
     outcome = certify.run_part("racecheck", certify_operations.sanitized("racecheck"), certify.Context(None, 1, 1, 1))
     assert outcome.state == state and said in outcome.said and ("begun" in outcome.said) == ("begun" in script)
+
+
+def test_what_is_not_done_in_time_goes_on_nowhere(tmp_path):
+    import certify_operations
+    code, said = certify_operations.ended(["sh", "-c", f"(sleep 2; touch {tmp_path}/late) & echo begun; wait"], 0.5)
+    assert code is None and said == "begun\n"
+    time.sleep(2.5)
+    assert not (tmp_path / "late").exists()
+
+
+def test_memcheck_alone_is_told_to_leave_calls_alone(monkeypatch):
+    """memcheck, which would take a call that the run time itself tries in vain for a finding; racecheck knows no such option."""
+    import certify_operations
+    asked = []
+    monkeypatch.setattr(certify_operations, "ended", lambda command, _: asked.append(command) or (0, "SUMMARY: 0"))
+    monkeypatch.setattr(certify_operations.shutil, "which", lambda _: "compute-sanitizer")
+    for tool in ("memcheck", "racecheck"):
+        certify_operations.sanitized(tool)(SimpleNamespace(left_s=60))
+    assert [command[3:5] == ["--report-api-errors", "no"] for command in asked] == [True, False]
+
+
+@EMULATED
+def test_parts_behind_one_that_loses_cuda_go_on_in_a_new_process(certify, emulated_device, tmp_path, monkeypatch):
+    def loses(context):
+        emulated_device.fail("cudaStreamSynchronize", 700)
+        raise RuntimeError("an illegal address")
+
+    whole = certify.parts()
+    monkeypatch.setattr(certify, "parts", lambda: {"loses": loses, "counts bits": lambda _: pytest.fail("here everything fails"), "unknown": loses})
+    monkeypatch.setattr(certify, "AGAIN", [sys.executable, "-c", AS_A_SCRIPT, str(ROOT / "benchmarks" / "certify_gpu.py")])
+    monkeypatch.chdir(ROOT)
+    assert "counts bits" in whole and certify.main([*FEW, "--out", str(tmp_path)]) == 1
+    found = outcomes(tmp_path)
+    assert {name: part["state"] for name, part in found.items()} == {"loses": "failed", "counts bits": "passed", "unknown": "not run"}
+    assert found["unknown"]["said"] == "the process that went on ended with 0"
+
+
+# One multiprocessor's: of an H100, an H200, an A100 with 80 GB, an Orin and an RTX 5090; bytes a second that they copy.
+@pytest.mark.parametrize(("capability", "many", "clock_khz", "copies", "by"), [
+    ((9, 0), 132, 1_980_000, 3.0e12, "bandwidth"), ((9, 0), 132, 1_980_000, 4.2e12, "arithmetic"), ((8, 0), 108, 1_410_000, 1.75e12, "arithmetic"),
+    ((8, 7), 16, 1_300_000, 1.75e11, "bandwidth"), ((12, 0), 170, 2_407_000, 1.6e12, "bandwidth")])
+def test_the_bound_is_the_lower_of_bandwidth_and_arithmetic(monkeypatch, capability, many, clock_khz, copies, by):
+    import certify_operations
+    device = {"capability": capability, "multiprocessors": many, "clock_khz": clock_khz}
+    native = SimpleNamespace(devices=lambda: {"devices": [device]})
+    context = SimpleNamespace(gpu=SimpleNamespace(index=0, native=native))
+    lanes = many * clock_khz * 1e3 * 128
+    most = min(copies / 8, lanes / 75, lanes / 2 / 46 if capability == (8, 0) else np.inf)
+    monkeypatch.setattr(certify_operations, "copy_rate", lambda _: copies)
+    for share, passes in ((0.81, True), (0.79, False)):
+        monkeypatch.setattr(certify_operations, "timed", lambda *_, share=share: 1e9 / (share * most))
+        found = {"lee 7 x 7": certify_operations.rate(context, "lee 7 x 7", [], 8_000_000_000, 1_000_000_000)}
+        assert found["lee 7 x 7"]["bound by"] == by and found["lee 7 x 7"]["share of the bound"] == pytest.approx(share)
+        with nullcontext() if passes else pytest.raises(AssertionError, match=rf"under 80% of the bound: lee 7 x 7 79% \({by}\)"):
+            certify_operations.judged(found, ("lee 7 x 7",))
+
+
+def test_what_is_timed_is_enqueued_behind_as_much_that_is_not(monkeypatch):
+    """Right behind the first mark, on a device that has nothing to do, the host's own time would be timed too."""
+    import certify_operations
+    calls = []
+    mark = SimpleNamespace(record=lambda _: calls.append("mark"), synchronize=lambda: calls.append("wait"), milliseconds_since=lambda _: 3.0)
+    gpu = SimpleNamespace(stream=lambda: SimpleNamespace(handle=1), event=lambda timing: mark, synchronize=lambda _: None)
+    monkeypatch.setattr(certify_operations, "WARM_UP_S", 0.0)
+    assert certify_operations.timed(SimpleNamespace(gpu=gpu, repeats=2), [lambda _: calls.append("job")] * 3) == pytest.approx(0.001)
+    assert calls == [*["job"] * 3, "mark", *["job"] * 3, "mark", "wait"] * 2
 
 
 @pytest.mark.parametrize(("second", "passes"), [(0, False), (9, False), (11, True)])
@@ -183,6 +266,14 @@ def test_as_the_script_that_make_calls_what_cannot_run_is_not_a_failure_either(t
     done = subprocess.run(words, text=True, capture_output=True, check=False, cwd=ROOT)
     assert {name: part["state"] for name, part in outcomes(tmp_path).items()} == {"counts bits": "passed", "run, TensorRT": "not run"}
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_make_says_what_it_compiles_with_where_that_is_missing(tmp_path):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')           # as in a venv that pip install . was run in
+    python.chmod(0o755)
+    done = subprocess.run(["make", "certify", f"CERTIFY={python}"], cwd=ROOT, text=True, capture_output=True, check=False)
+    assert done.returncode and f'{python} -m pip install "setuptools>=77" "pybind11>=2.13"' in done.stderr and "Traceback" not in done.stderr
 
 
 def test_without_a_gpu_it_says_so_and_certifies_nothing(tmp_path):
