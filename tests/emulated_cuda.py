@@ -71,7 +71,7 @@ def _object(path: Path, kind: str, running: list) -> Path:
     import pybind11
 
     flags = FLAGS + KINDS[kind]
-    headers = sorted([*STAND_IN.glob("*"), *(ROOT / "csrc").rglob("*.h")])
+    headers = sorted([*STAND_IN.glob("*.h"), *(ROOT / "csrc").rglob("*.h")])
     seen = b"".join(each.read_bytes() for each in headers) + " ".join(flags).encode() + path.read_bytes()
     target = _folder(kind) / f"{path.stem}-{hashlib.sha256(seen).hexdigest()[:16]}.o"
     if not target.exists():

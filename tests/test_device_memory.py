@@ -152,6 +152,17 @@ def test_every_failure_is_a_device_error(emulated_device, call, code, work):
 
 
 @EMULATED
+def test_a_failure_of_what_is_given_back_is_not_told_of_the_next_kernel(emulated_device):
+    with emulated_device.installed():
+        gpu = CudaDevice(0)
+        status, stream, freed = gpu.allocate(64), gpu.stream(), gpu.allocate(16)
+        emulated_device.fail("cudaFree", 900)           # as CUDA answers while this thread captures a graph
+        freed.free()
+        gpu.native.valid_of_status((status.ptr, 64), 64, (0, stream.handle))
+        gpu.synchronize(stream.handle)
+
+
+@EMULATED
 def test_a_short_wait_is_watched_and_a_long_one_sleeps(emulated_device):
     with emulated_device.installed():
         gpu = CudaDevice(0)

@@ -42,6 +42,12 @@ const char* way_out(cudaError_t code) {
   }
 }
 
+// What gives something back has nobody to tell of a failure: it is one of earlier work, and was or will be told by its own call. Left as CUDA's
+// last one it would be told of the next kernel.
+void dropped(cudaError_t code) noexcept {
+  if (code != cudaSuccess) cudaGetLastError();
+}
+
 std::string message(cudaError_t code, const char* what) {
   return std::string(what) + " failed with " + cudaGetErrorName(code) + " (" + cudaGetErrorString(code) + "): " + way_out(code);
 }
@@ -64,7 +70,7 @@ OnDevice::OnDevice(int device) {
 }
 
 OnDevice::~OnDevice() {
-  if (set_) cudaSetDevice(before_);
+  if (set_) dropped(cudaSetDevice(before_));
 }
 
 DeviceBuffer::DeviceBuffer(int device, size_t bytes) : bytes_(bytes), device_(device) {
@@ -74,7 +80,7 @@ DeviceBuffer::DeviceBuffer(int device, size_t bytes) : bytes_(bytes), device_(de
 }
 
 void DeviceBuffer::release() noexcept {
-  if (data_ != nullptr) cudaFree(data_);  // an error here is one of earlier work, and was or will be told by its own call
+  if (data_ != nullptr) dropped(cudaFree(data_));
   data_ = nullptr;
 }
 
@@ -84,7 +90,7 @@ PinnedBuffer::PinnedBuffer(size_t bytes) : bytes_(bytes) {
 }
 
 PinnedBuffer::~PinnedBuffer() {
-  if (data_ != nullptr) cudaFreeHost(data_);
+  if (data_ != nullptr) dropped(cudaFreeHost(data_));
 }
 
 Event::Event(int device, bool timing) : device_(device) {
@@ -93,7 +99,7 @@ Event::Event(int device, bool timing) : device_(device) {
 }
 
 Event::~Event() {
-  if (event_ != nullptr) cudaEventDestroy(event_);
+  if (event_ != nullptr) dropped(cudaEventDestroy(event_));
 }
 
 void Event::record(cudaStream_t stream) {
@@ -123,7 +129,7 @@ float Event::milliseconds_since(const Event& earlier) const {
 }
 
 Graph::~Graph() {
-  if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
+  if (graph_ != nullptr) dropped(cudaGraphExecDestroy(graph_));
 }
 
 void Graph::begin(cudaStream_t stream) {
@@ -136,7 +142,7 @@ void Graph::end(cudaStream_t stream) {
   cudaGraph_t captured = nullptr;
   cuda_check(cudaStreamEndCapture(stream, &captured), "capturing a stream");
   const cudaError_t code = cudaGraphInstantiateWithFlags(&graph_, captured, 0);
-  cudaGraphDestroy(captured);
+  dropped(cudaGraphDestroy(captured));
   cuda_check(code, "making a graph of what was captured");
 }
 
@@ -152,7 +158,7 @@ Stream::Stream(int device) : device_(device) {
 }
 
 Stream::~Stream() {
-  if (stream_ != nullptr) cudaStreamDestroy(stream_);
+  if (stream_ != nullptr) dropped(cudaStreamDestroy(stream_));
 }
 
 MemoryInfo memory_info(int device) {

@@ -64,11 +64,14 @@ void check_bands(const GatherConfig& config) {
 }
 
 void check_range(const char* axis, int64_t origin, int64_t count, int64_t window, int64_t read, int64_t scene) {
-  int64_t first = scene, last = -1;
-  for (const Run& run : reflected_runs(origin, count, scene)) {
-    const int64_t end = run.from + (run.count - 1) * run.step;
-    first = std::min({first, run.from, end});
-    last = std::max({last, run.from, end});
+  int64_t first = origin, last = origin + count - 1;
+  if (first < 0 || last >= scene) {  // else nothing is reflected, and looking at each pixel would take a GPU's thread as long as the kernel
+    first = scene, last = -1;
+    for (const Run& run : reflected_runs(origin, count, scene)) {
+      const int64_t end = run.from + (run.count - 1) * run.step;
+      first = std::min({first, run.from, end});
+      last = std::max({last, run.from, end});
+    }
   }
   if (first < window || last >= window + read)
     refuse("values hold scene ", axis, " ", window, " to ", window + read - 1, " but the tile at ", origin, " needs ", first,

@@ -78,7 +78,7 @@ struct GatherBody {
       const uint32_t gone = make_row(piece, static_cast<uint32_t>(source), to, said);
       any = any || (core_row && (piece.core & ~gone) != 0);
     }
-    if (any) shared.seen = 1;
+    if (any) add_atomically(&shared.seen, 1u);  // as a plain store of the same 1 it would be a race
   }
 
   // Scene index for an index that may lie outside; the division only where it must be.

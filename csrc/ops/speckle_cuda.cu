@@ -37,7 +37,7 @@ struct SpeckleBody {
     float value[kRows * kPitch];
     float sum[kRows * kSumPitch], square[kRows * kSumPitch];
     Count count[kRows * kSumPitch];
-    uint32_t dirty;  // whether a pixel that the block sees is not valid
+    uint32_t dirty;  // threads that found a pixel that is not valid
   };
 
   SpeckleImage image;
@@ -55,7 +55,7 @@ struct SpeckleBody {
     if (kPhase == 0 && at.thread == 0) shared.dirty = 0;
     if (kPhase == 1) {
       const int32_t row = first_row + static_cast<int32_t>(at.block_y) * kTileRows - kHalo, col = static_cast<int32_t>(at.block_x) * kTileCols - kHalo;
-      if (!TileLoad<kThreads, kRows, kCols, kPitch>::load(image, at, row, col, shared.value)) shared.dirty = 1;
+      if (!TileLoad<kThreads, kRows, kCols, kPitch>::load(image, at, row, col, shared.value)) add_atomically(&shared.dirty, 1u);
     }
     if (kPhase == 2) sum_along(at, shared);
     if (kPhase == 3) make(at, shared);

@@ -62,6 +62,7 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
 
 cudaError_t cudaFree(void* pointer) {
   const Lock lock(state().lock);
+  if (const cudaError_t code = injected("cudaFree")) return code;
   run_everything();
   const auto found = state().device.find(pointer);
   if (found == state().device.end()) return answer(cudaErrorInvalidValue);
