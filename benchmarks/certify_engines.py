@@ -19,6 +19,8 @@ ENGINE = ROOT / "hfd_edge" / "data" / "demo.engine"
 SAME_LABELS = {"float32": 0.9999, "float16": 0.995}         # of a random network, whose classes lie close together
 END_TO_END = 0.95                                           # of the throughput of the engine alone
 FINISH_SHARE = 0.05                                         # of the engine's time
+# Compute capabilities that TensorRT-RTX 1.5 is made for (NVIDIA's support matrix); what it does on others is found out, and a refusal is no failure.
+RTX_RUNS_ON = {(7, 5), (8, 6), (8, 9), (12, 0), (12, 1)}
 LEAST_SHARE = 0.01                                          # of a map's pixels, from which on a class is one of it
 
 
@@ -196,13 +198,21 @@ def torch_part(precision: str, tiles: dict[str, Any] | None = None, filtered: bo
 def tensorrt_part(context: Context) -> dict[str, Any]:
     """The shipped engine through TensorRT or TensorRT-RTX, built here, against ONNX Runtime on the CPU."""
     from hfd_edge.engine.choose import why_not_cuda
+    from hfd_edge.engine.tensorrt_capabilities import load_tensorrt
+    from hfd_edge.errors import EngineError
     from hfd_edge.segmenter import Segmenter
 
     if missing := why_not_cuda(context.gpu.index):
         raise NotHere("; ".join(missing))
     gc.collect()
     free = context.gpu.memory_info()[0]
-    seg = Segmenter(ENGINE, device=f"cuda:{context.gpu.index}")
+    try:
+        seg = Segmenter(ENGINE, device=f"cuda:{context.gpu.index}")
+    except EngineError as refused:
+        capability = tuple(context.gpu.native.devices()["devices"][context.gpu.index]["capability"])
+        if load_tensorrt().library == "tensorrt_rtx" and capability not in RTX_RUNS_ON:
+            raise NotHere(f"TensorRT-RTX is not made for compute capability {'.'.join(map(str, capability))}: {refused}") from refused
+        raise
     with seg, Segmenter(ENGINE, device="cpu", halo="exact") as cpu:
         small = scene(640, 700)
         got, wanted = seg.run(small, declared()), cpu.run(small, declared())

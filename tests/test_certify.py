@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -149,41 +148,6 @@ def test_memory_that_is_taken_is_counted_inside_the_block_alone(certify):
 
 
 @EMULATED
-@pytest.mark.parametrize(("script", "state", "said"), [
-    ("echo SUMMARY: 0", "passed", ""), ("echo SUMMARY: 3 hazards; exit 9", "failed", "racecheck ended with 9: SUMMARY: 3 hazards"),
-    ("exit 0", "not run", "ended with 0 and no summary"), ("echo no rights; exit 1", "not run", "ended with 1 and no summary, so it found out nothing: no rights"),
-    ("echo begun; sleep 30", "not run", "was not done after 1 s")])
-def test_a_sanitizer_that_is_not_done_or_cannot_begin_is_no_finding(certify, tmp_path, monkeypatch, script, state, said):
-    import certify_operations
-    tool = tmp_path / "compute-sanitizer"
-    tool.write_text(f"#!/bin/sh\n{script}\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(certify_operations, "max", lambda *_: 1, raising=False)
-    outcome = certify.run_part("racecheck", certify_operations.sanitized("racecheck"), certify.Context(None, 1, 1, 1))
-    assert outcome.state == state and said in outcome.said and ("begun" in outcome.said) == ("begun" in script)
-
-
-def test_what_is_not_done_in_time_goes_on_nowhere(tmp_path):
-    import certify_operations
-    code, said = certify_operations.ended(["sh", "-c", f"(sleep 2; touch {tmp_path}/late) & echo begun; wait"], 0.5)
-    assert code is None and said == "begun\n"
-    time.sleep(2.5)
-    assert not (tmp_path / "late").exists()
-
-
-def test_memcheck_alone_is_told_to_leave_calls_alone(monkeypatch):
-    """memcheck, which would take a call that the run time itself tries in vain for a finding; racecheck knows no such option."""
-    import certify_operations
-    asked = []
-    monkeypatch.setattr(certify_operations, "ended", lambda command, _: asked.append(command) or (0, "SUMMARY: 0"))
-    monkeypatch.setattr(certify_operations.shutil, "which", lambda _: "compute-sanitizer")
-    for tool in ("memcheck", "racecheck"):
-        certify_operations.sanitized(tool)(SimpleNamespace(left_s=60))
-    assert [command[3:5] == ["--report-api-errors", "no"] for command in asked] == [True, False]
-
-
-@EMULATED
 def test_parts_behind_one_that_loses_cuda_go_on_in_a_new_process(certify, emulated_device, tmp_path, monkeypatch):
     def loses(context):
         emulated_device.fail("cudaStreamSynchronize", 700)
@@ -197,37 +161,6 @@ def test_parts_behind_one_that_loses_cuda_go_on_in_a_new_process(certify, emulat
     found = outcomes(tmp_path)
     assert {name: part["state"] for name, part in found.items()} == {"loses": "failed", "counts bits": "passed", "unknown": "not run"}
     assert found["unknown"]["said"] == "the process that went on ended with 0"
-
-
-# One multiprocessor's: of an H100, an H200, an A100 with 80 GB, an Orin and an RTX 5090; bytes a second that they copy.
-@pytest.mark.parametrize(("capability", "many", "clock_khz", "copies", "by"), [
-    ((9, 0), 132, 1_980_000, 3.0e12, "bandwidth"), ((9, 0), 132, 1_980_000, 4.2e12, "arithmetic"), ((8, 0), 108, 1_410_000, 1.75e12, "arithmetic"),
-    ((8, 7), 16, 1_300_000, 1.75e11, "bandwidth"), ((12, 0), 170, 2_407_000, 1.6e12, "bandwidth")])
-def test_the_bound_is_the_lower_of_bandwidth_and_arithmetic(monkeypatch, capability, many, clock_khz, copies, by):
-    import certify_operations
-    device = {"capability": capability, "multiprocessors": many, "clock_khz": clock_khz}
-    native = SimpleNamespace(devices=lambda: {"devices": [device]})
-    context = SimpleNamespace(gpu=SimpleNamespace(index=0, native=native))
-    lanes = many * clock_khz * 1e3 * 128
-    most = min(copies / 8, lanes / 75, lanes / 2 / 46 if capability == (8, 0) else np.inf)
-    monkeypatch.setattr(certify_operations, "copy_rate", lambda _: copies)
-    for share, passes in ((0.81, True), (0.79, False)):
-        monkeypatch.setattr(certify_operations, "timed", lambda *_, share=share: 1e9 / (share * most))
-        found = {"lee 7 x 7": certify_operations.rate(context, "lee 7 x 7", [], 8_000_000_000, 1_000_000_000)}
-        assert found["lee 7 x 7"]["bound by"] == by and found["lee 7 x 7"]["share of the bound"] == pytest.approx(share)
-        with nullcontext() if passes else pytest.raises(AssertionError, match=rf"under 80% of the bound: lee 7 x 7 79% \({by}\)"):
-            certify_operations.judged(found, ("lee 7 x 7",))
-
-
-def test_what_is_timed_is_enqueued_behind_as_much_that_is_not(monkeypatch):
-    """Right behind the first mark, on a device that has nothing to do, the host's own time would be timed too."""
-    import certify_operations
-    calls = []
-    mark = SimpleNamespace(record=lambda _: calls.append("mark"), synchronize=lambda: calls.append("wait"), milliseconds_since=lambda _: 3.0)
-    gpu = SimpleNamespace(stream=lambda: SimpleNamespace(handle=1), event=lambda timing: mark, synchronize=lambda _: None)
-    monkeypatch.setattr(certify_operations, "WARM_UP_S", 0.0)
-    assert certify_operations.timed(SimpleNamespace(gpu=gpu, repeats=2), [lambda _: calls.append("job")] * 3) == pytest.approx(0.001)
-    assert calls == [*["job"] * 3, "mark", *["job"] * 3, "mark", "wait"] * 2
 
 
 @pytest.mark.parametrize(("second", "passes"), [(0, False), (9, False), (11, True)])
@@ -246,6 +179,28 @@ def test_engines_that_are_not_here_are_told_and_fail_nothing(certify, tmp_path):
     found = outcomes(tmp_path)
     assert {part["state"] for part in found.values()} == {"not run"}
     assert "torch" in found["run, torch float16"]["said"] and "TensorRT" in found["run, TensorRT"]["said"]
+
+
+@EMULATED
+@pytest.mark.parametrize(("library", "capability", "state"), [
+    ("tensorrt_rtx", (9, 0), "not run"), ("tensorrt_rtx", (12, 0), "failed"), ("tensorrt", (9, 0), "failed")])
+def test_a_gpu_that_tensorrt_rtx_is_not_made_for_is_no_failure(certify, monkeypatch, library, capability, state):
+    import certify_engines
+
+    from hfd_edge import segmenter
+    from hfd_edge.engine import choose, tensorrt_capabilities
+    from hfd_edge.errors import EngineError
+
+    def refused(*_, **__):
+        raise EngineError("it does not run on this GPU")
+
+    monkeypatch.setattr(choose, "why_not_cuda", lambda index: [])
+    monkeypatch.setattr(tensorrt_capabilities, "load_tensorrt", lambda: SimpleNamespace(library=library))
+    monkeypatch.setattr(segmenter, "Segmenter", refused)
+    native = SimpleNamespace(devices=lambda: {"devices": [{"capability": capability}]})
+    context = certify.Context(SimpleNamespace(index=0, native=native, memory_info=lambda: (1, 1)), 1, 1, 1)
+    outcome = certify.run_part("run, TensorRT", certify_engines.tensorrt_part, context)
+    assert outcome.state == state and "it does not run on this GPU" in outcome.said
 
 
 AS_A_SCRIPT = """
