@@ -70,6 +70,9 @@ def ended(command: list[str], most_s: float) -> tuple[int | None, str]:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             return None, process.communicate()[0]
+        except BaseException:           # Ctrl-C, which does not reach a session of its own
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def timed(context: Context, jobs: list[Callable[[int], None]]) -> float:
@@ -121,7 +124,7 @@ def rate(context: Context, name: str, jobs: list[Callable[[int], None]], nbytes:
                              "Gpx/s": pixels / seconds / 1e9}
     device = context.gpu.native.devices()["devices"][context.gpu.index]
     issued, most = most_by_arithmetic(name, device), copies / (nbytes / pixels)
-    if issued < float("inf"):
+    if name in INSTRUCTIONS:
         found |= {"share of arithmetic": pixels / seconds / issued, "share of the bound": pixels / seconds / min(most, issued),
                   "bound by": "bandwidth" if most <= issued else "arithmetic"}
     return found
@@ -129,8 +132,8 @@ def rate(context: Context, name: str, jobs: list[Callable[[int], None]], nbytes:
 
 def most_by_arithmetic(name: str, device: dict[str, Any]) -> float:
     """Pixels a second of a device that does nothing but issue the instructions, or add and multiply, at its highest clock; infinite where nothing
-    was counted."""
-    clocks = device["multiprocessors"] * device["clock_khz"] * 1e3
+    was counted, or the driver tells no clock."""
+    clocks = device["multiprocessors"] * device["clock_khz"] * 1e3 or float("inf")
     lanes = LANES.get(tuple(device["capability"]), 128)
     return min((clocks * many / counts[name] for many, counts in ((ISSUED, INSTRUCTIONS), (lanes, ARITHMETIC)) if name in counts), default=float("inf"))
 

@@ -48,15 +48,16 @@ def test_memcheck_alone_is_told_to_leave_calls_alone(monkeypatch):
     assert [command[3:5] == ["--report-api-errors", "no"] for command in asked] == [True, False]
 
 
-# Of an H100, an H200, an A100 with 80 GB, an Orin and an RTX 5090; bytes a second that they copy.
+# Of an H100, an H200, an A100 with 80 GB, an Orin, an RTX 5090 and a board whose driver tells no clock; bytes a second that they copy.
 @pytest.mark.parametrize(("capability", "many", "clock_khz", "copies", "by"), [
     ((9, 0), 132, 1_980_000, 3.0e12, "bandwidth"), ((9, 0), 132, 1_980_000, 4.2e12, "arithmetic"), ((8, 0), 108, 1_410_000, 1.75e12, "arithmetic"),
-    ((8, 7), 16, 1_300_000, 1.75e11, "bandwidth"), ((12, 0), 170, 2_407_000, 1.6e12, "bandwidth")])
+    ((8, 7), 16, 1_300_000, 1.75e11, "bandwidth"), ((12, 0), 170, 2_407_000, 1.6e12, "bandwidth"),
+    ((11, 0), 20, 0, 2.3e11, "bandwidth")])
 def test_the_bound_is_the_lower_of_bandwidth_and_arithmetic(monkeypatch, capability, many, clock_khz, copies, by):
     device = {"capability": capability, "multiprocessors": many, "clock_khz": clock_khz}
     native = SimpleNamespace(devices=lambda: {"devices": [device]})
     context = SimpleNamespace(gpu=SimpleNamespace(index=0, native=native))
-    lanes = many * clock_khz * 1e3 * 128
+    lanes = many * clock_khz * 1e3 * 128 or np.inf
     most = min(copies / 8, lanes / 75, lanes / 2 / 46 if capability == (8, 0) else np.inf)
     monkeypatch.setattr(certify_operations, "copy_rate", lambda _: copies)
     for share, passes in ((0.81, True), (0.79, False)):

@@ -191,6 +191,15 @@ def test_without_the_module_the_error_names_the_device_too(monkeypatch):
 
 
 @EMULATED
+def test_a_driver_that_tells_no_clock_loses_no_device(emulated_device):
+    with emulated_device.installed():
+        gpu = CudaDevice(0)
+        emulated_device.fail("cudaDeviceGetAttribute", 1)
+        found = gpu.native.devices()
+    assert found["error"] is None and [device["clock_khz"] for device in found["devices"]] == [0]
+
+
+@EMULATED
 def test_a_device_that_is_the_threads_own_is_not_chosen_again(emulated_device):
     with emulated_device.installed():
         gpu = CudaDevice(0)

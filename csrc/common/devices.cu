@@ -15,7 +15,11 @@ cudaError_t describe(int index, Device& device) {
   device.minor = properties.minor;
   device.memory_bytes = properties.totalGlobalMem;
   device.multiprocessors = properties.multiProcessorCount;
-  return cudaDeviceGetAttribute(&device.clock_khz, cudaDevAttrClockRate, index);
+  if (cudaDeviceGetAttribute(&device.clock_khz, cudaDevAttrClockRate, index) != cudaSuccess) {
+    device.clock_khz = 0;  // a driver that does not tell it runs kernels all the same
+    cudaGetLastError();
+  }
+  return cudaSuccess;
 }
 
 }  // namespace
