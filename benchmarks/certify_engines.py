@@ -199,7 +199,7 @@ def tensorrt_part(context: Context) -> dict[str, Any]:
     """The shipped engine through TensorRT or TensorRT-RTX, built here, against ONNX Runtime on the CPU."""
     from hfd_edge.engine.choose import why_not_cuda
     from hfd_edge.engine.tensorrt_capabilities import load_tensorrt
-    from hfd_edge.errors import EngineError
+    from hfd_edge.errors import DeviceError, EngineError
     from hfd_edge.segmenter import Segmenter
 
     if missing := why_not_cuda(context.gpu.index):
@@ -208,7 +208,7 @@ def tensorrt_part(context: Context) -> dict[str, Any]:
     free = context.gpu.memory_info()[0]
     try:
         seg = Segmenter(ENGINE, device=f"cuda:{context.gpu.index}")
-    except EngineError as refused:
+    except (DeviceError, EngineError) as refused:
         capability = tuple(context.gpu.native.devices()["devices"][context.gpu.index]["capability"])
         if load_tensorrt().library == "tensorrt_rtx" and capability not in RTX_RUNS_ON:
             raise NotHere(f"TensorRT-RTX is not made for compute capability {'.'.join(map(str, capability))}: {refused}") from refused
