@@ -183,17 +183,17 @@ def filters_part(context: Context) -> dict[str, Any]:
 
 def finish_part(context: Context) -> dict[str, Any]:
     gpu, side, classes, found = context.gpu, context.side // 2, 7, {}
-    for stride in (1, 2, 4, 8):
+    for stride, score_class in ((1, -1), (2, -1), (4, -1), (4, 3), (8, -1)):
         cells = side // stride
         jobs, held, answer = [], [], np.random.default_rng(0).normal(0, 4, (classes, cells, cells)).astype(np.float32)
         for _ in range(CACHE_SETS):
             logits = uploaded(context, answer)
             status, maps, counts = uploaded(context, np.zeros((side, side), np.uint8)), gpu.allocate(2 * side * side), gpu.allocate(16)
             held += [logits, status, maps, counts]
-            jobs.append(lambda stream, lo=logits, st=status, m=maps, c=counts: gpu.native.finish(
+            jobs.append(lambda stream, lo=logits, st=status, m=maps, c=counts, of=score_class: gpu.native.finish(
                 (lo.ptr, lo.nbytes), (classes, cells, cells), stride, (st.ptr, st.nbytes), [(0, 0, side, side, 0)], (m.ptr, side * side, side),
-                (m.ptr + side * side, side * side, side), (c.ptr, 16), (gpu.index, stream)))
-        name = f"{classes} classes, stride {stride}"
+                (m.ptr + side * side, side * side, side), (c.ptr, 16), (gpu.index, stream), of))
+        name = f"{classes} classes, stride {stride}{', the probability of one' * (score_class >= 0)}"
         found[name] = rate(context, name, jobs, side * side * 3 + 4 * classes * cells * cells, side * side)
     return found
 

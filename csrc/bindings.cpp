@@ -147,7 +147,7 @@ void check_map(const py::array& array, const char* name) {
 }
 
 Pair run_finish(const py::array& logits, int64_t logit_stride, const py::array& status, Pair crop, py::array labels,
-                const py::object& confidence, int threads) {
+                const py::object& score, int threads, int64_t score_class) {
   check_dims(logits, "logits", 3, "(classes, rows, cols)");
   check_dtype<float>(logits, "logits");
   check_c_order(logits, "logits");
@@ -168,16 +168,17 @@ Pair run_finish(const py::array& logits, int64_t logit_stride, const py::array& 
                        labels.strides(0),
                        nullptr,
                        0,
-                       threads};
-  if (!confidence.is_none()) {
-    if (!py::isinstance<py::array>(confidence)) refuse("confidence is not a NumPy array: give one like labels, or None");
-    auto plane = py::reinterpret_borrow<py::array>(confidence);
-    check_map(plane, "confidence");
-    check_writable(plane, "confidence");
+                       threads,
+                       score_class};
+  if (!score.is_none()) {
+    if (!py::isinstance<py::array>(score)) refuse("score is not a NumPy array: give one like labels, or None");
+    auto plane = py::reinterpret_borrow<py::array>(score);
+    check_map(plane, "score");
+    check_writable(plane, "score");
     if (plane.shape(0) != labels.shape(0) || plane.shape(1) != labels.shape(1))
-      refuse("confidence has shape ", shape_of(plane), " and labels ", shape_of(labels), ": they must be equal");
-    call.confidence = static_cast<uint8_t*>(plane.mutable_data());
-    call.confidence_stride = plane.strides(0);
+      refuse("score has shape ", shape_of(plane), " and labels ", shape_of(labels), ": they must be equal");
+    call.score = static_cast<uint8_t*>(plane.mutable_data());
+    call.score_stride = plane.strides(0);
   }
   const py::gil_scoped_release released;
   const hfd::FinishCounts counts = hfd::finish(call);
@@ -232,8 +233,8 @@ PYBIND11_MODULE(_native, module) {
       .def("run", &run_gather, "values"_a, "window"_a, "scene"_a, "tile_origin"_a, "tile"_a, "status"_a, "valid"_a, "threads"_a)
       .def("run_bytes", &run_gather_bytes, "values"_a, "window"_a, "scene"_a, "tile_origin"_a, "cells"_a, "status"_a, "valid"_a, "scale"_a,
            "zero_point"_a, "threads"_a);
-  module.def("finish", &run_finish, "logits"_a, "logit_stride"_a, "status"_a, "crop"_a, "labels"_a, "confidence"_a, "threads"_a,
-             "Logits at their own stride to labels and confidence; gives (nodata_count, nan_count).");
+  module.def("finish", &run_finish, "logits"_a, "logit_stride"_a, "status"_a, "crop"_a, "labels"_a, "score"_a, "threads"_a,
+             "score_class"_a = hfd::kOwnClass, "Logits at their own stride to labels and a score; gives (nodata_count, nan_count).");
   module.def("count_labels", &run_count_labels, "labels"_a, "classes"_a, "counts"_a,
              "Adds the labels of a map to counts[classes + 1], what is no class to the last; csrc/ops/label_counts.h.");
   bind_speckle(module);

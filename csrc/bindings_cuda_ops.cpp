@@ -102,8 +102,8 @@ void check_map(const Rows& map, const hfd::FinishCall& call, int64_t at, const c
 }
 
 void run_finish(const Memory& logits, std::array<int64_t, 3> shape, int64_t stride, const Memory& status,
-                const std::vector<Kept>& kept, const Rows& labels, const std::optional<Rows>& confidence, const Memory& counts,
-                const Queue& queue) {
+                const std::vector<Kept>& kept, const Rows& labels, const std::optional<Rows>& score, const Memory& counts,
+                const Queue& queue, int64_t score_class) {
   const py::gil_scoped_release released;
   const int64_t count = static_cast<int64_t>(kept.size()), pixels = shape[1] * shape[2] * stride * stride;
   hfd::FinishCall call{};
@@ -112,13 +112,14 @@ void run_finish(const Memory& logits, std::array<int64_t, 3> shape, int64_t stri
   call.stride = stride;
   call.status_size = {shape[1] * stride, shape[2] * stride};
   call.threads = 1;
+  call.score_class = score_class;
   std::vector<hfd::FinishTile> tiles;
   for (const Kept& tile : kept) {
     call.crop = {tile[0], tile[1]};
     call.kept = {tile[2], tile[3]};
     hfd::check_finish(call);
     check_map(labels, call, tile[4], "labels");
-    if (confidence) check_map(*confidence, call, tile[4], "confidence");
+    if (score) check_map(*score, call, tile[4], "score");
     const auto narrow = [&](int i) { return static_cast<int32_t>(tile[i]); };
     tiles.push_back({narrow(0), narrow(1), narrow(2), narrow(3), tile[4], tile[4]});
   }
@@ -127,9 +128,9 @@ void run_finish(const Memory& logits, std::array<int64_t, 3> shape, int64_t stri
   call.status = at<const uint8_t>(status, count * pixels, "status");
   call.labels = reinterpret_cast<uint8_t*>(std::get<0>(labels));
   call.label_stride = std::get<2>(labels);
-  if (confidence) {
-    call.confidence = reinterpret_cast<uint8_t*>(std::get<0>(*confidence));
-    call.confidence_stride = std::get<2>(*confidence);
+  if (score) {
+    call.score = reinterpret_cast<uint8_t*>(std::get<0>(*score));
+    call.score_stride = std::get<2>(*score);
   }
   hfd::finish_cuda(call, {tiles.data(), count, at<unsigned long long>(counts, 2 * count, "counts")}, queue_of(queue));
 }
@@ -146,6 +147,7 @@ void bind_cuda_ops(py::module_& module) {
       .def("run", &run_gather, "scene"_a, "places"_a, "size"_a, "tile"_a, "status"_a, "seen"_a, "queue"_a);
   module.def("count_saturated", &run_count_saturated, "scene"_a, "nodata"_a, "level"_a, "total"_a, "queue"_a,
              "Adds the pixels of what was read that have a value in every band and reach the level in one to an int64.");
-  module.def("finish", &run_finish, "logits"_a, "shape"_a, "stride"_a, "status"_a, "kept"_a, "labels"_a, "confidence"_a, "counts"_a,
-             "queue"_a, "Logits at their own stride to labels and confidence, tiles at a time; adds (nodata, NaN) to counts.");
+  module.def("finish", &run_finish, "logits"_a, "shape"_a, "stride"_a, "status"_a, "kept"_a, "labels"_a, "score"_a, "counts"_a,
+             "queue"_a, "score_class"_a = hfd::kOwnClass,
+             "Logits at their own stride to labels and a score, tiles at a time; adds (nodata, NaN) to counts.");
 }

@@ -110,7 +110,7 @@ class Twins:
 
     def finish(self) -> str | None:
         rng = self.rng
-        (classes, rows, cols, stride, *place, gap, sure), logits, status = recorded.finish_case(rng)
+        (classes, rows, cols, stride, *place, gap, scored, score_class), logits, status = recorded.finish_case(rng)
         tiles = int(rng.integers(1, 4))
         if rng.random() < 0.4:                          # as networks give them: most below the bound of a quick softmax, or about it
             logits = rng.normal(0, rng.choice([0.5, 4.0, 15.0, 40.0]), logits.size).astype(np.float32)
@@ -122,19 +122,19 @@ class Twins:
         columns = [i * (kept[1] + gap) for i in range(tiles)]
         for i, at in enumerate(columns):
             views = wanted[:, :, at:at + kept[1]]
-            counts[i] = _native.finish(logits[i], stride, status[i], tuple(place[:2]), views[0], views[1] if sure else None, 2)
+            counts[i] = _native.finish(logits[i], stride, status[i], tuple(place[:2]), views[0], views[1] if scored else None, 2, score_class)
         maps = [Output(self.gpu, self.stream, kept[0] * pitch, int(rng.integers(0, 5))) for _ in range(2)]
         totals = self.upload(np.zeros((tiles, 2), np.int64))
         self.gpu.native.finish(
             (self.upload(logits, 4 * int(rng.integers(0, 3))), logits.nbytes), (classes, rows, cols), stride,
             (self.upload(status, int(rng.integers(0, 5))), status.nbytes), [(*place, at) for at in columns],
-            (*maps[0].memory, pitch), (*maps[1].memory, pitch) if sure else None, (totals, 16 * tiles), self.queue)
+            (*maps[0].memory, pitch), (*maps[1].memory, pitch) if scored else None, (totals, 16 * tiles), self.queue, score_class)
         got, sums = maps[0].read() + maps[1].read(), np.empty((tiles, 2), np.int64)
         self.gpu.copy_out(sums, totals, self.stream)
         self.done()
         if got == wanted.tobytes() and (sums == counts).all():
             return None
-        return (f"finish of {tiles} x {classes} x {rows} x {cols} stride {stride} place {place} gap {gap} confidence {sure}: "
+        return (f"finish of {tiles} x {classes} x {rows} x {cols} stride {stride} place {place} gap {gap} score {scored} of {score_class}: "
                 f"{_where(got, wanted.tobytes())}, counts {sums.tolist()} for {counts.tolist()}")
 
     def speckle(self) -> str | None:

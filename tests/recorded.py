@@ -117,7 +117,7 @@ def gather_bytes(case: GatherCase) -> bytes:
 
 
 def finish_case(rng: np.random.Generator) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
-    """((classes, rows, cols, stride, crop, kept, gap of the label rows, confidence asked), logits, status)."""
+    """((classes, rows, cols, stride, crop, kept, gap of the label rows, score asked, its class), logits, status)."""
     classes = int(rng.choice([1, 2, 5, 7, int(rng.integers(1, 256))]))
     stride = int(rng.choice([1, 1, 2, 3, 4, 4, 4, 5, 8, 16, 32]))
     rows, cols = int(rng.integers(1, 7)), int(rng.integers(1, 1 + max(2, (700 if classes < 9 else 90) // stride)))
@@ -125,7 +125,8 @@ def finish_case(rng: np.random.Generator) -> tuple[tuple[int, ...], np.ndarray, 
     status = rng.choice(np.uint8([0, 1, 2]), rows * stride * cols * stride, p=[0.8, 0.1, 0.1])
     crop = (int(rng.integers(0, rows * stride)), int(rng.integers(0, cols * stride)))
     kept = (int(rng.integers(1, rows * stride - crop[0] + 1)), int(rng.integers(1, cols * stride - crop[1] + 1)))
-    return (classes, rows, cols, stride, *crop, *kept, int(rng.integers(0, 9)), int(rng.integers(0, 2))), logits, status
+    return (classes, rows, cols, stride, *crop, *kept, int(rng.integers(0, 9)), int(rng.integers(0, 2)),
+            int(rng.choice([-1, rng.integers(0, classes)]))), logits, status
 
 
 def make(path: Path, calls: int, seed: int = 0) -> None:
@@ -141,7 +142,7 @@ def make(path: Path, calls: int, seed: int = 0) -> None:
                 file.write(gather_bytes(gather_case(rng)))
             else:
                 numbers, logits, status = finish_case(rng)
-                file.write(struct.pack("<11q", FINISH, *numbers) + logits.tobytes() + status.tobytes())
+                file.write(struct.pack("<12q", FINISH, *numbers) + logits.tobytes() + status.tobytes())
 
 
 class Reader:
@@ -185,13 +186,13 @@ def run_gather(reader: Reader) -> bytes:
 
 def run_finish(reader: Reader) -> bytes:
     from hfd_edge import _native
-    classes, rows, cols, stride, *place, gap, sure = reader.take("<i8", 10).tolist()
+    classes, rows, cols, stride, *place, gap, scored, score_class = reader.take("<i8", 11).tolist()
     logits = reader.take("<f4", classes * rows * cols).reshape(classes, rows, cols)
     status = reader.take("u1", rows * stride * cols * stride).reshape(rows * stride, cols * stride)
-    labels, confidence = np.full((2, place[2], place[3] + gap), POISON, np.uint8)
+    labels, score = np.full((2, place[2], place[3] + gap), POISON, np.uint8)
     counts = _native.finish(logits, stride, status, tuple(place[:2]), labels[:, :place[3]],
-                            confidence[:, :place[3]] if sure else None, 2)
-    return labels.tobytes() + confidence.tobytes() + struct.pack("<2q", *counts)
+                            score[:, :place[3]] if scored else None, 2, score_class)
+    return labels.tobytes() + score.tobytes() + struct.pack("<2q", *counts)
 
 
 def run(path: Path) -> bytes:

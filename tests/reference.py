@@ -153,10 +153,10 @@ def _upsample_axis(logits: np.ndarray, stride: int, align_corners: bool, axis: i
 
 @dataclass(frozen=True)
 class Finished:
-    """labels and confidence uint8; margin float64: largest minus second largest logit; level: 254 * largest softmax."""
+    """labels and score uint8; margin float64: largest minus second largest logit; level: 254 * the softmax that the score is of."""
 
     labels: np.ndarray
-    confidence: np.ndarray
+    score: np.ndarray
     margin: np.ndarray
     level: np.ndarray
     nodata: int
@@ -164,8 +164,8 @@ class Finished:
 
 
 def finish(logits: np.ndarray, stride: int, status: np.ndarray, crop: tuple[int, int], size: tuple[int, int],
-           align_corners: bool = False) -> Finished:
-    """Up-sample, crop, argmax and softmax in float64; see `_native.finish`."""
+           align_corners: bool = False, score_class: int = -1) -> Finished:
+    """Up-sample, crop, argmax and softmax in float64; see `_native.finish`. The score is of the largest logit, or of `score_class`."""
     window = (slice(crop[0], crop[0] + size[0]), slice(crop[1], crop[1] + size[1]))
     with np.errstate(invalid="ignore", over="ignore"):
         full = upsample(logits, stride, align_corners)[:, window[0], window[1]]
@@ -173,11 +173,11 @@ def finish(logits: np.ndarray, stride: int, status: np.ndarray, crop: tuple[int,
         order = np.sort(full, axis=0)
         margin = order[-1] - order[-2] if len(full) > 1 else np.full(size, np.inf)
         terms = np.where(full == order[-1], 1.0, np.exp(full - order[-1]))
-        level = 254 / terms.sum(axis=0)
+        level = 254 * (1.0 if score_class < 0 else terms[score_class]) / terms.sum(axis=0)
     gone = missing | broken
     labels = np.where(gone, NODATA_LABEL, full.argmax(axis=0)).astype(np.uint8)
-    confidence = np.where(gone, NODATA_LABEL, np.floor(np.where(gone, 0, level) + 0.5)).astype(np.uint8)
-    return Finished(labels, confidence, margin, level, int(missing.sum()), int((broken & ~missing).sum()))
+    score = np.where(gone, NODATA_LABEL, np.floor(np.where(gone, 0, level) + 0.5)).astype(np.uint8)
+    return Finished(labels, score, margin, level, int(missing.sum()), int((broken & ~missing).sum()))
 
 
 def _blocks_of_four(image):

@@ -16,16 +16,16 @@ from hfd_edge.errors import ArrayError
 
 # Two logits closer than this may change places: two float32 lerps of numbers up to 30 err by a few units of 2e-6.
 TOO_CLOSE = 2e-5
-# Of a confidence step: 254 * (relative error of the sum, below 1e-6, plus that of logits near 30).
+# Of a score's step: 254 * (relative error of the sum, below 1e-6, plus that of logits near 30).
 STEP_TOLERANCE = 5e-3
 
 
-def run(logits, stride, status=None, crop=(0, 0), size=None, threads=2, confidence=True):
+def run(logits, stride, status=None, crop=(0, 0), size=None, threads=2, scored=True, score_class=-1):
     full = (logits.shape[1] * stride, logits.shape[2] * stride)
     status = np.zeros(full, np.uint8) if status is None else status
     size = size or (full[0] - crop[0], full[1] - crop[1])
-    labels, sure = np.full(size, 99, np.uint8), np.full(size, 99, np.uint8) if confidence else None
-    counts = _native.finish(logits, stride, status, crop, labels, sure, threads)
+    labels, sure = np.full(size, 99, np.uint8), np.full(size, 99, np.uint8) if scored else None
+    counts = _native.finish(logits, stride, status, crop, labels, sure, threads, score_class)
     return labels, sure, counts
 
 
@@ -42,43 +42,69 @@ def cases(draw):
     return logits, stride, status, crop, size
 
 
-def check_against_the_reference(case):
+def check_against_the_reference(case, which):
     logits, stride, status, crop, size = case
-    labels, sure, counts = run(logits, stride, status, crop, size)
-    expected = reference.finish(logits, stride, status, crop, size)
+    score_class = which % (len(logits) + 1) - 1
+    labels, score, counts = run(logits, stride, status, crop, size, score_class=score_class)
+    expected = reference.finish(logits, stride, status, crop, size, score_class=score_class)
     differs = labels != expected.labels
     assert not (differs & (expected.margin > TOO_CLOSE)).any()
     near_half = np.abs(expected.level % 1 - 0.5) < STEP_TOLERANCE
-    assert not ((sure != expected.confidence) & ~near_half).any()
+    assert not ((score != expected.score) & ~near_half).any()
     assert counts == (expected.nodata, expected.nan)
 
 
 @settings(max_examples=200, deadline=None)
-@given(cases())
-def test_finish_matches_the_reference(case):
-    check_against_the_reference(case)
+@given(cases(), st.integers(0, 2**16))
+def test_finish_matches_the_reference(case, which):
+    check_against_the_reference(case, which)
 
 
 @pytest.mark.slow
 @settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(cases())
-def test_finish_matches_the_reference_in_five_thousand_cases(case):
-    check_against_the_reference(case)
+@given(cases(), st.integers(0, 2**16))
+def test_finish_matches_the_reference_in_five_thousand_cases(case, which):
+    check_against_the_reference(case, which)
 
 
 @settings(max_examples=60, deadline=None)
 @given(cases())
-def test_threads_crop_and_confidence_do_not_change_a_byte(case):
+def test_threads_crop_and_score_do_not_change_a_byte(case):
     logits, stride, status, crop, size = case
-    labels, sure, counts = run(logits, stride, status, crop, size, threads=1)
+    last = len(logits) - 1
+    labels, sure, counts = run(logits, stride, status, crop, size, threads=1, score_class=last)
     for threads in (2, 7):
-        again = run(logits, stride, status, crop, size, threads=threads)
+        again = run(logits, stride, status, crop, size, threads=threads, score_class=last)
         assert (again[0].tobytes(), again[1].tobytes(), again[2]) == (labels.tobytes(), sure.tobytes(), counts)
-    assert run(logits, stride, status, crop, size, confidence=False)[0].tobytes() == labels.tobytes()
-    whole, whole_sure, _ = run(logits, stride, status)
+    assert run(logits, stride, status, crop, size, scored=False)[0].tobytes() == labels.tobytes()
+    whole, whole_sure, _ = run(logits, stride, status, score_class=last)
     window = (slice(crop[0], crop[0] + size[0]), slice(crop[1], crop[1] + size[1]))
     np.testing.assert_array_equal(labels, whole[window])
     np.testing.assert_array_equal(sure, whole_sure[window])
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases())
+def test_the_probabilities_of_all_classes_are_one_softmax(case):
+    logits, stride, status, crop, size = case
+    labels, sure, counts = run(logits, stride, status, crop, size)
+    planes = []
+    for number in range(len(logits)):
+        again, plane, same = run(logits, stride, status, crop, size, score_class=number)
+        assert (again.tobytes(), same) == (labels.tobytes(), counts)
+        np.testing.assert_array_equal(plane[labels == number], sure[labels == number])
+        planes.append(plane)
+    planes, has_label = np.array(planes, int), labels != 255
+    assert (planes[:, ~has_label] == 255).all() and (planes[:, has_label] <= 254).all()
+    assert (planes <= sure).all(), "no class is more probable than the label's"
+    assert (np.abs(planes.sum(axis=0) - 254)[has_label] <= len(logits) / 2).all()      # each rounded by half a step at most
+
+
+def test_the_probability_of_another_class_would_be_noticed():
+    logits = np.random.default_rng(4).normal(size=(5, 20, 30)).astype(np.float32)
+    plane = run(logits, 4, score_class=1)[1]
+    for number in (-1, 0, 2):
+        assert (plane != reference.finish(logits, 4, np.zeros((80, 120), np.uint8), (0, 0), (80, 120), score_class=number).score).mean() > 0.7
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 4, 8])
@@ -126,6 +152,8 @@ def test_a_nan_is_counted_and_never_gets_a_label(position):
     assert counts == (18, int(expected.nan)) and expected.nan == 12      # a 4 x 4 neighbourhood, one row of it is nodata
     np.testing.assert_array_equal(labels == 255, expected.labels == 255)
     np.testing.assert_array_equal(sure == 255, labels == 255)
+    for number in range(5):
+        np.testing.assert_array_equal(run(logits, 2, status, score_class=number)[1] == 255, labels == 255)
 
 
 def test_infinite_logits_have_an_answer_where_there_is_one():
@@ -133,6 +161,12 @@ def test_infinite_logits_have_an_answer_where_there_is_one():
     logits = np.float32([[0, inf, -inf, -inf, inf], [1, 0, 0, -inf, inf]]).reshape(2, 1, 5)
     labels, sure, counts = run(logits, 1)
     assert labels.tolist() == [[1, 0, 1, 0, 0]] and sure.tolist() == [[186, 254, 254, 127, 127]] and counts == (0, 0)
+    assert [run(logits, 1, score_class=number)[1].tolist() for number in (0, 1)] == [[[68, 254, 0, 127, 127]], [[186, 0, 254, 127, 127]]]
+
+
+def test_a_probability_too_small_for_a_float_is_none():
+    logits = np.float32([[0, 0, 3e38], [-200, -3e38, -3e38], [0, 1, 3e38]]).reshape(3, 1, 3)
+    assert run(logits, 1, score_class=1)[1].tolist() == [[0, 0, 0]] and run(np.tile(logits, (1, 3, 3)), 4, score_class=1)[1].max() == 0
 
 
 @settings(max_examples=40, deadline=None)
@@ -161,12 +195,12 @@ def test_full_resolution_logits_never_exist():
         _native.finish(logits, 8, status, (0, 0), labels, labels.copy(), 2)
         print(peak_kib() - before)"""
     grown_kib = int(subprocess.run([sys.executable, "-c", code], check=True, text=True, stdout=subprocess.PIPE).stdout)
-    assert grown_kib < 16 * 1024       # full resolution would be 1 GiB; labels and confidence are 4 MiB each
+    assert grown_kib < 16 * 1024       # full resolution would be 1 GiB; labels and score are 4 MiB each
 
 
 def good_call(**change):
     arguments = {"logits": np.zeros((5, 4, 6), np.float32), "logit_stride": 4, "status": np.zeros((16, 24), np.uint8),
-                 "crop": (0, 0), "labels": np.zeros((16, 24), np.uint8), "confidence": None, "threads": 1, **change}
+                 "crop": (0, 0), "labels": np.zeros((16, 24), np.uint8), "score": None, "threads": 1, **change}
     return _native.finish(**arguments)
 
 
@@ -185,8 +219,10 @@ def good_call(**change):
     ({"labels": np.zeros((0, 24), np.uint8)}, r"labels has shape \(0, 24\)"),
     ({"labels": np.zeros((16, 24), np.int16)}, "labels is int16"),
     ({"labels": np.zeros((16, 48), np.uint8)[:, ::2]}, "labels has columns 2 bytes apart"),
-    ({"confidence": np.zeros((16, 23), np.uint8)}, r"confidence has shape \(16, 23\) and labels \(16, 24\)"),
-    ({"confidence": [1]}, "confidence is not a NumPy array"),
+    ({"score": np.zeros((16, 23), np.uint8)}, r"score has shape \(16, 23\) and labels \(16, 24\)"),
+    ({"score": [1]}, "score is not a NumPy array"),
+    ({"score_class": 5}, "score_class=5 of 5 classes: it must be 0 to 4, or -1"),
+    ({"score_class": -2}, "score_class=-2 of 5 classes"),
     ({"threads": 0}, "threads=0"),
     ({"threads": 5000}, "threads=5000"),
 ])

@@ -10,6 +10,9 @@ void check_finish(const FinishCall& call) {
   check_threads(call.threads);
   if (call.classes < 1 || call.classes > kMaxClasses)
     refuse("logits has ", call.classes, " classes: a uint8 map holds 1 to ", kMaxClasses, " beside nodata; merge classes");
+  if (call.score_class < kOwnClass || call.score_class >= call.classes)
+    refuse("score_class=", call.score_class, " of ", call.classes, " classes: it must be 0 to ", call.classes - 1,
+           ", or -1 for the class that each pixel gets");
   if (logit.rows < 1 || logit.cols < 1)
     refuse("logits has ", logit.rows, " x ", logit.cols, " cells: it must have at least one row and column");
   if (call.stride < 1 || call.stride > 4096)

@@ -1,5 +1,5 @@
-// finish: logits at their own stride to labels and confidence: up-sampling, argmax, softmax and crop, fused. The up-sampled
-// logits exist for one row of one block of columns per worker, never for a tile.
+// finish: logits at their own stride to labels and a score, the softmax probability of one class: up-sampling, argmax, softmax and
+// crop, fused. The up-sampled logits exist for one row of one block of columns per worker, never for a tile.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@ namespace hfd {
 
 constexpr int kMaxClasses = 255;
 constexpr uint8_t kNodataLabel = 255;
+constexpr int64_t kOwnClass = -1;  // the score is that of each pixel's label, the confidence
 
 struct FinishCall {
   const float* logits;    // (classes, rows, cols), C order
@@ -22,9 +23,10 @@ struct FinishCall {
   Size kept;
   uint8_t* labels;        // kept size, rows label_stride bytes apart
   int64_t label_stride;
-  uint8_t* confidence;    // as labels, or null
-  int64_t confidence_stride;
+  uint8_t* score;         // as labels, or null: 0..254 for a probability of 0..1, 255 where there is no label
+  int64_t score_stride;
   int threads;
+  int64_t score_class = kOwnClass;  // whose probability the score is
 };
 
 struct FinishCounts {

@@ -20,7 +20,7 @@ struct FinishScratch {
   float* stretched;             // (2, classes, width): two logit rows, stretched along their columns
   float *best, *sum;            // (width)
   int32_t* number;              // (width)
-  uint8_t *labels, *confidence;  // (width), pixels in order
+  uint8_t *labels, *score;      // (width), pixels in order
   FinishCounts counts;
 };
 

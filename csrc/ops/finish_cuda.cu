@@ -20,10 +20,10 @@ struct FinishBody {
 
   const float* logits;
   const uint8_t* status;
-  uint8_t *labels, *confidence;
+  uint8_t *labels, *score;
   unsigned long long* counts;
-  int64_t label_stride, confidence_stride, cells;  // cells: logits of a class
-  int32_t classes, logit_rows, logit_cols, stride, groups;  // groups of 4 columns in a row of threads
+  int64_t label_stride, score_stride, cells;  // cells: logits of a class
+  int32_t classes, score_class, logit_rows, logit_cols, stride, groups;  // groups of 4 columns in a row of threads
   bool wide_status;
   FinishTile tiles[kMostFinishBatch];
 
@@ -73,7 +73,7 @@ struct FinishBody {
     if (careful) find_leaders<true>(piece, leaders);
     const uint32_t gone = store_labels(at, piece, tile, leaders, shared);
     const bool calm = !careful && leaders.wild < kCalm;
-    if (confidence != nullptr) store_confidence(piece, tile, leaders.best, gone, calm);
+    if (score != nullptr) store_score(piece, tile, leaders.best, gone, calm);
   }
 
   HFD_DEVICE static uint32_t kept_of(const Piece& piece, const FinishTile& tile) {
@@ -217,23 +217,37 @@ struct FinishBody {
     }
   }
 
-  HFD_DEVICE void store_confidence(const Piece& piece, const FinishTile& tile, const float* best, uint32_t gone, bool calm) const {
+  // Makes the sums relative to another class; with care whichever way they were made, for the bits are the same.
+  HFD_DEVICE void divide_by_term(const Piece& piece, const float* best, float* sums) const {
+    const float* from[kDown];
+    float values[kRows * kCols];
+    uint32_t wild = 0;
+    first_class<true>(piece, from);
+    HFD_UNROLL
+    for (int j = 0; j < kDown; ++j) from[j] += score_class * cells;
+    logits_at<true>(piece, from, values, wild);
+    HFD_UNROLL
+    for (int p = 0; p < kRows * kCols; ++p) sums[p] /= softmax_term(values[p], best[p]);
+  }
+
+  HFD_DEVICE void store_score(const Piece& piece, const FinishTile& tile, const float* best, uint32_t gone, bool calm) const {
     float sums[kRows * kCols] = {};
     if (calm)
       add_terms<false>(piece, best, sums);
     else
       add_terms<true>(piece, best, sums);
+    if (score_class != kOwnClass) divide_by_term(piece, best, sums);
     HFD_UNROLL
     for (int r = 0; r < kRows; ++r) {
       Four four;
       HFD_UNROLL
       for (int i = 0; i < kCols; ++i) {
         const int p = r * kCols + i;
-        four.x[i] = gone >> p & 1u ? kNodataLabel : static_cast<uint8_t>(confidence_step(sums[p]));
+        four.x[i] = gone >> p & 1u ? kNodataLabel : static_cast<uint8_t>(score_step(sums[p]));
       }
       const int64_t row = piece.row + r - tile.crop_row;
       if (const uint32_t kept = piece.kept >> (r * kCols) & 15u)
-        store_four(four, kept, confidence + tile.confidence_at + row * confidence_stride + piece.col - tile.crop_col);
+        store_four(four, kept, score + tile.score_at + row * score_stride + piece.col - tile.crop_col);
     }
   }
 };
@@ -242,9 +256,10 @@ template <int kStride, int kRows>
 void finish_strided(const FinishCall& call, const FinishBatch& batch, const CudaQueue& queue) {
   FinishBody<kStride, kRows> body{};
   body.label_stride = call.label_stride;
-  body.confidence_stride = call.confidence_stride;
+  body.score_stride = call.score_stride;
   body.labels = call.labels;
-  body.confidence = call.confidence;
+  body.score = call.score;
+  body.score_class = static_cast<int32_t>(call.score_class);
   body.classes = static_cast<int32_t>(call.classes);
   body.logit_rows = static_cast<int32_t>(call.logit_size.rows);
   body.logit_cols = static_cast<int32_t>(call.logit_size.cols);

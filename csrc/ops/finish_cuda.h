@@ -12,7 +12,7 @@ constexpr int kMostFinishBatch = 32;  // tiles of one launch
 struct FinishTile {
   int32_t crop_row, crop_col, rows, cols;
   int64_t at;             // bytes from labels
-  int64_t confidence_at;  // bytes from confidence
+  int64_t score_at;       // bytes from score
 };
 
 struct FinishBatch {

@@ -73,35 +73,38 @@ void argmax(const Rows& rows, int64_t classes, int64_t count, const FinishScratc
   argmax_row<false, false>(rows, classes, count, scratch);
 }
 
-// The softmax of the largest logit of kHalfStep pixels, as steps of confidence: half as many, the constants need the registers.
+// The softmax of one class of kHalfStep pixels, as steps of a score: half as many, the constants need the registers.
 constexpr int kHalf = kUnroll / 2;
 constexpr int64_t kHalfStep = kHalf * kLanes;
 
 template <bool kLerp>
-inline void confidence_of_half_step(const Rows& rows, int64_t classes, int64_t at, const float* best, int32_t* number) {
+inline void score_of_half_step(const Rows& rows, const FinishCall& call, int64_t at, const float* best, int32_t* number) {
   Floats leader[kHalf], sum[kHalf];
 #pragma GCC unroll 4
   for (int u = 0; u < kHalf; ++u) {
     leader[u] = load_lanes<Floats>(best + at + u * kLanes);
     sum[u] = Floats{};
   }
-  for (int64_t c = 0; c < classes; ++c) {
+  for (int64_t c = 0; c < call.classes; ++c) {
 #pragma GCC unroll 4
     for (int u = 0; u < kHalf; ++u) sum[u] += softmax_term(logits_at<kLerp>(rows, c * rows.pitch + at + u * kLanes), leader[u]);
   }
 #pragma GCC unroll 4
-  for (int u = 0; u < kHalf; ++u) store_lanes(confidence_step(sum[u]), number + at + u * kLanes);
+  for (int u = 0; u < kHalf; ++u) {
+    if (call.score_class != kOwnClass)
+      sum[u] /= softmax_term(logits_at<kLerp>(rows, call.score_class * rows.pitch + at + u * kLanes), leader[u]);
+    store_lanes(score_step(sum[u]), number + at + u * kLanes);
+  }
 }
 
 template <bool kLerp>
-void confidence_row(const Rows& rows, int64_t classes, int64_t count, const FinishScratch& scratch) {
-  for (int64_t at = 0; at < count; at += kHalfStep)
-    confidence_of_half_step<kLerp>(rows, classes, at, scratch.best, scratch.number);
+void score_row(const Rows& rows, const FinishCall& call, int64_t count, const FinishScratch& scratch) {
+  for (int64_t at = 0; at < count; at += kHalfStep) score_of_half_step<kLerp>(rows, call, at, scratch.best, scratch.number);
 }
 
-void confidences(const Rows& rows, int64_t classes, int64_t count, const FinishScratch& scratch) {
-  if (rows.fraction > 0.0f) return confidence_row<true>(rows, classes, count, scratch);
-  confidence_row<false>(rows, classes, count, scratch);
+void scores(const Rows& rows, const FinishCall& call, int64_t count, const FinishScratch& scratch) {
+  if (rows.fraction > 0.0f) return score_row<true>(rows, call, count, scratch);
+  score_row<false>(rows, call, count, scratch);
 }
 
 // Four phases of a cell are four neighbours: one 32-bit word. The last vector runs over the end, into the slack.
@@ -130,9 +133,9 @@ void write_labels(const FinishCall& call, const FinishBlock& block, int64_t row,
   store_labels(call, block, row, scratch);
 }
 
-void write_confidence(const FinishCall& call, const FinishBlock& block, int64_t row, const FinishScratch& scratch) {
-  weave(scratch.number, call.stride, block.cells, scratch.confidence);
-  store_confidence(call, block, row, scratch);
+void write_score(const FinishCall& call, const FinishBlock& block, int64_t row, const FinishScratch& scratch) {
+  weave(scratch.number, call.stride, block.cells, scratch.score);
+  store_score(call, block, row, scratch);
 }
 
 // One class of one row of logits to (phases, cells).
@@ -208,9 +211,9 @@ void finish_stretched(const FinishCall& call, const FinishBlock& block, FinishSc
     const int64_t count = block.cells * call.stride;
     argmax(rows, call.classes, count, scratch);
     write_labels(call, block, row, scratch);
-    if (call.confidence == nullptr) continue;
-    confidences(rows, call.classes, count, scratch);
-    write_confidence(call, block, row, scratch);
+    if (call.score == nullptr) continue;
+    scores(rows, call, count, scratch);
+    write_score(call, block, row, scratch);
   }
 }
 
@@ -228,10 +231,10 @@ void finish_as_is(const FinishCall& call, const FinishBlock& block, FinishScratc
     argmax(rows, call.classes, bulk, scratch);
     argmax(last, call.classes, rest, tail);
     write_labels(call, block, row, scratch);
-    if (call.confidence == nullptr) continue;
-    confidences(rows, call.classes, bulk, scratch);
-    confidences(last, call.classes, rest, tail);
-    write_confidence(call, block, row, scratch);
+    if (call.score == nullptr) continue;
+    scores(rows, call, bulk, scratch);
+    scores(last, call, rest, tail);
+    write_score(call, block, row, scratch);
   }
 }
 

@@ -59,9 +59,10 @@ HFD_HD T softmax_term(T logit, T largest) {
   return bits_as<T>(bits_of(series) + whole);
 }
 
-// 0..254 for a probability of 0..1, rounded half up.
+// 0..254 for the probability 1 / softmax_sum, rounded half up. Of terms relative to the largest logit it is that logit's; the sum divided
+// by another one's term is relative to that, and infinity where a probability of 2^-128 is none.
 template <class T>
-HFD_HD typename Of<T>::Signed confidence_step(T softmax_sum) {
+HFD_HD typename Of<T>::Signed score_step(T softmax_sum) {
   return Of<T>::to_int(254.0f * (1.0f / softmax_sum) + 0.5f);
 }
 

@@ -1,4 +1,4 @@
-// The loops that take a block's labels and confidence to the map. Included by one file per instruction set, with finish_loops.h: no inline
+// The loops that take a block's labels and scores to the map. Included by one file per instruction set, with finish_loops.h: no inline
 // function of another header, nothing with a name outside.
 #pragma once
 
@@ -72,12 +72,12 @@ void store_labels(const FinishCall& call, const FinishBlock& block, int64_t row,
   }
 }
 
-void store_confidence(const FinishCall& call, const FinishBlock& block, int64_t row, const FinishScratch& scratch) {
-  uint8_t* confidence = call.confidence + row * call.confidence_stride + block.col;
-  const uint8_t *labels = scratch.labels + block.skipped, *made = scratch.confidence + block.skipped;
+void store_score(const FinishCall& call, const FinishBlock& block, int64_t row, const FinishScratch& scratch) {
+  uint8_t* score = call.score + row * call.score_stride + block.col;
+  const uint8_t *labels = scratch.labels + block.skipped, *made = scratch.score + block.skipped;
   for (int64_t at = 0; at < block.cols; at += kBytes) {
     const Bytes gone = (Bytes)(load_lanes<Bytes>(labels + at) == kNodataLabel);
-    store_some(load_lanes<Bytes>(made + at) | gone, confidence + at, block.cols - at);
+    store_some(load_lanes<Bytes>(made + at) | gone, score + at, block.cols - at);
   }
 }
 

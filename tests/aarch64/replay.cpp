@@ -78,16 +78,16 @@ void replay_gather(Reader& in, std::ofstream& out) {
 }
 
 void replay_finish(Reader& in, std::ofstream& out) {
-  const auto head = in.take<int64_t>(10);
+  const auto head = in.take<int64_t>(11);
   const int64_t classes = head[0], rows = head[1], cols = head[2], stride = head[3], pitch = head[7] + head[8];
   const auto logits = in.take<float>(classes * rows * cols);
   const auto status = in.take<uint8_t>(rows * stride * cols * stride);
-  std::vector<uint8_t> labels(head[6] * pitch, kPoison), confidence(head[6] * pitch, kPoison);
+  std::vector<uint8_t> labels(head[6] * pitch, kPoison), score(head[6] * pitch, kPoison);
   const hfd::FinishCounts counts = hfd::finish({logits.data(), classes, {rows, cols}, stride, status.data(),
                                                 {rows * stride, cols * stride}, {head[4], head[5]}, {head[6], head[7]},
-                                                labels.data(), pitch, head[9] ? confidence.data() : nullptr, pitch, 2});
+                                                labels.data(), pitch, head[9] ? score.data() : nullptr, pitch, 2, head[10]});
   write(out, labels);
-  write(out, confidence);
+  write(out, score);
   write(out, std::vector<int64_t>{counts.nodata, counts.nan});
 }
 
