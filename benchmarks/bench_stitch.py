@@ -56,7 +56,7 @@ def ours_blended(scene: np.ndarray, engine, stride: int, mode: str = "hann") -> 
     gather, (rows, cols) = _native.Gather(unit="db", **BAND), scene.shape[1:]
     grid = TileGrid(rows, cols, STEP, STEP, HALO, 16, fixed_shape=True, spread_px=HALO)
     table = shares(mode, Band(2 * HALO // stride, 0, STEP // stride))
-    stitch = BlendStitch(BlendFrame(grid, Blend(mode, 2 * HALO, table, table), CLASSES, stride, MapRows(cols, False), THREADS), PixelCounts())
+    stitch = BlendStitch(BlendFrame(grid, Blend(mode, 2 * HALO, table, table), CLASSES, stride, MapRows(cols, None), THREADS), PixelCounts())
     tile, status = np.empty((2, TILE, TILE), np.float32), np.empty((TILE, TILE), np.uint8)
     labels, finished = np.empty((rows, cols), np.uint8), []
     for strip in grid.strips():

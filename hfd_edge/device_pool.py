@@ -55,7 +55,7 @@ class StripMemory:
         stored, mask, kept, counts, filtered, tables = nbytes
         self.values, self._values_host = gpu.allocate(stored), gpu.pinned((stored,), np.uint8)
         self.valid, self._valid_host = gpu.allocate(mask), gpu.pinned((mask,), np.uint8)
-        self.labels, self.confidence, self._maps_host = gpu.allocate(kept), gpu.allocate(kept), gpu.pinned((2, kept), np.uint8)
+        self.labels, self.score, self._maps_host = gpu.allocate(kept), gpu.allocate(kept), gpu.pinned((2, kept), np.uint8)
         self.counts, self._counts_host = gpu.allocate(counts), gpu.pinned((counts // 16, 2), np.int64)
         self.filtered = gpu.allocate(filtered)
         self.tables, self.tables_host = gpu.allocate(tables), gpu.pinned((tables,), np.uint8)
@@ -82,7 +82,7 @@ class StripMemory:
         return self._maps_host[0, :math.prod(self.shape.labels)].reshape(self.shape.labels)
 
     @property
-    def confidence_host(self) -> np.ndarray:
+    def score_host(self) -> np.ndarray:
         return self._maps_host[1, :math.prod(self.shape.labels)].reshape(self.shape.labels)
 
     @property

@@ -6,7 +6,7 @@ class HfdError(Exception):
 
 
 class SpecError(HfdError, ValueError):
-    """A ModelSpec or ModelInput contradicts itself."""
+    """A ModelSpec or ModelInput contradicts itself, or has no class that was named."""
 
 
 class PackageError(HfdError, ValueError):

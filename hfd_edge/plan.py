@@ -259,6 +259,6 @@ def _tile_bytes(spec: ModelSpec, batch: int, halo: int, core_rows: int, core_col
 
 
 def _strip_bytes(scene: SceneShape, rows: int) -> int:
-    """Stored pixels with their mask, and three strips of labels and confidence (made, waiting, written)."""
+    """Stored pixels with their mask, and three strips of labels and scores (made, waiting, written)."""
     stored = scene.windows_held * (scene.bytes_per_px + 1)
     return (scene.cols + scene.cols_beside) * ((stored + 3 * 2 + scene.fused_bytes_per_px) * rows + stored * scene.rows_below)

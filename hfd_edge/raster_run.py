@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hfd_edge.errors import RadiometryError, RasterError
+from hfd_edge.errors import RadiometryError, RasterError, SpecError
 from hfd_edge.plan import check_window
 from hfd_edge.products import SceneRequest, open_scene, run_notes
 from hfd_edge.radiometry import SourceRadiometry
@@ -21,6 +21,7 @@ from hfd_edge.raster.bounds import check_bounds, window_of
 from hfd_edge.raster.bands import names_it
 from hfd_edge.raster.class_counts import ClassCounts
 from hfd_edge.results import ClassShare, RunReport
+from hfd_edge.score import OWN_CLASS, asked_score, score_name
 from hfd_edge.spec import Unit
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class RasterOptions:
     saturation: float | None = None                 # stored value from which a pixel's power is a lower bound only
     allow_empty: bool = False                       # whether a scene may be without one valid pixel; a window always may
     bounds: tuple[float, float, float, float] | None = None     # the window as a box in the raster's coordinate system: west, south, east, north
+    probability: tuple[str | int, str | Path] | None = None     # (class, second file): its probability in place of the confidence
 
     def __post_init__(self) -> None:
         """Raises RasterError where a value is of a kind that no use could be made of."""
@@ -55,6 +57,8 @@ class RasterOptions:
         for name, (wanted, kind) in kinds.items():
             if not isinstance(value := getattr(self, name), kind):
                 raise RasterError(f"{name}={value!r}: it must be {wanted}; leave it out for the default")
+        if self.probability is not None:
+            check_probability(self.probability, self.confidence)
         if self.bounds is not None:
             check_bounds(self.bounds)
             if self.window is not None:
@@ -89,8 +93,10 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
         raise RasterError(f"out={out!r}: it must be the path of the map, a text or a pathlib.Path")
     if progress is not None and not callable(progress):
         raise RasterError(f"progress={progress!r}: it must be a function of (rows done, rows in all)")
-    if options.confidence is not None:
-        check_different((out, options.confidence))
+    score = score_of(spec.classes, options)
+    of_class, score_path = options.probability or (None, options.confidence)
+    if score_path is not None:
+        check_different((out, score_path))
     form = CogForm(options.compress, segmenter.threads)
     legend = spec if options.classes is None else select_classes(spec, options.classes)
     with ExitStack() as stack:
@@ -109,7 +115,7 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
             return stack.enter_context(writer)
 
         counts = ClassCounts(len(spec.classes))
-        scores = None if options.confidence is None else open_map(options.confidence, None)
+        scores = None if score_path is None else open_map(score_path, score_name(spec.classes, score))
         labels = open_map(out, legend)              # entered last, so the first to get its name
 
         def write(row: int, strip_labels: np.ndarray, strip_scores: np.ndarray | None) -> None:
@@ -118,8 +124,8 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
             if scores is not None:
                 scores.write(row, strip_scores)
 
-        report = segmenter.run_source(source, radiometry, write, confidence=scores is not None, progress=progress,
-                                      window=window, allow_empty=options.allow_empty)
+        report = segmenter.run_source(source, radiometry, write, confidence=score == OWN_CLASS, probability=of_class,
+                                      progress=progress, window=window, allow_empty=options.allow_empty)
         if window is not None:
             labels.add_tags({"HFD_WINDOW": ",".join(map(str, window))})
         taken = read_as(source, radiometry, spec.bands)
@@ -127,6 +133,24 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
             if writer is not None:
                 writer.add_tags({"HFD_HALO": f"{report.halo} {report.halo_px} px", "HFD_READ_AS": taken, "HFD_STITCH": report.stitch})
         return replace(report, read_as=taken, window=window, classes=class_shares(counts, legend, place), notes=(*report.notes, *run_notes(source, spec)))
+
+
+def check_probability(pair: object, confidence: object) -> None:
+    """Raises RasterError where it is no class and file, or the confidence is asked for too."""
+    kinds = (str, int, np.integer), (str, os.PathLike)
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(map(isinstance, pair, kinds)):
+        raise RasterError(f"probability={pair!r}: it must be a class and the path of its file, such as (\"water\", \"water.tif\")")
+    if confidence is not None:
+        raise RasterError(f"confidence={str(confidence)!r} and probability={tuple(map(str, pair))}: a run makes one of the two files; leave one out, "
+                          "and run twice to get both")
+
+
+def score_of(classes: tuple[str, ...], options: RasterOptions) -> int | None:
+    """What the second file of the options holds, see `hfd_edge.score`. Raises RasterError: no such class."""
+    try:
+        return asked_score(classes, options.confidence is not None, options.probability[0] if options.probability else None)
+    except SpecError as error:
+        raise RasterError(str(error)) from error
 
 
 def chosen_window(scene: RasterSource, options: RasterOptions) -> tuple[int, int, int, int] | None:

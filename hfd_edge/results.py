@@ -44,6 +44,7 @@ class RunReport:
     tiles_empty: int                # tiles without a valid pixel, not sent to the engine
     compute_ratio: float            # input pixels of all tiles over the scene's pixels
     notes: tuple[str, ...] = ()     # what differs from the training data and was not corrected
+    score: str = ""                 # what the plane beside the labels is: "confidence" or "probability of" a class; "" = none was made
     read_as: str = ""               # of a raster: its bands ("2 as VV" where no name tells), unit, scale and offset as they were taken; "" for an array
     stitch: str = "crop"            # or "precision", "hann", "gaussian", "constant": overlapping tiles were fused
     saturated_pixels: int | None = None     # valid, but their power is a lower bound; None = no level was declared, or the pixels were filtered
@@ -72,10 +73,20 @@ class Result:
     """A map in memory. `numpy.asarray(result)` is its labels; two results are equal only if they are one: compare their labels."""
 
     labels: np.ndarray              # (rows, cols) uint8, index into classes, 255 = nodata
-    confidence: np.ndarray | None   # (rows, cols) uint8, 0..254 for 0..1, 255 = nodata; None if it was not asked for; both DeviceArrays of a scene on a GPU
+    score: np.ndarray | None        # (rows, cols) uint8, 0..254 for 0..1, 255 = nodata: what report.score says; None if none was asked for; both DeviceArrays of a scene on a GPU
     classes: tuple[str, ...]        # index = label
     colors: tuple[tuple[int, int, int], ...]        # RGB 0..255 per class
     report: RunReport
+
+    @property
+    def confidence(self) -> np.ndarray | None:
+        """The score, where it is the probability of each pixel's label; None where it is not."""
+        return self.score if self.report.score == "confidence" else None
+
+    @property
+    def probability(self) -> np.ndarray | None:
+        """The score, where it is the probability of the class that was asked for; None where it is not."""
+        return None if self.report.score == "confidence" else self.score
 
     @property
     def timings(self) -> dict[str, float]:
@@ -89,7 +100,7 @@ class Result:
 
     def __repr__(self) -> str:
         rows, cols = self.labels.shape
-        return (f"Result({rows} x {cols} labels of {len(self.classes)} classes, {'without' if self.confidence is None else 'with'} confidence, "
+        return (f"Result({rows} x {cols} labels of {len(self.classes)} classes, {f'with {self.report.score}' if self.report.score else 'without confidence'}, "
                 f"{self.report.nodata_share:.2%} nodata, on {self.report.device})")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

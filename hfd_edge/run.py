@@ -42,7 +42,7 @@ class DeviceMaps:
     """The map of a scene whose pixels lie on a GPU: device_array.DeviceArray of (rows, cols) uint8."""
 
     labels: Any
-    confidence: Any                         # or None
+    score: Any                              # or None
 
 
 @dataclass(slots=True)
@@ -52,12 +52,12 @@ class Run:
     source: Source
     gather: Gather
     plan: TilePlan
-    confidence: bool
+    score: int | None                       # whose probability is told beside the labels, see `hfd_edge.score`
     notes: tuple[str, ...] = ()
     maps: DeviceMaps | None = None          # of a scene on a GPU: where its map is made; None = strips come to the host
     offset: TrainingOffset | None = None    # of the scene against the training data; None = cannot be told
     stored: SourceRadiometry | None = None  # what the stored pixels are where saturated ones are counted; None = they are not
-    into: tuple[np.ndarray, np.ndarray | None] | None = None        # labels and confidence of the whole scene in main memory; None = strips have their own
+    into: tuple[np.ndarray, np.ndarray | None] | None = None        # labels and score of the whole scene in main memory; None = strips have their own
     vector: np.ndarray | None = None        # what the network is told of the whole scene, (1, n) float32; None = nothing
     allow_empty: bool = False               # whether a map of nothing but nodata is an answer
     watch: Stopwatch = field(default_factory=Stopwatch)
@@ -109,7 +109,7 @@ class Run:
 
     def rows(self) -> MapRows:
         """Where finished strips lie."""
-        return MapRows(self.plan.grid.kept[3], self.confidence, self.into)
+        return MapRows(self.plan.grid.kept[3], self.score, self.into)
 
     def stitch(self, spec: ModelSpec, threads: int) -> CropStitch | BlendStitch:
         """What makes finished strips of this run's tiles."""

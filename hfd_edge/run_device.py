@@ -44,7 +44,7 @@ class DeviceStrip:
 
     strip: Strip
     labels: np.ndarray | None
-    confidence: np.ndarray | None
+    score: np.ndarray | None
 
 
 class DeviceStages:
@@ -131,8 +131,8 @@ class DeviceStages:
             memory, down = part.memory, self._pool.down
             if self._run.maps is None and part.strip.rows > 0:
                 self._gpu.copy_out(memory.labels_host, memory.labels.ptr, down)
-                if self._run.confidence:
-                    self._gpu.copy_out(memory.confidence_host, memory.confidence.ptr, down)
+                if self._run.score is not None:
+                    self._gpu.copy_out(memory.score_host, memory.score.ptr, down)
             self._gpu.copy_out(memory.counts_host, memory.counts.ptr, down)
             memory.done.record(down)
             self._closed.append(part)
@@ -151,13 +151,13 @@ class DeviceStages:
     def _taken(self, part: DevicePart) -> DeviceStrip | None:
         """A strip that has come down; None where it keeps no row and only added to its neighbours'."""
         memory, counts, strip, copies = part.memory, self._run.counts, part.strip, self._pool.copies
-        labels = confidence = None
+        labels = score = None
         with self._run.watch("download"):
             if self._run.maps is None and strip.rows > 0:
-                labels, confidence = self._run.rows().of(strip)
+                labels, score = self._run.rows().of(strip)
                 copies.copy(labels, memory.labels_host)
-            if confidence is not None:
-                copies.copy(confidence, memory.confidence_host)
+            if score is not None:
+                copies.copy(score, memory.score_host)
         nodata, nan = memory.counts_host.sum(axis=0)
         counts.written += strip.rows * self._run.plan.grid.kept[3]
         counts.nodata += int(nodata)
@@ -165,7 +165,7 @@ class DeviceStages:
         counts.tiles_run += part.run
         counts.tiles_empty += part.empty
         self._strips.give_back(memory)
-        return DeviceStrip(strip, labels, confidence) if strip.rows > 0 else None
+        return DeviceStrip(strip, labels, score) if strip.rows > 0 else None
 
     def release(self) -> None:
         """Wait for what the device still does with this run's memory, which the next run may use then."""
@@ -212,10 +212,10 @@ class GpuRuns:
         """A scene that lies on this device."""
         return DeviceArraySource(array, len(self._spec.bands), valid, self.gpu, stream)
 
-    def maps(self, source: DeviceArraySource, confidence: bool) -> DeviceMaps:
+    def maps(self, source: DeviceArraySource, score: int | None) -> DeviceMaps:
         """Where the map of such a scene is made."""
         shape = (source.rows, source.cols)
-        return DeviceMaps(DeviceArray(self.gpu, shape, np.uint8), DeviceArray(self.gpu, shape, np.uint8) if confidence else None)
+        return DeviceMaps(DeviceArray(self.gpu, shape, np.uint8), None if score is None else DeviceArray(self.gpu, shape, np.uint8))
 
     def _take_back(self, pool: DevicePool, whole: bool) -> None:
         """For the next run; one that may still be worked with is closed."""

@@ -43,7 +43,7 @@ class DeviceMap:
 
     def finish(self, part: DevicePart, answer: tuple[tuple[int, int], tuple[int, ...], tuple[int, int]], kept: list[tuple[int, ...]],
                number: int, stream: int) -> None:
-        """Enqueue labels and confidence of tiles.
+        """Enqueue labels and score of tiles.
 
         Args:
             answer: logits, their shape (classes, rows, cols) of a tile, status.
@@ -52,10 +52,11 @@ class DeviceMap:
         """
         memory, maps = part.memory, self._run.maps or part.memory
         labels = (maps.labels.ptr, maps.labels.nbytes, self.cols)
-        confidence = (maps.confidence.ptr, maps.confidence.nbytes, self.cols) if self._run.confidence else None
+        score = None if self._run.score is None else (maps.score.ptr, maps.score.nbytes, self.cols)
         logits, shape, status = answer
-        self._gpu.native.finish(logits, shape, self._stride, status, kept, labels, confidence,
-                                (memory.counts.ptr + 16 * number, 16 * len(kept)), (self._gpu.index, stream))
+        self._gpu.native.finish(logits, shape, self._stride, status, kept, labels, score,
+                                (memory.counts.ptr + 16 * number, 16 * len(kept)), (self._gpu.index, stream),
+                                self._run.rows().score_class)
 
 
 class DeviceCrop:

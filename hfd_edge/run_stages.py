@@ -24,7 +24,7 @@ class FinishedStrip(Protocol):
 
     strip: Strip
     labels: np.ndarray                  # (rows, cols) uint8
-    confidence: np.ndarray | None
+    score: np.ndarray | None
 
 
 class Stages(Protocol):

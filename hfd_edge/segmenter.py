@@ -29,6 +29,7 @@ from hfd_edge.run_device import GpuRuns
 from hfd_edge.run_host import HostStages
 from hfd_edge.run_stages import FinishedStrip, Stages, finished_strips
 from hfd_edge.run_windows import windows_of
+from hfd_edge.score import asked_score, score_name
 from hfd_edge.source import ArraySource, Source, check_count, sample
 from hfd_edge.source_filter import check_filter, counted, filter_notes, filtered_input, scene_shape
 from hfd_edge.source_offset import sample_offset
@@ -65,8 +66,7 @@ class Segmenter:
             halo: "auto", "exact", "bounded", or pixels (a multiple of spec.stride_px).
             memory: budget in bytes for engine and buffers; None = a quarter of the free memory, 1 GiB at most. On a GPU for the strips of a
                 scene in pinned main memory; None = as many as it takes.
-            threads: for operations and engine together; None = the cores this process may use. A forked worker opens a Segmenter
-                of its own, unless there is 1 thread.
+            threads: for operations and engine together; None = the cores this process may use. A forked worker opens a Segmenter of its own, unless there is 1 thread.
             precision: "fp32", "int8", on a GPU "fp16" too, or "auto": the first that the package has of int8, fp32 (on a GPU of fp16, int8, fp32). The
                 report names it; `hfd-edge benchmark` tells which is fastest here, and export's gate where int8 was not.
             stitch: "crop" takes every pixel from the one tile that owns it; "precision", "hann", "gaussian" and "constant" fuse
@@ -137,55 +137,55 @@ class Segmenter:
         return self._package.engine_hash
 
     def run(self, array: object, unit: Unit | str | SourceRadiometry | None = None, valid: object | None = None, *,
-            confidence: bool = True, stream: object = None, allow_empty: bool = False) -> Result:
+            confidence: bool | None = None, probability: str | int | None = None, stream: object = None, allow_empty: bool = False) -> Result:
         """Segment a scene in memory. A scene on the engine's own GPU is read where it lies, and its map stays there.
 
         Args:
-            array: (bands, rows, cols), or (rows, cols) for one band; numpy, or anything on the CPU with DLPack or the
-                array interface; float16/32/64, complex, or 8 to 32-bit integers. Any size from 1 x 1 up. NaN is
-                nodata, and so is what a numpy masked array hides.
+            array: (bands, rows, cols), or (rows, cols) for one band; numpy, or anything on the CPU with DLPack or the array interface;
+                float16/32/64, complex, or 8 to 32-bit integers. Any size from 1 x 1 up. NaN is nodata, and so is what a numpy masked array hides.
             unit: what the pixels are; None = complex for complex numbers, else the unit the network was trained on
                 (spec.unit). A SourceRadiometry also declares scale, offset and nodata values.
             valid: (rows, cols) bool or uint8, nonzero = valid.
-            confidence: whether to make the confidence plane (one softmax per pixel).
+            confidence: whether to make the confidence plane (one softmax per pixel); None = unless a probability is asked for.
+            probability: a class, by name or number: makes the plane of its softmax probability instead.
             stream: of a scene on a GPU, what the caller's work on it was enqueued on: a handle, or a stream of torch, CuPy, PyCUDA or
                 cuda.core; None = what the array says, else the legacy default stream.
-            allow_empty: a scene without one valid pixel gets a map of 255 and a note, as a piece of a larger one may; else it is
-                refused, for mostly its nodata value or unit is wrong.
+            allow_empty: a scene without one valid pixel gets a map of 255 and a note, as a piece of a larger one may; else it is refused.
         Returns:
             Result with labels (rows, cols) uint8, 255 = nodata; a DeviceArray, complete, where the scene is on the GPU.
         Raises:
             ArrayError: wrong shape, dtype or mask.
+            SpecError: no such class, or confidence and probability together.
             RadiometryError: the values contradict the unit, the unit cannot be converted, or not one pixel is valid.
             DeviceError: the array is on another device, or the memory budget is too small.
         """
         start = time.perf_counter()
         there = self._gpu is not None and is_on_device(array)
+        score = asked_score(self.spec.classes, probability is None if confidence is None else confidence, probability)
         source = self._gpu.source(array, valid, stream) if there else ArraySource(array, len(self.spec.bands), valid)
-        run = self.prepare(source, self.declared(unit, source.dtype), confidence, allow_empty=allow_empty)
+        run = self.prepare(source, self.declared(unit, source.dtype), score=score, allow_empty=allow_empty)
         if there:
-            run.maps = self._gpu.maps(source, confidence)
-            labels, scores = run.maps.labels, run.maps.confidence
+            run.maps = self._gpu.maps(source, score)
+            made = run.maps.labels, run.maps.score
         else:
             labels = np.empty((source.rows, source.cols), np.uint8)
-            scores = np.empty_like(labels) if confidence else None
-            run.into = labels, scores
+            made = run.into = labels, None if score is None else np.empty_like(labels)
         for _ in self.finished_strips(run, self.windows(run)):
             continue
-        return Result(labels, scores, self.spec.classes, self.spec.colors, self._report(run, time.perf_counter() - start))
+        return Result(*made, self.spec.classes, self.spec.colors, self._report(run, time.perf_counter() - start))
 
     __call__ = run
 
     def run_source(self, source: Source, radiometry: SourceRadiometry | None, write: Callable[..., None], *,
-                   confidence: bool = False, progress: Progress | None = None,
+                   confidence: bool = False, probability: str | int | None = None, progress: Progress | None = None,
                    window: tuple[int, int, int, int] | None = None, allow_empty: bool = False) -> RunReport:
         """Segment any source strip by strip in bounded memory.
 
         Args:
             source: gives rows of stored pixels; read by a thread of its own.
             radiometry: what its pixels are; None = not known, which is refused.
-            write: called with (row, labels, confidence or None) in order, in a thread of its own; both are (rows of the strip, cols) uint8.
-            confidence: whether to make the confidence plane.
+            write: called with (row, labels, score or None) in order, in a thread of its own; both are (rows of the strip, cols) uint8.
+            confidence, probability: which score is made, see `run`.
             progress: called with (rows done, rows in all).
             window: (row, col, rows, cols) to segment; halos are still read from the scene, so the answer is the crop of the
                 scene's. `write` then gets its rows and columns, counted from its first row. None = the scene.
@@ -197,8 +197,8 @@ class Segmenter:
         """
         start = time.perf_counter()
         check_count(source, self.spec.bands)
-        run = self.prepare(source, radiometry, confidence, windows_held=2, request=replace(self._request, window=window),
-                           allow_empty=allow_empty or window is not None)
+        run = self.prepare(source, radiometry, score=asked_score(self.spec.classes, confidence, probability), windows_held=2,
+                           request=replace(self._request, window=window), allow_empty=allow_empty or window is not None)
         first_row, _, rows, _ = run.plan.grid.kept
 
         def write_timed(row: int, labels: np.ndarray, scores: np.ndarray | None) -> None:
@@ -209,7 +209,7 @@ class Segmenter:
         with (closing(prefetch(self.windows(run))) as windows, WriteBehind(write_timed) as behind,
               closing(self.finished_strips(run, windows)) as strips):
             for strip, stitcher in strips:
-                behind.put(strip.row - first_row, stitcher.labels, stitcher.confidence)
+                behind.put(strip.row - first_row, stitcher.labels, stitcher.score)
                 if progress is not None:
                     progress(strip.row - first_row + strip.rows, rows)
         return self._report(run, time.perf_counter() - start)
@@ -234,7 +234,7 @@ class Segmenter:
             unit = Unit.COMPLEX if np.dtype(dtype).kind == "c" else self.spec.unit
         return SourceRadiometry(unit)
 
-    def prepare(self, source: Source, radiometry: SourceRadiometry | None, confidence: bool = False, *, windows_held: int = 0,
+    def prepare(self, source: Source, radiometry: SourceRadiometry | None, *, score: int | None = None, windows_held: int = 0,
                 request: PlanRequest | None = None, allow_empty: bool = False) -> Run:
         """Check a scene's declaration against its values and plan its tiles; the first stage of every run."""
         self._owner.check()
@@ -252,7 +252,7 @@ class Segmenter:
         offset = sample_offset(stored, radiometry, self.spec.input, self.spec.bands, fill)
         notes = (*known, *(offset.notes() if offset else ()), *filter_notes(source, scene[1].saturation), *costly(plan),
                  *no_gain(self.spec, plan.grid.halo_px, plan.blend))
-        run = Run(source, self._gather(radiometry), plan, confidence, notes, offset=offset, stored=counted(radiometry),
+        run = Run(source, self._gather(radiometry), plan, score, notes, offset=offset, stored=counted(radiometry),
                   allow_empty=allow_empty, watch=watch)
         if self.spec.scene_percentiles is not None:
             with run.watch("scene"):
@@ -286,7 +286,7 @@ class Segmenter:
         return RunReport(
             rows=rows, cols=cols, nodata_share=counts.nodata / (rows * cols), nan_pixels=counts.nan,
             timings={**run.watch.seconds, "total": total_s}, device=self.device, engine=self.engine, engine_hash=self.engine_hash,
-            threads=self.threads, halo=run.plan.halo, halo_px=grid.halo_px, tile_px=grid.tile_px,
+            threads=self.threads, halo=run.plan.halo, halo_px=grid.halo_px, tile_px=grid.tile_px, score=score_name(self.spec.classes, run.score),
             tiles_run=counts.tiles_run, tiles_empty=counts.tiles_empty, compute_ratio=run.plan.compute_ratio,
             notes=(*ended, *run.notes, *why_cpu(self._asked, self._package), *getattr(self._engine, "notes", ())),
             stitch=run.plan.stitch, offset=run.offset, saturated_pixels=counts.saturated if run.stored else None, overlap_px=2 * grid.spread_px)

@@ -14,6 +14,7 @@ import numpy as np
 from hfd_edge import _native
 from hfd_edge.device import own_pages
 from hfd_edge.errors import EngineError, GridError
+from hfd_edge.score import OWN_CLASS
 from hfd_edge.spec import NODATA_LABEL
 from hfd_edge.tiles import Strip, Tile
 
@@ -46,16 +47,21 @@ class MapRows:
     """Memory for finished strips: rows of their own, or those of the whole scene's map, written where they stay."""
 
     cols: int
-    confidence: bool
-    whole: tuple[np.ndarray, np.ndarray | None] | None = None      # labels and confidence, (rows, cols) uint8 of the scene
+    score: int | None               # of which class, see `hfd_edge.score`
+    whole: tuple[np.ndarray, np.ndarray | None] | None = None      # labels and score, (rows, cols) uint8 of the scene
+
+    @property
+    def score_class(self) -> int:
+        """As the native `finish` takes it, a plane or none."""
+        return OWN_CLASS if self.score is None else self.score
 
     def of(self, strip: Strip) -> tuple[np.ndarray, np.ndarray | None]:
-        """Labels and confidence (strip.rows, cols) uint8 of one strip, with whatever is in them."""
+        """Labels and score (strip.rows, cols) uint8 of one strip, with whatever is in them."""
         if self.whole is not None:
             there = slice(strip.row, strip.row + strip.rows)
             return self.whole[0][there], None if self.whole[1] is None else self.whole[1][there]
         shape = (strip.rows, self.cols)
-        return own_pages(shape, np.uint8), own_pages(shape, np.uint8) if self.confidence else None
+        return own_pages(shape, np.uint8), None if self.score is None else own_pages(shape, np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +99,16 @@ class StripStitcher:
 
     def __init__(self, strip: Strip, frame: CropFrame, counts: PixelCounts) -> None:
         self.strip, self._frame, self._counts = strip, frame, counts
-        self.labels, self.confidence = frame.rows.of(strip)
+        self.labels, self.score = frame.rows.of(strip)
         self._written = 0
 
     def put(self, tile: Tile, logits: np.ndarray, status: np.ndarray) -> None:
         """Finish one tile: logits (classes, rows / s, cols / s) float32 and status (rows, cols) uint8 of its input."""
         window, stride = self._window(tile), self._frame.logit_stride
         check_logits(tile, logits, stride)
-        confidence = None if self.confidence is None else self.confidence[window]
-        nodata, nan = _native.finish(logits, stride, status, tile.crop, self.labels[window], confidence, self._frame.threads)
+        score = None if self.score is None else self.score[window]
+        nodata, nan = _native.finish(logits, stride, status, tile.crop, self.labels[window], score, self._frame.threads,
+                                     self._frame.rows.score_class)
         self._count(tile, nodata, nan)
         self._counts.tiles_run += 1
 
@@ -109,8 +116,8 @@ class StripStitcher:
         """Mark a tile whose core holds no valid pixel."""
         window = self._window(tile)
         self.labels[window] = NODATA_LABEL
-        if self.confidence is not None:
-            self.confidence[window] = NODATA_LABEL
+        if self.score is not None:
+            self.score[window] = NODATA_LABEL
         self._count(tile, tile.rows * tile.cols, 0)
         self._counts.tiles_empty += 1
 

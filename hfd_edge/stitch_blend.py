@@ -99,7 +99,7 @@ class BlendStitch:
 
 
 class BlendStrip:
-    """The logits of one strip, fused along its columns; labels and confidence once it is finished."""
+    """The logits of one strip, fused along its columns; labels and score once it is finished."""
 
     def __init__(self, strip: Strip, frame: BlendFrame, columns: dict[int, FieldColumns], counts: PixelCounts,
                  memory: _Memory) -> None:
@@ -112,7 +112,7 @@ class BlendStrip:
         self.holds = np.zeros(cols // s, np.uint8)                                      # of _NEW to _FULL
         self._missing = {tile.in_col for tile in strip.tiles}
         self.labels: np.ndarray | None = None
-        self.confidence: np.ndarray | None = None
+        self.score: np.ndarray | None = None
 
     def put(self, tile: Tile, logits: np.ndarray, status: np.ndarray) -> None:
         """Fuse one tile in: logits (classes, rows / s, cols / s) float32 and status (rows, cols) uint8 of its input."""
@@ -143,11 +143,11 @@ class BlendStrip:
         crop = (self.strip.row - self.row, col - self.col)
         if self.strip.rows == 0:
             return []
-        self.labels, self.confidence = frame.rows.of(self.strip)
+        self.labels, self.score = frame.rows.of(self.strip)
         if not self.holds.all():
             self.field[:, :, self.holds == _NEW] = 0            # no valid pixel reads them: all tiles that cover them were empty
-        nodata, nan = _native.finish(self.field, frame.logit_stride, self.status, crop, self.labels, self.confidence,
-                                     frame.threads)
+        nodata, nan = _native.finish(self.field, frame.logit_stride, self.status, crop, self.labels, self.score,
+                                     frame.threads, frame.rows.score_class)
         self._counts.written += self.labels.size
         self._counts.nodata += nodata
         self._counts.nan += nan

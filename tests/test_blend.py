@@ -14,6 +14,7 @@ from hfd_edge import _native
 from hfd_edge.errors import ArrayError, GridError
 from hfd_edge.measure.tiling import stitched_logits, tile_logits, whole_request
 from hfd_edge.plan import PlanRequest
+from hfd_edge.score import OWN_CLASS
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
 from hfd_edge.stitch import MapRows, PixelCounts
@@ -136,7 +137,7 @@ def test_threads_and_batch_do_not_change_a_byte(engine_path, scene, mode):
 def test_the_order_in_which_tiles_arrive_does_not_change_a_byte():
     grid = TileGrid(150, 203, 40, 48, 16, 8, (16, 8), spread_px=16)
     blend = Blend("hann", 32, *(shares("hann", Band(8, 0, core // 4)) for core in (40, 48)))
-    frame, rng = BlendFrame(grid, blend, 5, 4, MapRows(203, True), 2), np.random.default_rng(0)
+    frame, rng = BlendFrame(grid, blend, 5, 4, MapRows(203, OWN_CLASS), 2), np.random.default_rng(0)
     made = {(t.row, t.col): rng.normal(size=(5, t.in_rows // 4, t.in_cols // 4)).astype(np.float32)
             for strip in grid.strips() for t in strip.tiles}
 
@@ -234,7 +235,7 @@ def test_what_cannot_be_blended_is_refused(engine_path, tmp_path):
 def test_a_broken_grid_or_table_is_noticed():
     grid = TileGrid(64, 128, 32, 32, 16, 8, spread_px=16)
     table = shares("hann", Band(8, 0, 8))
-    frame, strip = BlendFrame(grid, Blend("hann", 32, table, table), 2, 4, MapRows(128, False), 1), next(grid.strips())
+    frame, strip = BlendFrame(grid, Blend("hann", 32, table, table), 2, 4, MapRows(128, None), 1), next(grid.strips())
     torn = replace(strip, tiles=(strip.tiles[0], strip.tiles[-1]))
     with pytest.raises(GridError, match="do not add up"):
         BlendStitch(frame, PixelCounts()).open(torn)

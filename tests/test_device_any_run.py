@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hfd_edge.plan import PlanRequest
 from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.score import OWN_CLASS
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
 from hfd_edge.tiles_shares import MODES
@@ -39,10 +40,10 @@ def holed(data, rows: int, cols: int) -> np.ndarray:
 
 def maps(seg: Segmenter, power: np.ndarray, request: PlanRequest) -> tuple:
     """Labels, confidence and counts."""
-    run = seg.prepare(ArraySource(power, 2), SourceRadiometry("intensity"), True, request=request)
+    run = seg.prepare(ArraySource(power, 2), SourceRadiometry("intensity"), score=OWN_CLASS, request=request)
     strips = [part for _, part in seg.finished_strips(run, seg.windows(run))]
     counts = run.counts
-    return (*(np.concatenate([getattr(part, name) for part in strips]) for name in ("labels", "confidence")),
+    return (*(np.concatenate([getattr(part, name) for part in strips]) for name in ("labels", "score")),
             (counts.written, counts.nodata, counts.nan, counts.tiles_run, counts.tiles_empty))
 
 

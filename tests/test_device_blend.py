@@ -10,6 +10,7 @@ from hfd_edge.device_array import DeviceArray
 from hfd_edge.device_memory import CudaDevice
 from hfd_edge.errors import GridError
 from hfd_edge.plan import PlanRequest
+from hfd_edge.score import OWN_CLASS
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
 from hfd_edge.tiles_shares import MODES
@@ -69,9 +70,9 @@ def test_any_overlap_batch_and_offset(engine_path, scene, emulated_device, overl
                 emulated_segmenter(engine_path, emulated_device, stitch="hann", overlap=overlap, batch=batch, **TILES)):
         with seg:
             request = PlanRequest(104, 32, batch, offset=offset, stitch="hann", overlap=overlap)
-            run = seg.prepare(ArraySource(scene, 2), seg.declared(None, scene.dtype), True, request=request)
+            run = seg.prepare(ArraySource(scene, 2), seg.declared(None, scene.dtype), score=OWN_CLASS, request=request)
             strips = list(seg.finished_strips(run, seg.windows(run)))
-            maps.append([np.concatenate([getattr(part, name) for _, part in strips]) for name in ("labels", "confidence")])
+            maps.append([np.concatenate([getattr(part, name) for _, part in strips]) for name in ("labels", "score")])
     np.testing.assert_array_equal(*maps)
 
 

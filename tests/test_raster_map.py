@@ -72,7 +72,7 @@ def test_a_map_says_what_it_is(tmp_path):
 
 
 def test_a_confidence_map_states_its_scale(tmp_path):
-    with MapWriter(tmp_path / "c.tif", 2, 2, geo=None, legend=None, tags={}) as writer:
+    with MapWriter(tmp_path / "c.tif", 2, 2, geo=None, legend="confidence", tags={}) as writer:
         writer.write(0, np.array([[0, 127], [254, 255]], np.uint8))
     with RasterSource(tmp_path / "c.tif") as source:
         assert source.scale == pytest.approx(1 / 254) and source.band_names == ("confidence",)

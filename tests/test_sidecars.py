@@ -102,7 +102,7 @@ def test_a_name_that_no_xml_can_hold_leaves_a_table_that_can_be_read():
 
 
 def test_a_confidence_map_and_a_failed_map_have_no_table(tmp_path):
-    with MapWriter(tmp_path / "c.tif", 2, 2, None, None, {}) as writer:
+    with MapWriter(tmp_path / "c.tif", 2, 2, None, "confidence", {}) as writer:
         writer.write(0, np.zeros((2, 2), np.uint8))
     with pytest.raises(KeyboardInterrupt), MapWriter(tmp_path / "m.tif", 2, 2, None, Legend(), {}) as writer:
         raise KeyboardInterrupt

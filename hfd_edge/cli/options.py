@@ -73,6 +73,18 @@ def parse_bounds(text: str | None) -> tuple[float, ...] | None:
     return numbers
 
 
+def parse_probability(words: list[str] | None) -> tuple[str, str] | None:
+    """"CLASS=FILE", at most once, as class and file."""
+    if not words:
+        return None
+    name, _, path = words[0].partition("=")
+    if not name or not path:
+        raise typer.BadParameter(f"--probability {words[0][:60]!r}: give a class, by name or number, and the file to write, such as water=water.tif")
+    if len(words) > 1:
+        raise typer.BadParameter(f"--probability {' and '.join(map(repr, words))}: a run gives the probability of one class; run once for each")
+    return name, path
+
+
 def parse_size(text: str) -> int | str:
     """Pixels where they are digits, else the word as it is."""
     return int(text) if re.fullmatch(_INTEGER, text) else text

@@ -12,7 +12,7 @@ import typer
 
 from hfd_edge.cli.options import (
     BandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, UnitOption,
-    declared_options, parse_bounds, parse_memory, parse_size, parse_window)
+    declared_options, parse_bounds, parse_memory, parse_probability, parse_size, parse_window)
 from hfd_edge.cli.quicklook import Pictured, draw_run, windowed
 from hfd_edge.cli.report import accuracy_lines, print_json, print_lines, progress_bar, run_lines
 from hfd_edge.errors import EmptySceneError, EngineError, RadiometryError, RasterError
@@ -45,7 +45,9 @@ def predict(  # an option of the command line is an argument here: more than six
         help="Pixels in which two neighbours are fused; auto = twice the halo, all that both computed.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="For everything together; default: all cores of this process.")] = None,
     memory: Annotated[str | None, typer.Option(help="Budget for engine and buffers: 512M, 2G, or bytes.")] = None,
-    confidence: Annotated[Path | None, typer.Option(help="Also write this map: 0..254 for 0..1, 255 = nodata.")] = None,
+    confidence: Annotated[Path | None, typer.Option(help="Also write this map: the probability of each pixel's own class, 0..254 for 0..1, 255 = nodata.")] = None,
+    probability: Annotated[list[str] | None, typer.Option(
+        metavar="CLASS=FILE", help="Or this one: the probability of one class everywhere, in the same numbers; for a threshold of your own.")] = None,
     quicklook: Annotated[Path | None, typer.Option(help="Also draw this picture: scene, truth if given, map.")] = None,
     truth: Annotated[Path | None, typer.Option(
         help="A map of the same grid to compare with; 255 = not known. By class names where its tags hold them, else by number.")] = None,
@@ -68,11 +70,12 @@ def predict(  # an option of the command line is an argument here: more than six
     """
     from hfd_edge.segmenter import Segmenter
 
+    scored = parse_probability(probability)
     options = declared_options(
         unit, scale, offset, nodata, bands, confidence=confidence, overwrite=overwrite, window=parse_window(window),
         classes=tuple(classes) if classes else None, compress=compress, saturation=saturation, allow_empty=allow_empty,
-        bounds=parse_bounds(bounds))
-    maps = [output, *([confidence] if confidence else [])]
+        bounds=parse_bounds(bounds), probability=scored)
+    maps = [output, *([confidence] if confidence else []), *([Path(scored[1])] if scored else [])]
     outputs = [*maps, *([quicklook] if quicklook else [])]
     if truth and classes:
         raise typer.BadParameter("--truth with --classes: the accuracy is one of all classes; run without --classes to get it")

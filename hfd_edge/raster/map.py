@@ -21,24 +21,26 @@ class MapWriter(CogWriter):
     With a legend: class labels, with a colour table and the names as band tags CLASS_0, CLASS_1, ... and, as JSON, HFD_CLASSES; and
     beside it NAME.aux.xml, from which GIS programs take the legend.
     Of a Selection: the colours and names of the chosen classes and of "other"; HFD_CLASSES_KEPT names the chosen ones.
-    Without: confidence, 0..254 for 0..1, with the scale in GDAL's tags. Overviews hold the most frequent class, or the mean.
+    Of a score (`hfd_edge.score`): 0..254 for 0..1, with the scale in GDAL's tags; the band's description and HFD_SCORE say which.
+    Overviews hold the most frequent class, or the mean.
     """
 
-    def __init__(self, path: str | Path, rows: int, cols: int, geo: GeoReference | None, legend: Legend | None,
+    def __init__(self, path: str | Path, rows: int, cols: int, geo: GeoReference | None, legend: Legend | str,
                  tags: dict[str, str], overwrite: bool = False, form: CogForm = CogForm()) -> None:
         """Check that the file can be written.
 
         Args:
             geo: of the scene; the files it was read from are never replaced. None = no georeference.
+            legend: of class labels; the name of a score.
             tags: of the whole file, such as the engine's hash.
         Raises:
             RasterError: as `check_output`.
         """
         tags = {"HFD_EDGE_VERSION": __version__, "TIFFTAG_SOFTWARE": f"hfd_edge {__version__}", **tags}
         profile = {"rows": rows, "cols": cols, "count": 1, "dtype": "uint8", "nodata": NODATA_LABEL, "geo": geo}
-        if legend is None:
-            super().__init__(path, RasterProfile(**profile, descriptions=("confidence",), scale=1 / 254, tags=tags), mean_valid,
-                             overwrite, form)
+        if isinstance(legend, str):
+            tags["HFD_SCORE"] = legend
+            super().__init__(path, RasterProfile(**profile, descriptions=(legend,), scale=1 / 254, tags=tags), mean_valid, overwrite, form)
             return
         values = getattr(legend, "values", range(len(legend.classes)))
         names = {f"CLASS_{value}": name for value, name in zip(values, legend.classes)}

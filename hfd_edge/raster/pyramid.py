@@ -1,4 +1,4 @@
-"""Overviews of label and confidence maps, made from the rows as they come: each level is half of the one below."""
+"""Overviews of label and score maps, made from the rows as they come: each level is half of the one below."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def most_frequent(labels: np.ndarray) -> np.ndarray:
     return _chosen((a == NODATA_LABEL) | (later & (a != b) & (a != c) & (a != d)), result, a)
 
 
-def mean_valid(confidence: np.ndarray) -> np.ndarray:
+def mean_valid(score: np.ndarray) -> np.ndarray:
     """The rounded mean of the valid ones of each 2 x 2 pixels; 255 where none is. Shapes as `most_frequent`."""
-    corners = _corners(confidence)
+    corners = _corners(score)
     total = np.zeros(corners[0].shape, np.uint16)
     count = np.zeros(corners[0].shape, np.uint16)
     for corner in corners:

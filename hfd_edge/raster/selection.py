@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from hfd_edge.errors import RasterError
+from hfd_edge.errors import RasterError, SpecError
+from hfd_edge.score import class_number
 from hfd_edge.spec import NODATA_LABEL
 
 OTHER_LABEL = 254
@@ -64,12 +65,7 @@ def select_classes(legend: Legend, wanted: Sequence[str | int]) -> Selection:
 def _numbers(classes: tuple[str, ...], word: str | int) -> list[int]:
     if isinstance(word, str) and word not in classes and "," in word:
         return [number for part in word.split(",") for number in _numbers(classes, part.strip())]
-    found = [number for number, name in enumerate(classes) if name == word] or \
-            [number for number, name in enumerate(classes) if name.lower() == str(word).lower()]
-    if not found and str(word).isascii() and str(word).isdigit() and int(word) < len(classes):
-        found = [int(word)]
-    if len(found) != 1:
-        names = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
-        raise RasterError(f"class {word!r}: {'several have' if found else 'none has'} this name or number; the engine's "
-                          f"classes are {names}")
-    return found
+    try:
+        return [class_number(classes, word)]
+    except SpecError as error:
+        raise RasterError(str(error)) from error
