@@ -147,7 +147,7 @@ def test_a_raster_gets_the_plane_of_its_array_and_a_file_that_says_what_it_is(en
 def test_overviews_of_a_plane_hold_means(engine, tmp_path):
     values = np.random.default_rng(1).normal(size=(2, 600, 530)).astype(np.float32)
     with Segmenter(engine, threads=2) as seg:
-        seg.run_raster(write_tif(tmp_path / "scene.tif", values), tmp_path / "map.tif", unit="dn", probability=("oil", tmp_path / "p.tif"))
+        seg.run_raster(write_tif(tmp_path / "scene.tif", values), tmp_path / "map.tif", unit="dn", probability=("water", tmp_path / "p.tif"))
     with rasterio.open(tmp_path / "p.tif") as made:
         full = made.read(1)
     with rasterio.open(tmp_path / "p.tif", overview_level=0) as level:
