@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hfd_edge.cli.options import (
-    BandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, UnitOption, declared_options)
+    SCENES, BandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, UnitOption, declared_options)
 from hfd_edge.cli.report import print_json, printable
 
 
@@ -16,7 +16,7 @@ def compare(  # an option of the command line is an argument here: more than six
     old: Annotated[Path, typer.Argument(metavar="OLD", help="The .engine file that runs today.")],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="The one that would replace it.")],
     data: Annotated[list[str], typer.Option(
-        "--data", help="Scenes to run both on: a raster, a folder of them, or 'simulated'; may be repeated.")],
+        "--data", help=f"Scenes to run both on: {SCENES}.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for report.html, .md, .json and pictures.")],
     unit: UnitOption = None,
     scale: ScaleOption = None,

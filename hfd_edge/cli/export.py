@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfd_edge.cli.options import (
-    BandsOption, CalibratorOption, JsonOption, KeepFloatOption, NodataOption, OffsetOption, PrecisionsOption, QuietOption, ScaleOption,
+    SCENES, BandsOption, CalibratorOption, JsonOption, KeepFloatOption, NodataOption, OffsetOption, PrecisionsOption, QuietOption, ScaleOption,
     TargetsOption, UnitOption, declared_options, split_words)
 from hfd_edge.cli.report import print_json
 
@@ -20,7 +20,7 @@ def export(  # an option of the command line is an argument here: more than six 
     checkpoint: Annotated[Path, typer.Argument(help="NAME.safetensors with NAME.json beside it, as training writes them.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The package to write.")],
     calibration: Annotated[list[str] | None, typer.Option(
-        help="Real scenes for INT8 and the gate: a raster, a folder of them, or 'simulated'; may be repeated.")] = None,
+        help=f"Real scenes for INT8 and the gate: {SCENES}.")] = None,
     precision: PrecisionsOption = None,
     target: TargetsOption = "cpu",
     calibrator: CalibratorOption = "percentile",

@@ -27,6 +27,8 @@ KeepFloatOption = Annotated[str | None, typer.Option(
     help="Nodes that stay in float, separated by commas; more are found where the gate asks for it.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")]
 
+SCENES = "a raster, the rasters of its bands (a_VV.tif,a_VH.tif), a SAR product, a folder of these, or 'simulated'; may be repeated"
+
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _INTEGER = r"-?[0-9]{1,18}"                 # what is longer is no number of pixels or bands and stays a word, to be refused
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfd_edge.cli.options import (
-    CalibratorOption, JsonOption, KeepFloatOption, PrecisionsOption, TargetsOption, parse_bands, split_words)
+    SCENES, CalibratorOption, JsonOption, KeepFloatOption, PrecisionsOption, TargetsOption, parse_bands, split_words)
 from hfd_edge.cli.report import print_json, printable
 from hfd_edge.spec import Unit
 
@@ -32,7 +32,7 @@ def package(  # an option of the command line is an argument here: more than six
         "--measure/--no-measure", help="Measure the reach too; it must stay within the bound (seconds to minutes).")] = True,
     qgis: Annotated[Path | None, typer.Option(help="Also write this ONNX file for the QGIS plugin Deepness.")] = None,
     calibration: Annotated[list[str] | None, typer.Option(
-        help="Real scenes for INT8 and its gate: a raster, a folder of them, or 'simulated'; may be repeated.")] = None,
+        help=f"Real scenes for INT8 and its gate: {SCENES}.")] = None,
     precision: PrecisionsOption = None,
     target: TargetsOption = "cpu",
     calibrator: CalibratorOption = "percentile",

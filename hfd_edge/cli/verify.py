@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from hfd_edge.cli.options import (
-    BandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, UnitOption, declared_options)
+    SCENES, BandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, UnitOption, declared_options)
 from hfd_edge.cli.report import print_json
 
 
 def verify(  # an option of the command line is an argument here: more than six are meant
     engine: Annotated[Path, typer.Argument(metavar="ENGINE", help="The .engine file.")],
     against: Annotated[Path, typer.Option(help="The checkpoint it was exported from: NAME.safetensors.")],
-    data: Annotated[list[str], typer.Option(help="A raster, a folder of them, or 'simulated'; may be repeated.")],
+    data: Annotated[list[str], typer.Option(help=f"Scenes to judge on: {SCENES}.")],
     unit: UnitOption = None,
     scale: ScaleOption = None,
     offset: OffsetOption = None,

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hfd_edge.errors import EmptySceneError, ExportError, HfdError, RasterError
+from hfd_edge.export.data_files import Place, SceneFiles, scene_files
 from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
-from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, gathered, make_gather
-from hfd_edge.raster import RasterSource, TruthSource
+from hfd_edge.products import SceneRequest, open_scene, run_notes
+from hfd_edge.products.scene import Scene
+from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, differences, gathered, make_gather
+from hfd_edge.radiometry_fill import find_fill
+from hfd_edge.raster import TruthSource
 from hfd_edge.raster_run import RasterOptions, declared_radiometry
 from hfd_edge.simulate import BANDS, CLASS_NAMES, SceneConfig
 from hfd_edge.simulate import Scene as SimulatedScene
-from hfd_edge.source import ArraySource, Source, left_out_alpha, sample
+from hfd_edge.source import ArraySource, Source, check_count, sample
 from hfd_edge.source_filter import check_filter, filtered_input
 from hfd_edge.source_vector import scene_vector
 from hfd_edge.spec import NODATA_LABEL, ModelSpec, Unit
@@ -24,11 +28,10 @@ from hfd_edge.stitch import STATUS_NODATA
 from hfd_edge.tiles import round_up
 
 SIMULATED = "simulated"                 # instead of a path: scenes of hfd_edge.simulate, for networks of its bands
-SUFFIXES = (".tif", ".tiff", ".png", ".jp2", ".img")
-_NOT_SCENES = ("truth", "labels", "eo", "mask")
 _SIMULATED_SCENES, _SIMULATED_PX, _SIMULATED_SEED = 4, 1024, 1 << 45     # of seeds that neither training nor its judgement uses
 _THREADS = 2
 _STRIP_PX = 1 << 22                     # pixels of all bands read at once, to find a valid one
+_LEAST_ROWS = 1024                      # of a part of a scene: a few tiles
 _MOST_NAMED = 20                        # empty scenes in one sentence
 
 Truth = Callable[[int, int], np.ndarray]        # (first row, rows) -> (rows, cols) uint8, 255 = not known
@@ -42,6 +45,7 @@ class DataScene:
     source: Source
     radiometry: SourceRadiometry
     truth: Truth | None
+    notes: tuple[str, ...] = ()     # what a run's report would say of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +88,13 @@ class _Rows:
         return self.whole.read(self.first + row, rows)
 
 
-def open_scenes(where: Sequence[str | Path], spec: ModelSpec, stack: ExitStack,
-                options: RasterOptions | None = None) -> list[DataScene]:
-    """Rasters, folders of rasters, or "simulated".
+def open_scenes(where: Sequence[Place], spec: ModelSpec, stack: ExitStack, options: RasterOptions | None = None) -> list[DataScene]:
+    """Rasters, one raster per band, SAR products, folders of them, or "simulated".
 
-    The truth of NAME.tif is NAME_labels.tif beside it, that of scene.tif also truth.tif: see raster.TruthSource.
+    The truth of NAME.tif, or of the product NAME, is NAME_labels.tif beside it, that of scene.tif also truth.tif: see raster.TruthSource.
 
     Args:
-        where: paths; in a folder every raster counts that is not itself a truth, labels, mask or optical image.
+        where: see `data_files`; in a folder every raster counts that is not itself a truth, labels, mask or optical image.
         stack: closes the files.
         options: what is declared of all rasters alike; None = as their tags say.
     Raises:
@@ -101,15 +104,18 @@ def open_scenes(where: Sequence[str | Path], spec: ModelSpec, stack: ExitStack,
     check_filter(spec.input)
     if [str(place) for place in where] == [SIMULATED]:
         return _simulated(spec)
-    files = [file for place in where for file in _files(Path(place))]
-    if not files:
+    if not where:
         raise ExportError("no scene was given: INT8 ranges, the gate and comparisons need real scenes, never random numbers; "
-                          f"give rasters, a folder of them, or {SIMULATED!r} for a network trained on simulated scenes")
-    return [_opened(file, spec, stack, options or RasterOptions()) for file in files]
+                          f"give rasters, products, a folder of them, or {SIMULATED!r} for a network trained on simulated scenes")
+    if SIMULATED in map(str, where):
+        raise ExportError(f"{SIMULATED!r} beside {len(where) - 1} other scenes: simulated scenes stand for all of them; leave one of the two out")
+    options = options or RasterOptions()
+    given = scene_files(where, [band for band in options.bands or () if isinstance(band, str)] or spec.bands)
+    return _named_apart([_opened(files, spec, stack, options) for files in given], given)
 
 
 def with_pixels(scenes: list[DataScene], spec: ModelSpec) -> tuple[list[DataScene], tuple[str, ...]]:
-    """The scenes that have a valid pixel, and what a report says of those that have none; each is read up to its first one.
+    """The scenes that have a valid pixel, and what a report says of them and of those that have none; each is read up to its first one.
 
     Raises:
         ExportError: none has one.
@@ -123,7 +129,12 @@ def with_pixels(scenes: list[DataScene], spec: ModelSpec) -> tuple[list[DataScen
     if not kept:
         raise ExportError(f"{_named(empty)}: not one pixel is valid, all are NaN or nodata, so there is nothing to measure on; check the nodata "
                           "value, the unit and the band order, or give other scenes")
-    return kept, (f"{len(empty)} of {len(scenes)} scenes left out, not one of their pixels is valid: {_named(empty)}",) if empty else ()
+    left_out = (f"{len(empty)} of {len(scenes)} scenes left out, not one of their pixels is valid: {_named(empty)}",) if empty else ()
+    said: dict[str, list[str]] = {}
+    for scene in kept:
+        for note in scene.notes:
+            said.setdefault(note, []).append(scene.name)
+    return kept, (*left_out, *(f"{_named(names)}: {note}" for note, names in said.items()))
 
 
 def halves(scenes: list[DataScene]) -> tuple[list[DataScene], list[DataScene]]:
@@ -134,6 +145,16 @@ def halves(scenes: list[DataScene]) -> tuple[list[DataScene], list[DataScene]]:
     if middle == 0:
         return scenes, scenes
     return [_rows_of(scene, 0, middle)], [_rows_of(scene, middle, scene.source.rows - middle)]
+
+
+def some_rows(scene: DataScene, spec: ModelSpec, most_px: int) -> DataScene:
+    """The scene, or of one with more pixels so many rows: around its middle, or the nearest to it where a pixel is valid."""
+    source = scene.source
+    rows = max(_LEAST_ROWS, most_px // source.cols)
+    if rows >= source.rows:
+        return scene
+    firsts = sorted(range(0, source.rows - rows + 1, rows), key=lambda first: abs(2 * first + rows - source.rows))
+    return next((part for part in (_rows_of(scene, first, rows) for first in firsts) if _has_pixel(part, spec)), scene)
 
 
 def tiles_of(scenes: list[DataScene], spec: ModelSpec, side_px: int, most: int | None = None) -> Iterator[Tile]:
@@ -188,10 +209,6 @@ def _named(names: list[str]) -> str:
 
 def _plan(scene: DataScene, spec: ModelSpec, side: int):
     source = scene.source
-    try:
-        check_values(*sample(source), check_declared(scene.radiometry, source.dtype))
-    except HfdError as error:
-        raise type(error)(f"{scene.name}: {error}") from error
     shape = SceneShape(source.rows, source.cols, source.count * source.dtype.itemsize, windows_held=1)
     return plan_tiles(spec, shape, PlanRequest(tile=side, halo="exact"))
 
@@ -207,43 +224,39 @@ def _as_seen(scene: DataScene, spec: ModelSpec) -> tuple[Source, SourceRadiometr
     return source, radiometry, told
 
 
-def _files(place: Path) -> list[Path]:
-    if not place.is_dir():
-        if not place.exists():
-            raise ExportError(f"{place}: no such raster or folder; give real scenes with --calibration or --data")
-        return [place]
-    found = sorted(file for file in place.iterdir() if file.suffix.lower() in SUFFIXES
-                   and file.stem.lower().rpartition("_")[2] not in _NOT_SCENES)
-    if not found:
-        raise ExportError(f"{place} holds no raster ({', '.join(SUFFIXES)}) but labels: give a folder of scenes")
-    return found
-
-
-def _opened(file: Path, spec: ModelSpec, stack: ExitStack, options: RasterOptions) -> DataScene:
-    source = stack.enter_context(RasterSource(file, options.bands, spec.bands, options.limits))
-    if source.count != len(spec.bands):
-        raise ExportError(f"{file} has {source.count} bands and the network takes {len(spec.bands)} ({', '.join(spec.bands)}, "
-                          "in this order): give scenes as the network will see them; choose bands with --bands"
-                          f"{left_out_alpha(source, len(spec.bands))}")
+def _opened(given: SceneFiles, spec: ModelSpec, stack: ExitStack, options: RasterOptions) -> DataScene:
+    """Through the door of `predict`, with its refusals, and with what a run's report would say of the scene."""
+    request = SceneRequest(options.bands, spec.bands, options.limits, spec.input.quantity, options.unit)
+    source = stack.enter_context(open_scene(given.files, request))
     try:
+        check_count(source, spec.bands)
         radiometry = check_declared(declared_radiometry(source, options), source.dtype)
         make_gather(radiometry, spec.input)
+        stored = sample(source)
+        check_values(*stored, radiometry)
     except HfdError as error:
-        raise type(error)(f"{file}: {error}") from error
-    return DataScene(file.name, source, radiometry, _truth_of(file, source, spec, stack))
+        raise type(error)(f"{given.files[0]}: {error}") from error
+    fill = find_fill(*stored, radiometry, getattr(source, "zeros_measured", False))
+    notes = (*run_notes(source, spec), *differences(radiometry, spec.input), *((fill.note("count here"),) if fill else ()))
+    return DataScene(source.name, source, radiometry, _truth_of(given, source, spec, stack), notes)
 
 
-def _truth_of(file: Path, scene: RasterSource, spec: ModelSpec, stack: ExitStack) -> Truth | None:
-    names = [file.with_name(f"{file.stem}_labels{file.suffix}")] + [file.with_name("truth.tif")] * (file.stem == "scene")
-    path = next((name for name in names if name.is_file()), None)
+def _named_apart(scenes: list[DataScene], given: list[SceneFiles]) -> list[DataScene]:
+    """Scenes of one name are called by their paths."""
+    counts = Counter(scene.name for scene in scenes)
+    return [replace(scene, name=str(files.files[0])) if counts[scene.name] > 1 else scene for scene, files in zip(scenes, given)]
+
+
+def _truth_of(given: SceneFiles, scene: Scene, spec: ModelSpec, stack: ExitStack) -> Truth | None:
+    path = next((path for path in given.truths if path.is_file()), None)
     if path is None:
         return None
     try:
         known = stack.enter_context(TruthSource(path, spec.classes))
-        known.check_place((scene.rows, scene.cols), scene.geo, file.name)
+        known.check_place((scene.rows, scene.cols), scene.geo, scene.name)
         known.check()
     except RasterError as error:
-        raise ExportError(f"{error}; or move it from beside {file.name}: without a truth no accuracy is told, and the rest is") from error
+        raise ExportError(f"{error}; or move it from beside {scene.name}: without a truth no accuracy is told, and the rest is") from error
     return lambda row, rows: known.read(row, rows)[0][0]
 
 

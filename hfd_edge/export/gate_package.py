@@ -22,7 +22,7 @@ from hfd_edge.engine.base import Engine
 from hfd_edge.engine.onnx_bytes import as_taken
 from hfd_edge.engine.choose import Way
 from hfd_edge.errors import EngineError, GateError, PackageError
-from hfd_edge.export.calibration_data import DataScene, tiles_of
+from hfd_edge.export.calibration_data import DataScene, some_rows, tiles_of
 from hfd_edge.export.gate_report import GateReport, SceneResult, Speed
 from hfd_edge.export.parity import Infer, Thresholds
 from hfd_edge.export.verify import GATE_TILE_PX, MOST_TILES, judge_runs, remembering, runner
@@ -35,6 +35,7 @@ from hfd_edge.spec import NODATA_LABEL
 from hfd_edge.tiles import round_up
 
 SCENE_CORE_PX = 256                     # of the tiles that a whole scene is run with
+SCENE_PX = 1 << 24                      # of it at most: a whole product would take PyTorch an hour, and tell nothing more of the tiles' borders
 _ROUNDS, _YARDSTICK_TILES = 5, 8
 
 
@@ -54,6 +55,7 @@ def judge_package(path: Path, reference: Infer, judged: list[DataScene], known: 
     """
     with Package.open(path) as package:
         ways = choose.ways_here(package)
+        scene = some_rows(largest(judged), package.spec, SCENE_PX)
         few = list(tiles_of(judged, package.spec, GATE_TILE_PX, _YARDSTICK_TILES))
         network = remembering(runner(bytes(package.read(FP32))), few)      # judged above: the reference's labels, in half its time
         brighter, beside = brighter_flips(network, few, package.spec), beside_nodata(network, few)
@@ -61,7 +63,7 @@ def judge_package(path: Path, reference: Infer, judged: list[DataScene], known: 
     graphs = {**known.graphs, **results}
     running = [way for way in ways if row(way) in graphs]
     ran = {way.graph for way in running if way.library != "onnxruntime"}
-    return replace(known, graphs=graphs, refused=refused, scenes=tiled_scene(path, reference, largest(judged), running),
+    return replace(known, graphs=graphs, refused=refused, scenes=tiled_scene(path, reference, scene, running),
                    speeds=_speeds(path, judged, running),
                    brighter_flips=brighter, beside_nodata=beside,
                    not_verified=tuple(text for text in known.not_verified if text.split()[0] not in ran))

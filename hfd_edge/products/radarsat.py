@@ -65,7 +65,7 @@ class Radarsat:
     def __init__(self, where: Path) -> None:
         """Raises RasterError: damaged, of another kind, or a file that it names lies outside the product's folder or is missing."""
         self.xml = where
-        self.folder = where.parent.parent if where.parent.name == "metadata" else where.parent
+        self.folder = folder_of(where)
         self._root = _plain(read_xml(where, "product"), where)
         self.layout = layout = _LAYOUTS[self._root.attrib["mission"]]
         self.kind = text_of(self._root, _KIND, where)
@@ -152,6 +152,11 @@ def radarsat_xml(path: object) -> Path | None:
     path = path.parent if path.name == MANIFEST else path
     found = next((file for file in (path / PRODUCT, path / "metadata" / PRODUCT) if path.is_dir() and file.is_file()), None)
     return found.absolute() if found is not None else None
+
+
+def folder_of(xml: Path) -> Path:
+    """The product's folder, of its product.xml."""
+    return xml.parent.parent if xml.parent.name == "metadata" else xml.parent
 
 
 def _plain(root: Element, where: Path) -> Element:

@@ -12,7 +12,7 @@ from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.products.annotation import QUANTITIES
 from hfd_edge.products.hdf5 import is_hdf5
 from hfd_edge.products.nisar import GcovSource
-from hfd_edge.products.radarsat import radarsat_xml
+from hfd_edge.products.radarsat import folder_of, radarsat_xml
 from hfd_edge.products.radarsat_source import RadarsatOptions, RadarsatSource
 from hfd_edge.products.safe import safe_folder
 from hfd_edge.products.sentinel1 import Sentinel1Options, Sentinel1Source
@@ -66,13 +66,23 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
     return source
 
 
+def product_folder(path: PathLike) -> Path | None:
+    """The folder of the SAFE or RADARSAT product that a path names: it itself, or a file in it that stands for it; None if it names something else.
+
+    Raises:
+        RasterError: a product that is still packed.
+    """
+    xml = radarsat_xml(path)                            # before SAFE: an RCM product has a manifest.safe, too
+    return safe_folder(path) if xml is None else folder_of(xml)
+
+
 def _product(path: PathLike, request: SceneRequest) -> Scene | None:
     """The product that a path names; None where it is a plain raster, or a GeoTIFF that brings its calibration in its tags."""
     def no_unit(name: str, why: str) -> None:
         if request.unit is not None:
             raise RadiometryError(f"unit={request.unit} with {name}: {why}")
 
-    radarsat = radarsat_xml(path)                       # before SAFE: an RCM product has a manifest.safe, too
+    radarsat = radarsat_xml(path)                       # first, as in product_folder
     if radarsat is not None:
         no_unit(str(path), "a RADARSAT product is calibrated by its own tables; leave --unit out")
         return RadarsatSource(radarsat, request.bands, request.wanted, RadarsatOptions(request.quantity, request.limits, request.raster))

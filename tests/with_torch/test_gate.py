@@ -14,7 +14,7 @@ from quantized import DEMO, FEW, demo, gate_tiles, options, ranges, reference, s
 from test_export import SPEC
 
 from hfd_edge.cli import main
-from hfd_edge.errors import CheckpointError, EngineError, ExportError, GateError, RadiometryError
+from hfd_edge.errors import ArrayError, CheckpointError, EngineError, ExportError, GateError, RadiometryError
 from hfd_edge.export import export_package
 from hfd_edge.export.bounded_halo import MOST_FLIPS, bounded_halo_px, flip_curve
 from hfd_edge.export.calibration_data import halves, open_scenes, tiles_of
@@ -23,9 +23,12 @@ from hfd_edge.export.quantize import to_int8_cpu
 from hfd_edge.export.verify import judge, runner
 from hfd_edge.network import save_checkpoint
 from hfd_edge.package import Package
+from hfd_edge.products import Sentinel1Source
 from hfd_edge.raster_run import RasterOptions
 from hfd_edge.segmenter import Segmenter
 from tests.rasters import write_tif
+from tests.safe_files import MadeUp
+from tests.test_products_sentinel1 import scene_of
 
 
 def judged(graph, run=None):
@@ -121,6 +124,29 @@ def test_export_writes_graphs_that_answer_their_golden_tile_and_a_run_names_its_
     assert (tmp_path / "page" / "worst-graph-int8-cpu.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_products_calibrate_and_judge_as_rasters_of_the_power_that_they_are_calibrated_to(checkpoint, tmp_path, capsys):
+    (tmp_path / "safe").mkdir()
+    (tmp_path / "power").mkdir()
+    for seed in (1, 2):
+        safe = scene_of(MadeUp(rows=170, cols=180, seed=seed)).write(tmp_path / "safe")
+        safe = safe.rename(safe.with_name(f"S1A_IW_GRDH_{seed}.SAFE"))
+        with Sentinel1Source(safe) as source:
+            values, valid = source.read(0, source.rows)
+        write_tif(tmp_path / "power" / f"{seed}.tif", np.where(valid, values, np.nan).astype(np.float32))
+    plan, intensity = {"method": "minmax", "precisions": ("fp32", "int8")}, RasterOptions(unit="intensity")
+    found = [export_package(checkpoint, tmp_path / f"{name}.engine", options(data=(tmp_path / name,), declared=declared, **plan))
+             for name, declared in (("safe", RasterOptions()), ("power", intensity))]
+    hashes = []
+    for name in ("safe", "power"):
+        with Package.open(tmp_path / f"{name}.engine") as package:
+            hashes.append(package.manifest["provenance"]["calibration"]["data_sha256"])
+    assert hashes[0] == hashes[1] and found[0].gate.graphs["graph-int8-cpu.onnx"].flips == found[1].gate.graphs["graph-int8-cpu.onnx"].flips
+    assert found[0].gate.data == ("S1A_IW_GRDH_2.SAFE",) and "S1A_IW_GRDH_1.SAFE, S1A_IW_GRDH_2.SAFE: Sentinel-1 IW GRD" in str(found[0])
+    loose = ("--max-flips", "0.9", "--max-iou", "0.9", "--max-logits", "9", "--min-pixels", "1000")
+    assert main(["verify", str(tmp_path / "safe.engine"), "--against", str(checkpoint), "--data", str(tmp_path / "safe"), *loose]) == 0
+    assert "tiled scene S1A_IW_GRDH_1.SAFE, graph-int8-cpu.onnx" in capsys.readouterr().out
+
+
 def test_a_failed_gate_leaves_evidence_and_no_package(checkpoint, tmp_path, small):
     with pytest.raises(GateError, match="quarantine"):
         export_package(checkpoint, tmp_path / "m.engine", options(thresholds=Thresholds(1e-7, 1e-7, 9.0, min_pixels=1000)))
@@ -165,7 +191,7 @@ def test_a_precision_that_is_not_in_the_package_is_refused():
     ("ranges come from real scenes", {"data": (), "precisions": ("int8",)}),
     ("tensorrt without calibration data", {"data": (), "targets": ("cpu", "tensorrt")}),
     ("fp16 without calibration data", {"data": (), "precisions": ("fp32", "fp16"), "targets": ("tensorrt",)}),
-    ("no such raster or folder", {"data": ("nowhere.tif",)}),
+    ("no such raster, product or folder", {"data": ("nowhere.tif",)}),
     ("precision 'int4' is not known", {"precisions": ("int4",)}),
     ("target 'gpu' is not known", {"targets": ("gpu",)}),
     ("calibration method 'guess' is not known", {"method": "guess"}),
@@ -183,7 +209,7 @@ def test_calibration_scenes_of_other_bands_or_of_unknown_unit_are_refused(checkp
     (tmp_path / "in").mkdir()
     write_tif(tmp_path / "in" / "three.tif", values)
     write_tif(tmp_path / "in" / "two.tif", values[:2])
-    for name, error, words in (("three.tif", ExportError, "has 3 bands and the network takes 2"),
+    for name, error, words in (("three.tif", ArrayError, "three.tif: the scene has 3 bands and the network takes 2"),
                                ("two.tif", RadiometryError, "two.tif: the unit of the pixels")):
         with pytest.raises(error, match=words):
             export_package(checkpoint, tmp_path / "m.engine", options(data=(tmp_path / "in" / name,)))

@@ -1,0 +1,116 @@
+"""Which scenes the paths of --calibration and --data name: rasters, one raster per band, SAR products, and folders of any of them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hfd_edge.errors import ExportError
+from hfd_edge.products import product_folder
+from hfd_edge.raster.bands import polarisation_of
+
+Place = str | Path | Sequence[str | Path]           # a scene or a folder of them; several files in a list, or with commas: those of one scene
+
+_SUFFIXES = (".tif", ".tiff", ".png", ".jp2", ".img", ".nitf", ".ntf", ".h5", ".hdf5")
+_NOT_SCENES = ("truth", "labels", "eo", "mask")     # what is called so is no scene, nor is NAME_truth, ...
+_POLARISATION = re.compile(r"[-_. ]?(?<![A-Za-z])(VV|VH|HH|HV)(?![A-Za-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class SceneFiles:
+    """What one scene is opened from."""
+
+    files: tuple[Path, ...]         # a raster, a product, or one raster per band
+    stem: Path                      # its truth is STEM_labels.tif
+
+    @property
+    def truths(self) -> tuple[Path, ...]:
+        """Where a truth may lie, the first that is there counts."""
+        suffixes = dict.fromkeys((self.files[0].suffix, ".tif"))
+        return (*(self.stem.with_name(f"{self.stem.name}_labels{suffix}") for suffix in suffixes),
+                *([self.stem.with_name("truth.tif")] if self.stem.name == "scene" else []))
+
+
+def scene_files(where: Sequence[Place], bands: Sequence[str]) -> list[SceneFiles]:
+    """The scenes in the order of the paths, those of a folder in the order of their names.
+
+    Args:
+        bands: that are wanted, in their order. Where they are polarisations, rasters in a folder whose names differ in the polarisation alone
+            (a_VV.tif, a_VH.tif) are the files of one scene; of others it is not made up of (a_HH.tif) none is taken.
+    Raises:
+        ExportError: a path leads to nothing, a folder holds no scene, or one scene is named twice.
+        RasterError: a product that is still packed.
+    """
+    found = [scene for place in where for scene in _at(place, bands)]
+    named: dict[Path, SceneFiles] = {}
+    for scene in found:
+        for file in scene.files:
+            if named.setdefault(file.resolve(), scene) is not scene:
+                raise ExportError(f"{file} is given twice: the same pixels would calibrate and judge; name each scene once, and no scene beside the "
+                                  "folder that holds it")
+    return found
+
+
+def _at(place: Place, bands: Sequence[str]) -> list[SceneFiles]:
+    if isinstance(place, (str, os.PathLike)):
+        path = Path(place)
+        if not path.exists() and "," in str(place):
+            return _at([part.strip() for part in str(place).split(",") if part.strip()], bands)
+        folder = product_folder(path)
+        if folder is not None or not path.is_dir():
+            return [_scene([_there(path if folder is None else folder)])]
+        return _in_folder(path, bands)
+    files = [_there(Path(part)) for part in place]
+    for file in files:
+        if file.is_dir():
+            raise ExportError(f"{file} is a folder, beside {len(files) - 1} other files of one scene: give the rasters of its bands, or each scene by itself")
+    return [_scene(files)]
+
+
+def _there(path: Path) -> Path:
+    if not path.exists():
+        raise ExportError(f"{path}: no such raster, product or folder; give real scenes with --calibration or --data")
+    return path
+
+
+def _in_folder(folder: Path, bands: Sequence[str]) -> list[SceneFiles]:
+    there = sorted(folder.iterdir())
+    rasters = [path for path in there if path.is_file() and path.suffix.lower() in _SUFFIXES
+               and path.stem.lower().rpartition("_")[2] not in _NOT_SCENES]
+    products = [path for path in there if path.is_dir() and product_folder(path) is not None]
+    found = [*_by_scene(rasters, bands), *(_scene([path]) for path in products)]
+    if not found:
+        raise ExportError(f"{folder} holds no scene: rasters ({', '.join(_SUFFIXES)}) that are no labels or masks count, and the unpacked folders of "
+                          "SAFE and RADARSAT products; folders in it are not searched")
+    return sorted(found, key=lambda scene: scene.files[0])
+
+
+def _by_scene(rasters: Iterable[Path], bands: Sequence[str]) -> list[SceneFiles]:
+    """Each raster a scene, but for the files of one scene: those of the wanted polarisations, in their order."""
+    wanted = [polarisation_of(band) for band in bands]
+    groups: dict[tuple[str, str], list[Path]] = {}
+    for path in rasters:
+        groups.setdefault((_common_name(path.stem) if polarisation_of(path.stem) else path.name, path.suffix), []).append(path)
+    found = []
+    for files in groups.values():
+        by_name = {polarisation_of(path.stem): path for path in files}
+        together = [by_name[band] for band in wanted if band and band in by_name]
+        found += [_scene(together)] if together and len(by_name) == len(files) else [_scene([path]) for path in files]
+    return found
+
+
+def _scene(files: list[Path]) -> SceneFiles:
+    first = files[0]
+    if len(files) == 1:
+        return SceneFiles((first,), first.with_name(first.stem) if first.is_file() or first.suffix.lower() == ".safe" else first)
+    common = {_common_name(file.stem) for file in files}
+    name = common.pop() if len(common) == 1 else first.stem
+    return SceneFiles(tuple(files), first.with_name(name or first.absolute().parent.name))
+
+
+def _common_name(stem: str) -> str:
+    """A file's name without its polarisation: the same for all files of a scene."""
+    return _POLARISATION.sub("", stem).strip("-_. ") if polarisation_of(stem) else stem
