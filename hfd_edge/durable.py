@@ -1,13 +1,16 @@
-"""What has just been written, brought to the disk, so that it is there after a loss of power."""
+"""What is written, brought to the disk, so that it is there after a loss of power; and a name kept for one writer at a time."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from pathlib import Path
 
 # The folder may be written to and not read (mode 733), or its file system (SMB, FUSE, 9p) syncs files only.
 _NOT_OFFERED = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS)
+
+_NO_LOCKS = (*_NOT_OFFERED, errno.ENOLCK)           # NFS without a lock service, FUSE
 
 
 def sync(path: Path) -> None:
@@ -26,3 +29,62 @@ def sync_name(path: Path) -> None:
     except OSError as error:
         if error.errno not in _NOT_OFFERED:
             raise
+
+
+def hold(path: Path) -> int | None:
+    """Keep a name for one writer, of this process or another, until `let_go`: by a lock on the file .NAME.lock beside it.
+
+    The system unlocks it when the process ends, however it does; a kill leaves the file, which the next writer takes over.
+
+    Returns:
+        what `let_go` takes; None where the file system has no locks, or the file is another user's.
+    Raises:
+        BlockingIOError: another writer holds it; the text says which.
+        OSError: the disk refuses.
+    """
+    while True:
+        try:
+            descriptor = os.open(lock_of(path), os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            if error.errno in _NOT_OFFERED:
+                return None
+            raise
+        try:
+            if _locked(descriptor, lock_of(path)):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        except OSError as error:
+            let_go(path, descriptor)
+            if error.errno in _NO_LOCKS:
+                return None
+            raise
+        os.close(descriptor)                        # of a file that its holder took away meanwhile: once more
+
+
+def let_go(path: Path, descriptor: int) -> None:
+    """Give up a name that `hold` kept. The file goes while it is locked, so that nobody else's is taken away."""
+    lock_of(path).unlink(missing_ok=True)
+    os.close(descriptor)
+
+
+def lock_of(path: Path) -> Path:
+    """The file that is locked while a name is kept."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def _locked(descriptor: int, lock: Path) -> bool:
+    """Whether the file is locked now, and still the one of this name."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BlockingIOError(os.read(descriptor, 400).decode(errors="replace") or "a process that has just begun") from error
+    try:
+        if not os.path.samestat(lock.stat(), os.fstat(descriptor)):
+            return False
+    except FileNotFoundError:
+        return False
+    os.truncate(descriptor, 0)
+    os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode())
+    return True

@@ -1,14 +1,53 @@
 """A file that is written and has its name is no failure, whatever its folder offers."""
 
 import errno
+import fcntl
 import os
+import signal
 import stat
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hfd_edge import Segmenter
+from hfd_edge.durable import hold, let_go, lock_of
 from hfd_edge.errors import PackageError, RasterError
-from hfd_edge.raster import write_bytes
-from tests.engines import random_engine
+from hfd_edge.raster import MapWriter, write_bytes
+from tests.engines import levels_engine, random_engine
+from tests.rasters import write_tif
+from tests.test_raster_map import Legend
+
+ROOT = Path(__file__).resolve().parent.parent
+WRITER = """
+import sys, time
+import numpy as np
+from hfd_edge.raster import MapWriter
+from tests.test_raster_map import Legend
+with MapWriter(sys.argv[1], 2, 2, None, Legend(), {}, overwrite=True) as writer:
+    print("begun", flush=True)
+    sys.stdin.readline()
+    writer.write(0, np.zeros((2, 2), np.uint8))
+"""
+
+
+def map_writer(path):
+    return MapWriter(path, 2, 2, None, Legend(), {}, overwrite=True)
+
+
+def written(path, value):
+    with map_writer(path) as writer:
+        writer.write(0, np.full((2, 2), value, np.uint8))
+
+
+def begun(path):
+    """A process that writes a map and waits in the middle of it."""
+    child = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert child.stdout.readline() == "begun\n"
+    return child
 
 
 def write_labels(path):
@@ -49,4 +88,75 @@ def test_a_deadline_of_the_callers_while_the_disk_is_waited_for_is_no_error_of_t
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(error if said.errno else TimeoutError, match="cannot be" if said.errno else "60 s"):
         write(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_another_run_writes_is_refused_until_it_is_done_whoever_asks_to_overwrite(tmp_path):
+    path = tmp_path / "map.tif"
+    child = begun(path)
+    with pytest.raises(RasterError, match=rf"map.tif is being written by another run \(process {child.pid} on .*wait for it to end, or choose"):
+        written(path, 1)
+    written(tmp_path / "other.tif", 1)                                  # of the same folder
+    child.communicate("go on\n", timeout=60)
+    assert child.returncode == 0
+    written(path, 1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["map.tif", "map.tif.aux.xml", "other.tif", "other.tif.aux.xml"]
+
+
+def test_a_name_whose_writer_was_killed_is_free(tmp_path):
+    path = tmp_path / "map.tif"
+    child = begun(path)
+    child.send_signal(signal.SIGKILL)
+    child.communicate(timeout=60)
+    assert lock_of(path).exists()
+    written(path, 1)
+    (rest,) = (p.name for p in tmp_path.iterdir() if p.name not in ("map.tif", "map.tif.aux.xml"))
+    assert rest.endswith(".partial")                                    # the killed one's, as ever
+
+
+def test_map_and_confidence_of_two_runs_are_never_mixed(tmp_path):
+    """The first run has its map in place and not yet its confidence: the second must not begin."""
+    engine, scene = levels_engine(tmp_path / "m.engine"), write_tif(tmp_path / "scene.tif", np.ones((1, 40, 30), np.float32))
+    outputs = {"out": tmp_path / "map.tif", "unit": "dn", "confidence": tmp_path / "conf.tif", "overwrite": True}
+    with Segmenter(engine) as segmenter, ExitStack() as stack:
+        stack.enter_context(map_writer(tmp_path / "conf.tif")).write(0, np.zeros((2, 2), np.uint8))
+        with pytest.raises(RasterError, match="conf.tif is being written by another run"):
+            segmenter.run_raster(scene, **outputs)
+        assert not (tmp_path / "map.tif").exists()
+        stack.close()
+        segmenter.run_raster(scene, **outputs)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("refusal", [errno.ENOLCK, errno.EBADF, errno.ENOSYS])
+def test_where_the_file_system_has_no_locks_maps_are_written_without(tmp_path, monkeypatch, refusal):
+    def flock(descriptor, how):
+        raise OSError(refusal, "said NFS")
+    monkeypatch.setattr(fcntl, "flock", flock)
+    written(tmp_path / "map.tif", 1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["map.tif", "map.tif.aux.xml"]
+
+
+def test_a_lock_that_its_holder_takes_away_meanwhile_is_asked_for_once_more(tmp_path, monkeypatch):
+    path, lock, taken = tmp_path / "map.tif", fcntl.flock, []
+
+    def flock(descriptor, how):
+        if not taken:
+            taken.append(lock_of(path).unlink())                        # between opening and locking
+        lock(descriptor, how)
+    monkeypatch.setattr(fcntl, "flock", flock)
+    held = hold(path)
+    assert taken and lock_of(path).read_text().startswith(f"process {os.getpid()}")
+    with pytest.raises(BlockingIOError):
+        hold(path)
+    let_go(path, held)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_takes_no_lock_file_is_one_error_and_leaves_nothing(tmp_path, monkeypatch):
+    def truncate(descriptor, size):
+        raise OSError(errno.EIO, "Input/output error")
+    monkeypatch.setattr(os, "truncate", truncate)
+    with pytest.raises(RasterError, match="map.tif cannot be written: Input/output error"):
+        written(tmp_path / "map.tif", 1)
     assert not list(tmp_path.iterdir())

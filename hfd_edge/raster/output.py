@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hfd_edge.durable import sync, sync_name
+from hfd_edge.durable import hold, let_go, sync, sync_name
 from hfd_edge.errors import RasterError
 
 _SUFFIX = "..xxxxxxxx.partial"             # what a name grows by while it is written
@@ -166,17 +166,26 @@ class PartialFile:
 
 
 class PartialFolder(PartialFile):
-    """As PartialFile, with a hidden folder beside `path` for what is needed on the way. A kill leaves the folder."""
+    """As PartialFile, with a hidden folder beside `path` for what is needed on the way, and one writer at a time: of two runs to one name
+    the map of one could lie beside the table, or the confidence, of the other. A kill leaves the folder and an empty lock."""
 
     def __init__(self, path: Path, overwrite: bool) -> None:
         super().__init__(path, overwrite)
         self._folder = self.partial
         self.partial = self.file("whole")
         self._beside: list[Path] = []
+        self._held: int | None = None
 
     def begin(self) -> None:
+        """Raises RasterError where another run is at it, or the disk refuses."""
         super().begin()
-        self._folder.mkdir()
+        try:
+            self._held = hold(self.path)
+            self._folder.mkdir()
+        except BlockingIOError as error:
+            raise RasterError(f"{self.path} is being written by another run ({error}): wait for it to end, or choose another name") from error
+        except OSError as error:
+            raise RasterError(f"{self.path} cannot be written: {error.strerror}; make room, or choose another folder") from error
 
     def put_beside(self, sidecar: Path, data: bytes) -> None:
         """A small file that gets its name right after the whole one."""
@@ -194,6 +203,9 @@ class PartialFolder(PartialFile):
 
     def _remove(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+        held, self._held = self._held, None
+        if held is not None:
+            let_go(self.path, held)
 
 
 @atexit.register
