@@ -9,8 +9,10 @@ import pytest
 
 from hfd_edge.errors import ExportError
 from hfd_edge.export.compare import compare_engines
+from hfd_edge.export.compare_accuracy import Change, PairedCounts
 from hfd_edge.export.compare_page import flip_map, png, write_report
 from hfd_edge.export.lineage import KEY, differences, lineage_of, recorded, relation
+from hfd_edge.measure.accuracy import Accuracy, accuracy_of
 from hfd_edge.package import Golden, Package, write_package
 from tests.command import failed, run
 from tests.engines import Graph, levels_engine, make_spec
@@ -67,6 +69,50 @@ def test_flips_accuracy_and_the_place_are_those_that_were_made(engines, scene, t
     words = (tmp_path / "report" / "report.md").read_text()
     assert "| nan" not in words and words.count("| - | - | not in the labels |") == 3         # the labels hold classes 1 and 3 alone
     assert "<script" not in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_the_change_of_accuracy_comes_with_how_sure_it_is(tmp_path):
+    """Against drawing the blocks anew, again and again; nodata and pixels without a label count as in an accuracy."""
+    random, paired = np.random.default_rng(1), PairedCounts(3)
+    truth = random.integers(0, 2, (12 * 64, 10 * 64)).astype(np.uint8)
+    truth[:9] = 255
+    old, new = truth.copy(), truth.copy()
+    for labels, share in ((old, 0.05), (new, 0.08)):
+        wrong = np.kron(random.random((24, 20)) < share, np.ones((32, 32), bool))      # in clusters
+        labels[wrong & (truth < 2)] = 1 - truth[wrong & (truth < 2)]
+        labels[100:120, 5:30] = 255
+    for row in range(0, len(truth), 128):
+        paired.add(*(labels[row:row + 128] for labels in (truth, old, new)))
+    change, both = paired.change(), [accuracy_of(truth, labels, ("a", "b", "c")) for labels in (old, new)]
+    np.testing.assert_allclose(change.iou[:2], (both[1].iou - both[0].iou)[:2], atol=1e-12)
+    assert change.miou == pytest.approx(both[1].miou - both[0].miou) and change.iou[2] is None
+    blocks = [tuple(labels[i:i + 64, j:j + 64] for labels in (truth, old, new)) for i in range(0, 768, 64) for j in range(0, 640, 64)]
+    counts = [[accuracy_of(block[0], block[k], ("a", "b", "c")).counts for k in (1, 2)] for block in blocks]
+    drawn = []
+    for _ in range(400):
+        one, two = np.sum([counts[i] for i in random.integers(0, len(counts), len(counts))], axis=0)
+        drawn.append(Accuracy(("a", "b", "c"), two).miou - Accuracy(("a", "b", "c"), one).miou)
+    assert change.miou_within == pytest.approx(1.96 * np.std(drawn), rel=0.15)
+
+
+@pytest.mark.parametrize(("change", "within", "worse"), [
+    (-0.02, 0.01, ("mean IoU -2.00 ± 1.00 points", "b -2.00 ± 1.00 points")), (-0.01, 0.02, ()), (0.02, 0.01, ()), (-0.5, float("inf"), ())])
+def test_worse_is_what_lost_more_than_its_uncertainty(change, within, worse):
+    assert Change((None, change), (None, within), change, within).worse(("a", "b")) == worse
+
+
+def test_the_last_line_says_that_the_new_one_is_less_accurate_and_nothing_where_it_is_not(engines, scene, tmp_path):
+    old, new = engines
+    words = ("--data", scene, "--unit", "dn", "--rounds", "1")
+    done = run("compare", old, new, *words, "-o", tmp_path / "report")
+    last = done.stdout.splitlines()[-1]
+    assert last == f"{new} is LESS ACCURATE than {old} on these scenes, beyond their uncertainty (95 %): mean IoU -50.00 ± 0.00 points, " \
+                   "class 3 -100.00 ± 0.00 points"
+    assert "<b>The new one is LESS ACCURATE" in (tmp_path / "report" / "report.html").read_text()
+    better = run("compare", new, old, *words, "-o", tmp_path / "better", "--json")
+    assert json.loads(better.stdout)["less_accurate"] is None
+    (tmp_path / "scene_labels.tif").unlink()
+    assert "no labels lie beside the scenes" in run("compare", old, new, *words, "-o", tmp_path / "none").stdout
 
 
 def _declared():

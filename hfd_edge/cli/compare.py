@@ -34,14 +34,15 @@ def compare(  # an option of the command line is an argument here: more than six
     """
     from hfd_edge.errors import RasterError
     from hfd_edge.export.compare import compare_engines
-    from hfd_edge.export.compare_page import headline, write_report
+    from hfd_edge.export.compare_page import headline, less_accurate, write_report
 
     if not overwrite and (output / "report.html").exists():
         raise RasterError(f"{output} holds a report: nothing is replaced unasked; use --overwrite, or another folder")
     found = compare_engines(old, new, data, declared_options(unit, scale, offset, nodata, bands), rounds)
     files = write_report(output, found, overwrite)
+    worse = less_accurate(found)
     if as_json:
-        print_json({**found.to_dict(), "files": list(map(str, files))})
+        print_json({**found.to_dict(), "less_accurate": worse or None, "files": list(map(str, files))})
     elif not quiet:
-        for line in (headline(found), found.relation, *found.notes, f"written: {', '.join(map(str, files))}"):
+        for line in (headline(found), found.relation, *found.notes, f"written: {', '.join(map(str, files))}", *([f"{new} is {worse}"] if worse else [])):
             typer.echo(printable(line))

@@ -10,7 +10,7 @@ import typer
 from hfd_edge.cli.options import (
     SCENES, BandsOption, CalibratorOption, JsonOption, KeepFloatOption, NodataOption, OffsetOption, PrecisionsOption, QuietOption, ScaleOption,
     TargetsOption, UnitOption, declared_options, split_words)
-from hfd_edge.cli.report import print_json
+from hfd_edge.cli.report import print_json, printable
 
 if TYPE_CHECKING:
     from hfd_edge.export.build_graphs import GraphPlan
@@ -58,13 +58,15 @@ def export(  # an option of the command line is an argument here: more than six 
                      keep_float=split_words(keep_float), weight_bits=weight_bits)
     options = ExportOptions(overwrite, filter_halo_px=filter_halo, max_halo_px=max_halo, plan=plan, report=report, replaces=replaces)
     made = export_package(checkpoint, output, options)
-    compared = _compare(replaces, output, plan, report) if replaces and calibration else None
+    compared, worse = _compare(replaces, output, plan, report) if replaces and calibration else (None, "")
     if qgis is not None:
         write_qgis(output, qgis, overwrite)
     if as_json:
-        print_json({**made.to_dict(), "compared": compared, "qgis": str(qgis) if qgis else None})
+        print_json({**made.to_dict(), "compared": compared, "less_accurate": worse or None, "qgis": str(qgis) if qgis else None})
     elif not quiet:
         typer.echo("\n".join([str(made), *([compared] if compared else []), *([f"QGIS Deepness: {qgis}"] if qgis else [])]))
+    if worse:
+        typer.echo(printable(worse), err=quiet or as_json)
 
 
 def _check_replaced(replaces: Path | None, output: Path) -> None:
@@ -73,12 +75,14 @@ def _check_replaced(replaces: Path | None, output: Path) -> None:
                                  "another name and rename it afterwards")
 
 
-def _compare(old: Path, new: Path, plan: GraphPlan, report: Path | None) -> str:
-    """Both engines over the calibration scenes; the page lies in REPORT/compare, or in NEW.compare."""
+def _compare(old: Path, new: Path, plan: GraphPlan, report: Path | None) -> tuple[str, str]:
+    """Both engines over the calibration scenes, in a line, and the last word where the new one is less accurate; the page lies in
+    REPORT/compare, or in NEW.compare."""
     from hfd_edge.export.compare import compare_engines
-    from hfd_edge.export.compare_page import headline, write_report
+    from hfd_edge.export.compare_page import headline, less_accurate, write_report
 
     folder = new.with_name(f"{new.name}.compare") if report is None else report / "compare"
     comparison = compare_engines(old, new, plan.data, plan.declared)
     write_report(folder, comparison, overwrite=True)
-    return f"{headline(comparison)} (report: {folder})"
+    worse = less_accurate(comparison)
+    return f"{headline(comparison)} (report: {folder})", worse and f"WARNING: {new} is {worse}; it was written all the same, and {old} is as it was"

@@ -13,6 +13,7 @@ from hfd_edge.errors import ExportError, GridError
 from hfd_edge.export.bounded_halo import HaloFlips, bounded_halo_px, flip_curve
 from hfd_edge.export.calibration import METHODS, Ranges, calibrate
 from hfd_edge.export.calibration_data import DataScene, Tile, halves, tiles_of
+from hfd_edge.export.enough import check_export
 from hfd_edge.export.legality import check_trt
 from hfd_edge.export.parity import GateResult, Infer, Thresholds
 from hfd_edge.export.qat_ranges import TrainedRanges, chosen_ranges
@@ -109,11 +110,12 @@ def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[Da
         reference: the network itself, in PyTorch.
         trained: the ranges of quantisation-aware training.
     Raises:
-        ExportError, GateError: the data cannot serve, or a graph answers with numbers that are not finite. A graph that merely
+        ExportError, GateError: the data cannot serve, or are too few, or a graph answers with numbers that are not finite. A graph that merely
             fails its gate is in the results.
     """
     first, second = halves(scenes)
     tiles = list(tiles_of(second, spec, GATE_TILE_PX, MOST_TILES))
+    check_export(tiles, scenes, spec, plan.thresholds)
     graphs, ranges, kept, notes, seen = {FP32: graph}, None, {}, (), []
     known = remembering(reference, tiles)
     results = gate_graphs(known, graphs, tiles, plan.thresholds)

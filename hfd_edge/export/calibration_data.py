@@ -192,14 +192,21 @@ def tiles_of(scenes: list[DataScene], spec: ModelSpec, side_px: int, most: int |
                 yield Tile(scene.name, pixels, counted, labels, told)
 
 
+def valid_pixels(scene: DataScene, spec: ModelSpec) -> int:
+    """How many the network would label: one read of the scene."""
+    return sum(_valid_by_strip(scene, spec))
+
+
 def _has_pixel(scene: DataScene, spec: ModelSpec) -> bool:
+    return any(_valid_by_strip(scene, spec))
+
+
+def _valid_by_strip(scene: DataScene, spec: ModelSpec) -> Iterator[int]:
     source, gather = scene.source, make_gather(scene.radiometry, spec.input)
     step = max(1, _STRIP_PX // (source.cols * source.count))
     for row in range(0, source.rows, step):
         _, status = gathered(gather, *source.read(row, min(step, source.rows - row)), _THREADS)
-        if (status != STATUS_NODATA).any():
-            return True
-    return False
+        yield int(np.count_nonzero(status != STATUS_NODATA))
 
 
 def _named(names: list[str]) -> str:

@@ -6,7 +6,7 @@ import statistics
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import numpy as np
 
 from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration_data import DataScene, open_scenes, with_pixels
+from hfd_edge.export.compare_accuracy import Change, PairedCounts, cells
+from hfd_edge.export.data_files import Place
 from hfd_edge.export.lineage import Difference, differences, relation
 from hfd_edge.measure.accuracy import Accuracy, Confusion
 from hfd_edge.package import Package
@@ -71,6 +73,7 @@ class Comparison:
     bytes: tuple[int, int]          # of the files
     differences: tuple[Difference, ...]
     notes: tuple[str, ...] = ()     # of the data
+    change: Change | None = None    # of the accuracy; None without labels
 
     @property
     def pixels(self) -> int:
@@ -99,17 +102,18 @@ class Comparison:
             "seconds": {"scene": self.speed.scene, "old": list(self.speed.old_s), "new": list(self.speed.new_s)},
             "bytes": {"old": self.bytes[0], "new": self.bytes[1]}, "classes": list(self.classes), "moves": self.moves.tolist(),
             "accuracy": {"old": both[0].to_dict(), "new": both[1].to_dict()} if both else None,
+            "iou_change": None if self.change is None else asdict(self.change),
             "scenes": [{"name": s.name, "pixels": s.pixels, "flips": s.flips, "flip_rate": s.flip_rate, "cell_px": s.cell_px}
                        for s in self.scenes],
             "differences": [{"where": d.where, "old": d.old, "new": d.new} for d in self.differences], "notes": list(self.notes)}
 
 
-def compare_engines(old: str | Path, new: str | Path, data: Sequence[str | Path], declared: RasterOptions | None = None,
+def compare_engines(old: str | Path, new: str | Path, data: Sequence[Place], declared: RasterOptions | None = None,
                     rounds: int = ROUNDS) -> Comparison:
     """Run two packages over the same scenes.
 
     Args:
-        data: rasters, folders of rasters, or "simulated"; the truth of NAME.tif is NAME_labels.tif beside it.
+        data: see `open_scenes`; the truth of NAME.tif is NAME_labels.tif beside it.
         declared: what is said of all rasters alike; None = as their tags say.
         rounds: timed runs of each package over the smallest scene, in turns.
     Raises:
@@ -129,15 +133,16 @@ def compare_engines(old: str | Path, new: str | Path, data: Sequence[str | Path]
         scenes, left_out = with_pixels(open_scenes(data, first.spec, stack, declared), first.spec)
         runs = tuple(stack.enter_context(Segmenter(path)) for path in (old, new))
         moves = np.zeros((len(first.spec.classes) + 1,) * 2, np.int64)
-        found = tuple(_one_scene(runs, scene, moves) for scene in scenes)
+        paired = PairedCounts(len(first.spec.classes))
+        found = tuple(_one_scene(runs, scene, moves, paired) for scene in scenes)
         speed = _speed(runs, min(scenes, key=lambda scene: scene.source.rows * scene.source.cols), rounds)
         sizes = tuple(Path(path).stat().st_size for path in (old, new))
         return Comparison(str(old), str(new), tuple(run.engine for run in runs), first.spec.classes, relation(first, second),
-                          found, moves, speed, sizes, tuple(differences(first, second)), left_out)
+                          found, moves, speed, sizes, tuple(differences(first, second)), left_out, paired.change())
 
 
-def _one_scene(runs: tuple[Segmenter, Segmenter], scene: DataScene, moves: np.ndarray) -> SceneFlips:
-    """Both maps on the disk, then strip by strip; adds to `moves`."""
+def _one_scene(runs: tuple[Segmenter, Segmenter], scene: DataScene, moves: np.ndarray, paired: PairedCounts) -> SceneFlips:
+    """Both maps on the disk, then strip by strip; adds to `moves` and `paired`."""
     rows, cols, classes = scene.source.rows, scene.source.cols, runs[0].spec.classes
     cell = max(1, -(-max(rows, cols) // MAP_PX))
     strip = -(-_STRIP_ROWS // cell) * cell
@@ -152,9 +157,12 @@ def _one_scene(runs: tuple[Segmenter, Segmenter], scene: DataScene, moves: np.nd
             seen = (one != NODATA_LABEL) & (two != NODATA_LABEL)
             flipped = seen & (one != two)
             pixels, flips = pixels + int(seen.sum()), flips + int(flipped.sum())
-            shares.append(_cells(flipped, cell) / np.where(counts := _cells(seen, cell), counts, np.nan))
-            for confusion, labels in zip(confusions or (), (one, two)):
-                confusion.add(scene.truth(row, len(one)), np.ascontiguousarray(labels))
+            shares.append(cells(flipped, cell) / np.where(counts := cells(seen, cell), counts, np.nan))
+            if confusions is not None:
+                truth = scene.truth(row, len(one))
+                paired.add(truth, one, two)
+                for confusion, labels in zip(confusions, (one, two)):
+                    confusion.add(truth, np.ascontiguousarray(labels))
         del maps, one, two
     return SceneFlips(scene.name, pixels, flips, np.concatenate(shares).astype(np.float32), cell,
                       tuple(confusion.result() for confusion in confusions) if confusions else None)
@@ -173,13 +181,6 @@ def _moves(one: np.ndarray, two: np.ndarray, classes: int) -> np.ndarray:
     count = classes + 1
     pairs = np.minimum(one, classes).astype(np.int64) * count + np.minimum(two, classes)
     return np.bincount(pairs.ravel(), minlength=count * count).reshape(count, count)
-
-
-def _cells(plane: np.ndarray, cell: int) -> np.ndarray:
-    """Counts over cells of cell x cell pixels; the last ones may hold fewer."""
-    for axis in (0, 1):
-        plane = np.add.reduceat(plane, np.arange(0, plane.shape[axis], cell), axis=axis, dtype=np.int64)
-    return plane
 
 
 def _speed(runs: tuple[Segmenter, Segmenter], scene: DataScene, rounds: int) -> Speed:

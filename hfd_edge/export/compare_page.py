@@ -7,12 +7,14 @@ import html
 import json
 import re
 import statistics
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 
 from hfd_edge.errors import RasterError
 from hfd_edge.export.compare import Comparison, SceneFlips
+from hfd_edge.export.compare_accuracy import points
 from hfd_edge.export.png import png
 from hfd_edge.raster import write_bytes
 
@@ -50,10 +52,16 @@ def headline(c: Comparison) -> str:
     """The comparison in one line."""
     text = f"{c.flip_rate:.3%} of {c.pixels} labels flip; the new one takes {c.speed.new_over_old:.2f} times the old one's "
     text += f"time and {c.bytes[1] / c.bytes[0]:.2f} times its size"
-    if c.accuracy is not None:
-        old, new = c.accuracy
-        text += f"; mIoU {old.miou:.4f} -> {new.miou:.4f}"
-    return text
+    if c.accuracy is None or c.change is None:
+        return f"{text}; no labels lie beside the scenes, so which of the two is more accurate is not known"
+    old, new = c.accuracy
+    return f"{text}; mIoU {old.miou:.4f} -> {new.miou:.4f} ({points(c.change.miou, c.change.miou_within)})"
+
+
+def less_accurate(c: Comparison) -> str:
+    """One sentence where the new one lost accuracy beyond what these scenes leave open; "" where it did not, or nothing is known of it."""
+    worse = () if c.change is None else c.change.worse(c.classes)
+    return f"LESS ACCURATE than {c.old} on these scenes, beyond their uncertainty (95 %): {', '.join(worse)}" if worse else ""
 
 
 def make_tables(c: Comparison) -> list[Table]:
@@ -66,10 +74,11 @@ def make_tables(c: Comparison) -> list[Table]:
         ("Scenes", ("scene", "pixels", "labels that flip"), [(s.name, str(s.pixels), f"{s.flip_rate:.3%}") for s in c.scenes])]
     if c.accuracy is not None:
         old, new = c.accuracy
-        rows = [(name, f"{a:.4f}", f"{b:.4f}", f"{100 * (b - a):+.2f}") if present else (name, "-", "-", "not in the labels")
-                for name, a, b, present in zip(c.classes, old.iou, new.iou, new.present)]
-        rows.append(("mean over classes present", f"{old.miou:.4f}", f"{new.miou:.4f}", f"{100 * (new.miou - old.miou):+.2f}"))
-        tables.append((f"Accuracy (IoU) over {new.pixels} pixels with a label", ("class", "old", "new", "points"), rows))
+        changes = zip((*c.change.iou, c.change.miou), (*c.change.iou_within, c.change.miou_within)) if c.change else repeat((None, None))
+        named = zip((*c.classes, "mean over classes present"), (*old.iou, old.miou), (*new.iou, new.miou), changes)
+        rows = [(name, "-", "-", "not in the labels") if change is None else (name, f"{a:.4f}", f"{b:.4f}", points(change, within))
+                for name, a, b, (change, within) in named]
+        tables.append((f"Accuracy (IoU) over {new.pixels} pixels with a label", ("class", "old", "new", "change"), rows))
     names = (*c.classes, "nodata")
     moved = [(int(c.moves[i, j]), i, j) for i, j in np.argwhere(c.moves) if i != j]
     rows = [(names[i], names[j], str(count)) for count, i, j in sorted(moved, reverse=True)[:20]]
@@ -98,8 +107,8 @@ def _caption(scene: SceneFlips) -> str:
 def _markdown(c: Comparison, tables: list[Table], pictures: list[str]) -> str:
     def cell(text: str) -> str:
         return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
-    lines = ["# Old against new", "", f"{cell(headline(c))}.", "", f"{cell(c.relation)}.", "",
-             *(line for note in c.notes for line in (f"{cell(note)}.", ""))]
+    lines = ["# Old against new", "", f"{cell(headline(c))}.", "", *([f"**The new one is {cell(worse)}.**", ""] if (worse := less_accurate(c)) else []),
+             f"{cell(c.relation)}.", "", *(line for note in c.notes for line in (f"{cell(note)}.", ""))]
     for title, head, rows in tables:
         lines += [f"## {cell(title)}", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}",
                   *(f"| {' | '.join(map(cell, row))} |" for row in rows), ""]
@@ -110,7 +119,8 @@ def _markdown(c: Comparison, tables: list[Table], pictures: list[str]) -> str:
 
 def _page(c: Comparison, tables: list[Table], pictures: dict[str, bytes]) -> str:
     parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>Old against new</title><style>{_STYLE}</style>",
-             f"<h1>Old against new</h1><p>{html.escape(headline(c))}.</p><p>{html.escape(c.relation)}.</p>",
+             f"<h1>Old against new</h1><p>{html.escape(headline(c))}.</p>",
+             *([f"<p><b>The new one is {html.escape(worse)}.</b></p>"] if (worse := less_accurate(c)) else []), f"<p>{html.escape(c.relation)}.</p>",
              *(f"<p>{html.escape(note)}.</p>" for note in c.notes)]
     for scene, data in zip(c.scenes, pictures.values()):
         parts.append(f"<p>{html.escape(_caption(scene))}</p><img alt='where labels flip' "

@@ -59,7 +59,7 @@ def int8_that_passes(make: Callable[[tuple[str, ...]], bytes], judge: Callable[[
     """
     made, always, count = make(kept), kept, 1
     result = judge(made)
-    search = not result.passed and result.pixels >= result.thresholds.min_pixels
+    search = not result.passed
     others = [name for name in ranking() if name not in always] if search else []
     if search and not others:
         raise ExportError("the graph has no convolution that could be kept in float: INT8 is not for this network")

@@ -121,9 +121,6 @@ def _is_evidence(folder: Path) -> bool:
 
 def _way_out(made: GraphSet, gate: GateReport) -> str:
     """What to try next, given what was tried."""
-    if few := [result for result in gate.graphs.values() if result.pixels < result.thresholds.min_pixels]:
-        return (f"every second scene calibrates and the others judge (a single one is cut into halves), so about {2 * few[0].thresholds.min_pixels} valid "
-                "pixels are needed in all (--calibration); or leave out --calibration, --precision and --target: FP32 alone needs no scenes")
     result = next((gate.graphs[name] for name in INT8_GRAPHS if name in gate.graphs and gate.graphs[name].failures), None)
     if result is None:
         return "judge on more or other scenes (--calibration)"

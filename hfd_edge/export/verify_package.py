@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration_data import open_scenes, tiles_of, with_pixels
+from hfd_edge.export.enough import check_verify
 from hfd_edge.export.gate_package import judge_package
 from hfd_edge.export.gate_report import GateReport
 from hfd_edge.export.parity import Thresholds
@@ -23,7 +24,7 @@ def verify_package(engine: str | Path, checkpoint: str | Path, data: list[str | 
 
     Raises:
         PackageError, CheckpointError: one of the two cannot be read.
-        ExportError: they are not of one network, or there is no data.
+        ExportError: they are not of one network, or there is no data or too little.
     """
     net, part, _ = load_checkpoint(checkpoint)
     with Package.open(engine) as package, ExitStack() as stack:
@@ -33,6 +34,7 @@ def verify_package(engine: str | Path, checkpoint: str | Path, data: list[str | 
                               f"has others: verify an engine against the checkpoint it was exported from")
         scenes, left_out = with_pixels(open_scenes(data, spec, stack, options), spec)
         tiles = list(tiles_of(scenes, spec, GATE_TILE_PX, MOST_TILES))
+        check_verify(tiles, scenes, thresholds or Thresholds())
         graphs = {name: bytes(package.read(name)) for name in package.graph_names}
         plans = tuple(f"{name}: plans are run by their own GPU alone" for name in package.names if name.startswith("plans/"))
         results = gate_graphs(network_runner(net), graphs, tiles, thresholds)

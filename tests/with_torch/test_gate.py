@@ -15,7 +15,7 @@ from test_export import SPEC
 
 from hfd_edge.cli import main
 from hfd_edge.errors import ArrayError, CheckpointError, EngineError, ExportError, GateError, RadiometryError
-from hfd_edge.export import export_package
+from hfd_edge.export import build_graphs, export_package
 from hfd_edge.export.bounded_halo import MOST_FLIPS, bounded_halo_px, flip_curve
 from hfd_edge.export.calibration_data import halves, open_scenes, tiles_of
 from hfd_edge.export.parity import Thresholds, compare
@@ -116,9 +116,11 @@ def test_export_writes_graphs_that_answer_their_golden_tile_and_a_run_names_its_
     assert main(["verify", str(tmp_path / "m.engine"), "--against", str(checkpoint), "--data", "simulated", "--max-flips",
                  "0.9", "--max-iou", "0.9", "--max-logits", "9", "--min-pixels", "1000", "--report",
                  str(tmp_path / "page")]) == 0
-    assert main(["verify", str(tmp_path / "m.engine"), "--against", str(checkpoint), "--data", "simulated", "--max-flips",
-                 "1e-9", "--quiet"]) == 3
+    words = ["verify", str(tmp_path / "m.engine"), "--against", str(checkpoint), "--data", "simulated", "--max-flips", "1e-9", "--quiet"]
+    assert main([*words, "--min-pixels", "1000"]) == 3
     assert "no longer says" in capsys.readouterr().err
+    assert main(words) == 1
+    assert "valid pixels in 2 scenes, and 1,000,000 are needed" in (said := capsys.readouterr().err) and "a lower --min-pixels" in said
     page = (tmp_path / "page" / "gate.html").read_text()
     assert "data:image/png;base64," in page and "not verified here" in page.lower() and "http" not in page
     assert (tmp_path / "page" / "worst-graph-int8-cpu.png").read_bytes().startswith(b"\x89PNG")
@@ -157,9 +159,17 @@ def test_a_failed_gate_leaves_evidence_and_no_package(checkpoint, tmp_path, smal
     assert json.loads((tmp_path / "m.engine.quarantine" / "gate.json").read_text())["passed"] is False
 
 
-def test_a_gate_with_too_few_pixels_says_that_half_of_the_scenes_calibrate(checkpoint, tmp_path, small):
-    with pytest.raises(GateError, match="every second scene calibrates.*about 2000000000 valid pixels.*FP32 alone needs no scenes"):
-        export_package(checkpoint, tmp_path / "m.engine", options(thresholds=Thresholds(0.9, 0.9, 9.0, min_pixels=10**9)))
+def test_too_few_pixels_are_refused_before_anything_runs_with_how_many_there_are_and_what_to_do(checkpoint, tmp_path, small, monkeypatch):
+    monkeypatch.setattr(build_graphs, "calibrate", None)
+    first, second = (int(each.source._valid.sum()) for each in open_scenes(["simulated"], demo()[1], None))
+    total, judged = first + second, second
+    needed = 10_000 + judged // 10_000 * 10_000
+    words = (f"^{total:,} valid pixels in 2 scenes, of which every second one calibrates and the others judge: {judged:,} are left to judge on, and "
+             f"{needed:,} are needed .*whatever the precision; give about 20,000 more in further scenes .*FP32 alone needs no scenes; nothing was written$")
+    for precisions in (("fp32",), None):
+        with pytest.raises(ExportError, match=words) as refused:
+            export_package(checkpoint, tmp_path / "m.engine", options(precisions=precisions, thresholds=Thresholds(min_pixels=needed)))
+        assert not isinstance(refused.value, GateError) and not list(tmp_path.iterdir())
 
 
 def test_a_gate_that_passes_takes_away_the_evidence_of_one_that_failed_and_nothing_else(checkpoint, tmp_path, small):

@@ -8,7 +8,7 @@ from networks import network
 from test_export import SPEC
 
 from hfd_edge.cli import main
-from hfd_edge.export import calibration_data
+from hfd_edge.export import calibration_data, compare_page
 from hfd_edge.network import save_checkpoint
 from hfd_edge.package import Package
 
@@ -25,13 +25,17 @@ def two_checkpoints(tmp_path, monkeypatch):
     return tmp_path / "first.safetensors", tmp_path / "second.safetensors"
 
 
-def test_the_replacement_keeps_its_line_and_a_report_of_old_against_new(two_checkpoints, tmp_path, capsys):
+def test_the_replacement_keeps_its_line_and_a_report_of_old_against_new(two_checkpoints, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(compare_page, "less_accurate", lambda found: f"LESS ACCURATE than {found.old}: {found.change.miou > -1}")
     first, second = two_checkpoints
     old, new = tmp_path / "old.engine", tmp_path / "new.engine"
     assert main(["export", str(first), "-o", str(old), "--quiet"]) == 0
     assert main(["export", str(second), "-o", str(new), "--replaces", str(old), "--calibration", "simulated", "--precision",
                  "fp32", "--qgis", str(tmp_path / "qgis.onnx"), "--json"]) == 0
-    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    said = capsys.readouterr()
+    printed = json.loads(said.out.splitlines()[-1])
+    assert said.err.splitlines()[-1] == printed["less_accurate"] == (
+        f"WARNING: {new} is LESS ACCURATE than {old}: True; it was written all the same, and {old} is as it was")
     assert "labels flip" in printed["compared"] and (tmp_path / "qgis.onnx").is_file()
     with Package.open(old) as before, Package.open(new) as now:
         lineage = now.manifest["provenance"]["lineage"]
