@@ -144,13 +144,15 @@ def test_what_predict_refuses_is_refused_with_its_words_and_the_files_name(tmp_p
     safe = scene_of(MadeUp(pols=("VV",))).write(tmp_path / "one")
     two = scene_of(MadeUp()).write(tmp_path / "two")
     alone = bands_of(tmp_path / "files", "a", ("VV",))[0]
-    write_tif(tmp_path / "db.tif", power())
+    for name in ("db", "two", "more"):
+        write_tif(tmp_path / f"{name}.tif", power())
     packed = tmp_path / "S1A_IW_GRDH.zip"
     packed.write_bytes(b"PK")
     for where, options, error, words in (
             ([safe], None, RasterError, "VH"), ([two], INTENSITY, RadiometryError, "a SAFE is calibrated by its own tables; leave --unit out"),
             ([alone], INTENSITY, ArrayError, f"{alone}: the scene has 1 band and the network takes 2 .*one file per band will do"),
             ([tmp_path / "db.tif"], None, RadiometryError, "db.tif: the unit of the pixels"), ([packed], None, RasterError, "unpack it first"),
+            ([f"{tmp_path}/two.tif,{tmp_path}/more.tif"], INTENSITY, ArrayError, "two.tif, .*more.tif: the scene has 4 bands.*repeat the option for scenes of"),
             ([f"{alone},{tmp_path}/gone.tif"], INTENSITY, ExportError, "gone.tif: no such raster, product or folder"),
             ([[alone, tmp_path / "files"]], INTENSITY, ExportError, "files is a folder, beside 1 other file"),
             ([tmp_path / "files", alone], INTENSITY, ExportError, "a_VV.tif is given twice"), ([two, two / "manifest.safe"], None, ExportError, "given twice"),

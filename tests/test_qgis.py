@@ -107,5 +107,6 @@ def test_the_command_writes_it_beside_the_package(tmp_path):
     found, names = deepness(tmp_path / "q.onnx", np.random.default_rng(0).normal(size=(128, 128, 2)).astype(np.float32))
     assert names == ["water", "land", "ship"] and len(np.unique(found)) > 1
     failed(run("package", network, "--spec", spec, "-o", tmp_path / "other.engine", "--qgis", tmp_path / "q.onnx"), "q.onnx", "exists")
-    failed(run("package", network, "--spec", spec, "-o", tmp_path / "other.engine", "--qgis", network, "--overwrite"), "net.onnx")
+    failed(run("package", network, "--spec", spec, "-o", tmp_path / "other.engine", "--qgis", network, "--overwrite"), "net.onnx", "a name of its own")
+    failed(run("package", network, "--spec", spec, "-o", tmp_path / "other.engine", "--qgis", tmp_path / "q.engine"), "the suffix .onnx")
     assert not (tmp_path / "other.engine").exists()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from hfd_edge.errors import ExportError, RadiometryError, ReachError, SpecError
 from hfd_edge.export.activation import activation_bytes_per_px
 from hfd_edge.export.build_graphs import GraphPlan, GraphSet, make_graphs
-from hfd_edge.export.calibration_data import DataScene, halves, open_scenes, with_pixels
+from hfd_edge.export.calibration_data import DataScene, given_scenes, halves, open_scenes, with_pixels
 from hfd_edge.export.gate_report import GateReport
 from hfd_edge.export.golden import golden_labels, golden_tile
 from hfd_edge.export.lineage import KEY as LINEAGE
@@ -29,6 +30,7 @@ from hfd_edge.export.qat_ranges import trained_ranges
 from hfd_edge.export.reach import bound_reach
 from hfd_edge.export.sealed import Contents, seal
 from hfd_edge.export.session import tool_versions
+from hfd_edge.export.target import check_target
 from hfd_edge.export.verify import network_runner
 from hfd_edge.network.checkpoint import checkpoint_paths, load_checkpoint
 from hfd_edge.network.hfdnet import HFDNet
@@ -102,17 +104,16 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
     Raises:
         CheckpointError: the checkpoint is missing, damaged or incomplete.
         ReachError: the reach of the network is unbounded, or its exact halo above max_halo_px.
-        ExportError: `output` exists and overwrite is off, the checkpoint's spec, golden pixels or scenes are refused, or the
+        ExportError: `output` exists and overwrite is off, is an input or cannot be written, the checkpoint's spec, golden pixels or scenes are refused, or the
             package to replace has other bands or classes.
         GateError: a graph does not say what the network says; the evidence of a gate on scenes is in OUTPUT.quarantine.
         RasterError, RadiometryError: a scene cannot be read, or its unit is not known.
         PackageError: `output` cannot be written.
     """
     options, output = options or ExportOptions(), Path(output)
-    if output.exists() and not options.overwrite:
-        raise ExportError(f"{output} exists: an export replaces nothing by itself; use overwrite, or another name")
     net, part, training = load_checkpoint(checkpoint)
     part, trained = _checked(part, net, _student(checkpoint, training)), trained_ranges(training)
+    _check_before(checkpoint, output, part["bands"], options)
     graph = to_onnx(net)
     spec, notes = _make_spec(net, part, graph, options)
     lineage = lineage_of(options.replaces, spec)
@@ -134,6 +135,16 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
         gate = seal(contents, network_runner(net), halves(scenes)[1], options.plan.thresholds, left_out) if scenes else contents.write()
     return ExportReport(output, spec, sum(p.numel() for p in net.parameters()), len(graph), output.stat().st_size, measured,
                         parity, tuple(notes), gate, {name: len(data) for name, data in made.graphs.items() if name != FP32})
+
+
+def _check_before(checkpoint: str | os.PathLike, output: Path, bands: Sequence[str], options: ExportOptions) -> None:
+    """All that can be known to fail before torch's exporter runs."""
+    if options.filter_halo_px < 0:
+        raise ExportError(f"filter_halo_px={options.filter_halo_px} (--filter-halo): pixels are added to the exact halo, never taken off; give 0 or more")
+    check_target(output, options.overwrite, (*checkpoint_paths(checkpoint), options.replaces), options.report)
+    lineage_of(options.replaces)
+    if options.plan.data:
+        given_scenes(options.plan.data, bands, options.plan.declared)
 
 
 def _scenes(plan: GraphPlan, spec: ModelSpec, stack: ExitStack) -> tuple[list[DataScene], tuple[str, ...]]:
@@ -172,7 +183,7 @@ def _make_spec(net: HFDNet, part: dict[str, Any], graph: bytes, options: ExportO
     reach = bound_reach(graph, stride, net.logit_stride_px).reach_px
     halo = round_up(reach + options.filter_halo_px, stride)
     if options.max_halo_px is not None and halo > options.max_halo_px:
-        raise ReachError(f"exact halo {halo} px (reach {reach}) is above max_halo_px={options.max_halo_px}: "
+        raise ReachError(f"exact halo {halo} px (reach {reach}) is above max_halo_px={options.max_halo_px} (--max-halo): "
                          "use a smaller max_stride or a shallower encoder")
     asked, notes = part.get("tile_px", 512), []
     tile = round_up(asked, stride) if asked > 2 * halo else round_up(4 * halo, stride)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hfd_edge.errors import EmptySceneError, ExportError, HfdError, RasterError
+from hfd_edge.errors import ArrayError, EmptySceneError, ExportError, HfdError, RasterError
 from hfd_edge.export.data_files import Place, SceneFiles, scene_files
 from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
 from hfd_edge.products import SceneRequest, open_scene, run_notes
@@ -102,16 +102,23 @@ def open_scenes(where: Sequence[Place], spec: ModelSpec, stack: ExitStack, optio
         RasterError, RadiometryError: a raster cannot be read, or its unit is not known or contradicted.
     """
     check_filter(spec.input)
-    if [str(place) for place in where] == [SIMULATED]:
+    options = options or RasterOptions()
+    given = given_scenes(where, spec.bands, options)
+    if not given:
         return _simulated(spec)
+    return _named_apart([_opened(files, spec, stack, options) for files in given], given)
+
+
+def given_scenes(where: Sequence[Place], bands: Sequence[str], options: RasterOptions) -> list[SceneFiles]:
+    """The files of the scenes, none of them opened yet; [] for "simulated". Arguments and errors as `open_scenes`."""
+    if [str(place) for place in where] == [SIMULATED]:
+        return []
     if not where:
         raise ExportError("no scene was given: INT8 ranges, the gate and comparisons need real scenes, never random numbers; "
                           f"give rasters, products, a folder of them, or {SIMULATED!r} for a network trained on simulated scenes")
     if SIMULATED in map(str, where):
         raise ExportError(f"{SIMULATED!r} beside {len(where) - 1} other scenes: simulated scenes stand for all of them; leave one of the two out")
-    options = options or RasterOptions()
-    given = scene_files(where, [band for band in options.bands or () if isinstance(band, str)] or spec.bands)
-    return _named_apart([_opened(files, spec, stack, options) for files in given], given)
+    return scene_files(where, [band for band in options.bands or () if isinstance(band, str)] or bands)
 
 
 def with_pixels(scenes: list[DataScene], spec: ModelSpec) -> tuple[list[DataScene], tuple[str, ...]]:
@@ -242,7 +249,9 @@ def _opened(given: SceneFiles, spec: ModelSpec, stack: ExitStack, options: Raste
         stored = sample(source)
         check_values(*stored, radiometry)
     except HfdError as error:
-        raise type(error)(f"{given.files[0]}: {error}") from error
+        apart = (f"; {len(given.files)} files with commas between them are one scene: repeat the option for scenes of their own"
+                 if isinstance(error, ArrayError) and len(given.files) > 1 else "")
+        raise type(error)(f"{', '.join(map(str, given.files))}: {error}{apart}") from error
     fill = find_fill(*stored, radiometry, getattr(source, "zeros_measured", False))
     notes = (*run_notes(source, spec), *differences(radiometry, spec.input), *((fill.note("count here"),) if fill else ()))
     return DataScene(source.name, source, radiometry, _truth_of(given, source, spec, stack), notes)

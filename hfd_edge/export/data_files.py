@@ -57,6 +57,8 @@ def scene_files(where: Sequence[Place], bands: Sequence[str]) -> list[SceneFiles
 def _at(place: Place, bands: Sequence[str]) -> list[SceneFiles]:
     if isinstance(place, (str, os.PathLike)):
         path = Path(place)
+        if not str(place).strip():                  # Path("") is the folder at hand
+            return _at([], bands)
         if not path.exists() and "," in str(place):
             return _at([part.strip() for part in str(place).split(",") if part.strip()], bands)
         folder = product_folder(path)
@@ -64,6 +66,8 @@ def _at(place: Place, bands: Sequence[str]) -> list[SceneFiles]:
             return [_scene([_there(path if folder is None else folder)])]
         return _in_folder(path, bands)
     files = [_there(Path(part)) for part in place]
+    if not files:
+        raise ExportError("a scene without one file was given: name a raster, its bands' rasters with commas between them, a product, or a folder of them")
     for file in files:
         if file.is_dir():
             raise ExportError(f"{file} is a folder, beside {len(files) - 1} other files of one scene: give the rasters of its bands, or each scene by itself")

@@ -14,7 +14,7 @@ from hfd_edge.export.parity import Thresholds
 from hfd_edge.spec import ModelSpec
 from hfd_edge.stitch import STATUS_NODATA
 
-_BOUNDS = "with fewer, the upper 95 % bounds of the gate (flips, IoU, the bounded halo) do not hold what they say"
+_BOUNDS = "with fewer, the upper 95 % bounds on flips, IoU and the bounded halo do not hold what they say"
 _ROUNDED = 10_000
 
 

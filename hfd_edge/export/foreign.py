@@ -13,6 +13,7 @@ import numpy as np
 from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.errors import ExportError, GateError, ReachError
 from hfd_edge.export.activation import activation_bytes_per_px
+from hfd_edge.export.calibration_data import given_scenes
 from hfd_edge.export.foreign_intake import read_foreign
 from hfd_edge.export.foreign_network import ForeignNetwork, prepare_network
 from hfd_edge.export.foreign_rewrite import INPUT_NAME
@@ -21,6 +22,7 @@ from hfd_edge.export.golden import CLOSE_CALL, close_calls, golden_tile
 from hfd_edge.export.lineage import KEY, lineage_of
 from hfd_edge.export.measured import measured_within_bound
 from hfd_edge.export.session import open_session, tool_versions
+from hfd_edge.export.target import check_target
 from hfd_edge.package import Golden, write_package
 from hfd_edge.package_manifest import FP32
 from hfd_edge.source_filter import check_filter
@@ -95,9 +97,11 @@ def package_foreign(source: str | os.PathLike, spec_file: str | os.PathLike, out
         PackageError: `output` cannot be written.
     """
     options, output, source = options or ForeignOptions(), Path(output), Path(source)
-    if os.path.lexists(output) and not options.overwrite:
-        raise ExportError(f"{output} exists: nothing is replaced unasked; use overwrite, or another name")
+    check_target(output, options.overwrite, (source, Path(spec_file), options.replaces), options.report)
     part = read_spec(spec_file)
+    lineage_of(options.replaces)
+    if options.plan is not None and options.plan.data:
+        given_scenes(options.plan.data, part.bands, options.plan.declared)
     model, data = read_foreign(source, len(part.bands) * len(part.scene_percentiles or ()))
     network = prepare_network(model, source.name, len(part.classes) == 2, options.keep_size)
     check_graph(scan(network.graph, source.name))

@@ -6,6 +6,7 @@ it does to the map: labels, IoU and confidence over many tiles of real scenes, w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from hfd_edge import _native
-from hfd_edge.errors import GateError
+from hfd_edge.errors import ExportError, GateError
 from hfd_edge.export.golden import close_calls
 from hfd_edge.export.onnx import INPUT_NAME
 from hfd_edge.export.session import open_session
@@ -89,6 +90,16 @@ class Thresholds:
     iou: float = 0.005              # change of any class's IoU, up or down
     logits: float = 0.1             # 99 % quantile of the logits' error over the largest logit: shows ranges that are cut
     min_pixels: int = 1_000_000     # valid pixels that must have been compared
+
+    def __post_init__(self) -> None:
+        """Raises ExportError where a threshold would let everything pass: 1 for 1 %, NaN."""
+        for name, value in (("flips", self.flips), ("iou", self.iou)):
+            if not 0 <= value < 1:
+                raise ExportError(f"at most {name}={value:g} (--max-{name}): it is a share, from 0 to below 1; 1 % is 0.01")
+        if not 0 <= self.logits < math.inf:
+            raise ExportError(f"at most logits={self.logits:g} (--max-logits): it must be 0 or more, over the largest logit")
+        if self.min_pixels < 1:
+            raise ExportError(f"min_pixels={self.min_pixels} (--min-pixels): at least one pixel is needed to compare anything")
 
 
 @dataclass(frozen=True, slots=True)

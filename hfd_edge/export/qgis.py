@@ -18,10 +18,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from hfd_edge.errors import ExportError
+from hfd_edge.errors import ExportError, RasterError
 from hfd_edge.package import Package
 from hfd_edge.package_manifest import FP32
-from hfd_edge.raster import check_different, check_output, write_bytes
+from hfd_edge.raster import check_output, write_bytes
 from hfd_edge.spec import ModelSpec, Unit
 from hfd_edge.tiles import round_up
 
@@ -37,7 +37,10 @@ def check_target(path: Path, overwrite: bool, inputs: Sequence[Path]) -> None:
     Raises:
         RasterError: the file exists, cannot be written, or is one of the inputs.
     """
-    check_different([path, *inputs])
+    if path.suffix.lower() != ".onnx":
+        raise RasterError(f"--qgis {path} would be an ONNX file, which Deepness looks for by its name: give it the suffix .onnx")
+    if path.resolve() in {each.resolve() for each in inputs}:
+        raise RasterError(f"--qgis {path} is a file of this run already: give the copy for QGIS a name of its own")
     check_output(path, overwrite, inputs=list(inputs))
 
 

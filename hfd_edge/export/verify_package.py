@@ -29,9 +29,10 @@ def verify_package(engine: str | Path, checkpoint: str | Path, data: list[str | 
     net, part, _ = load_checkpoint(checkpoint)
     with Package.open(engine) as package, ExitStack() as stack:
         spec = package.spec
-        if (tuple(part.get("bands", ())), tuple(part.get("classes", ()))) != (spec.bands, spec.classes):
-            raise ExportError(f"{engine} has bands {', '.join(spec.bands)} and classes {', '.join(spec.classes)}, {checkpoint} "
-                              f"has others: verify an engine against the checkpoint it was exported from")
+        for what, own in (("bands", spec.bands), ("classes", spec.classes)):
+            if (others := tuple(part.get(what, ()))) != own:
+                raise ExportError(f"{engine} has {what} {', '.join(own)}, {checkpoint} has {', '.join(map(str, others)) or 'none'}: verify an engine against the "
+                                  "checkpoint that it was exported from")
         scenes, left_out = with_pixels(open_scenes(data, spec, stack, options), spec)
         tiles = list(tiles_of(scenes, spec, GATE_TILE_PX, MOST_TILES))
         check_verify(tiles, scenes, thresholds or Thresholds())

@@ -72,9 +72,11 @@ def read_sidecar(path: str | os.PathLike) -> dict[str, Any]:
     Raises:
         CheckpointError: no such file, not JSON, or a key is missing.
     """
-    sidecar = checkpoint_paths(path)[1]
+    weights, sidecar = checkpoint_paths(path)
     if not sidecar.is_file():
-        raise CheckpointError(f"{sidecar}: no such file; a checkpoint is NAME.safetensors with NAME.json beside it")
+        other = Path(path).exists() and Path(path) not in (weights, sidecar)
+        missing = f"{path} is no checkpoint" if other else f"{sidecar if weights.is_file() else path}: no such file"
+        raise CheckpointError(f"{missing}; a checkpoint is NAME.safetensors with NAME.json beside it")
     if sidecar.stat().st_size > MAX_SIDECAR_BYTES:
         raise CheckpointError(f"{sidecar} has {sidecar.stat().st_size} bytes: a sidecar has at most {MAX_SIDECAR_BYTES}; "
                               "give the path of a checkpoint")

@@ -4,6 +4,7 @@ import json
 import shutil
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -14,8 +15,8 @@ from quantized import DEMO, FEW, demo, gate_tiles, options, ranges, reference, s
 from test_export import SPEC
 
 from hfd_edge.cli import main
-from hfd_edge.errors import ArrayError, CheckpointError, EngineError, ExportError, GateError, RadiometryError
-from hfd_edge.export import build_graphs, export_package
+from hfd_edge.errors import ArrayError, CheckpointError, EngineError, ExportError, GateError, HfdError, RadiometryError
+from hfd_edge.export import build, build_graphs, export_package
 from hfd_edge.export.bounded_halo import MOST_FLIPS, bounded_halo_px, flip_curve
 from hfd_edge.export.calibration_data import halves, open_scenes, tiles_of
 from hfd_edge.export.parity import Thresholds, compare
@@ -212,6 +213,46 @@ def test_a_plan_that_cannot_be_is_one_clear_error(checkpoint, tmp_path, small, w
     with pytest.raises(ExportError, match=words):
         export_package(checkpoint, tmp_path / "m.engine", options(**plan))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("words", "output", "changes", "plan"), [
+    ("nowhere is not a folder: make it first", "nowhere/m.engine", {}, {}), ("in is a folder: give the name of a file", "in", {}, {}),
+    ("net.safetensors is an input of this run: an input is never replaced", "net.safetensors", {"overwrite": True}, {}),
+    ("old.engine is an input", "old.engine", {"overwrite": True, "replaces": "old.engine"}, {}),
+    ("old.engine exists: nothing is replaced unasked; choose another name or give --overwrite", "old.engine", {}, {}),
+    ("filter_halo_px=-8 .*--filter-halo", "m.engine", {"filter_halo_px": -8}, {}),
+    ("the report .*net.json is a file: give a folder", "m.engine", {"report": "net.json"}, {}),
+    ("gone.engine", "m.engine", {"replaces": "gone.engine"}, {}), ("gone.tif: no such raster", "m.engine", {}, {"data": ("gone.tif",)}),
+    ("without one file", "m.engine", {}, {"data": ("",)}), ("without one file", "m.engine", {}, {"data": (", ",)})])
+def test_what_can_be_known_to_fail_fails_before_the_network_is_exported(checkpoint, tmp_path, monkeypatch, words, output, changes, plan):
+    for file in checkpoint.parent.iterdir():
+        shutil.copy(file, tmp_path)
+    (tmp_path / "in").mkdir()
+    shutil.copy(DEMO, tmp_path / "old.engine")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    monkeypatch.setattr(build, "to_onnx", None)
+    monkeypatch.chdir(tmp_path)
+    changes = {name: Path(value) if isinstance(value, str) else value for name, value in changes.items()}
+    with pytest.raises(HfdError, match=words):
+        export_package("net.safetensors", output, replace(options(**{"data": (), **plan}), **changes))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"flips": 1}, "flips=1 .--max-flips.*1 % is 0.01"), ({"flips": float("nan")}, "flips=nan"), ({"iou": -0.1}, "iou=-0.1 .--max-iou"),
+    ({"logits": float("inf")}, "logits=inf .--max-logits"), ({"logits": float("nan")}, "logits=nan"), ({"min_pixels": 0}, "min_pixels=0 .--min-pixels")])
+def test_a_threshold_that_everything_passes_is_refused(changes, words):
+    with pytest.raises(ExportError, match=words):
+        Thresholds(**changes)
+
+
+def test_a_checkpoint_that_is_none_is_called_by_the_name_that_was_given(tmp_path):
+    shutil.copy(DEMO, tmp_path / "old.engine")
+    (tmp_path / "alone.safetensors").write_bytes(b"")
+    for given, words in (("old.engine", "old.engine is no checkpoint"), ("gone.safetensors", "gone.safetensors: no such file"),
+                         ("gone", "gone: no such file"), ("alone.safetensors", "alone.json: no such file")):
+        with pytest.raises(CheckpointError, match=f"{words}; a checkpoint is NAME.safetensors with NAME.json beside it"):
+            export_package(tmp_path / given, tmp_path / "m.engine")
 
 
 def test_calibration_scenes_of_other_bands_or_of_unknown_unit_are_refused(checkpoint, tmp_path):
