@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from hfd_edge.errors import ExportError, GridError
 from hfd_edge.export.bounded_halo import HaloFlips, bounded_halo_px, flip_curve
 from hfd_edge.export.calibration import METHODS, Ranges, calibrate
 from hfd_edge.export.calibration_data import DataScene, Tile, halves, tiles_of
+from hfd_edge.export.data_files import Place
 from hfd_edge.export.enough import check_export
 from hfd_edge.export.legality import check_trt
 from hfd_edge.export.parity import GateResult, Infer, Thresholds
@@ -35,7 +35,7 @@ _EDGE_TILES = 8                 # each is run 8 times, to see what the end of a 
 class GraphPlan:
     """Which graphs a package gets, and from what data."""
 
-    data: tuple[str | Path, ...] = ()           # rasters, folders or "simulated"; none = FP32 alone, without a gate on scenes
+    data: tuple[Place, ...] = ()                # rasters, products, folders of them, or "simulated"; none = FP32 alone, without a gate on scenes
     declared: RasterOptions = field(default_factory=RasterOptions)      # what is said of all rasters alike
     precisions: tuple[str, ...] | None = None   # None = fp32, and with data all that the targets take
     targets: tuple[str, ...] = ("cpu",)
@@ -135,11 +135,10 @@ def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[Da
     graphs, results = ({name: each[name] for name in (FP32, *plan.graphs)} for each in (graphs, results))     # in the plan's order
     for name in {FP16_TRT, INT8_TRT} & {*graphs}:
         check_trt(graphs[name], name)
-    curve = flip_curve(runner(graph), tiles, spec)
     if INT8_CPU in plan.graphs and plan.weight_bits == 8:
         notes += (f"{INT8_CPU} has weights of 8 bits: right on processors with VNNI (or ARM's dot products), wrong on others",)
     ranked = ranking() if kept and (plan.sensitivity or ranking.cache_info().currsize) else {}
-    return GraphSet(graphs, results, ranges, kept, tuple(curve), _edge(runner(graph), tiles, spec), notes,
+    return GraphSet(graphs, results, ranges, kept, tuple(flip_curve(runner(graph), tiles, spec)), _edge(runner(graph), tiles, spec), notes,
                     trained is not None, ranked)
 
 

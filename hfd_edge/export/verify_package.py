@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration_data import open_scenes, tiles_of, with_pixels
+from hfd_edge.export.data_files import Place
 from hfd_edge.export.enough import check_verify
 from hfd_edge.export.gate_package import judge_package
 from hfd_edge.export.gate_report import GateReport
@@ -18,7 +19,7 @@ from hfd_edge.raster_run import RasterOptions
 from hfd_edge.spec import ModelSpec
 
 
-def verify_package(engine: str | Path, checkpoint: str | Path, data: list[str | Path], options: RasterOptions | None = None,
+def verify_package(engine: str | Path, checkpoint: str | Path, data: list[Place], options: RasterOptions | None = None,
                    thresholds: Thresholds | None = None) -> tuple[GateReport, ModelSpec]:
     """Judge a package against the checkpoint it was made from, on real scenes.
 
@@ -31,8 +32,8 @@ def verify_package(engine: str | Path, checkpoint: str | Path, data: list[str | 
         spec = package.spec
         for what, own in (("bands", spec.bands), ("classes", spec.classes)):
             if (others := tuple(part.get(what, ()))) != own:
-                raise ExportError(f"{engine} has {what} {', '.join(own)}, {checkpoint} has {', '.join(map(str, others)) or 'none'}: verify an engine against the "
-                                  "checkpoint that it was exported from")
+                raise ExportError(f"{engine} has {what} {', '.join(own)}, {checkpoint} has {', '.join(map(str, others)) or 'none'}: verify an engine "
+                                  "against the checkpoint that it was exported from")
         scenes, left_out = with_pixels(open_scenes(data, spec, stack, options), spec)
         tiles = list(tiles_of(scenes, spec, GATE_TILE_PX, MOST_TILES))
         check_verify(tiles, scenes, thresholds or Thresholds())
