@@ -51,7 +51,7 @@ def student(config: Config, log: Log) -> None:
     from training.measures import calibrate, miou_on
     from training.student import save, train_student
     data = open_data(config, log)
-    taught = find_teacher(config, data) if config.distil.teaches else None
+    taught = find_teacher(config, data, log) if config.distil.teaches else None
     log("student, " + (f"distilled from {' & '.join(taught.kinds)}" if taught else "SAR alone"))
     net = train_student(config, data, taught, log, config.folder / "student")
     if not Processes.here().first:

@@ -26,6 +26,7 @@ from training.config import Config, changed
 from training.measures import answer_of, answer_of_all, judged
 from training.progress import Log
 from training.schema import ConfigError
+from training.start import record_of
 from training.student import save, teacher_config, train_student, train_teacher, weights_record
 from training.table import Row, Table
 from training.teacher import Teacher
@@ -87,9 +88,11 @@ def ablate(config: Config, log: Log = print) -> Table:
     """Run every cell that is missing, seed by seed; the table is written to WORK/ablation.md and WORK/ablation.json after each.
 
     Raises:
-        ConfigError: a setting holds other keys than distil, teacher and seeds, or there are too few seeds.
+        ConfigError: a setting holds other keys than distil, teacher and seeds, there are too few seeds, or teachers made elsewhere are given.
     """
     settings = {name: _checked(name, change, config.ablate.seeds) for name, change in config.ablate.settings.items()}
+    if config.teacher.checkpoints:
+        raise ConfigError(f"teacher.checkpoints={list(config.teacher.checkpoints)}: ablate trains teachers of its own for every seed; leave the key out")
     if len(set(config.ablate.seeds)) < 2:
         raise ConfigError(f"ablate.seeds={list(config.ablate.seeds)}: a spread needs at least two different seeds")
     changes = {name: setting.change for name, setting in settings.items()}
@@ -163,7 +166,8 @@ def _teacher_record(run: Config, member: int | None = None) -> dict[str, Any]:
     record = {k: v for k, v in weights_record(teacher_config(run, member or 0)).items() if k != "distil"}
     record["data"] = {k: v for k, v in record["data"].items() if k != "unlabelled_batch"}
     kinds = list(run.teacher.kinds) if member is None else run.teacher.kinds[member]
-    return {**record, "teacher": {"kinds": kinds, "member": member}}
+    start = record_of(run.start) if any("sar" in kind for kind in run.teacher.kinds) else {}     # whose normalisation its SAR has
+    return {**record, "teacher": {"kinds": kinds, "member": member}, **start}
 
 
 def _teacher_name(run: Config) -> str:

@@ -15,12 +15,12 @@ from training.config import Config
 from training.fingerprint import WORK_MARK, fingerprint
 from training.layouts import open_pairs
 from training.layouts.files import FileSet
-from training.loader import Batch, Loader, LoaderOptions
+from training.loader import Batch, Loader, LoaderOptions, View
 from training.pairs import Pair, PairSet, SetInfo
 from training.processes import Processes
 from training.progress import Log, silent
 from training.start import input_of
-from training.statistics import Statistics, measured
+from training.statistics import Normalisation, Statistics, measured
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Data:
     statistics: Statistics
     labelled: tuple[str, ...]            # train pairs whose labels are used
     unlabelled: tuple[str, ...]          # the others
+    views: tuple[Normalisation, ...] = ()        # beside the set's own: those of teachers of another set
 
     @property
     def info(self) -> SetInfo:
@@ -136,7 +137,7 @@ def make_batches(config: Config, data: Data, eo: bool, unlabelled: bool, seed: i
     seed = config.seed if seed is None else seed
     options = LoaderOptions(part.crop_px, part.batch, seed, part.augment.options(), part.workers,
                             crops_per_pair=part.crops_per_pair,
-                            rank=here.rank, ranks=here.count)
+                            rank=here.rank, ranks=here.count, views=data.views)
     first = Loader(data.pairs, data.labelled, data.statistics, options, eo)
     if not unlabelled or not data.unlabelled:
         return Batches(first, None)
@@ -146,7 +147,12 @@ def make_batches(config: Config, data: Data, eo: bool, unlabelled: bool, seed: i
 
 def joined(one: Batch, other: Batch) -> Batch:
     """Two batches as one; images stay channels last."""
-    last = torch.channels_last
-    eo = None if one.eo is None else torch.cat([one.eo, other.eo]).contiguous(memory_format=last)
-    return Batch(torch.cat([one.sar, other.sar]).contiguous(memory_format=last), eo, *(
-        torch.cat([getattr(one, name), getattr(other, name)]) for name in ("has_eo", "labels", "valid")))
+    own = _images(one, other)
+    return Batch(own.sar, own.eo, *(torch.cat([getattr(one, name), getattr(other, name)]) for name in ("has_eo", "labels", "valid")),
+                 {by: _images(view, other.views[by]) for by, view in one.views.items()})
+
+
+def _images(one: Batch | View, other: Batch | View) -> View:
+    sar, eo = (None if first is None else torch.cat([first, second]).contiguous(memory_format=torch.channels_last)
+               for first, second in ((one.sar, other.sar), (one.eo, other.eo)))
+    return View(sar, eo)

@@ -11,13 +11,14 @@ from typing import Any
 
 from hfd_edge.errors import CheckpointError
 from hfd_edge.network import HFDNet, load_checkpoint
+from hfd_edge.network.checkpoint import checkpoint_paths
 from hfd_edge.spec import NODATA_LABEL, ModelInput
 from training import report as page
 from training.batches import Data
 from training.config import Config
 from training.measures import Answer, Calibration, Judged, answer_of, answer_of_all, calibrate, judge, pairs_of
 from training.pictures import draw_curves, draw_panels
-from training.progress import Log, read_log
+from training.progress import Log, read_log, silent
 from training.teacher import Teacher, load_teacher
 
 
@@ -39,6 +40,10 @@ def load_student(path: Path, data: Data) -> HFDNet:
     return net
 
 
+def weights_of(path: Path) -> Path:
+    return checkpoint_paths(path)[0]
+
+
 def teacher_paths(config: Config) -> list[Path]:
     """Where the teachers of a run lie."""
     if config.teacher.checkpoints:
@@ -46,19 +51,18 @@ def teacher_paths(config: Config) -> list[Path]:
     return [config.folder / f"teacher-{number}" for number in range(len(config.teacher.kinds))]
 
 
-def find_teacher(config: Config, data: Data) -> Teacher:
+def find_teacher(config: Config, data: Data, log: Log = silent) -> Teacher:
     """The teacher of a run.
 
     Raises:
         CheckpointError: it was not made yet, or does not fit.
     """
     paths = teacher_paths(config)
-    if missing := [path for path in paths
-                   if not path.with_name(path.name.removesuffix(".safetensors") + ".safetensors").exists()]:
-        raise CheckpointError(f"{missing[0]}.safetensors: there is no teacher yet; make it with python -m training teacher "
-                              f"CONFIG, or give "
-                              "distil.weight=0 to train without one")
-    return load_teacher(paths, data.info)
+    if missing := [weights for weights in map(weights_of, paths) if not weights.exists()]:
+        way_out = "correct teacher.checkpoints" if config.teacher.checkpoints else "make it with python -m training teacher CONFIG"
+        raise CheckpointError(f"{missing[0]}: there is no teacher{'' if config.teacher.checkpoints else ' yet'}; {way_out}, or give distil.weight=0 to train "
+                              "without one")
+    return load_teacher(paths, data, log)
 
 
 def evaluate(config: Config, data: Data, log: Log = print) -> dict[str, Any]:
@@ -69,9 +73,9 @@ def evaluate(config: Config, data: Data, log: Log = print) -> dict[str, Any]:
     """
     student = load_student(config.folder / "student", data)
     answers: dict[str, Answer] = {"SAR student": answer_of(student, "sar", data)}
-    if config.distil.teaches and all(path.with_suffix(".safetensors").exists() for path in teacher_paths(config)):
-        teacher = find_teacher(config, data)
-        answers[f"teacher ({' & '.join(teacher.kinds)})"] = answer_of_all(teacher.members, teacher.kinds, data)
+    if config.distil.teaches and (config.teacher.checkpoints or all(weights_of(path).exists() for path in teacher_paths(config))):
+        teacher = find_teacher(config, data, log)
+        answers[f"teacher ({' & '.join(teacher.kinds)})"] = answer_of_all(teacher.members, teacher.kinds, data, teacher.views)
     if config.evaluate.package is not None:
         answers["package, whole scenes"] = package_answer(Path(config.evaluate.package), data)
     split = config.evaluate.split

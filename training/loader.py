@@ -16,7 +16,7 @@ from torch import Tensor
 
 from training.augment import AugmentOptions, Item, check_augment, cut, draw_geometry, nodata_shape, speckled, without
 from training.pairs import DataError, Pair, PairSet
-from training.statistics import Statistics, check_labels, normalise, to_network_unit
+from training.statistics import Normalisation, Statistics, check_labels, normalise, to_network_unit
 
 _ORDER, _ROUND, _GEOMETRY, _SAR, _EO = range(5)      # streams of random numbers: what EO draws must not move what SAR draws
 
@@ -36,6 +36,7 @@ class LoaderOptions:
     round_pairs: int = 16                # pairs that are mixed with each other while their crops are taken
     rank: int = 0                        # which of `ranks` equal processes this is: each gets its own share of the items
     ranks: int = 1
+    views: tuple[Normalisation, ...] = ()        # in which teachers of another set are shown the same crops
 
     def __post_init__(self) -> None:
         for name, least in (("crop_px", 1), ("batch", 1), ("seed", 0), ("workers", 0), ("ahead", 1), ("cache_bytes", 0),
@@ -47,6 +48,14 @@ class LoaderOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """The images of a batch in one normalisation; fields as of Batch."""
+
+    sar: Tensor
+    eo: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Aligned crops, ready for the networks; images are channels last."""
 
@@ -55,6 +64,7 @@ class Batch:
     has_eo: Tensor                       # (n,) bool
     labels: Tensor                       # (n, c, c) int64, 255 = ignored (always where not valid)
     valid: Tensor                        # (n, c, c) bool
+    views: dict[Normalisation, View] = field(default_factory=dict)      # the same images for teachers of another set
 
 
 class Loader:
@@ -92,19 +102,23 @@ class Loader:
         options = self.options
         first = (number * options.ranks + options.rank) * options.batch
         items = [self._item(first + i) for i in range(options.batch)]
-        side, info, statistics = options.crop_px, self._pairs.info, self._statistics
-        sar = np.empty((options.batch, side, side, len(info.bands)), np.float32)
-        eo = np.zeros((options.batch, side, side, len(info.eo_bands)), np.float32) if self._eo else None
-        for place, item in enumerate(items):
-            sar[place] = (normalise(to_network_unit(item.sar, info.sar_unit), statistics.input) * item.valid).transpose(1, 2, 0)
-            if eo is not None and item.eo is not None:
-                mean, std = (np.array(v, np.float32)[:, None, None] for v in (statistics.eo_mean, statistics.eo_std))
-                eo[place] = ((item.eo - mean) / std * item.eo_seen).transpose(1, 2, 0)
+        own = self._shown(items, self._statistics.normalisation)
         labels = np.stack([item.labels for item in items]).astype(np.int64)
         valid = np.stack([item.valid for item in items])
         has_eo = torch.tensor([self._eo and item.eo is not None for item in items])
-        return Batch(_channels_last(sar), None if eo is None else _channels_last(eo), has_eo, torch.from_numpy(labels),
-                     torch.from_numpy(valid))
+        return Batch(own.sar, own.eo, has_eo, torch.from_numpy(labels), torch.from_numpy(valid), {by: self._shown(items, by) for by in options.views})
+
+    def _shown(self, items: list[Item], by: Normalisation) -> View:
+        """The images of some items, normalised."""
+        size, info = (len(items), self.options.crop_px, self.options.crop_px), self._pairs.info
+        sar = np.empty((*size, len(info.bands)), np.float32)
+        eo = np.zeros((*size, len(info.eo_bands)), np.float32) if self._eo else None
+        for place, item in enumerate(items):
+            sar[place] = (normalise(to_network_unit(item.sar, info.sar_unit), by.sar) * item.valid).transpose(1, 2, 0)
+            if eo is not None and item.eo is not None:
+                mean, std = (np.array(v, np.float32)[:, None, None] for v in (by.eo_mean, by.eo_std))
+                eo[place] = ((item.eo - mean) / std * item.eo_seen).transpose(1, 2, 0)
+        return View(_channels_last(sar), None if eo is None else _channels_last(eo))
 
     def _ahead(self, number: int) -> Batch:
         """Batch `number`; then pairs of the next round are read, evenly over this one, so that no round begins with a halt."""

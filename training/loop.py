@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from hfd_edge.errors import HfdError
 from training.average import MovingAverage
 from training.config import LoopConfig
-from training.loader import Batch
+from training.loader import Batch, View
 from training.processes import Processes, make_trainer
 from training.progress import Progress
 from training.state import StateFile
@@ -221,5 +221,7 @@ def make_optimizer(net: nn.Module, extra: nn.Module | None, options: LoopConfig)
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
     """The same batch elsewhere."""
-    moved = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    return replace(batch, **{name: value.to(device) for name, value in moved.items() if isinstance(value, Tensor)})
+    def moved(part: Batch | View) -> Any:
+        values = {f.name: getattr(part, f.name) for f in fields(part)}
+        return replace(part, **{name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})
+    return replace(moved(batch), views={by: moved(view) for by, view in batch.views.items()})

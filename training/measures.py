@@ -16,7 +16,7 @@ from hfd_edge.network import HFDNet, upsample
 from hfd_edge.spec import NODATA_LABEL
 from training.batches import Data
 from training.pairs import DataError, Pair
-from training.statistics import eo_tensor, sar_tensor
+from training.statistics import Normalisation, eo_tensor, sar_tensor
 
 MARGIN_PX = 64                            # of reflection around a pair, as the run-time gives its tiles
 Answer = Callable[[Pair], np.ndarray | None]      # a pair to (r, c) uint8 classes; None = it cannot see this pair
@@ -84,26 +84,28 @@ def answer_of(net: torch.nn.Module, kind: str, data: Data) -> Answer:
     return answer_of_all([net], [kind], data)
 
 
-def answer_of_all(nets: Sequence[torch.nn.Module], kinds: Sequence[str], data: Data) -> Answer:
-    """Several networks as one classifier: the class of the highest mean probability. What needs EO does not answer without."""
+def answer_of_all(nets: Sequence[torch.nn.Module], kinds: Sequence[str], data: Data, views: Sequence[Normalisation | None] = ()) -> Answer:
+    """Several networks as one classifier: the class of the highest mean probability. What needs EO does not answer without.
+
+    Args:
+        views: the normalisation of each, None = the set's own; () = that for all.
+    """
     def answer(pair: Pair) -> np.ndarray | None:
         if pair.eo is None and any("eo" in kind for kind in kinds):
             return None
-        if len(nets) == 1:
-            return logits_of(nets[0], network_input(pair, kinds[0], data)).argmax(dim=0).to(torch.uint8).cpu().numpy()
-        shares = sum(logits_of(net, network_input(pair, kind, data)).softmax(dim=0)
-                     for net, kind in zip(nets, kinds, strict=True))
+        logits = [logits_of(net, network_input(pair, kind, data, by)) for net, kind, by in zip(nets, kinds, views or (None,) * len(nets), strict=True)]
+        shares = logits[0] if len(nets) == 1 else sum(own.softmax(dim=0) for own in logits)
         return shares.argmax(dim=0).to(torch.uint8).cpu().numpy()
     return answer
 
 
-def network_input(pair: Pair, kind: str, data: Data) -> Tensor:
-    """(bands, r, c) float32, what a network of this kind is shown of a pair."""
-    parts = []
+def network_input(pair: Pair, kind: str, data: Data, by: Normalisation | None = None) -> Tensor:
+    """(bands, r, c) float32, what a network of this kind is shown of a pair; `by` None = normalised as the set's own networks."""
+    by, parts = by or data.statistics.normalisation, []
     if "eo" in kind:
-        parts.append(eo_tensor(pair, data.statistics))
+        parts.append(eo_tensor(pair, by))
     if "sar" in kind:
-        parts.append(sar_tensor(pair, data.info.sar_unit, data.statistics.input))
+        parts.append(sar_tensor(pair, data.info.sar_unit, by.sar))
     return torch.cat(parts)
 
 

@@ -15,9 +15,10 @@ from hfd_edge.network.checkpoint import checkpoint_paths, read_sidecar
 from hfd_edge.spec import ModelInput
 from training.pairs import SetInfo
 from training.progress import Log
+from training.trained_on import check_sar, other_quantity, sar_of, shown
 
 
-def digest(path: str) -> str:
+def digest(path: str | Path) -> str:
     """SHA-256 of a checkpoint's weights.
 
     Raises:
@@ -25,7 +26,7 @@ def digest(path: str) -> str:
     """
     weights = checkpoint_paths(path)[0]
     if not weights.is_file():
-        raise CheckpointError(f"start={path}: {weights} is not there; give the checkpoint of an earlier student, e.g. start=runs/first/student")
+        raise CheckpointError(f"{path}: {weights} is not there; give a checkpoint, e.g. start=runs/first/student or teacher.checkpoints=[runs/first/teacher-0]")
     return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
@@ -35,19 +36,20 @@ def input_of(path: str, info: SetInfo, own: ModelInput, log: Log) -> ModelInput:
     Args:
         own: what was measured on the train pairs; quantity and looks are its.
     Raises:
-        CheckpointError: it is missing, no student, or of other bands or another unit.
+        CheckpointError: it is missing, no student, or of other bands, another unit or another scale of digital numbers.
     """
     digest(path)
     record = read_sidecar(path)
     spec, kind = record["spec"], record["provenance"].get("kind", "sar")
-    theirs = ModelInput(**spec["input"])
+    theirs = sar_of(path, spec)
     if kind != "sar":
         raise CheckpointError(f"start={path}: a teacher (kind={kind}); a student starts from a student, a teacher made elsewhere is teacher.checkpoints")
     if tuple(spec["bands"]) != info.bands or theirs.unit is not own.unit:
         raise CheckpointError(f"start={path}: it sees the bands {', '.join(spec['bands'])} in {theirs.unit}, the set {info.name} has "
                               f"{', '.join(info.bands)} in {own.unit}: weights mean the same only on the same bands in the same order and unit")
-    log(f"start: {path}; pixels stay normalised as it learnt them, mean {_shown(theirs.mean)}, spread {_shown(theirs.std)} (this set: {_shown(own.mean)}, "
-        f"{_shown(own.std)})")
+    check_sar(f"start={path}: its pixels were", theirs, own)
+    log(f"start: {path}; pixels stay normalised as it learnt them, mean {shown(theirs.mean)}, spread {shown(theirs.std)} (this set: {shown(own.mean)}, "
+        f"{shown(own.std)}{other_quantity(theirs, own)})")
     left, new = ([name for name in one if name not in other] for one, other in ((spec["classes"], info.classes), (info.classes, spec["classes"])))
     if new or left:
         log("start: classes are taken over by name" + "".join(f"; {what}: {', '.join(names)}" for what, names in (
@@ -80,7 +82,3 @@ def fill(net: HFDNet, path: str, classes: tuple[str, ...]) -> None:
 def record_of(path: str | None) -> dict[str, Any]:
     """What a state and a checkpoint say of where a run started; nothing of one that began with random numbers."""
     return {} if path is None else {"start": {"checkpoint": Path(path).name, "sha256": digest(path)}}
-
-
-def _shown(values: tuple[float, ...]) -> str:
-    return "/".join(f"{value:.3g}" for value in values)

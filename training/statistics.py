@@ -24,6 +24,15 @@ _CLIPPED_SHARE = 5e-4                    # of pixels beyond each end of the clip
 
 
 @dataclass(frozen=True, slots=True)
+class Normalisation:
+    """How the pixels of both sensors become the numbers that a network sees."""
+
+    sar: ModelInput
+    eo_mean: tuple[float, ...]
+    eo_std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Statistics:
     """Of the train split. `hash` names the data set: its names, sizes, description and these numbers."""
 
@@ -34,6 +43,10 @@ class Statistics:
     hash: str
     pairs: int = 0                       # measured; this and the next tell of the set and are in no hash
     eo_pairs: int = 0                    # of those, with an optical image
+
+    @property
+    def normalisation(self) -> Normalisation:
+        return Normalisation(self.input, self.eo_mean, self.eo_std)
 
 
 def measure(pairs: PairSet, limit: int = LIMIT_PAIRS, log: Log = silent) -> Statistics:
@@ -122,11 +135,11 @@ def sar_tensor(pair: Pair, unit: Unit, spec: ModelInput) -> Tensor:
     return torch.from_numpy(normalise(to_network_unit(pair.sar, unit), spec) * pair.valid)
 
 
-def eo_tensor(pair: Pair, statistics: Statistics) -> Tensor:
+def eo_tensor(pair: Pair, by: Normalisation) -> Tensor:
     """(eo bands, r, c) float32 input of the teacher; zeros where there is no optical image."""
     if pair.eo is None:
-        return torch.zeros(len(statistics.eo_mean), *pair.labels.shape)
-    normal = (pair.eo - _column(statistics.eo_mean, 3)) / _column(statistics.eo_std, 3)
+        return torch.zeros(len(by.eo_mean), *pair.labels.shape)
+    normal = (pair.eo - _column(by.eo_mean, 3)) / _column(by.eo_std, 3)
     return torch.from_numpy(normal if pair.eo_seen is None else normal * pair.eo_seen)
 
 

@@ -22,7 +22,7 @@ from training.measures import miou_on
 from training.pairs import DataError
 from training.progress import Log, Progress
 from training.schema import ConfigError, build, to_record
-from training.start import fill, record_of
+from training.start import digest, fill, record_of
 from training.state import StateFile
 from training.teacher import Teacher, band_names, bands_of, freeze, sees
 from training.tileable import check_tileable
@@ -70,6 +70,9 @@ def _check_sees(kind: str, data: Data) -> None:
             raise DataError(f"set {data.info.name}: none of the {len(names)} {what} has an optical image and a known label, and a teacher of kind {kind} "
                             "learns and is judged on such pairs alone; add optical images (the folder eo/), raise data.labelled_share, or use "
                             "teacher.kinds=[sar]")
+    if not data.statistics.eo_pairs:
+        raise DataError(f"set {data.info.name}: none of the {data.statistics.pairs} measured train pairs has an optical image, so the mean and spread of these "
+                        "are not known; raise data.measured_pairs, or use teacher.kinds=[sar]")
 
 
 def train_student(config: Config, data: Data, teacher: Teacher | None = None, log: Log = print,
@@ -93,7 +96,7 @@ def train_student(config: Config, data: Data, teacher: Teacher | None = None, lo
         return losses if distillation is None else {**losses, **distillation.losses(taps, logits, batch, done)}
 
     taught = distillation is not None
-    batches = make_batches(config, data, eo=taught, unlabelled=taught and config.distil.teaches)
+    batches = make_batches(config, teacher.shown(data) if taught else data, eo=taught, unlabelled=taught and config.distil.teaches)
     job = Job(net, losses_of, batches, distillation.adapters if taught else None, _judge(config, data, "sar"), config.seed)
     return _fit(job, config, data, {"role": "student", "taught": taught}, log, folder)
 
@@ -126,12 +129,14 @@ def network_of(config: Config, bands: int, classes: int) -> NetworkConfig:
 def save(path: Path, net: HFDNet, config: Config, data: Data, found: dict[str, Any]) -> Path:
     """The checkpoint of a student or a teacher; `found` joins the provenance ("kind" says what the network sees).
 
-    A student's spec is what `hfd-edge export` needs. A teacher is never exported; its spec says its bands.
+    A student's spec is what `hfd-edge export` needs. A teacher is never exported; its spec says its bands and how it normalises them.
     """
     info, spec = data.info, data.statistics.input
     part = {"name": config.name, "bands": list(band_names(found["kind"], info)), "input": {**asdict(spec), "unit": str(spec.unit)},
             "classes": list(info.classes), "colors": [list(c) for c in info.colors],
             "pixel_spacing_m": info.pixel_spacing_m, "tile_px": config.tile_px}
+    if "eo" in found["kind"]:
+        part["eo_input"] = {"mean": list(data.statistics.eo_mean), "std": list(data.statistics.eo_std)}
     return save_checkpoint(path, net, part, {**found, **provenance(config, data)})
 
 
@@ -150,6 +155,7 @@ def weights_record(config: Config) -> dict[str, Any]:
     record = {k: v for k, v in to_record(config).items() if k not in _NOT_THE_RUN}
     record["data"] = {k: v for k, v in record["data"].items() if k not in ("root", "workers")}
     record["loop"] = {k: v for k, v in record["loop"].items() if k not in _NOT_THE_LOOP}
+    record["teacher"]["checkpoints"] = [digest(path) for path in config.teacher.checkpoints]     # what they are, not where they lie
     return {**record, **record_of(config.start)}
 
 

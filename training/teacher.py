@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,13 @@ from torch import Tensor, nn
 
 from hfd_edge.errors import CheckpointError
 from hfd_edge.network import HFDNet, load_checkpoint, upsample
+from training.batches import Data
 from training.config import TEACHER_KINDS
-from training.loader import Batch
+from training.loader import Batch, View
 from training.pairs import SetInfo
+from training.progress import Log, silent
+from training.statistics import Normalisation
+from training.trained_on import teacher_view
 
 
 def freeze(net: HFDNet) -> HFDNet:
@@ -21,7 +25,7 @@ def freeze(net: HFDNet) -> HFDNet:
     return net.eval().requires_grad_(False)
 
 
-def sees(kind: str, batch: Batch) -> Tensor:
+def sees(kind: str, batch: Batch | View) -> Tensor:
     """What a network of this kind is shown of a batch: (n, bands, h, w)."""
     return {"eo": lambda: batch.eo, "sar": lambda: batch.sar, "eo+sar": lambda: torch.cat([batch.eo, batch.sar], dim=1)}[kind]()
 
@@ -55,9 +59,11 @@ class Teacher:
 
     members: tuple[HFDNet, ...]
     kinds: tuple[str, ...]
+    views: tuple[Normalisation | None, ...] = ()     # of each, how it is shown pixels; None = as the set's networks; () = that for all
     _at: list[torch.device] = field(default_factory=lambda: [torch.device("cpu")], repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "views", self.views or (None,) * len(self.members))
         for net in self.members:
             freeze(net)
 
@@ -72,8 +78,8 @@ class Teacher:
             self._at[0] = batch.sar.device
             nn.ModuleList(self.members).to(batch.sar.device)
         side, taps, logits = batch.labels.shape[-1], None, []
-        for net, kind in zip(self.members, self.kinds):
-            own = net.features(sees(kind, batch))
+        for net, kind, by in zip(self.members, self.kinds, self.views, strict=True):
+            own = net.features(sees(kind, batch if by is None else batch.views[by]))
             answer = net.classifier(own["fused"])
             logits.append(upsample(answer, side // answer.shape[-1]))
             taps = taps or own
@@ -83,16 +89,21 @@ class Teacher:
     def needs_eo(self) -> bool:
         return any("eo" in kind for kind in self.kinds)
 
+    def shown(self, data: Data) -> Data:
+        """The set, whose batches hold each image in the normalisations of these teachers too."""
+        return replace(data, views=tuple({by: None for by in self.views if by is not None}))
 
-def load_teacher(paths: list[Path], info: SetInfo) -> Teacher:
+
+def load_teacher(paths: list[Path], data: Data, log: Log = silent) -> Teacher:
     """The teacher in one or several checkpoints.
 
     Args:
-        info: of the data set that it teaches on.
+        data: the set that it teaches on. log: hears where pixels are normalised in another way than the set's.
     Raises:
-        CheckpointError: missing or damaged, its kind is not recorded, or its bands or classes are not the data set's, in their order.
+        CheckpointError: missing or damaged, its kind is not recorded, its bands or classes are not the data set's, in their order, or the set's
+            pixels are of another unit or scale than those it learnt from.
     """
-    members, kinds = [], []
+    members, kinds, views, info = [], [], [], data.info
     for path in paths:
         net, spec, provenance = load_checkpoint(path)
         kind = provenance.get("kind")
@@ -100,10 +111,11 @@ def load_teacher(paths: list[Path], info: SetInfo) -> Teacher:
             raise CheckpointError(f"{path}: kind={kind!r} in its provenance; a teacher is one of {', '.join(TEACHER_KINDS)}; "
                                   f"make it "
                                   "with python -m training teacher CONFIG")
-        for what, theirs, needed in (("bands", tuple(spec.get("bands", ())), band_names(kind, info)), ("classes", tuple(spec.get("classes", ())), info.classes)):
-            if theirs != needed:
+        for what, needed in (("bands", band_names(kind, info)), ("classes", info.classes)):
+            if (theirs := tuple(spec.get(what, ()))) != needed:
                 raise CheckpointError(f"{path}: a teacher of kind {kind} with the {what} {', '.join(theirs)}; the set {info.name} has "
                                       f"{', '.join(needed)}: names and order must be the same; correct the set, or train a teacher on it")
         members.append(net.to(memory_format=torch.channels_last))
         kinds.append(kind)
-    return Teacher(tuple(members), tuple(kinds))
+        views.append(teacher_view(path, spec, provenance, data.statistics, log))
+    return Teacher(tuple(members), tuple(kinds), tuple(views))

@@ -66,6 +66,11 @@ def test_a_teacher_that_would_see_no_image_at_all_is_refused_before_the_first_st
         train_teacher(config(teacher={"kinds": ["sar"]}), seen(*blind), log=silent)
 
 
+def test_optical_images_that_were_not_among_the_measured_pairs_are_not_taken_as_stored():
+    with pytest.raises(DataError, match="none of the 4 measured train pairs has an optical image.*raise data.measured_pairs"):
+        train_teacher(config(), replace(data(), statistics=replace(data().statistics, eo_pairs=0)), log=silent)
+
+
 def test_the_start_of_a_run_says_how_many_pairs_have_an_image_and_which_class_none_holds():
     found = replace(data().statistics, eo_pairs=3, class_counts=(5, 0, 5, 5, 5))
     lines = what_there_is(replace(data(), statistics=found))

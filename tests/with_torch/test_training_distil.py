@@ -1,6 +1,7 @@
 """Distillation: every tap with every distance teaches the student and never the teacher; masks, schedules, refusals."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -160,8 +161,8 @@ def test_the_hallucinating_student_keeps_its_guesses_and_no_adapter():
 def test_a_teacher_of_the_same_bands_in_another_order_is_refused(tmp_path):
     info = data().info
     save(tmp_path / "teacher-0", teacher().leader, config(), data(), {"kind": "eo"})
-    assert load_teacher([tmp_path / "teacher-0"], info).kinds == ("eo",)
-    swapped = replace(info, eo_bands=info.eo_bands[::-1])
+    assert load_teacher([tmp_path / "teacher-0"], data()).kinds == ("eo",)
+    swapped = replace(data(), pairs=SimpleNamespace(info=replace(info, eo_bands=info.eo_bands[::-1])))
     with pytest.raises(CheckpointError, match="a teacher of kind eo with the bands .*: names and order must be the same"):
         load_teacher([tmp_path / "teacher-0"], swapped)
 
