@@ -18,7 +18,7 @@ from training.loader import Batch
 from training.loop import Losses
 from training.losses import segmentation_loss
 from training.progress import Log
-from training.student import fit_as, network_of
+from training.student import class_weights, fit_as, network_of, weights_on
 
 BASELINES = {"unet": "Unet", "deeplabv3plus": "DeepLabV3Plus"}
 
@@ -52,10 +52,11 @@ class Baseline(nn.Module):
 def train_baseline(name: str, config: Config, data: Data, log: Log = print, folder: Path | None = None) -> nn.Module:
     """A baseline after the same steps, batches, loss and average as the SAR-only student."""
     torch.manual_seed(config.seed + 2)
+    weights = class_weights(config, data)
     net = Baseline(name, config, len(data.info.bands), len(data.info.classes)).to(memory_format=torch.channels_last)
 
     def losses_of(batch: Batch, done: float) -> Losses:
-        return {"segmentation": segmentation_loss(net(batch.sar), batch.labels, config.loop.dice_weight)}
+        return {"segmentation": segmentation_loss(net(batch.sar), batch.labels, config.loop.dice_weight, weights_on(weights, batch))}
 
     batches = make_batches(config, data, eo=False, unlabelled=False)
     return fit_as({"role": name}, (net, losses_of, batches), config, data, (log, folder))

@@ -3,6 +3,7 @@ reason."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -118,8 +119,9 @@ class LoopConfig:
                          "starts fast. It smooths over the luck of the last steps")
     dice_weight: float = key(0.5, "of soft Dice beside cross entropy; [paper: not known] it counts small classes as much as "
                              "large ones")
-    class_weights: Literal["none", "balanced"] = key("none", "`balanced` weighs cross entropy by the root of the inverse "
-                                                     "class frequency in all train labels")
+    class_weights: Literal["none", "balanced"] | dict[str, float] | tuple[float, ...] = key(
+        "none", "of the cross entropy: `balanced` = by the root of the inverse class frequency in the measured train labels; or numbers of your own, "
+        "{water: 3, land: 1} or in the order of the classes [3, 1]; their ratios count")
     select_every: int = key(0, "steps between judgements on the select split, whose best average is kept; 0 = the last is kept")
     patience: int = key(0, "judgements without a better one until the run stops; 0 = never")
     save_every: int = key(200, "steps between states from which a killed run goes on, to the same bits")
@@ -209,6 +211,8 @@ def check(config: Config) -> None:
             ("seed", config.seed, 0, 1 << 31)):
         if not low <= value <= high:
             raise ConfigError(f"{name}={value}: it must be {low} to {high}")
+    if not isinstance(loop.class_weights, str):
+        _check_weights(loop.class_weights)
     if not 0 < data.labelled_share <= 1:
         raise ConfigError(f"data.labelled_share={data.labelled_share}: it must be above 0 and at most 1; the judge needs "
                           f"labels too")
@@ -224,6 +228,15 @@ def check(config: Config) -> None:
     if distil.hallucinate and distil.tap != "encoder":
         raise ConfigError(f"distil.hallucinate with distil.tap={distil.tap}: guessed features are added to the encoder's; use "
                           f"tap=encoder")
+
+
+def _check_weights(weights: dict[str, float] | tuple[float, ...]) -> None:
+    named = weights.items() if isinstance(weights, dict) else enumerate(weights)
+    for name, value in named:
+        if not 0 <= value < math.inf:
+            raise ConfigError(f"loop.class_weights: {name}: {value}: a weight is 0 or a number above it")
+    if not any(weights.values() if isinstance(weights, dict) else weights):
+        raise ConfigError("loop.class_weights: no class weighs more than 0, so nothing would be learnt; give the classes that count a number above 0")
 
 
 def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:

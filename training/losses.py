@@ -28,7 +28,8 @@ def segmentation_loss(logits: Tensor, labels: Tensor, dice_weight: float = 0.5, 
     if not known.any():
         return full.sum() * 0
     log_share = F.log_softmax(full, dim=1)
-    entropy = F.nll_loss(log_share, labels, class_weights, ignore_index=NODATA_LABEL)
+    weighed = class_weights is None or bool((class_weights[labels[known]] > 0).any())        # else the mean would be 0 / 0
+    entropy = F.nll_loss(log_share, labels, class_weights, ignore_index=NODATA_LABEL) if weighed else full.sum() * 0
     if dice_weight == 0:
         return entropy
     truth = F.one_hot(labels.where(known, torch.zeros_like(labels)), full.shape[1]).permute(0, 3, 1, 2) * known[:, None]

@@ -131,7 +131,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return build(kind, {} if value is None else value, where)
     if get_origin(kind) in (Union, types.UnionType):
         inner = [k for k in get_args(kind) if k is not type(None)]
-        return None if value is None and len(inner) < len(get_args(kind)) else _value(inner[0], value, where)
+        return None if value is None and len(inner) < len(get_args(kind)) else _value(_nearest_kind(inner, value), value, where)
     if get_origin(kind) is Literal:
         if isinstance(value, int) and not isinstance(value, bool):       # YAML reads 32 as a number
             value = str(value)
@@ -145,8 +145,14 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     if kind is dict or get_origin(kind) is dict:
         if not isinstance(value, dict):
             raise ConfigError(f"{where}={value!r}: it is a mapping of keys")
-        return value
+        return {str(name): _value(float, number, f"{where}.{name}") for name, number in value.items()} if get_args(kind)[1:] == (float,) else value
     return _scalar(kind, value, where)
+
+
+def _nearest_kind(kinds: list[Any], value: Any) -> Any:
+    """Of several kinds that a key may have the one of this value's shape: a mapping, a list, or else the first."""
+    shape = dict if isinstance(value, dict) else tuple if isinstance(value, (list, tuple)) else None
+    return next((kind for kind in kinds if get_origin(kind) is shape), kinds[0]) if shape else kinds[0]
 
 
 def _scalar(kind: type, value: Any, where: str) -> Any:
@@ -178,6 +184,8 @@ def _name_of(kind: Any) -> str:
         return ", ".join(map(str, get_args(kind)))
     if get_origin(kind) is tuple:
         return f"list of {_name_of(get_args(kind)[0])}"
+    if get_origin(kind) is dict and get_args(kind)[1] is float:
+        return "mapping of numbers"
     return {int: "whole number", float: "number", str: "word", bool: "true or false"}.get(kind, "mapping")
 
 

@@ -112,8 +112,24 @@ def new_student(config: Config, data: Data) -> HFDNet:
 
 
 def class_weights(config: Config, data: Data) -> Tensor | None:
-    """(classes,) float32 of the cross entropy; None = all alike."""
-    return balanced(data.statistics.class_counts) if config.loop.class_weights == "balanced" else None
+    """(classes,) float32 of the cross entropy; None = all alike.
+
+    Raises:
+        ConfigError: a class is not the set's, or one of the set's has no weight.
+    """
+    given, classes = config.loop.class_weights, data.info.classes
+    if isinstance(given, str):
+        return balanced(data.statistics.class_counts) if given == "balanced" else None
+    if isinstance(given, dict):
+        unknown, missing = ([name for name in one if name not in other] for one, other in ((given, classes), (classes, given)))
+        if unknown or missing:
+            what = f"{unknown[0]!r} is no class" if unknown else f"{missing[0]!r} has no weight"
+            raise ConfigError(f"loop.class_weights: {what}; give one for each class of the set {data.info.name}: {', '.join(classes)}")
+        given = tuple(given[name] for name in classes)
+    if len(given) != len(classes):
+        raise ConfigError(f"loop.class_weights={list(given)}: {len(given)} numbers, and the set {data.info.name} has {len(classes)} classes; give one for "
+                          f"each, in this order: {', '.join(classes)}")
+    return torch.tensor(given, dtype=torch.float32)
 
 
 def teacher_config(config: Config, member: int = 0) -> Config:
