@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from hfd_edge.raster import GeoReference, RasterLimits, RasterProfile, write_raster
 from hfd_edge.raster.declaration import QUANTITY_TAG, UNIT_TAG
 from hfd_edge.raster.guard import open_raster
+from hfd_edge.raster.truth import NAMES_TAG
 from hfd_edge.spec import NODATA_LABEL
 from training.layouts.files import FileSet
 from training.pairs import DataError, Pair, PairSet, SetInfo
@@ -19,8 +21,8 @@ SPLITS = ("select", "test")             # a gate on what the student was trained
 
 
 def write_scenes(pairs: PairSet, folder: Path, log: Log = print) -> int:
-    """Write NAME.tif (float32, in the set's unit, NaN = no measurement) and NAME_labels.tif (uint8, 255 = not known) of every pair of the
-    select and test splits, where their files lie on the ground if these say so; files that are there are written again.
+    """Write NAME.tif (float32, in the set's unit, NaN = no measurement) and NAME_labels.tif (uint8, 255 = not known, with the classes' names) of every
+    pair of the select and test splits, where their files lie on the ground if these say so; files that are there are written again.
 
     Returns:
         how many pairs were written.
@@ -68,4 +70,4 @@ def _write(pair: Pair, info: SetInfo, geo: GeoReference | None, path: Path) -> N
     write_raster(path.with_name(f"{path.name}.tif"), [(0, sar)],
                  RasterProfile(rows, cols, len(sar), "float32", float("nan"), info.bands, tags=tags, geo=geo), overwrite=True)
     write_raster(path.with_name(f"{path.name}_labels.tif"), [(0, pair.labels[np.newaxis])],
-                 RasterProfile(rows, cols, 1, "uint8", NODATA_LABEL, geo=geo), overwrite=True)
+                 RasterProfile(rows, cols, 1, "uint8", NODATA_LABEL, tags={NAMES_TAG: json.dumps(info.classes)}, geo=geo), overwrite=True)

@@ -15,7 +15,7 @@ from hfd_edge.raster.guard import RasterLimits
 from hfd_edge.raster.source import RasterSource
 from hfd_edge.spec import NODATA_LABEL
 
-_NAMES_TAG = "HFD_CLASSES"          # of every map that we write
+NAMES_TAG = "HFD_CLASSES"          # of every map that we write
 _STRIP_ROWS = 512
 
 
@@ -41,7 +41,7 @@ class TruthSource(RasterSource):
                 raise RasterError(f"{path} has {self.count} bands of {self.dtype}: a truth is one band of uint8 class numbers, "
                                   f"{NODATA_LABEL} = not known")
             with no_fork():
-                tag = self._layers[0].dataset.tags().get(_NAMES_TAG)
+                tag = self._layers[0].dataset.tags().get(NAMES_TAG)
             self.class_names = _names(path, tag)
             self._numbers = _numbers(self.class_names, self._classes)
         except BaseException:
@@ -83,8 +83,8 @@ class TruthSource(RasterSource):
         named = self.class_names is not None
         name = "" if not named else f" ({self.class_names[label]})" if label < len(self.class_names) else " (without a name)"
         legend = ", ".join(f"{number} {name}" for number, name in enumerate(self._classes))
-        way = (f"; where the numbers do mean the same, take the tag {_NAMES_TAG} off the file, whose names count now" if named else
-               f"; or name the file's classes, as a JSON list, in its tag {_NAMES_TAG}, and they are matched by name")
+        way = (f"; where the numbers do mean the same, take the tag {NAMES_TAG} off the file, whose names count now" if named else
+               f"; or name the file's classes, as a JSON list, in its tag {NAMES_TAG}, and they are matched by name")
         return (f"{self._path} holds label {label}{name}, and the engine's classes are {legend}: what the engine does not know cannot be "
                 f"judged; translate the labels to these numbers, {NODATA_LABEL} = not known{way}")
 
@@ -97,7 +97,7 @@ def _names(path: str | Path, tag: str | None) -> tuple[str, ...] | None:
     except ValueError:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not 0 < len(names) <= NODATA_LABEL:
-        raise RasterError(f"{path}: its tag {_NAMES_TAG} is {tag[:60]!r}: it must be a JSON list of the classes' names in the order of their "
+        raise RasterError(f"{path}: its tag {NAMES_TAG} is {tag[:60]!r}: it must be a JSON list of the classes' names in the order of their "
                           "numbers; write it so, or take it off")
     return tuple(names)
 

@@ -27,7 +27,7 @@ def silent(line):
 def spec_for(info):
     unit = ModelInput(info.sar_unit, (0.0,) * len(info.bands), (1.0,) * len(info.bands), quantity=info.quantity,
                       floor=-35.0 if info.sar_unit is Unit.DB else None)
-    return replace(make_spec(len(info.bands), len(info.classes), 8, 4, 40), bands=info.bands, input=unit)
+    return replace(make_spec(len(info.bands), len(info.classes), 8, 4, 40), bands=info.bands, classes=info.classes, input=unit)
 
 
 @pytest.mark.parametrize("layout", ["ombria", "sen1floods11"])
@@ -50,6 +50,17 @@ def test_scenes_hold_the_pixels_units_and_labels_of_their_pairs(tmp_path, layout
     assert not by_file
     if layout == "sen1floods11":
         assert not pair.valid.all()                             # the set has pixels without a measurement, or this tests less
+
+
+def test_labels_are_an_engines_classes_of_the_same_name_whatever_their_numbers(tmp_path):
+    pairs = open_pairs("folder", folder(tmp_path / "set"))
+    write_scenes(pairs, tmp_path / "scenes", silent)
+    spec = spec_for(pairs.info)
+    with ExitStack() as stack:
+        own, other = (open_scenes([tmp_path / "scenes"], replace(spec, classes=classes), stack)[0] for classes in (spec.classes, spec.classes[::-1]))
+        labels, turned = (scene.truth(0, scene.source.rows) for scene in (own, other))
+        assert set(np.unique(labels)) == {0, 1, 255}
+        np.testing.assert_array_equal(turned, np.where(labels == 255, 255, 1 - labels))
 
 
 @pytest.mark.parametrize("layout", ["folder", "dfc2020"])
