@@ -103,7 +103,7 @@ def tune(config: Config, data: Data, log: Log = print) -> HFDNet:
     net = load_student(source, data).to(memory_format=torch.channels_last)
     found = read_sidecar(source)["provenance"]
     run = changed(config, {"loop": {"steps": config.qat.steps, "rate": config.qat.rate, "select_every": 0, "patience": 0,
-                                    "precision": "32"}})
+                                    "precision": "32"}, "teacher": {"checkpoints": []}})
     ranges = Ranges(net, config.qat)
     batches = make_batches(run, data, eo=False, unlabelled=False, seed=config.seed + (2 << 20))
     _settle(net, ranges, batches)

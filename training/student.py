@@ -135,7 +135,7 @@ def class_weights(config: Config, data: Data) -> Tensor | None:
 def teacher_config(config: Config, member: int = 0) -> Config:
     """The run that makes a teacher: its own network keys, steps and seed."""
     steps, seed = config.teacher.steps or config.loop.steps, config.seed + config.teacher.seed + 100 * member
-    return changed(config, {"network": config.teacher.network, "loop": {"steps": steps}, "seed": seed, "start": None})
+    return changed(config, {"network": config.teacher.network, "loop": {"steps": steps}, "seed": seed, "start": None, "teacher": {"checkpoints": []}})
 
 
 def network_of(config: Config, bands: int, classes: int) -> NetworkConfig:
@@ -171,7 +171,7 @@ def weights_record(config: Config) -> dict[str, Any]:
     record = {k: v for k, v in to_record(config).items() if k not in _NOT_THE_RUN}
     record["data"] = {k: v for k, v in record["data"].items() if k not in ("root", "workers")}
     record["loop"] = {k: v for k, v in record["loop"].items() if k not in _NOT_THE_LOOP}
-    record["teacher"]["checkpoints"] = [digest(path) for path in config.teacher.checkpoints]     # what they are, not where they lie
+    record["teacher"]["checkpoints"] = [digest(path) for path in config.teacher.checkpoints if config.distil.teaches]     # what they are, not where they lie
     return {**record, **record_of(config.start)}
 
 

@@ -10,17 +10,18 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
 import tiny_sets  # noqa: E402
+from hfd_edge.errors import CheckpointError  # noqa: E402
 from lessons import NETWORK, config, data, silent  # noqa: E402
 from training import measures  # noqa: E402
 from training.__main__ import main  # noqa: E402
-from training.ablate import ablate  # noqa: E402
+from training.ablate import _teacher_record, ablate  # noqa: E402
 from training.batches import joined, make_batches, open_data  # noqa: E402
-from training.config import load_config  # noqa: E402
+from training.config import changed, load_config  # noqa: E402
 from training.evaluate import find_teacher  # noqa: E402
 from training.loop import on_device  # noqa: E402
 from training.measures import answer_of_all  # noqa: E402
 from training.schema import ConfigError  # noqa: E402
-from training.student import new_student, save, weights_record  # noqa: E402
+from training.student import new_student, save, teacher_config, weights_record  # noqa: E402
 from training.teacher import load_teacher  # noqa: E402
 
 KINDS = ["eo", "sar", "eo+sar"]
@@ -153,8 +154,8 @@ def test_a_sidecar_that_does_not_hold_the_numbers_is_named(made, tmp_path):
     path = copied(path, tmp_path / "teacher-0")
     own, sidecar = open_data(load_config(first / "run.yaml")), path.with_suffix(".json")
     good = json.loads(sidecar.read_text())
-    for change, words in (({"eo_input": {"mean": [1, 2], "std": [1, 1]}}, "spec.eo_input"), ({"eo_input": {"mean": [0] * 3, "std": [0, 1, 1]}}, "spec.eo_input"),
-                          ({"input": {"unit": "db"}}, "spec.input"), ({"eo_input": 3}, "spec.eo_input")):
+    for change in ({"eo_input": {"mean": [1, 2], "std": [1, 1]}}, {"eo_input": {"mean": [0] * 3, "std": [0, 1, 1]}}, {"input": {"unit": "db"}}, {"eo_input": 3}):
+        words = f"spec.{[*change][0]}"
         sidecar.write_text(json.dumps({**good, "spec": {**good["spec"], **change}}))
         with pytest.raises(Exception, match=f"{words} of its sidecar"):
             load_teacher([path], own)
@@ -168,6 +169,27 @@ def test_a_state_knows_its_teachers_by_what_they_are(tmp_path):
     assert one == other != third and str(tmp_path) not in json.dumps(one)
 
 
+def test_only_a_run_that_hears_a_teacher_asks_for_its_checkpoint():
+    gone = {"checkpoints": ["gone/teacher-0"]}
+    with pytest.raises(CheckpointError, match="gone/teacher-0.safetensors is not there"):
+        weights_record(config(teacher=gone))
+    assert weights_record(config(teacher=gone, distil={"weight": 0.0})) == weights_record(config(distil={"weight": 0.0}))
+    assert teacher_config(config(teacher=gone)) == teacher_config(config()), "it may be the very teacher that is made now"
+
+
+def test_a_teacher_made_without_the_start_of_its_student_keeps_its_pixels(made, tmp_path):
+    first, second, path = made("sar")
+    run = load_config(second / "run.yaml")
+    save(tmp_path / "student", new_student(run, open_data(run)), run, open_data(run), {"kind": "sar"})
+    started = load_config(first / "run.yaml", (f"start={tmp_path / 'student'}",))
+    own = open_data(started)
+    (view,) = load_teacher([path], own).views
+    assert own.statistics.input.mean[0] == pytest.approx(-5, abs=0.2) and view.sar.mean[0] == pytest.approx(-10, abs=0.2)
+    kinds = {kind: tuple(_teacher_record(changed(some, {"teacher": {"kinds": [kind]}}), 0) for some in (started, changed(started, {"start": None})))
+             for kind in ("eo", "sar")}
+    assert kinds["eo"][0] == kinds["eo"][1] and kinds["sar"][0] != kinds["sar"][1], "a finished cell of the table is of one normalisation"
+
+
 def test_a_teacher_that_is_given_and_not_there_is_not_left_out(tmp_path, made, capsys):
     first, _, path = made("eo")
     run = load_config(first / "run.yaml")
@@ -175,7 +197,8 @@ def test_a_teacher_that_is_given_and_not_there_is_not_left_out(tmp_path, made, c
     code, _, error = said(capsys, "evaluate", first, f"teacher.checkpoints=[{tmp_path / 'v1.2'}]")
     assert code == 1 and "v1.2.safetensors: there is no teacher; correct teacher.checkpoints" in error
     copied(path, tmp_path / "v1.2")
-    assert find_teacher(load_config(first / "run.yaml", (f"teacher.checkpoints=[{tmp_path / 'v1.2'}]",)), open_data(load_config(first / "run.yaml"))).kinds == ("eo",)
+    run = load_config(first / "run.yaml", (f"teacher.checkpoints=[{tmp_path / 'v1.2'}]",))
+    assert find_teacher(run, open_data(run)).kinds == ("eo",)
 
 
 def test_a_table_of_its_own_teachers_takes_none_from_elsewhere(tmp_path):
