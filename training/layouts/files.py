@@ -122,7 +122,9 @@ def recode(name: str, stored: np.ndarray, codes: Mapping[int, int]) -> np.ndarra
     if not np.issubdtype(stored.dtype, np.integer):
         whole = np.rint(stored)
         if not np.array_equal(whole, stored):
-            raise DataError(f"pair {name}: labels are {stored.dtype} with fractions; labels are whole codes")
+            found = "NaN" if np.isnan(stored).any() else f"fractions, e.g. {stored[whole != stored][0]:g}"
+            raise DataError(f"pair {name}: labels are {stored.dtype} with {found}; labels are whole codes: write integers, with a code to be ignored where "
+                            "nothing is known; resample them with -r near")
         stored = whole.astype(np.int64)
     low, high = min(codes), max(codes)
     table = np.full(high - low + 2, -1, np.int16)                # the last entry is every code outside low..high
@@ -133,7 +135,7 @@ def recode(name: str, stored: np.ndarray, codes: Mapping[int, int]) -> np.ndarra
     if found.min(initial=0) < 0:
         unknown = np.unique(stored[found < 0])[:_SHOWN].tolist()
         raise DataError(f"pair {name}: label codes {unknown} are not known; known are {sorted(codes)}; add them to the codes "
-                        "or ignore them")
+                        "or ignore them; where JPEG or an interpolation made them, write PNG or TIFF, and resample labels with -r near")
     return found.astype(np.uint8)
 
 
