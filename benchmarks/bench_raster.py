@@ -148,16 +148,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if arguments.peak:
             peak = measure_peak(side, Path(folder))
-            print(f"float32 {side} x {side} x 2: peak {peak['peak_gb']:.2f} GB (bar {PEAK_BAR_GB}), {peak['seconds']:.0f} s "
-                  "with its start")
+            print(f"float32 {side} x {side} x 2: peak {peak['peak_gb']:.2f} GB (bar {PEAK_BAR_GB}), {peak['seconds']:.0f} s with its start")
             if arguments.json:
                 print(json.dumps({"side": side, **peak}))
             return
         results = {kind: measure(kind, side, rounds, Path(folder)) for kind in SCENES}
     for kind, r in results.items():
         print(f"{kind:15s} {side} x {side}: (whole - engine) / engine {r['overhead']:.3f} (bar {r['bar']:.2f}; of CPU seconds "
-              f"{r['cpu_overhead']:.3f}), {r['whole_s']:.1f} s, "
-              f"{r['mpx_per_s']:.2f} Mpx/s, peak {r['peak_gb']:.2f} GB")
+              f"{r['cpu_overhead']:.3f}), {r['whole_s']:.1f} s, {r['mpx_per_s']:.2f} Mpx/s, peak {r['peak_gb']:.2f} GB")
     ratios = {f"engine_over_run_{kind.split()[0]}": round(r["engine_over_run"], 3) for kind, r in results.items()}
     tell({"side": side, "rounds": rounds, "ratios": ratios, "roofline": bounds_of(results["float32"]["whole_s"], side), **results}, arguments.json)
 

@@ -122,8 +122,7 @@ def main() -> None:
     rows, seen = measure(students, tile, repeats), []
     columns = ("student", "width", "align", "fp32_mb", "reach_px", "halo_px", "activation_bytes_per_px", "ms_per_mpx",
                "fastest_ms_per_mpx", "ratio_to_first")
-    print(f"{'student':44}{'width':>6} {'align':12}{'MB':>7}{'reach':>7}{'halo':>6}{'B/px':>6}{'ms/Mpx':>9}"
-          f"{'fastest':>9}{'ratio':>7}")
+    print(f"{'student':44}{'width':>6} {'align':12}{'MB':>7}{'reach':>7}{'halo':>6}{'B/px':>6}{'ms/Mpx':>9}{'fastest':>9}{'ratio':>7}")
     for row in rows:
         seen.append(row)
         print("{:44}{:6d} {:12}{:7.2f}{:7d}{:6d}{:6d}{:9.0f}{:9.0f}{:7.2f}".format(*(row[name] for name in columns)),

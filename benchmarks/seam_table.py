@@ -111,8 +111,7 @@ def z_of_nothing(options, engine: Path) -> None:
                 at = tuple(range(core - offset, options.side, core))
                 found.append(seam_ratio(study.whole, Borders(at, at, study.segmenter.spec.stride_px)).z)
     beyond = np.mean(np.abs(found) > 3)
-    print(f"{len(found)} grids on untiled maps: z has mean {np.mean(found):.2f}, standard deviation {np.std(found):.2f}, "
-          f"{beyond:.1%} beyond 3")
+    print(f"{len(found)} grids on untiled maps: z has mean {np.mean(found):.2f}, standard deviation {np.std(found):.2f}, {beyond:.1%} beyond 3")
 
 
 def main() -> None:

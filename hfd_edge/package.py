@@ -79,8 +79,7 @@ class Package:
         self.spec = package_manifest.read_spec(self.manifest)
         self.graph_names = tuple(name for name in self.names if name in GRAPHS)
         if not self.graph_names:
-            raise PackageError(f"no graph among its members {self.names}: a package holds at least one of {', '.join(GRAPHS)}; "
-                               f"{AGAIN}")
+            raise PackageError(f"no graph among its members {self.names}: a package holds at least one of {', '.join(GRAPHS)}; {AGAIN}")
         self.plans = package_plans.plan_records(self.manifest, self.names)
         self.golden = package_golden.decode(self.read, self.names, self.graph_names, self.spec)
 
@@ -132,8 +131,7 @@ class Package:
     def _manifest_bytes(self) -> memoryview:
         entry = self._entries[self.names[0]]
         if entry.name != MANIFEST:
-            raise PackageError(f"its first member is {entry.name}, not {MANIFEST}: this zip is no package; export one with "
-                               "hfd-edge export")
+            raise PackageError(f"its first member is {entry.name}, not {MANIFEST}: this zip is no package; export one with hfd-edge export")
         verify_crc(self._data, entry)                 # the only member whose SHA-256 stands nowhere
         return self._view(entry)
 
@@ -180,8 +178,7 @@ def _refuse_foreign(head: bytes) -> None:
     elif len(head) > 2 and head[0] == 8 and 1 <= head[1] <= 64 and head[2] in b"\x12\x1a\x22\x2a\x32\x3a\x42":
         what, way = "a bare ONNX graph, without spec or hashes", "export the checkpoint with hfd-edge export"
     elif head[:2] in (b"II", b"MM") and head[2:4] in (b"*\0", b"\0*", b"+\0", b"\0+"):
-        what, way = "a TIFF raster", ("engine and raster are swapped: hfd-edge predict RASTER ENGINE, or "
-                                     "Segmenter(ENGINE).run_raster(RASTER, MAP)")
+        what, way = "a TIFF raster", ("engine and raster are swapped: hfd-edge predict RASTER ENGINE, or Segmenter(ENGINE).run_raster(RASTER, MAP)")
     elif head.startswith(b"version https://git-lfs"):
         what, way = "a Git LFS pointer, not the file itself", "fetch it with git lfs pull"
     elif head[8:9] == b"{" and head[6:8] == b"\0\0":

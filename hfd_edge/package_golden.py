@@ -76,13 +76,11 @@ def check(golden: Golden, graphs: Sequence[str], spec: ModelSpec) -> None:
     if not np.isfinite(tile).all():
         raise PackageError("golden input holds NaN or infinity: network input is finite, nodata enters as 0; choose another tile")
     if {*golden.labels} != {*graphs}:
-        raise PackageError(f"golden labels are for {sorted(golden.labels)}, the graphs are {sorted(graphs)}: give labels for "
-                           "each graph")
+        raise PackageError(f"golden labels are for {sorted(golden.labels)}, the graphs are {sorted(graphs)}: give labels for each graph")
     expected = (side // spec.logit_stride_px,) * 2
     for graph, labels in golden.labels.items():
         if labels.dtype != np.uint8 or labels.shape != expected:
-            raise PackageError(f"golden labels of {graph} are {labels.dtype} {labels.shape}: they must be uint8 {expected}, one "
-                               "per logit")
+            raise PackageError(f"golden labels of {graph} are {labels.dtype} {labels.shape}: they must be uint8 {expected}, one per logit")
         decided = labels[labels != UNDECIDED]
         if not decided.size or decided.max() >= len(spec.classes):
             raise PackageError(f"golden labels of {graph} must be 0..{len(spec.classes) - 1} or {UNDECIDED} (too close to call), "

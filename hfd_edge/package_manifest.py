@@ -50,8 +50,7 @@ def encode(spec: ModelSpec, members: Mapping[str, memoryview], provenance: Mappi
     try:
         text = json.dumps(record, allow_nan=False, ensure_ascii=True, indent=1, sort_keys=True)
     except (TypeError, ValueError, RecursionError) as error:
-        raise PackageError(f"provenance cannot be written as JSON: {error}; give finite numbers, strings, lists and "
-                           "dicts") from error
+        raise PackageError(f"provenance cannot be written as JSON: {error}; give finite numbers, strings, lists and dicts") from error
     if len(text) >= MAX_MANIFEST_BYTES:
         raise PackageError(f"the manifest has {len(text)} bytes: at most {MAX_MANIFEST_BYTES} are read; shorten the provenance")
     return text.encode("ascii") + b"\n"
@@ -71,8 +70,7 @@ def decode(data: memoryview) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise PackageError(f"{MANIFEST} cannot be read as JSON: {error}; {AGAIN}") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise PackageError(f"{MANIFEST} does not say format={FORMAT!r}: this zip is no hfd_edge package; export one with "
-                           "hfd-edge export")
+        raise PackageError(f"{MANIFEST} does not say format={FORMAT!r}: this zip is no hfd_edge package; export one with hfd-edge export")
     _check_version(record.get("format_version"))
     return record
 
@@ -93,8 +91,7 @@ def read_spec(record: Mapping[str, Any]) -> ModelSpec:
     differing = [key for key, value in understood.items() if key != "input" and given.get(key, value) != value]
     differing += [f"input.{key}" for key, value in understood["input"].items() if inner.get(key, value) != value]
     if differing:
-        raise PackageError(f"{MANIFEST}: spec {', '.join(differing)}: a value is not of the kind that docs/engine-format.md "
-                           f"gives; {AGAIN}")
+        raise PackageError(f"{MANIFEST}: spec {', '.join(differing)}: a value is not of the kind that docs/engine-format.md gives; {AGAIN}")
     return spec
 
 
@@ -130,8 +127,7 @@ def sha256(data: memoryview | bytes) -> str:
 def _member_hash(name: str, entry: Any, size: int) -> str:
     digest = entry.get("sha256") if isinstance(entry, dict) else None
     if not isinstance(digest, str) or not _SHA256.fullmatch(digest) or not _whole(entry.get("size")):
-        raise PackageError(f"{MANIFEST}: members[{name!r}] lacks size (a whole number) or sha256 (64 hexadecimal digits); "
-                           f"{AGAIN}")
+        raise PackageError(f"{MANIFEST}: members[{name!r}] lacks size (a whole number) or sha256 (64 hexadecimal digits); {AGAIN}")
     if entry["size"] != size:
         raise PackageError(f"member {name} has {size} bytes, the manifest says {entry['size']}: {AGAIN}")
     return digest
@@ -165,8 +161,7 @@ def _check_kinds(spec: ModelSpec) -> None:
     _check_filter_kinds(inner)
     for value in (spec.name, inner.quantity, inner.speckle_filter, *spec.bands, *spec.classes):
         if not isinstance(value, str) or not value.isprintable() or len(value) > 200:
-            raise PackageError(f"{MANIFEST}: spec holds {str(value)[:40]!a} as a name: names are printable, at most 200 "
-                               "characters")
+            raise PackageError(f"{MANIFEST}: spec holds {str(value)[:40]!a} as a name: names are printable, at most 200 characters")
     for where, value in (("halo_bounded_px", spec.halo_bounded_px), ("activation_bytes_per_px", spec.activation_bytes_per_px)):
         if value is not None and (not _whole(value)):
             raise PackageError(f"{MANIFEST}: spec {where}={value!r}: it must be a whole number, at least 0")
@@ -176,8 +171,7 @@ def _check_kinds(spec: ModelSpec) -> None:
     for where, value in (("input.floor", inner.floor), ("input.looks", inner.looks), ("pixel_spacing_m", spec.pixel_spacing_m)):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if value is not None and not (number and (where == "input.floor" or value > 0)):
-            raise PackageError(f"{MANIFEST}: spec {where}={str(value)[:40]!a}: it must be a number, above 0 unless it is the "
-                               "floor, or null")
+            raise PackageError(f"{MANIFEST}: spec {where}={str(value)[:40]!a}: it must be a number, above 0 unless it is the floor, or null")
 
 
 def _whole(value: Any) -> bool:

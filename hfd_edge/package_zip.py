@@ -116,8 +116,7 @@ def check_name(name: str) -> None:
     """
     if not _NAME.fullmatch(name) or len(name) > MAX_NAME_BYTES or {".", ".."} & set(name.split("/")):
         raise PackageError(f"member name {name[:200]!r} is not safe: only relative paths of letters, digits, '.', '-', '_' of at "
-                           f"most {MAX_NAME_BYTES} characters, without '..', are read; do not use this file, ask its maker for "
-                           "another")
+                           f"most {MAX_NAME_BYTES} characters, without '..', are read; do not use this file, ask its maker for another")
 
 
 def _extra_size(header: int, name: str) -> int:
@@ -193,8 +192,7 @@ def _checked_entry(data: memoryview, at: int, entry: Entry, limit: int) -> Entry
                            "write packages with hfd-edge export, not with a zip tool")
     record = _directory_record(entry)
     if data[entry.header:entry.start] != _local_record(entry) or data[at:at + len(record)] != record:
-        raise PackageError(f"member {entry.name} has a header that hfd_edge does not write: it was changed by another tool or "
-                           f"damaged; {AGAIN}")
+        raise PackageError(f"member {entry.name} has a header that hfd_edge does not write: it was changed by another tool or damaged; {AGAIN}")
     return entry
 
 
@@ -213,6 +211,5 @@ def _check_unique(entries: Sequence[Entry]) -> None:
     seen: set[str] = set()
     for entry in entries:
         if entry.name.lower() in seen:
-            raise PackageError(f"member {entry.name} is there twice (case does not count): which one is meant cannot be told; "
-                               f"{AGAIN}")
+            raise PackageError(f"member {entry.name} is there twice (case does not count): which one is meant cannot be told; {AGAIN}")
         seen.add(entry.name.lower())

@@ -107,8 +107,7 @@ def _waiting_where_worth(spec: ModelSpec, scene: SceneShape, request: PlanReques
 def check_window(window: object) -> tuple[int, int, int, int]:
     """`window` as four whole numbers. Raises GridError where it is something else; whether it is in the scene is the grid's."""
     if not isinstance(window, (tuple, list)) or len(window) != 4 or not all(map(is_whole, window)):
-        raise GridError(f"window={window!r}: it must be (row, col, rows, cols) in whole pixels, the first pixel is 0,0 "
-                        "(--window ROW,COL,ROWS,COLS)")
+        raise GridError(f"window={window!r}: it must be (row, col, rows, cols) in whole pixels, the first pixel is 0,0 (--window ROW,COL,ROWS,COLS)")
     return tuple(map(int, window))
 
 
@@ -167,12 +166,10 @@ def _halo_px(spec: ModelSpec, halo: int | str) -> int:
         return spec.halo_px
     if halo == "bounded":
         if spec.halo_bounded_px is None:
-            raise GridError("halo='bounded' but this engine holds no measured bounded halo: use 'exact', or give the pixels "
-                            "yourself")
+            raise GridError("halo='bounded' but this engine holds no measured bounded halo: use 'exact', or give the pixels yourself")
         return spec.halo_bounded_px
     if not is_whole(halo) or halo < 0 or halo % spec.stride_px:
-        raise GridError(f"halo={halo!r}: it must be 'auto', 'exact', 'bounded' or a multiple of the network's stride "
-                        f"{spec.stride_px} px, "
+        raise GridError(f"halo={halo!r}: it must be 'auto', 'exact', 'bounded' or a multiple of the network's stride {spec.stride_px} px, "
                         "or tiles leave the network's grid")
     return int(halo)
 
@@ -213,8 +210,7 @@ def _given_core(spec: ModelSpec, tile: int | tuple[int, int] | str, halo: int) -
         raise GridError(f"tile={tile!r}: it must be 'auto', the input side in pixels, or (rows, cols)")
     for side in sides:
         if side % spec.stride_px or side - 2 * halo < spec.stride_px:
-            raise GridError(f"tile={tile!r} with a halo of {halo} px: each side must be a multiple of the network's stride "
-                            f"{spec.stride_px} px "
+            raise GridError(f"tile={tile!r} with a halo of {halo} px: each side must be a multiple of the network's stride {spec.stride_px} px "
                             f"and leave a core, so at least {2 * halo + spec.stride_px}")
     return int(sides[0]) - 2 * halo, int(sides[1]) - 2 * halo
 
@@ -238,8 +234,7 @@ def _auto_core(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo: i
             break                                       # narrower pieces cost more whatever their rows
     if best is None:
         least = _tile_bytes(spec, request.batch, halo, stride, stride) + _strip_bytes(scene, stride + 2 * halo)
-        raise DeviceError(f"memory={budget} bytes is not enough for one tile with a halo of {halo} px over a scene {scene.cols} "
-                          f"px wide: "
+        raise DeviceError(f"memory={budget} bytes is not enough for one tile with a halo of {halo} px over a scene {scene.cols} px wide: "
                           f"give at least {least} bytes (--memory), or a smaller batch")
     return best[2], -best[1]
 

@@ -71,8 +71,7 @@ def no_gain(spec: ModelSpec, halo_px: int, blend: Blend | None) -> tuple[str, ..
     """A sentence for the report where weighing tiles cannot change what crop says; () elsewhere."""
     if blend is None or blend.mode != "precision" or not is_exact(spec, halo_px, blend):
         return ()
-    return (f"the halo of {halo_px} px covers the network's reach, so precision is crop, to the bit: it is meant for a smaller, "
-            "cheaper --halo",)
+    return (f"the halo of {halo_px} px covers the network's reach, so precision is crop, to the bit: it is meant for a smaller, cheaper --halo",)
 
 
 def _widest(grid: TileGrid) -> int:

@@ -61,19 +61,16 @@ class SourceRadiometry:
         if self.saturation is not None:
             object.__setattr__(self, "saturation", _numbers("saturation", self.saturation))
             if not math.isfinite(self.saturation):
-                raise RadiometryError(f"saturation={self.saturation}: it must be finite, such as 65535 for uint16; leave it out if it is "
-                                      "not known")
+                raise RadiometryError(f"saturation={self.saturation}: it must be finite, such as 65535 for uint16; leave it out if it is not known")
         if not math.isfinite(self.scale) or self.scale == 0.0:
             raise RadiometryError(f"scale={self.scale}: it must be finite and not 0 (0 marks an uncalibrated product); "
                                   "take the calibration factor from the product's metadata")
         if self.scale < 0 and self.unit in (Unit.INTENSITY, Unit.AMPLITUDE):
-            raise RadiometryError(f"scale={self.scale} with unit={self.unit}: it must be above 0; power and amplitude are not "
-                                  f"negative")
+            raise RadiometryError(f"scale={self.scale} with unit={self.unit}: it must be above 0; power and amplitude are not negative")
         if not math.isfinite(self.offset):
             raise RadiometryError(f"offset={self.offset}: it must be finite; leave it out if the product has none")
         if self.unit is Unit.COMPLEX and self.offset != 0.0:
-            raise RadiometryError(f"offset={self.offset} with unit=complex: complex samples take a scale only; leave the offset "
-                                  f"out")
+            raise RadiometryError(f"offset={self.offset} with unit=complex: complex samples take a scale only; leave the offset out")
 
 
 def _numbers(name: str, given: object) -> float | tuple[float, ...]:
@@ -149,12 +146,10 @@ def check_declared(source: SourceRadiometry | None, dtype: np.dtype, bands: tupl
     """
     dtype = np.dtype(dtype)
     if dtype == np.uint8 and (source is None or (source.unit is not Unit.DN and source.scale == 1.0 and source.offset == 0.0)):
-        raise RadiometryError("the pixels are 8-bit without scale or offset: that is a display stretch, and the physical scale "
-                              "is lost; "
+        raise RadiometryError("the pixels are 8-bit without scale or offset: that is a display stretch, and the physical scale is lost; "
                               "take the product it was made from, or give --scale and --offset with --unit if they are known")
     if source is None:
-        raise RadiometryError(f"the unit of the pixels ({dtype}) is not known: declare it with --unit (unit=...): "
-                              f"{UNIT_CHOICES}")
+        raise RadiometryError(f"the unit of the pixels ({dtype}) is not known: declare it with --unit (unit=...): {UNIT_CHOICES}")
     if dtype.name not in STORED_DTYPES:
         raise RadiometryError(f"pixels of dtype {dtype} cannot be read: use one of {', '.join(STORED_DTYPES)}")
     if (dtype.kind == "c") != (source.unit is Unit.COMPLEX):
@@ -258,19 +253,16 @@ def _valid_values(sample: np.ndarray, valid: np.ndarray | None, source: SourceRa
 def _check_decibel(values: np.ndarray, negative: float, source: SourceRadiometry) -> None:
     bright = float(np.mean(values > _HIGHEST_DB))
     if bright > 1e-3:
-        raise RadiometryError(f"unit=db was declared but {bright:.1%} of the sampled values are above {_HIGHEST_DB:.0f} dB: no "
-                              f"calibrated "
+        raise RadiometryError(f"unit=db was declared but {bright:.1%} of the sampled values are above {_HIGHEST_DB:.0f} dB: no calibrated "
                               "scene is; give --scale and --offset of the product, or declare the true unit (--unit)")
     dark = float(np.mean(values < LOWEST_DB))
     if dark > 0.5 and np.ptp(values[values < LOWEST_DB]) > 0:           # one value would be nodata
         raise RadiometryError(f"unit=db was declared but {dark:.1%} of the sampled values are below {LOWEST_DB:.0f} dB (median "
-                              f"{np.median(values):.6g}): they look like multiples of decibels; give --scale (10 x dB integers: "
-                              "--scale 0.1)")
+                              f"{np.median(values):.6g}): they look like multiples of decibels; give --scale (10 x dB integers: --scale 0.1)")
     if dark > _NODATA_LIKE:
         raise RadiometryError(f"unit=db was declared but {dark:.1%} of the sampled values are below {LOWEST_DB:.0f} dB (lowest "
                               f"{values.min():.6g}): that looks like an undeclared nodata value; give it with --nodata "
                               f"{as_option((values.min() - source.offset) / source.scale)}")
     if negative < 1e-3:
-        raise RadiometryError(f"unit=db was declared but {1 - negative:.1%} of the sampled values are not negative (mean "
-                              f"{values.mean():.4g}): "
+        raise RadiometryError(f"unit=db was declared but {1 - negative:.1%} of the sampled values are not negative (mean {values.mean():.4g}): "
                               "they look like linear power or amplitude; declare unit=intensity or unit=amplitude (--unit)")

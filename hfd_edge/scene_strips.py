@@ -102,8 +102,7 @@ class OutputUnit:
     def __init__(self, unit: Unit, bands: int, threads: int = 1) -> None:
         """Raises RadiometryError for a unit that filtered intensity cannot have."""
         if unit not in (Unit.INTENSITY, Unit.AMPLITUDE, Unit.DB):
-            raise RadiometryError(f"output unit {unit}: filtered intensity has no phase and is no digital number; use "
-                                  "intensity, amplitude or db")
+            raise RadiometryError(f"output unit {unit}: filtered intensity has no phase and is no digital number; use intensity, amplitude or db")
         self.unit, self._threads = unit, threads
         self._gather = make_gather(SourceRadiometry(Unit.INTENSITY), replace(linear_power(bands), unit=unit, floor=FLOOR_DB if unit is Unit.DB else None))
 

@@ -74,14 +74,12 @@ class SceneConfig:
             raise SpecError(f"seed={self.seed}: it must fit into 64 bits; use 0 to 2**64 - 1")
         if not (self.looks > 0 and self.spacing_m > 0 and self.region_px >= 8 and 0 < self.incidence_deg < 90):
             raise SpecError(f"looks={self.looks}, spacing_m={self.spacing_m}, region_px={self.region_px}, "
-                            f"incidence_deg={self.incidence_deg}: looks and spacing must be above 0, regions at least 8 px, "
-                            "incidence inside 0..90")
+                            f"incidence_deg={self.incidence_deg}: looks and spacing must be above 0, regions at least 8 px, incidence inside 0..90")
         if not 0 <= self.speckle_correlation <= 0.5 or (self.speckle_correlation > 0 and self.looks < 1):
             raise SpecError(f"speckle_correlation={self.speckle_correlation} at looks={self.looks}: correlated speckle needs a "
                             "correlation of at most 0.5 and at least one look; use 0 for independent pixels")
         if not 0 <= 2 * self.border_px < self.cols:
-            raise SpecError(f"border_px={self.border_px}: two wedges must leave pixels of {self.cols} columns; use 0 to "
-                            f"{(self.cols - 1) // 2}")
+            raise SpecError(f"border_px={self.border_px}: two wedges must leave pixels of {self.cols} columns; use 0 to {(self.cols - 1) // 2}")
 
     @property
     def viewing(self) -> Viewing:
@@ -232,8 +230,7 @@ PRODUCT_NODATA = {Unit.INTENSITY: np.nan, Unit.DB: np.nan, Unit.AMPLITUDE: 0, Un
 def _single_look(window: SceneWindow) -> np.ndarray:
     """Complex pixels with the window's intensity and a phase of 2^16 equally likely steps."""
     if window.config.looks != 1:
-        raise RadiometryError(f"kind=complex of a scene with looks={window.config.looks}: a complex pixel is a single look; use "
-                              "SceneConfig(looks=1)")
+        raise RadiometryError(f"kind=complex of a scene with looks={window.config.looks}: a complex pixel is a single look; use SceneConfig(looks=1)")
     turn = np.exp(2j * np.pi * np.arange(1 << 16) / (1 << 16)).astype(np.complex64)
     rows = np.arange(window.row, window.row + window.sar.shape[1])
     cols = np.arange(window.col, window.col + window.sar.shape[2])

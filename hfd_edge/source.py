@@ -163,14 +163,12 @@ def _as_host_array(array: object) -> np.ndarray:
         return np.ma.stack(array)                   # numpy.asarray would drop the masks
     device = getattr(array, "__dlpack_device__", None)
     if device is not None and _where(device)[0] != _DLPACK_CPU:
-        raise DeviceError(f"the array is on device {_where(device)} (DLPack type, index): this engine runs on the CPU and "
-                          f"copies nothing "
+        raise DeviceError(f"the array is on device {_where(device)} (DLPack type, index): this engine runs on the CPU and copies nothing "
                           "between devices in silence; copy it to the host first")
     try:
         return np.from_dlpack(array) if device is not None else np.asarray(array)
     except Exception as error:  # noqa: BLE001 - whatever a foreign object raises
-        raise ArrayError(f"{type(array).__name__} cannot be read as an array ({error}): give a numpy array, or an object with "
-                         f"DLPack or the array "
+        raise ArrayError(f"{type(array).__name__} cannot be read as an array ({error}): give a numpy array, or an object with DLPack or the array "
                          "interface on the CPU (a torch tensor needs .detach())") from error
 
 
@@ -178,8 +176,7 @@ def _where(device: Callable[[], tuple[int, int]]) -> tuple[int, int]:
     try:
         return tuple(device())
     except Exception as error:  # noqa: BLE001 - whatever a foreign object raises
-        raise ArrayError(f"the array does not tell its device ({error}): give a numpy array, or a tensor with memory on the "
-                         "CPU") from error
+        raise ArrayError(f"the array does not tell its device ({error}): give a numpy array, or a tensor with memory on the CPU") from error
 
 
 def _without_mask(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

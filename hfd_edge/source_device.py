@@ -28,8 +28,7 @@ class DeviceArraySource:
         self.gpu = gpu
         self.values = _with_bands(foreign_array(array, gpu, stream), bands)
         if len(self.values.shape) != 3 or self.values.shape[0] != bands or 0 in self.values.shape:
-            raise ArrayError(f"array of shape {self.values.shape}: this network takes ({bands}, rows, cols), bands first, with at least one "
-                             "pixel")
+            raise ArrayError(f"array of shape {self.values.shape}: this network takes ({bands}, rows, cols), bands first, with at least one pixel")
         if self.values.dtype.name not in STORED_DTYPES or not self.values.dtype.isnative:
             raise ArrayError(f"array of dtype {self.values.dtype} on the device: use one of {', '.join(STORED_DTYPES)}")
         self.count, self.rows, self.cols = self.values.shape

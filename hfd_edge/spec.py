@@ -64,8 +64,7 @@ class ModelInput:
         if self.clip is not None:
             object.__setattr__(self, "clip", tuple((float(lo), float(hi)) for lo, hi in self.clip))
         if self.unit is Unit.COMPLEX:
-            raise SpecError("input.unit=complex: a network takes real numbers; declare the unit after detection (db or "
-                            "intensity)")
+            raise SpecError("input.unit=complex: a network takes real numbers; declare the unit after detection (db or intensity)")
         _same_length("input", mean=self.mean, std=self.std, clip=self.clip, filter_bright=self.filter_bright)
         for name, values in (("mean", self.mean), ("std", self.std)):
             if not all(math.isfinite(v) for v in values):
@@ -188,8 +187,7 @@ def _check_names(spec: ModelSpec) -> None:
         if len(set(values)) != len(values) or not all(isinstance(v, str) and v for v in values):
             raise SpecError(f"{name}={values}: names must be non-empty and different from each other")
     if not 1 <= len(spec.classes) <= MAX_CLASSES:
-        raise SpecError(f"classes has {len(spec.classes)} names: 1 to {MAX_CLASSES} fit into a uint8 map beside nodata "
-                        f"{NODATA_LABEL}")
+        raise SpecError(f"classes has {len(spec.classes)} names: 1 to {MAX_CLASSES} fit into a uint8 map beside nodata {NODATA_LABEL}")
     if len(spec.colors) != len(spec.classes):
         raise SpecError(f"colors has {len(spec.colors)} entries for {len(spec.classes)} classes: give one RGB per class")
     if not all(len(c) == 3 and all(0 <= v <= 255 for v in c) for c in spec.colors):

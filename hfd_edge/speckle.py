@@ -56,8 +56,7 @@ class SpeckleFilter:
         if not whole or not 1 <= self.radius <= LARGEST_RADIUS:
             raise ArrayError(f"radius={self.radius!r}: it must be a whole number of pixels from 1 to {LARGEST_RADIUS}")
         if self.name in NEED_LOOKS and (self.looks is None or not 0 < self.looks < math.inf):
-            raise ArrayError(f"looks={self.looks} for {self.name}: it must be a number above 0; the product's ENL, or "
-                             "estimate_enl(intensity)")
+            raise ArrayError(f"looks={self.looks} for {self.name}: it must be a number above 0; the product's ENL, or estimate_enl(intensity)")
         if self.name == "frost" and not 0 <= self.damping < math.inf:
             raise ArrayError(f"damping={self.damping}: it must be finite and not below 0; 2 is usual")
         if self.name == "lee_sigma":
@@ -132,8 +131,7 @@ def as_mask(mask: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray | Non
         return None
     mask = np.asarray(mask)
     if mask.shape != tuple(shape) or mask.dtype not in (np.dtype(bool), np.dtype(np.uint8)):
-        raise ArrayError(f"mask of shape {mask.shape} and dtype {mask.dtype}: it must be bool or uint8 of shape "
-                         f"{tuple(shape)}, True = valid")
+        raise ArrayError(f"mask of shape {mask.shape} and dtype {mask.dtype}: it must be bool or uint8 of shape {tuple(shape)}, True = valid")
     return np.ascontiguousarray(mask).view(np.uint8)
 
 

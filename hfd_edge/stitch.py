@@ -124,8 +124,7 @@ class StripStitcher:
     def check_complete(self) -> None:
         """Raise GridError unless every pixel of the strip was written exactly once."""
         if self._written != self.labels.size:
-            raise GridError(f"strip at row {self.strip.row}: {self._written} of {self.labels.size} pixels were written: every "
-                            f"pixel belongs to "
+            raise GridError(f"strip at row {self.strip.row}: {self._written} of {self.labels.size} pixels were written: every pixel belongs to "
                             "exactly one tile; the grid is broken, please report it with the scene's size and tile")
 
     def _window(self, tile: Tile) -> tuple[slice, slice]:

@@ -119,8 +119,7 @@ class TileGrid:
         for name in ("core_rows", "core_cols", "halo_px"):
             value, least = getattr(self, name), 0 if name == "halo_px" else self.stride_px
             if value % self.stride_px or value < least:
-                raise GridError(f"{name}={value}: it must be a multiple of stride_px={self.stride_px}, at least {least}, or "
-                                f"tiles "
+                raise GridError(f"{name}={value}: it must be a multiple of stride_px={self.stride_px}, at least {least}, or tiles "
                                 f"leave the network's grid; use {max(least, round_up(value, self.stride_px))}")
         for name, shift, core in (("row", self.offset[0], self.core_rows), ("column", self.offset[1], self.core_cols)):
             if shift % self.stride_px or not 0 <= shift < core:

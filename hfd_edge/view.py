@@ -43,8 +43,7 @@ def require_opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise HfdError(f"pictures need OpenCV, which is not here ({error}): pip install 'hfd-edge[view]', or leave the "
-                       "picture out") from error
+        raise HfdError(f"pictures need OpenCV, which is not here ({error}): pip install 'hfd-edge[view]', or leave the picture out") from error
     return cv2
 
 

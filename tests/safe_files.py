@@ -74,14 +74,12 @@ class MadeUp:
         objects = "".join(
             f'<dataObject ID="{kind}{self.stem(pol).replace("-", "")}" repID="{schema}"><byteStream mimeType="text/xml" '
             f'size="1"><fileLocation locatorType="URL" href="./{path.format(self.stem(pol))}"/><checksum checksumName="MD5">0'
-            "</checksum>"
-            "</byteStream></dataObject>" for pol in self.pols for kind, schema, path in kinds)
+            "</checksum></byteStream></dataObject>" for pol in self.pols for kind, schema, path in kinds)
         return (f'<?xml version="1.0" encoding="UTF-8"?>\n<xfdu:XFDU xmlns:xfdu="urn:ccsds:schema:xfdu:1" '
                 'xmlns:safe="http://www.esa.int/safe/sentinel-1.0"><metadataSection><metadataObject ID="processing">'
                 '<metadataWrap><xmlData><safe:processing name="GRD Post Processing"><safe:facility>'
                 f'<safe:software name="Sentinel-1 IPF" version="{self.ipf}"/></safe:facility></safe:processing></xmlData>'
-                "</metadataWrap></metadataObject></metadataSection>"
-                f"<dataObjectSection>{objects}</dataObjectSection></xfdu:XFDU>")
+                f"</metadataWrap></metadataObject></metadataSection><dataObjectSection>{objects}</dataObjectSection></xfdu:XFDU>")
 
     def header(self, pol: str) -> str:
         return (f"<adsHeader><missionId>S1A</missionId><productType>GRD</productType><polarisation>{pol}</polarisation>"
@@ -96,8 +94,7 @@ class MadeUp:
                 "<pass>Descending</pass></productInformation></generalAnnotation><imageAnnotation><imageInformation>"
                 f"<pixelValue>Detected</pixelValue><rangePixelSpacing>{self.spacing:e}</rangePixelSpacing><azimuthPixelSpacing>"
                 f"{self.spacing:e}</azimuthPixelSpacing><numberOfSamples>{self.cols}</numberOfSamples>"
-                f"<numberOfLines>{self.rows}</numberOfLines></imageInformation><processingInformation>"
-                "<thermalNoiseCorrectionPerformed>"
+                f"<numberOfLines>{self.rows}</numberOfLines></imageInformation><processingInformation><thermalNoiseCorrectionPerformed>"
                 f"{str(self.noise_removed).lower()}</thermalNoiseCorrectionPerformed></processingInformation></imageAnnotation>"
                 f'<geolocationGrid><geolocationGridPointList count="9">{points}</geolocationGridPointList></geolocationGrid>'
                 "</product>")

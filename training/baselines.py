@@ -36,8 +36,7 @@ class Baseline(nn.Module):
         try:
             import segmentation_models_pytorch as library
         except ImportError as error:
-            raise HfdError(f"ablate.baselines={name} needs segmentation-models-pytorch, which is not here ({error}): pip "
-                           f"install "
+            raise HfdError(f"ablate.baselines={name} needs segmentation-models-pytorch, which is not here ({error}): pip install "
                            "segmentation-models-pytorch, or leave baselines out") from error
         make = getattr(library, BASELINES[name])
         self.net = make(f"tu-{config.network.encoder}", encoder_weights=None, in_channels=bands, classes=classes)

@@ -174,10 +174,8 @@ def main() -> int:
     print(table(report))
     share = report["scores"]["SAR student, distilled"]["share_closed"]
     if share < TARGET_SHARE:
-        print(f"the student closes {share:.3f} of the way: at least {TARGET_SHARE} is asked for; train longer "
-              f"(--student-steps); "
-              f"nothing was exported. The checkpoint was left in {work / 'demo.safetensors'} (and .json): look at it, "
-              f"or "
+        print(f"the student closes {share:.3f} of the way: at least {TARGET_SHARE} is asked for; train longer (--student-steps); "
+              f"nothing was exported. The checkpoint was left in {work / 'demo.safetensors'} (and .json): look at it, or "
               "package it as it is with --export-only")
         return 3
     if not options.no_export:

@@ -48,15 +48,13 @@ class Distillation:
         own, theirs = (_levels_of(net, options.tap) for net in (student, teacher.leader))
         self._strides = [stride for stride in own if stride in theirs]
         if not self._strides:
-            raise ConfigError(f"distil.tap={options.tap}: student has levels of stride {sorted(own)}, teacher of "
-                              f"{sorted(theirs)}; give "
+            raise ConfigError(f"distil.tap={options.tap}: student has levels of stride {sorted(own)}, teacher of {sorted(theirs)}; give "
                               "both the same finest_stride or max_stride")
         self._places = [(list(own).index(s), list(theirs).index(s)) for s in self._strides]
         channels = [tuple(levels[s] for s in self._strides) for levels in (own, theirs)]
         kind = options.adapter if not options.hallucinate else "linear" if channels[0] != channels[1] else "none"
         if kind == "none" and options.distance != "relational" and channels[0] != channels[1]:
-            raise ConfigError(f"distil.adapter=none: student channels {channels[0]} are not the teacher's {channels[1]}; use "
-                              f"conv or "
+            raise ConfigError(f"distil.adapter=none: student channels {channels[0]} are not the teacher's {channels[1]}; use conv or "
                               "linear, or distance=relational, which compares relations")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.adapter_seed)

@@ -38,8 +38,7 @@ class Pair:
         for name, (plane, dtype, axes) in planes.items():
             if plane.dtype != dtype or plane.ndim != axes or plane.shape[-2:] != self.labels.shape:
                 raise DataError(f"pair {self.name}: {name} is {plane.dtype} of shape {plane.shape}; it must be "
-                                f"{np.dtype(dtype)} with {axes} axes and the labels' size {self.labels.shape}; repair the "
-                                "reader of this layout")
+                                f"{np.dtype(dtype)} with {axes} axes and the labels' size {self.labels.shape}; repair the reader of this layout")
 
     @property
     def nbytes(self) -> int:

@@ -108,7 +108,6 @@ def _board(folder: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise HfdError(f"loop.tensorboard=true: the package tensorboard is not here ({error}); pip install tensorboard, or "
-                       f"leave it "
+        raise HfdError(f"loop.tensorboard=true: the package tensorboard is not here ({error}); pip install tensorboard, or leave it "
                        "out: log.csv holds the same numbers") from error
     return SummaryWriter(str(folder / "tensorboard"))

@@ -40,8 +40,7 @@ def write_report(folder: Path, title: str, blocks: Sequence[Block]) -> Path:
     """FOLDER/report.md and FOLDER/report.html; gives the first."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.md").write_text(f"# {title}\n\n" + "\n\n".join(map(_markdown, blocks)) + "\n", encoding="utf-8")
-    page = (f"<!doctype html><html><head><meta "
-            f"charset=\"utf-8\"><title>{html.escape(title)}</title><style>{_STYLE}</style></head>"
+    page = (f"<!doctype html><html><head><meta charset=\"utf-8\"><title>{html.escape(title)}</title><style>{_STYLE}</style></head>"
             f"<body><h1>{html.escape(title)}</h1>{''.join(map(_html, blocks))}</body></html>")
     (folder / "report.html").write_text(page + "\n", encoding="utf-8")
     return folder / "report.md"

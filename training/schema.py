@@ -50,13 +50,11 @@ def read_config(cls: type, path: Path, overrides: tuple[str, ...] = ()) -> Any:
     try:
         record = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a YAML file such as "
-                          "training/configs/simulated.yaml") from error
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a YAML file such as training/configs/simulated.yaml") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(record, dict):
-        raise ConfigError(f"{path} holds a {type(record).__name__}: a configuration is a mapping of keys; "
-                          "see training/configs/simulated.yaml")
+        raise ConfigError(f"{path} holds a {type(record).__name__}: a configuration is a mapping of keys; see training/configs/simulated.yaml")
     for word in overrides:
         _override(record, word)
     return build(cls, record)
@@ -72,8 +70,7 @@ def build(cls: type, record: dict[str, Any], where: str = "") -> Any:
             raise ConfigError(f"{_join(where, name)}: there is no such key; {_nearest(str(name), sorted(known))}")
     values = {name: _value(hints[name], record[name], _join(where, name)) for name in record}
     if missing := [n for n, f in known.items() if n not in values and f.default is MISSING and f.default_factory is MISSING]:
-        raise ConfigError(f"{_join(where, missing[0])} is missing: it has no default; give it in the file or as "
-                          f"{_join(where, missing[0])}=VALUE")
+        raise ConfigError(f"{_join(where, missing[0])} is missing: it has no default; give it in the file or as {_join(where, missing[0])}=VALUE")
     try:
         return cls(**values)
     except HfdError as error:

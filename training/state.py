@@ -60,8 +60,7 @@ class StateFile:
             why = " ".join(str(error).split())[:200]
             raise StateError(f"{self.path} cannot be read ({why}); delete it to start anew") from error
         if version != VERSION or key != self._key:
-            raise StateError(f"{self.path} belongs to a run with other keys "
-                             f"({', '.join(_differences(record, self.record)) or 'another version'}); "
+            raise StateError(f"{self.path} belongs to a run with other keys ({', '.join(_differences(record, self.record)) or 'another version'}); "
                              "give another work=FOLDER, or delete it to start anew")
         return state
 

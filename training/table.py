@@ -99,12 +99,10 @@ class Table:
             return "No distilled student was trained."
         gain = paired(row, base)
         if gain.seeds < 2:
-            return (f"Chosen on select: {row.name} ({row.align}). On test {gain} points to SAR only at one seed, "
-                    "which says nothing.")
+            return (f"Chosen on select: {row.name} ({row.align}). On test {gain} points to SAR only at one seed, which says nothing.")
         share = gain.mean / gain.error if gain.error > 0 else float("inf") * np.sign(gain.mean) if gain.mean else 0.0
         word = "better than" if share > 2 else "worse than" if share < -2 else "not to be told from"
-        return (f"Chosen on select: {row.name} ({row.align}). On test it is {word} SAR only: {gain} points of mIoU over "
-                f"{gain.seeds} seeds "
+        return (f"Chosen on select: {row.name} ({row.align}). On test it is {word} SAR only: {gain} points of mIoU over {gain.seeds} seeds "
                 f"({share:+.1f} standard errors).")
 
     def to_dict(self) -> dict[str, Any]:

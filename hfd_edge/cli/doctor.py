@@ -53,8 +53,7 @@ def _lines(record: dict[str, Any]) -> dict[str, str]:
         **record["versions"],
         "native": ", ".join(f"{key} {_listed(value)}" for key, value in native.items()),
         "cuda module": _cuda_words(cuda, built),
-        "processor": f"{cpu['model']}, {cpu['threads']} threads for this process of {cpu['cores']} cores, "
-        f"{' '.join(cpu['features'])}",
+        "processor": f"{cpu['model']}, {cpu['threads']} threads for this process of {cpu['cores']} cores, {' '.join(cpu['features'])}",
         "memory": f"{_gib(memory['free_bytes'])} free; a run takes up to {_gib(memory['budget_bytes'])} (--memory)",
         **{f"disk {name}": f"{_gib(found['free_bytes'])} free in {found['folder']}" for name, found in record["disk"].items()},
         "rasters": record["rasters"]["text"],

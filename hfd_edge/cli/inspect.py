@@ -66,8 +66,7 @@ def _print_plans(package: Package) -> None:
         typer.echo("plans (native code: those in the file run only with --trust-plans)")
     for name, key in rows:
         what = "no record of what it was built for: never loaded" if key is None else (
-            f"{key.precision}, tiles {key.shape}, {key.gpu}, compute capability {key.capability}, {key.library} {key.version}, driver "
-            f"{key.driver}")
+            f"{key.precision}, tiles {key.shape}, {key.gpu}, compute capability {key.capability}, {key.library} {key.version}, driver {key.driver}")
         typer.echo(printable(f"  {name}: {what}"))
 
 
@@ -84,8 +83,7 @@ def _spec_lines(package: Package) -> dict[str, str]:
         "pixels": f"{spec.pixel_spacing_m:g} m" if spec.pixel_spacing_m else "spacing not stated",
         **({"told": f"percentiles {_list(spec.scene_percentiles)} of each band's power over the scene, as a second input"}
            if spec.scene_percentiles else {}),
-        "input": f"mean {_list(source.mean)}, std {_list(source.std)}, floor {source.floor}, clip {source.clip}, filter "
-        f"{_filter(source)}",
+        "input": f"mean {_list(source.mean)}, std {_list(source.std)}, floor {source.floor}, clip {source.clip}, filter {_filter(source)}",
         "stride": f"{spec.stride_px} px, logits every {spec.logit_stride_px} px",
         "halo": halo,
         "edge": "error of a tile's end not measured: no --stitch precision" if spec.edge_error is None else

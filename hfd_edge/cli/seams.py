@@ -25,11 +25,9 @@ if TYPE_CHECKING:
 
 
 def seams(  # an option of the command line is an argument here: more than six are meant
-    rasters: Annotated[list[Path], typer.Argument(metavar="RASTER... ENGINE", help="The scene (or one file per band), then the "
-                                                  ".engine file.")],
+    rasters: Annotated[list[Path], typer.Argument(metavar="RASTER... ENGINE", help="The scene (or one file per band), then the .engine file.")],
     tile: Annotated[int, typer.Option(help="Side of a tile with its halo, in pixels; 0 = as in training.")] = 0,
-    halo: Annotated[str, typer.Option(help="exact, bounded, pixels, several as 0,16,32, or all: every halo up to the exact "
-                                      "one.")] = "exact",
+    halo: Annotated[str, typer.Option(help="exact, bounded, pixels, several as 0,16,32, or all: every halo up to the exact one.")] = "exact",
     stitch: Annotated[str, typer.Option(help="crop, precision, hann, gaussian, constant, several of them, or all.")] = "crop",
     overlap: Annotated[str, typer.Option(help="Of blended tiles: pixels, or auto, twice the halo.")] = "auto",
     wanted: Annotated[float | None, typer.Option(help="Share of labels that may differ from the untiled map, such as 1e-4: every "

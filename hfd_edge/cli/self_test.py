@@ -91,8 +91,7 @@ def _tiles_equal_whole(segmenter: Segmenter, pixels: np.ndarray) -> str:
     error = compare_logits(tiles, whole)
     if error.flips > error.close_calls:
         raise EngineError(f"tiles of {side} px and the whole scene differ in {error.flips} of {error.positions} places (logits "
-                          f"by up to {error.max_abs:g}): the halo does not cover what this engine sees; export it again "
-                          "on this machine")
+                          f"by up to {error.max_abs:g}): the halo does not cover what this engine sees; export it again on this machine")
     rows, cols = pixels.shape[1:]
     return f"logits differ by {error.max_abs:g} between tiles of {side} px and a scene of {rows} x {cols} in one"
 

@@ -82,8 +82,7 @@ def open_engine(package: Package, device: str, threads: int, precision: str = "a
     graph = next((name for name in wanted if name in package.graph_names), None)
     if graph is None:
         raise EngineError(f"{package.path} holds {', '.join(package.graph_names) or 'no graph'}: device {device!r} runs "
-                          f"{' or '.join(wanted)}{'' if precision == 'auto' else f' for precision {precision}'}; "
-                          "export it again for this target")
+                          f"{' or '.join(wanted)}{'' if precision == 'auto' else f' for precision {precision}'}; export it again for this target")
     return _open_onnxruntime(package, graph, threads)
 
 

@@ -27,8 +27,6 @@ def check_golden(package: Package, engine: Engine) -> int:
     compared = expected != UNDECIDED
     wrong = int(((logits.argmax(axis=0) != expected) & compared).sum()) + int(np.isnan(logits).any())
     if wrong:
-        raise PackageError(f"{package.path}: {engine.name} {engine.version} answers the golden tile otherwise than at export in "
-                           f"{wrong} of "
-                           f"{int(compared.sum())} places: this engine must not be used here; run hfd-edge doctor, then export "
-                           f"again on this machine")
+        raise PackageError(f"{package.path}: {engine.name} {engine.version} answers the golden tile otherwise than at export in {wrong} of "
+                           f"{int(compared.sum())} places: this engine must not be used here; run hfd-edge doctor, then export again on this machine")
     return int(compared.sum())

@@ -80,8 +80,7 @@ def check_graph(scan: GraphScan) -> None:
                           "save it without external data")
     if scan.functions or scan.training:
         what = f"local functions ({_some(scan.functions)})" if scan.functions else "training graphs"
-        raise EngineError(f"{scan.name} has {what}: a graph for inference is flat; export it with functions inlined, for "
-                          "inference")
+        raise EngineError(f"{scan.name} has {what}: a graph for inference is flat; export it with functions inlined, for inference")
     foreign = sorted({op.rpartition(":")[0] for op in scan.op_types} - {*ALLOWED_OPERATORS})
     if foreign:
         raise EngineError(f"{scan.name} has operators of domain {_some(foreign)}: they need code outside the engines; "
@@ -90,11 +89,9 @@ def check_graph(scan: GraphScan) -> None:
         raise EngineError(f"{scan.name} has GridSample of opset {scan.opset}: TensorRT reads it as nearest-neighbour from opset "
                           f"20 on (NVIDIA/TensorRT#4646); export with opset {MAX_OPSET}")
     if not 1 <= scan.opset <= MAX_OPSET:
-        raise EngineError(f"{scan.name} has opset {scan.opset}: engines in use read 1 to {MAX_OPSET}; export with opset "
-                          f"{MAX_OPSET}")
+        raise EngineError(f"{scan.name} has opset {scan.opset}: engines in use read 1 to {MAX_OPSET}; export with opset {MAX_OPSET}")
     if not 1 <= scan.ir_version <= MAX_IR:
-        raise EngineError(f"{scan.name} has IR version {scan.ir_version}: engines in use read 1 to {MAX_IR}; set ir_version to "
-                          f"{MAX_IR}")
+        raise EngineError(f"{scan.name} has IR version {scan.ir_version}: engines in use read 1 to {MAX_IR}; set ir_version to {MAX_IR}")
     unknown = sorted(op for op in scan.op_types if op.rpartition(":")[2] not in ALLOWED_OPERATORS[op.rpartition(":")[0]])
     if unknown:
         labels = any(op.endswith("ArgMax") for op in unknown)

@@ -145,8 +145,7 @@ def _origin(name: str, data: bytes, network: ForeignNetwork) -> dict[str, Any]:
 
 def _check_agreement(network: ForeignNetwork, part: ForeignSpec, name: str) -> None:
     if network.bands != len(part.bands):
-        raise ExportError(f"{name} takes {network.bands} bands, the spec names {len(part.bands)} ({', '.join(part.bands)}): "
-                          "they must agree")
+        raise ExportError(f"{name} takes {network.bands} bands, the spec names {len(part.bands)} ({', '.join(part.bands)}): they must agree")
     if network.classes != len(part.classes):
         hint = "; one logit (sigmoid) stands for two classes: name background first" if network.classes == 1 else ""
         raise ExportError(f"{name} answers with {network.classes} classes, the spec names {len(part.classes)} "
@@ -204,6 +203,5 @@ def _golden(network: ForeignNetwork, spec: ModelSpec) -> tuple[Golden, int]:
     undecided = int((labels == NODATA_LABEL).sum())
     if undecided == labels.size:
         raise GateError(f"the two best logits of every place of the golden tile are nearer than {CLOSE_CALL:g}: the network "
-                        "decides nothing (untrained, or its head ends in probabilities that hfd_edge could not cut off); no "
-                        "package was written")
+                        "decides nothing (untrained, or its head ends in probabilities that hfd_edge could not cut off); no package was written")
     return Golden(pixels, {FP32: labels}), undecided

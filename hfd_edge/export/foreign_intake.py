@@ -84,8 +84,7 @@ def check_declared_memory(model: onnx.ModelProto, rows: int, cols: int, name: st
     try:
         inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True)
     except Exception as error:  # onnx raises its C++ errors as plain RuntimeError and InferenceError
-        raise ExportError(f"{name} contradicts itself at {rows} x {cols} pixels ({one_line(error)}): export the network "
-                          "again") from error
+        raise ExportError(f"{name} contradicts itself at {rows} x {cols} pixels ({one_line(error)}): export the network again") from error
     for value in (*inferred.graph.value_info, *inferred.graph.output):
         size = _bytes_of(value.type.tensor_type)
         if size > MAX_TENSOR_BYTES:
@@ -99,8 +98,7 @@ def _read(path: Path) -> bytes:
             raise ExportError(f"{path} is no file: give the ONNX file of the network")
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
-            raise ExportError(f"{path} has {size} bytes: an ONNX file with its weights inside has at most {MAX_FILE_BYTES}; "
-                              "use a smaller network")
+            raise ExportError(f"{path} has {size} bytes: an ONNX file with its weights inside has at most {MAX_FILE_BYTES}; use a smaller network")
         return path.read_bytes()
     except OSError as error:
         raise ExportError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from error
@@ -154,8 +152,7 @@ def _check_ends(found: GraphScan) -> None:
             hint = "; cut off the ArgMax: logits are wanted, not labels" if labels else ""
             raise ExportError(f"{found.name}: {what} {info.name[:40]!a} is {kind}: it must be FLOAT (float32){hint}")
     if image.shape is None or len(image.shape) != 4:
-        raise ExportError(f"{found.name}: input {image.name[:40]!a} has shape {_shape(image)}: it must be (batch, bands, rows, "
-                          "cols)")
+        raise ExportError(f"{found.name}: input {image.name[:40]!a} has shape {_shape(image)}: it must be (batch, bands, rows, cols)")
     bands = image.shape[1]
     if isinstance(bands, int) and isinstance(image.shape[3], int) and image.shape[3] < min(bands, _NARROW_PX):
         raise ExportError(f"{found.name}: input {image.name[:40]!a} has shape {_shape(image)}: it looks as if the bands came last, and they "
@@ -187,8 +184,7 @@ def _check_sizes_are_no_pixels(model: onnx.ModelProto, name: str) -> None:
             if known.intersection(node.input):
                 known.update(node.output)
     if model.graph.output[0].name not in image:
-        raise ExportError(f"{name}: output {model.graph.output[0].name[:40]!a} does not depend on the input: this is no "
-                          "network")
+        raise ExportError(f"{name}: output {model.graph.output[0].name[:40]!a} does not depend on the input: this is no network")
 
 
 def _bytes_of(kind: onnx.TypeProto.Tensor) -> int:

@@ -170,8 +170,7 @@ def _logit_stride(runs: list[rewrite.Shapes], name: str) -> int:
     for run in runs:
         image, logits = run[rewrite.INPUT_NAME], run[rewrite.OUTPUT_NAME]
         if len(logits) != 4 or logits[0] != 1 or 0 in logits:
-            raise ExportError(f"{name} answers an image of shape {image} with shape {logits}: logits are (batch, classes, "
-                              "rows, cols)")
+            raise ExportError(f"{name} answers an image of shape {image} with shape {logits}: logits are (batch, classes, rows, cols)")
         found |= {a / b for a, b in zip(image[2:], logits[2:])}
     if len(found) != 1 or not (stride := found.pop()).is_integer():
         seen = ", ".join(f"{run[rewrite.INPUT_NAME][2:]} -> {run[rewrite.OUTPUT_NAME][2:]}" for run in runs)

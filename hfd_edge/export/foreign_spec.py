@@ -157,8 +157,7 @@ def _load(data: bytes | str) -> Any:
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         if isinstance(error, SpecError):
             raise
-        raise SpecError(f"it is no YAML ({' '.join(str(error).split())[:200]}): compare it with hfd-edge package "
-                        "--example-spec") from error
+        raise SpecError(f"it is no YAML ({' '.join(str(error).split())[:200]}): compare it with hfd-edge package --example-spec") from error
     return record
 
 

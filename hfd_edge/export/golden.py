@@ -53,8 +53,7 @@ def golden_labels(graph: bytes, pixels: np.ndarray) -> np.ndarray:
     labels = logits.argmax(axis=0).astype(np.uint8)
     labels[close_calls(logits, _CLOSE_SHARE * np.abs(logits).max())] = NODATA_LABEL
     if (labels == NODATA_LABEL).all():
-        raise ExportError("the golden tile decides nothing in a quantised graph: give golden_pixels of a real scene on which "
-                          "the network is sure")
+        raise ExportError("the golden tile decides nothing in a quantised graph: give golden_pixels of a real scene on which the network is sure")
     return labels
 
 

@@ -55,8 +55,7 @@ def _back_to_clips(sampler: onnx.NodeProto, makers: dict[str, onnx.NodeProto], i
         tensor = open_tensors.pop()
         node = makers.get(tensor)
         if tensor == image:
-            raise ReachError(f"the grid of GridSample {sampler.name!r} comes from {image} without a Clip: its reach is "
-                             "unbounded; clamp the flow")
+            raise ReachError(f"the grid of GridSample {sampler.name!r} comes from {image} without a Clip: its reach is unbounded; clamp the flow")
         if node is None or tensor in seen or node.op_type == "Shape":
             continue                                        # a constant, known, or a size of the tile
         seen.add(tensor)
@@ -90,6 +89,5 @@ def _free_of_pixels(node: onnx.NodeProto, makers: dict[str, onnx.NodeProto], ima
 def _limit(clip: onnx.NodeProto, constants: dict[str, np.ndarray]) -> Fraction:
     ends = [float(constants[name]) if name in constants else math.inf for name in clip.input[1:3]]
     if len(ends) < 2 or not all(math.isfinite(v) for v in ends):
-        raise ReachError(f"Clip {clip.name!r} before a GridSample has limits {ends}: both must be finite "
-                         "constants; clamp the flow")
+        raise ReachError(f"Clip {clip.name!r} before a GridSample has limits {ends}: both must be finite constants; clamp the flow")
     return Fraction(max(abs(v) for v in ends))

@@ -168,8 +168,7 @@ class _View:
         sides = [name in self.makers and self.makers[name].op_type == "DequantizeLinear" for name in node.input[:2]]
         self.int8_convolutions += all(sides)
         if any(sides) and not all(sides):
-            self.wrong(node, f"has {'activations' if sides[0] else 'weights'} in int8, the other side in float: both or "
-                             "neither")
+            self.wrong(node, f"has {'activations' if sides[0] else 'weights'} in int8, the other side in float: both or neither")
         if len(node.input) > 2 and node.input[2]:
             bias = self.constants.get(node.input[2])
             if bias is None or bias.dtype not in (np.float32, np.float16):

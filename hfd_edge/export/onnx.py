@@ -87,8 +87,7 @@ def _check(model: onnx.ModelProto) -> None:
                           f"the output {OUTPUT_NAME!r} alone; export an HFDNet")
     external = [t.name for t in model.graph.initializer if t.data_location == onnx.TensorProto.EXTERNAL]
     if external:
-        raise ExportError(f"the exported graph keeps {external[:3]} outside the file: a package holds single files; "
-                          "shrink the network")
+        raise ExportError(f"the exported graph keeps {external[:3]} outside the file: a package holds single files; shrink the network")
 
 
 def _reason(error: Exception) -> str:

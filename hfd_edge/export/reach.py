@@ -69,8 +69,7 @@ def output_field(model: onnx.ModelProto, stride_px: int) -> Field:
         fields.update({name: field for name in proto.output})
     result = fields.get(model.graph.output[0].name)
     if result is None:
-        raise ReachError(f"{model.graph.output[0].name} does not depend on {image}: this is no segmentation network; "
-                         "check the graph")
+        raise ReachError(f"{model.graph.output[0].name} does not depend on {image}: this is no segmentation network; check the graph")
     return result
 
 

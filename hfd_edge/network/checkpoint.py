@@ -25,8 +25,7 @@ def checkpoint_paths(path: str | os.PathLike) -> tuple[Path, Path]:
     """(NAME.safetensors, NAME.json) from either of them or from the bare NAME."""
     stem = Path(path)
     if stem.suffix in (".pt", ".pth", ".ckpt", ".bin"):
-        raise CheckpointError(f"{stem}: a pickled checkpoint can run code when opened and is refused; "
-                              "save it with hfd_edge.network.save_checkpoint")
+        raise CheckpointError(f"{stem}: a pickled checkpoint can run code when opened and is refused; save it with hfd_edge.network.save_checkpoint")
     if stem.suffix in (".safetensors", ".json"):
         stem = stem.with_suffix("")
     return stem.with_name(stem.name + ".safetensors"), stem.with_name(stem.name + ".json")
@@ -85,8 +84,7 @@ def read_sidecar(path: str | os.PathLike) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(f"{sidecar} is not JSON ({error}); save the checkpoint again") from error
     if not isinstance(record, dict) or not all(isinstance(record.get(key), dict) for key in SIDECAR_KEYS):
-        raise CheckpointError(f"{sidecar}: it must be an object with the objects {', '.join(SIDECAR_KEYS)}; "
-                              "save the checkpoint again")
+        raise CheckpointError(f"{sidecar}: it must be an object with the objects {', '.join(SIDECAR_KEYS)}; save the checkpoint again")
     return record
 
 

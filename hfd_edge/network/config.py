@@ -71,12 +71,10 @@ class NetworkConfig:
             SpecError: a key is unknown (another network would be built than the one trained) or missing, or a value is refused.
         """
         if not isinstance(record, dict):
-            raise SpecError(f"network record is a {type(record).__name__}: it must be a JSON object "
-                            "with the fields of NetworkConfig")
+            raise SpecError(f"network record is a {type(record).__name__}: it must be a JSON object with the fields of NetworkConfig")
         names = {f.name for f in fields(cls)}
         if unknown := sorted(set(record) - names):
-            raise SpecError(f"network record has unknown keys {unknown}: known are {sorted(names)}; "
-                            "use the version of hfd_edge that wrote it")
+            raise SpecError(f"network record has unknown keys {unknown}: known are {sorted(names)}; use the version of hfd_edge that wrote it")
         try:
             return cls(**record)
         except TypeError as error:
@@ -113,9 +111,7 @@ def _check_levels(config: NetworkConfig) -> None:
                         "least two levels; lower finest_stride or raise max_stride")
     finer = config.strides[:-1]
     if config.align_levels is not None and not (set(config.align_levels) <= set(finer)):
-        raise SpecError(f"align_levels={config.align_levels}: each must be the stride of a level finer than "
-                        f"max_stride, one of {finer}")
+        raise SpecError(f"align_levels={config.align_levels}: each must be the stride of a level finer than max_stride, one of {finer}")
     flow = config.max_flow_cells
     if not isinstance(flow, (int, float)) or not math.isfinite(flow) or not 0 < flow <= 8:
-        raise SpecError(f"max_flow_cells={flow!r}: it must be above 0 and at most 8, "
-                        "or the reach is not bounded by anything useful")
+        raise SpecError(f"max_flow_cells={flow!r}: it must be above 0 and at most 8, or the reach is not bounded by anything useful")

@@ -56,8 +56,7 @@ def read_image(channel: Channel) -> Image:
     rows, cols = (whole_number_of(root, f"{info}/{name}", where) for name in ("numberOfLines", "numberOfSamples"))
     spacing = tuple(number_of(root, f"{info}/{name}", where) for name in ("azimuthPixelSpacing", "rangePixelSpacing"))
     if not (1 <= rows <= _MOST_PIXELS_PER_SIDE and 1 <= cols <= _MOST_PIXELS_PER_SIDE and min(spacing) > 0):
-        raise RasterError(f"{where} claims {rows} x {cols} pixels of {spacing[0]:g} x {spacing[1]:g} m: no GRD image has; "
-                          f"{_AGAIN}")
+        raise RasterError(f"{where} claims {rows} x {cols} pixels of {spacing[0]:g} x {spacing[1]:g} m: no GRD image has; {_AGAIN}")
     removed = root.findtext("imageAnnotation/processingInformation/thermalNoiseCorrectionPerformed", "false").strip().lower()
     return Image(rows, cols, text_of(root, "adsHeader/mode", where),
                  text_of(root, "generalAnnotation/productInformation/pass", where).lower(), spacing, removed == "true",

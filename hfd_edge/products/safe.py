@@ -81,8 +81,7 @@ def read_safe(folder: Path) -> Safe:
                               "(SLC, wave mode) are not read; take the GRD product of this pass")
         channels[channel.polarisation] = channel
     if not channels:
-        raise RasterError(f"{manifest} names no annotation of an image: it is no level-1 product; take the GRD product of "
-                          "this pass")
+        raise RasterError(f"{manifest} names no annotation of an image: it is no level-1 product; take the GRD product of this pass")
     return Safe(folder, _ipf(root), channels)
 
 
@@ -119,13 +118,11 @@ def _channel(stem: str, files: dict[str, dict[str, Path]], manifest: Path) -> Ch
                           "(s1a-iw-grd-vv-...): files keep the names they were published with; unpack the product again")
     for kind in ("calibration", "measurement"):
         if stem not in files[kind]:
-            raise RasterError(f"{manifest} names no {kind} of {stem}: without it the pixels have no physical meaning; unpack "
-                              "the product again")
+            raise RasterError(f"{manifest} names no {kind} of {stem}: without it the pixels have no physical meaning; unpack the product again")
     found = {kind: files[kind].get(stem) for kind in _PREFIX}
     for kind, file in found.items():
         if file is not None and not file.is_file():
-            raise RasterError(f"{file} is missing: {manifest.name} names it as the {kind} of {match[1].upper()}; unpack the "
-                              "product again")
+            raise RasterError(f"{file} is missing: {manifest.name} names it as the {kind} of {match[1].upper()}; unpack the product again")
     return Channel(match[1].upper(), **found)
 
 

@@ -137,8 +137,7 @@ def _positive(value: Any) -> float | None:
 
 def _small_text(path: Path) -> str:
     if path.stat().st_size > _LARGEST_JSON:
-        raise RasterError(f"{path} has {path.stat().st_size} bytes: metadata of a product have at most {_LARGEST_JSON}; "
-                          "remove it")
+        raise RasterError(f"{path} has {path.stat().st_size} bytes: metadata of a product have at most {_LARGEST_JSON}; remove it")
     return path.read_text(encoding="utf-8", errors="replace")
 
 

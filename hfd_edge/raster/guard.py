@@ -126,8 +126,7 @@ def local_file(path: str | Path) -> Path:
     if path.is_dir():
         raise RasterError(f"{path} is a folder: give the raster file inside it")
     if path.exists() and not path.is_file():
-        raise RasterError(f"{path} is a pipe or a device: a raster is read in pieces and more than once; write it to a file "
-                          "first")
+        raise RasterError(f"{path} is a pipe or a device: a raster is read in pieces and more than once; write it to a file first")
     if not path.is_file():
         broken = f": it is a symbolic link to {os.readlink(path)}, which is not there" if path.is_symlink() else ""
         raise RasterError(f"{path} does not exist{broken}; check the path")
@@ -159,8 +158,7 @@ def _driver_of(path: Path) -> str:
     found = next((what for start, what in _REFUSED.items() if text.startswith(start)), None)
     if found:
         raise RasterError(f"{path} is {found}; read are GeoTIFF, PNG, JPEG and JPEG 2000")
-    raise RasterError(f"{path} is not a raster (it begins with {head[:8]!r}): read are GeoTIFF, PNG, JPEG and JPEG 2000; "
-                      f"{CONVERT}")
+    raise RasterError(f"{path} is not a raster (it begins with {head[:8]!r}): read are GeoTIFF, PNG, JPEG and JPEG 2000; {CONVERT}")
 
 
 def _check_sidecars(path: Path) -> None:

@@ -106,11 +106,9 @@ class RasterWriter:
                               "write a file of its own there")
         p = self.profile
         if values.ndim != 3 or values.shape[::2] != (p.count, p.cols) or values.dtype != np.dtype(p.dtype):
-            raise ArrayError(f"rows of shape {values.shape} and dtype {values.dtype}: this file takes ({p.count}, rows, "
-                             f"{p.cols}) {p.dtype}")
+            raise ArrayError(f"rows of shape {values.shape} and dtype {values.dtype}: this file takes ({p.count}, rows, {p.cols}) {p.dtype}")
         if row != self._next_row or row + values.shape[1] > p.rows:
-            raise ArrayError(f"rows {row} to {row + values.shape[1] - 1}: the next is row {self._next_row} of {p.rows}, and rows "
-                             "come in order")
+            raise ArrayError(f"rows {row} to {row + values.shape[1] - 1}: the next is row {self._next_row} of {p.rows}, and rows come in order")
         taken = 0
         while taken < values.shape[1]:
             at = self._next_row % p.block_px
@@ -128,8 +126,7 @@ class RasterWriter:
             if kind is not None:
                 return
             if self._next_row != self.profile.rows:
-                raise RasterError(f"{self._file.path}: {self._next_row} of {self.profile.rows} rows were written; an incomplete "
-                                  "file is not kept")
+                raise RasterError(f"{self._file.path}: {self._next_row} of {self.profile.rows} rows were written; an incomplete file is not kept")
             self._finish()
 
     def _finish(self) -> None:
@@ -176,8 +173,7 @@ class RasterWriter:
             raise self._refused(error) from error
 
     def _refused(self, error: BaseException) -> RasterError:
-        return RasterError(f"{self._file.path} cannot be written ({one_line(error)}): make room, or choose another folder; "
-                           "nothing was left there")
+        return RasterError(f"{self._file.path} cannot be written ({one_line(error)}): make room, or choose another folder; nothing was left there")
 
 
 def write_raster(path: str | Path, strips: Iterable[tuple[int, np.ndarray]], profile: RasterProfile,

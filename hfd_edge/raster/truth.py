@@ -60,8 +60,7 @@ class TruthSource(RasterSource):
         if apart is not None:
             ends = f" ({geo.crs} and {self.geo.crs})" if geo.crs != self.geo.crs else ""
             raise RasterError(f"{self._path} and {scene} have one size but lie on different places, {apart} apart by their georeferences{ends}; "
-                              "half a pixel and more is another grid: resample it with gdalwarp -r near, or correct the georeference that is "
-                              "wrong")
+                              "half a pixel and more is another grid: resample it with gdalwarp -r near, or correct the georeference that is wrong")
 
     def check(self) -> None:
         """Read all of it. Raises RasterError where a label is none of the engine's classes."""

@@ -34,8 +34,7 @@ def read_xml(path: Path, root: str) -> ET.Element:
     except OSError as error:
         raise RasterError(f"{path} cannot be read ({error.strerror}): the product is incomplete; {_SOURCE}") from error
     if len(content) > LARGEST_BYTES:
-        raise RasterError(f"{path} has more than {LARGEST_BYTES >> 20} MiB: no annotation of a product is that large; "
-                          f"{_SOURCE}")
+        raise RasterError(f"{path} has more than {LARGEST_BYTES >> 20} MiB: no annotation of a product is that large; {_SOURCE}")
     return parse_xml(content, root, path)
 
 

@@ -186,8 +186,7 @@ def test_with_few_labels_the_distilled_student_beats_sar_alone_paired_over_seeds
 
 @pytest.mark.parametrize("word, words", [
     ("loop.step=3", "did you mean steps?"), ("loop.rate=fast", "loop.rate='fast': it must be a number"),
-    ("distil.tap=head", "use one of encoder, alignment, fused"), ("data.crop_px=30", "not a multiple of network.max_stride=8; "
-                                                                  "use 32"),
+    ("distil.tap=head", "use one of encoder, alignment, fused"), ("data.crop_px=30", "not a multiple of network.max_stride=8; use 32"),
     ("data.labelled_share=0", "above 0"), ("teacher.kinds=[ir]", "at least one of eo, eo+sar, sar"),
     ("loop.steps=[1]", "whole number"), ("loop.rate=-1", "loop.rate=-1.0: it must be"), ("loop.warm_up=1", "loop.warm_up=1.0: it must be 0 to 0.99"),
     ("loop.average=1", "loop.average=1.0: it must be"), ("loop.dice_weight=-1", "loop.dice_weight=-1.0"), ("teacher.steps=0", "teacher.steps=0: it must be"),

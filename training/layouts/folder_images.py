@@ -184,8 +184,7 @@ def _check_names(image: Image, bands: Sequence[str]) -> None:
         others = {each.casefold() for each in bands} - {band.casefold()}
         if name.casefold() in others or (one and other and one != other):
             raise DataError(f"{image.path} describes its bands as {', '.join(each or '(no name)' for each in image.names)} and set.yaml "
-                            f"says {', '.join(bands)}: {name} would be read as {band}; name all bands of the file, or none, or correct "
-                            "set.yaml")
+                            f"says {', '.join(bands)}: {name} would be read as {band}; name all bands of the file, or none, or correct set.yaml")
 
 
 @dataclass(frozen=True, slots=True)

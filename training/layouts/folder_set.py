@@ -126,8 +126,7 @@ def _check_names(record: SetFile) -> None:
     if not all(math.isfinite(value) for value in record.nodata):
         raise DataError(f"nodata={list(record.nodata)}: it must be finite; infinity always counts as nodata: leave it out")
     if record.pixel_spacing_m is not None and not 0 < record.pixel_spacing_m < math.inf:
-        raise DataError(f"pixel_spacing_m={record.pixel_spacing_m}: it must be a number of metres above 0; leave it out if it is "
-                        "not known")
+        raise DataError(f"pixel_spacing_m={record.pixel_spacing_m}: it must be a number of metres above 0; leave it out if it is not known")
 
 
 def _check_codes(record: SetFile) -> None:
@@ -136,8 +135,7 @@ def _check_codes(record: SetFile) -> None:
     for name, own in record.classes.items():
         for code in own if isinstance(own, list) else [own]:
             if not isinstance(code, int) or isinstance(code, bool) or code in seen:
-                raise DataError(f"class {name!r} has code {code!r}; a code is a whole number with one meaning, and "
-                                "the codes of ignore are no class")
+                raise DataError(f"class {name!r} has code {code!r}; a code is a whole number with one meaning, and the codes of ignore are no class")
             seen.add(code)
         if own == []:
             raise DataError(f"class {name!r} has no code: give it one, or leave the class out")

@@ -80,8 +80,7 @@ def draw_buildings(path: Path, grid: Path, shape: tuple[int, int], least_m2: flo
         polygons = [polygon for feature in features for polygon in _polygons(feature["geometry"])]
         shapes = [polygon for polygon in polygons if _area_m2(polygon) >= least_m2]
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise DataError(f"{path}: not GeoJSON with polygons ({type(error).__name__}: {error}); restore it from the "
-                        "archive") from error
+        raise DataError(f"{path}: not GeoJSON with polygons ({type(error).__name__}: {error}); restore it from the archive") from error
     if not shapes:
         return np.zeros(shape, np.uint8)
     transform = Affine.from_gdal(*image_frame(grid)[1])
