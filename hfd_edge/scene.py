@@ -126,8 +126,7 @@ class SceneCounts:
         """Count one window.
 
         Args:
-            values: (bands, r, c) float32, linear power: the window with up to HALO_PX more on each side that is not the scene's
-                border.
+            values: (bands, r, c) float32, linear power: the window with up to HALO_PX more on each side that is not the scene's border.
             mask: (r, c) bool or uint8, nonzero = valid, or None.
             rows, cols: the window inside `values`.
         """

@@ -84,8 +84,7 @@ def gamma_speckle(generator: np.random.Generator, looks: float) -> np.ndarray:
 def correlated_speckle(seed: int, field: int, rows: np.ndarray, cols: np.ndarray, looks: float, correlation: float) -> np.ndarray:
     """Speckle whose neighbours are correlated: a mean over looks of |complex Gaussian through a point spread function|^2.
 
-    Exactly gamma for a whole number of looks; between two of them the last look weighs less, chosen so that mean 1 and
-    variance 1 / looks still hold.
+    Exactly gamma for a whole number of looks; between two of them the last look weighs less, chosen so that mean 1 and variance 1 / looks still hold.
 
     Args:
         rows, cols: (r,) and (c,) int64 pixel coordinates, consecutive.

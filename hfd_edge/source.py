@@ -48,8 +48,7 @@ class ArraySource:
         """Take (bands, rows, cols), or (rows, cols) where one band is expected.
 
         Args:
-            array: numpy, or anything on the CPU with DLPack or the array interface. What a numpy masked array masks in one band
-                is not valid.
+            array: numpy, or anything on the CPU with DLPack or the array interface. What a numpy masked array masks in one band is not valid.
             bands: how many bands the network takes.
             valid: (rows, cols) bool or uint8, nonzero = valid, masked = not; None = all that are finite.
         Raises:

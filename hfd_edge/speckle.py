@@ -81,8 +81,7 @@ class SpeckleFilter:
         """Filter an image, or some of its rows.
 
         Args:
-            intensity: (bands, rows, cols) or (rows, cols) float32, linear power. NaN, infinity and what is beyond 1e16 are not
-                valid.
+            intensity: (bands, rows, cols) or (rows, cols) float32, linear power. NaN, infinity and what is beyond 1e16 are not valid.
             mask: (rows, cols) bool or uint8, nonzero = valid; None = all.
             rows: (first, count) to make; windows still see all that is given. None = all.
             threads: None = all cores of this process.

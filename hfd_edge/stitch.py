@@ -1,5 +1,4 @@
-"""Tiles to finished rows, by crop: every scene pixel is taken from the one tile that owns it; nothing is blended (that is
-`stitch_blend`).
+"""Tiles to finished rows, by crop: every scene pixel is taken from the one tile that owns it; nothing is blended (that is `stitch_blend`).
 
 The network's logits leave at their own stride; `finish` up-samples them (bilinear, half-pixel), takes the best class and
 drops the halo in one pass, so logits at full resolution never exist.

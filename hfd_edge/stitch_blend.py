@@ -66,8 +66,7 @@ class _Memory:
 
 
 class BlendStitch:
-    """Opens strips from top to bottom and gives them back finished, one strip late; then their field lives until the next one is
-    opened."""
+    """Opens strips from top to bottom and gives them back finished, one strip late; then their field lives until the next one is opened."""
 
     def __init__(self, frame: BlendFrame, counts: PixelCounts) -> None:
         self.frame, self._counts = frame, counts

@@ -42,8 +42,7 @@ def shares(mode: str, band: Band, edge_error: tuple[float, ...] | None = None) -
     """The right tile's share of every cell of a band.
 
     Args:
-        mode: "precision" weighs by 1 / edge_error, "hann" by sin^2, "gaussian" by the distance from the tile's centre,
-            "constant" alike.
+        mode: "precision" weighs by 1 / edge_error, "hann" by sin^2, "gaussian" by the distance from the tile's centre, "constant" alike.
         edge_error: mean squared error of a logit in the cell that many cells from the end of its tile; 0 beyond the end of the
             tuple. "precision" needs it.
     Returns:

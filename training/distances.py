@@ -1,5 +1,4 @@
-"""How far the student's features are from the teacher's: four distances over the cells that count. All of one size, (n, c, h,
-w)."""
+"""How far the student's features are from the teacher's: four distances over the cells that count. All of one size, (n, c, h, w)."""
 
 from __future__ import annotations
 
@@ -11,8 +10,7 @@ _LEAST = 1e-6
 
 
 def normalised(features: Tensor, how: str) -> Tensor:
-    """Same shape. `channel`: each cell's vector to length 1; `batch`: each channel to mean 0 and spread 1 over the batch;
-    `none`."""
+    """Same shape. `channel`: each cell's vector to length 1; `batch`: each channel to mean 0 and spread 1 over the batch; `none`."""
     if how == "channel":
         return F.normalize(features, dim=1)
     if how == "batch":
@@ -49,8 +47,7 @@ def channel_wise(own: Tensor, theirs: Tensor, cells: Tensor, temperature: float)
 
 
 def relational(own: Tensor, theirs: Tensor, cells: Tensor, side: int) -> Tensor:
-    """Squared difference of the similarities (cosines) of all cells of an image with each other, on a grid of at most side x
-    side.
+    """Squared difference of the similarities (cosines) of all cells of an image with each other, on a grid of at most side x side.
 
     Source: pair-wise distillation, Liu et al. 2019. It compares relations and needs no adapter where channels differ.
     """

@@ -76,8 +76,7 @@ class Distillation:
         return losses
 
     def counts(self, lesson: Lesson, batch: Batch) -> Tensor:
-        """(n, h, w) float32, 1 where the teacher is listened to: where it saw something, SAR exists, and `mask` lets it
-        speak."""
+        """(n, h, w) float32, 1 where the teacher is listened to: where it saw something, SAR exists, and `mask` lets it speak."""
         known, heard = batch.labels != NODATA_LABEL, lesson.knows[:, None, None] & batch.valid
         if self.options.mask == "all":
             return heard.float()
@@ -109,8 +108,7 @@ class Distillation:
         return (mse if options.distance == "mse" else cosine)(own, theirs, cells)
 
     def _soft_labels(self, logits: Tensor, lesson: Lesson, counts: Tensor) -> Tensor:
-        """KL divergence from the teacher's softened probabilities to the student's at full resolution, times temperature
-        squared."""
+        """KL divergence from the teacher's softened probabilities to the student's at full resolution, times temperature squared."""
         temperature = self.options.temperature
         full = upsample(logits.float(), counts.shape[-1] // logits.shape[-1])
         shares = lesson.shares(temperature)

@@ -49,8 +49,7 @@ def draw_panels(path: Path, pair: Pair, answers: dict[str, np.ndarray], info: Se
 def picture_of(planes: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """(bands, r, c) to (r, c, 3) uint8, percentiles 2 and 98 at black and white.
 
-    Two bands as first, second and their difference; more than two as the third, second and first: red, green, blue of most
-    products.
+    Two bands as first, second and their difference; more than two as the third, second and first: red, green, blue of most products.
     """
     shown = [planes[0], planes[1], planes[0] - planes[1]] if len(planes) == 2 else [planes[2], planes[1], planes[0]] if (
         len(planes) > 2) else [planes[0]] * 3

@@ -1,5 +1,4 @@
-"""Configuration files: nested frozen dataclasses from YAML and from `key=value` words. A key that is not known is refused with
-the nearest one.
+"""Configuration files: nested frozen dataclasses from YAML and from `key=value` words. A key that is not known is refused with the nearest one.
 
 Every field carries its reason (`key(default, why)`), so that the list of keys in docs/training.md is printed, not written.
 """

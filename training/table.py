@@ -1,5 +1,4 @@
-"""The table of an ablation: means and spreads over seeds, paired differences to SAR alone, and how much of the gap was
-closed."""
+"""The table of an ablation: means and spreads over seeds, paired differences to SAR alone, and how much of the gap was closed."""
 
 from __future__ import annotations
 
@@ -59,8 +58,7 @@ class Table:
         return next((r for r in self.rows if (r.name, r.align) == (name, align)), None)
 
     def gap_closed(self, row: Row) -> float | None:
-        """(distilled - SAR only) / (its teacher - SAR only), of the means on test; None where the teacher is not above SAR
-        only."""
+        """(distilled - SAR only) / (its teacher - SAR only), of the means on test; None where the teacher is not above SAR only."""
         base, teacher = self.row(self.alone, row.align), self.row(self.teachers.get(row.name, ""), row.align)
         if base is None or teacher is None:
             return None

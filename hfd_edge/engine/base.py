@@ -77,8 +77,7 @@ class DeviceSlot(Protocol):
                 lets an engine replay a CUDA graph.
             stream: a cudaStream_t as a whole number, never the default stream.
         Raises:
-            EngineError: the library refused or failed, or the slot is closed. What fails on the device later shows at the next
-                synchronisation.
+            EngineError: the library refused or failed, or the slot is closed. What fails on the device later shows at the next synchronisation.
         """
         ...
 

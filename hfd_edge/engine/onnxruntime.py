@@ -22,8 +22,7 @@ _NO_MEMORY = ", for which this process may take no more memory (give a smaller t
 class OnnxRuntimeEngine:
     """Runs one graph of a package on the CPU. Several threads may call `infer` at once.
 
-    The graph's operators are checked before ONNX Runtime sees it. Idle threads do not spin: the cores belong to the
-    operations between two calls.
+    The graph's operators are checked before ONNX Runtime sees it. Idle threads do not spin: the cores belong to the operations between two calls.
     """
 
     name = "onnxruntime"

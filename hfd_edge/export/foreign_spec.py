@@ -65,8 +65,7 @@ def read_spec(path: str | Path) -> ForeignSpec:
     """Read spec.yaml.
 
     Raises:
-        SpecError: the file cannot be read, is no YAML mapping, or a key is missing, unknown, of the wrong kind or contradicts
-            another.
+        SpecError: the file cannot be read, is no YAML mapping, or a key is missing, unknown, of the wrong kind or contradicts another.
     """
     path = Path(path)
     try:

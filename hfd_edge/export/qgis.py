@@ -2,8 +2,7 @@
 
 Deepness gives (pixel / 255 - mean) / std, expects probabilities at full resolution, and cuts tiles of one fixed size. It knows
 no decibels, no clipping and no nodata, so all of that is put in front of the network, with mean 0 and std 1 in the metadata.
-Source of the keys and of what is done with them: PUTvision/qgis-plugin-deepness, model_base.py, segmentor.py and
-map_processor_segmentation.py.
+Source of the keys and of what is done with them: PUTvision/qgis-plugin-deepness, model_base.py, segmentor.py and map_processor_segmentation.py.
 """
 
 from __future__ import annotations

@@ -98,8 +98,7 @@ def _one_side(run: Infer, patch: Patch, spec: ModelSpec, cut: tuple[int, bool]) 
 
 
 def _logits(run: Infer, pixels: np.ndarray, axis: int, last: bool) -> np.ndarray:
-    """(classes, rows, cols) float64 of pixels whose cut axis comes first, from the cut inwards; the network sees them as they
-    are."""
+    """(classes, rows, cols) float64 of pixels whose cut axis comes first, from the cut inwards; the network sees them as they are."""
     pixels = np.moveaxis(pixels[:, ::-1] if last else pixels, -2, axis - 2)
     logits = np.moveaxis(run(np.ascontiguousarray(pixels)[np.newaxis])[0].astype(np.float64), axis - 2, -2)
     return logits[:, ::-1] if last else logits

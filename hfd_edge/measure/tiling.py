@@ -34,8 +34,7 @@ def stitched_logits(segmenter: Segmenter, array: np.ndarray, request: PlanReques
         array: (bands, rows, cols), as `Segmenter.run` takes it.
         request: tile, halo, batch and offset of the grid.
     Returns:
-        (classes, ceil(rows / s), ceil(cols / s)) float32, s = spec.logit_stride_px; NaN (with blending 0) where a tile had no valid
-            pixel.
+        (classes, ceil(rows / s), ceil(cols / s)) float32, s = spec.logit_stride_px; NaN (with blending 0) where a tile had no valid pixel.
     """
     s = segmenter.spec.logit_stride_px
     source = ArraySource(array, len(segmenter.spec.bands))

@@ -1,8 +1,7 @@
 """HFD-Net: encoder, heterogeneous feature alignment, classifier. Teacher and student are this one class.
 
 The paper behind the name (heterogeneous feature distillation for SAR segmentation) is known by its abstract; the layers here
-are a reconstruction. One deviation is on purpose: all resizing and sampling is half-pixel and relative, so tiles equal the
-whole.
+are a reconstruction. One deviation is on purpose: all resizing and sampling is half-pixel and relative, so tiles equal the whole.
 """
 
 from __future__ import annotations
@@ -90,7 +89,6 @@ def conv_norm_act(channels_in: int, channels_out: int, kernel: int) -> nn.Sequen
 
 
 def guess(channels: int) -> nn.Sequential:
-    """What a level says of the optical features that are not there: 1x1, batch norm, ReLU, 3x3, batch norm; same size in and
-    out."""
+    """What a level says of the optical features that are not there: 1x1, batch norm, ReLU, 3x3, batch norm; same size in and out."""
     return nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True),
                          nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))

@@ -1,5 +1,4 @@
-"""python -m training: a run that is killed goes on to the same bits, an ablation resumes, and what is wrong is said in one
-line."""
+"""python -m training: a run that is killed goes on to the same bits, an ablation resumes, and what is wrong is said in one line."""
 
 import json
 import os
