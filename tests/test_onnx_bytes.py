@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hfd_edge.engine.onnx_bytes import as_bytes, with_byte_input
 from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
-from hfd_edge.engine.protobuf_wire import BYTES, FIXED32, FIXED64, VARINT, read_fields, write_field
+from hfd_edge.engine.protobuf_wire import BYTES, FIXED32, FIXED64, VARINT, read_fields, write_fields
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Golden, Package, write_package
 from hfd_edge.segmenter import Segmenter
@@ -64,7 +64,7 @@ def test_names_of_another_wire_type_or_no_result_at_all_are_no_reason_to_fail():
     model = onnx.load_from_string(graph())
     del model.graph.node[0].output[:]
     assert with_byte_input(model.SerializeToString(), "pixels", BANDS) is None
-    strange = write_field(7, BYTES, write_field(1, BYTES, write_field(1, VARINT, 1 << 40) + write_field(2, BYTES, b"\xff\xfe")))
+    strange = write_fields([(7, BYTES, write_fields([(1, BYTES, write_fields([(1, VARINT, 1 << 40), (2, BYTES, b"\xff\xfe")]))]))])
     assert with_byte_input(strange, "pixels", BANDS) is None
 
 
@@ -81,7 +81,7 @@ def test_a_graph_of_another_input_stays_as_it_is():
 @pytest.mark.parametrize("wire, value", [(VARINT, 0), (VARINT, 127), (VARINT, 128), (VARINT, 2**64 - 1), (BYTES, b""), (BYTES, b"x" * 300),
                                          (FIXED32, b"abcd"), (FIXED64, b"abcdefgh")])
 def test_a_field_is_read_as_it_was_written(wire, value):
-    (number, kind, found), = read_fields(memoryview(write_field(20, wire, value)))
+    (number, kind, found), = read_fields(memoryview(write_fields([(20, wire, value)])))
     assert (number, kind, found if wire == VARINT else bytes(found)) == (20, wire, value)
 
 

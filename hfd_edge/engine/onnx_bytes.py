@@ -15,7 +15,7 @@ import numpy as np
 
 from hfd_edge._native import Gather
 from hfd_edge.engine.base import Engine, PixelBytes
-from hfd_edge.engine.protobuf_wire import BYTES, VARINT, read_fields, write_field
+from hfd_edge.engine.protobuf_wire import BYTES, VARINT, read_fields, write_fields
 
 MOST_BANDS = 4              # csrc/ops/gather_bytes.h
 _UINT8, _FLOAT = 2, 1       # TensorProto.DataType
@@ -54,16 +54,16 @@ def with_byte_input(model: bytes, image: str, bands: int) -> tuple[bytes, PixelB
     made = None if to_bytes is None or bands > MOST_BANDS else _pixel_bytes(to_bytes, _all(graph, 5))
     if made is None or not results.isdisjoint((name, cells.outputs[0])) or len(images) != 1 or _has_fixed_size(images[0]):
         return None
-    first = _message([(1, BYTES, name), (2, BYTES, to_bytes.outputs[0]), (4, BYTES, b"Transpose"),
-                      (5, BYTES, _message([(1, BYTES, b"perm"), *((8, VARINT, axis) for axis in _NCHW), (20, VARINT, _INTS)]))])
+    first = write_fields([(1, BYTES, name), (2, BYTES, to_bytes.outputs[0]), (4, BYTES, b"Transpose"),
+                          (5, BYTES, write_fields([(1, BYTES, b"perm"), *((8, VARINT, axis) for axis in _NCHW), (20, VARINT, _INTS)]))])
     gone, kept = (cells.fields, to_bytes.fields), [(1, BYTES, first)]
     for number, wire, value in graph:
         if number == 1 and _fields(value) in gone:
             continue
         is_image = (number, wire) == (11, BYTES) and value == images[0]
         kept.append((number, wire, _input(name, bands) if is_image else value))
-    outer[at] = (7, BYTES, _message(kept))
-    return _message(outer), made
+    outer[at] = (7, BYTES, write_fields(kept))
+    return write_fields(outer), made
 
 
 def as_bytes(batch: np.ndarray, by: PixelBytes, threads: int) -> np.ndarray:
@@ -120,9 +120,9 @@ def _has_fixed_size(value_info: bytes) -> bool:
 
 def _input(name: bytes, bands: int) -> bytes:
     """ValueInfoProto of (batch, rows, cols, 4 * bands) uint8."""
-    sizes = [_message([(2, BYTES, word)]) for word in (b"batch", b"cell_rows", b"cell_cols")] + [_message([(1, VARINT, 4 * bands)])]
-    tensor = _message([(1, VARINT, _UINT8), (2, BYTES, _message([(1, BYTES, size) for size in sizes]))])
-    return _message([(1, BYTES, name), (2, BYTES, _message([(1, BYTES, tensor)]))])
+    sizes = [write_fields([(2, BYTES, word)]) for word in (b"batch", b"cell_rows", b"cell_cols")] + [write_fields([(1, VARINT, 4 * bands)])]
+    tensor = write_fields([(1, VARINT, _UINT8), (2, BYTES, write_fields([(1, BYTES, size) for size in sizes]))])
+    return write_fields([(1, BYTES, name), (2, BYTES, write_fields([(1, BYTES, tensor)]))])
 
 
 def _node(data: bytes) -> _Node:
@@ -143,7 +143,3 @@ def _all(fields: Fields, wanted: int, kind: int = BYTES) -> list:
 
 def _fields(data: bytes) -> Fields:
     return [(number, wire, value if wire == VARINT else bytes(value)) for number, wire, value in read_fields(memoryview(data))]
-
-
-def _message(fields: Fields) -> bytes:
-    return b"".join(write_field(*field) for field in fields)

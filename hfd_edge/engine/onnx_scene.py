@@ -6,12 +6,9 @@ goes before TensorRT sees the graph. Source of the field numbers: onnx/onnx.prot
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from hfd_edge.engine.protobuf_wire import BYTES, read_fields, write_field
+from hfd_edge.engine.protobuf_wire import BYTES, read_fields, write_fields
 from hfd_edge.spec import SCENE_INPUT
 
-Fields = Iterable[tuple[int, int, "int | bytes | memoryview"]]
 _GRAPH, _INITIALIZER, _INPUT = 7, 5, 11         # of a ModelProto, and of its GraphProto
 _TENSOR_NAME, _INPUT_NAME = 8, 1                # of a TensorProto and of a ValueInfoProto
 
@@ -32,8 +29,8 @@ def with_scene_input(model: bytes) -> bytes:
     kept = [field for field in graph if not _named(field, _INITIALIZER, _TENSOR_NAME)]
     if len(kept) == len(graph):
         return model
-    outer[at] = (_GRAPH, BYTES, _message(kept))
-    return _message(outer)
+    outer[at] = (_GRAPH, BYTES, write_fields(kept))
+    return write_fields(outer)
 
 
 def _named(field: tuple[int, int, int | memoryview], number: int, name: int) -> bool:
@@ -41,7 +38,3 @@ def _named(field: tuple[int, int, int | memoryview], number: int, name: int) -> 
     if field[:2] != (number, BYTES):
         return False
     return any((inner, wire) == (name, BYTES) and bytes(value) == SCENE_INPUT.encode() for inner, wire, value in read_fields(field[2]))
-
-
-def _message(fields: Fields) -> bytes:
-    return b"".join(write_field(*field) for field in fields)

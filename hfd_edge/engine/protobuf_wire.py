@@ -7,7 +7,7 @@ Source: protobuf.dev, "Encoding".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from hfd_edge.errors import EngineError
 
@@ -48,8 +48,12 @@ def read_fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryvie
         at += size
 
 
-def write_field(number: int, wire: int, value: int | bytes) -> bytes:
-    """One field as `read_fields` reads it."""
+def write_fields(fields: Iterable[tuple[int, int, int | bytes | memoryview]]) -> bytes:
+    """A message of these fields, as `read_fields` reads them."""
+    return b"".join(_field(*field) for field in fields)
+
+
+def _field(number: int, wire: int, value: int | bytes | memoryview) -> bytes:
     tag = _varint(number << 3 | wire)
     if wire == VARINT:
         return tag + _varint(value)
