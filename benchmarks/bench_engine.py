@@ -31,7 +31,7 @@ from hfd_edge.export.calibration import calibrate
 from hfd_edge.export.calibration_data import simulated_scene, tiles_of
 from hfd_edge.export.onnx import to_onnx
 from hfd_edge.export.parity import Thresholds
-from hfd_edge.export.quantize import to_int8_cpu
+from hfd_edge.export.quantize_cpu import to_int8_cpu
 from hfd_edge.export.verify import judge, runner
 from hfd_edge.network import HFDNet, NetworkConfig, load_checkpoint
 from hfd_edge.package import Package

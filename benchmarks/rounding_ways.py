@@ -17,7 +17,9 @@ import hfd_edge
 from hfd_edge.export.build_graphs import CALIBRATION_TILES
 from hfd_edge.export.calibration import calibrate
 from hfd_edge.export.calibration_data import halves, open_scenes, tiles_of
-from hfd_edge.export.quantize import Int8Options, to_int8_cpu, to_int8_trt
+from hfd_edge.export.quantize_cpu import to_int8_cpu
+from hfd_edge.export.quantize_options import Int8Options
+from hfd_edge.export.quantize_trt import to_int8_trt
 from hfd_edge.export.verify import GATE_TILE_PX, MOST_TILES, judge_runs, remembering, runner
 from hfd_edge.package import Package
 from hfd_edge.package_manifest import FP32

@@ -17,8 +17,10 @@ from hfd_edge.export.enough import check_export
 from hfd_edge.export.legality import check_trt
 from hfd_edge.export.parity import GateResult, Infer, Thresholds
 from hfd_edge.export.qat_ranges import TrainedRanges, chosen_ranges
-from hfd_edge.export.quantize import Int8Options, to_fp16_trt, to_int8_cpu, to_int8_trt
+from hfd_edge.export.quantize_cpu import to_int8_cpu
+from hfd_edge.export.quantize_options import Int8Options
 from hfd_edge.export.quantize_sensitivity import int8_that_passes, sensitivity
+from hfd_edge.export.quantize_trt import to_fp16_trt, to_int8_trt
 from hfd_edge.export.verify import GATE_TILE_PX, MOST_TILES, gate_graphs, judge, remembering, runner
 from hfd_edge.measure.edge_error import EdgeError, Patch, edge_error
 from hfd_edge.package_manifest import FP16_TRT, FP32, INT8_CPU, INT8_TRT
@@ -58,8 +60,7 @@ class GraphPlan:
                               "and the gate judges every graph on them; give --calibration with rasters, a folder of them, or "
                               "'simulated' for a network of simulated scenes")
         if "fp16" in (self.precisions or ()) and "tensorrt" not in self.targets:
-            raise ExportError("precision fp16 without target tensorrt: processors run it slower than fp32; add --target "
-                              "cpu,tensorrt")
+            raise ExportError("precision fp16 without target tensorrt: processors run it slower than fp32; add --target cpu,tensorrt")
 
     @property
     def int8(self) -> Int8Options:

@@ -1,4 +1,5 @@
-"""The INT8 graph for ONNX Runtime on a CPU: unsigned activations, signed weights per channel, small, and made of plain ONNX.
+"""The INT8 graph for ONNX Runtime on a CPU: unsigned activations, signed weights per channel, small, and made of plain ONNX. TensorRT reads
+unsigned activations wrong, and signed ones are slow here, so it has a graph of its own (`quantize_trt`).
 
 ONNX Runtime's own quantiser places the Q/DQ pairs; the passes around it make the convolutions fast (`quantize_layout`) and the
 file small. Source of the saturation rule: vpmaddubsw of AVX2 adds two products of uint8 and int8 into an int16.
@@ -14,6 +15,7 @@ from onnxruntime.quantization.calibrate import TensorsData
 
 from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration import Ranges
+from hfd_edge.export.foreign_rewrite import drop_unused
 from hfd_edge.export.quantize_head import head_as_product, head_of
 from hfd_edge.export.quantize_layout import attributes_of, prepare, set_nodes
 from hfd_edge.export.quantize_options import Int8Options, check_kept
@@ -22,7 +24,7 @@ from hfd_edge.export.quantize_rounding import round_weights, with_steps
 QUANTISED = ("Conv", "Relu", "Clip", "Add", "Concat", "Split", "Resize", "MaxPool", "AveragePool")
 
 
-def int8_cpu(graph: bytes, ranges: Ranges, options: Int8Options) -> bytes:
+def to_int8_cpu(graph: bytes, ranges: Ranges, options: Int8Options = Int8Options()) -> bytes:
     """The graph with Q/DQ around every operator of QUANTISED, but for what the options keep in float; the head is a product
     of whole numbers as good as float (quantize_head), or float without the fast layout.
 
@@ -49,7 +51,7 @@ def int8_cpu(graph: bytes, ranges: Ranges, options: Int8Options) -> bytes:
     if options.fast_layout:
         _dense_at_load(quantised)
         head_as_product(quantised, head_of(model), options.weight_bits)
-    _drop_unread(quantised)
+    drop_unused(quantised)                              # ONNX Runtime runs a dequantisation that has lost its reader all the same
     _shrink(quantised)
     onnx.checker.check_model(quantised, full_check=True)
     return quantised.SerializeToString(deterministic=True)
@@ -119,8 +121,7 @@ def _dense_at_load(model: onnx.ModelProto) -> None:
     """Grouped convolutions become dense ones whose zeros are not in the file: plain operators on the weights make them.
 
     An engine computes constants once, when it loads the graph. Weights (g * k, c, h, w) of g groups are kept as
-    (g, c * k * h * w); padding each row by g * c * k * h * w zeros and cutting the flat result leaves row i in column i of a
-    (g, g) array of blocks.
+    (g, c * k * h * w); padding each row by g * c * k * h * w zeros and cutting the flat result leaves row i in column i of a (g, g) array of blocks.
     """
     constants = {t.name: t for t in model.graph.initializer}
     makers = {node.output[0]: node for node in model.graph.node}
@@ -155,16 +156,6 @@ def _dense_at_load(model: onnx.ModelProto) -> None:
         stored.input[0] = tensor
         next(a for a in node.attribute if a.name == "group").i = 1
     set_nodes(model, [*made, *model.graph.node])
-
-
-def _drop_unread(model: onnx.ModelProto) -> None:
-    """Take out nodes whose results nobody reads: ONNX Runtime runs a dequantisation that has lost its reader all the same."""
-    read, kept = {value.name for value in model.graph.output}, []
-    for node in reversed(model.graph.node):
-        if not read.isdisjoint(node.output):
-            read.update(node.input)
-            kept.append(node)
-    set_nodes(model, kept[::-1])
 
 
 def _shrink(model: onnx.ModelProto) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration import Ranges
 from hfd_edge.export.parity import GateResult, open_session
-from hfd_edge.export.quantize import Int8Options, to_int8_cpu
-from hfd_edge.export.quantize_options import quantisable
+from hfd_edge.export.quantize_cpu import to_int8_cpu
+from hfd_edge.export.quantize_options import Int8Options, quantisable
 
 MOST_KEPT = 0.5             # a graph with more of its convolutions in float is not worth its name
 

@@ -29,7 +29,7 @@ _SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBia
               "OpTypesToExcludeOutputQuantization": ["Conv", "ConvTranspose"]}
 
 
-def int8_trt(graph: bytes, ranges: Ranges, keep_float: tuple[str, ...] = ()) -> bytes:
+def to_int8_trt(graph: bytes, ranges: Ranges, keep_float: tuple[str, ...] = ()) -> bytes:
     """The INT8 graph for TensorRT.
 
     Args:
@@ -96,7 +96,7 @@ def _pair(model: onnx.ModelProto, name: str, largest: float) -> str:
     return result
 
 
-def fp16_trt(graph: bytes, ranges: Ranges | None) -> bytes:
+def to_fp16_trt(graph: bytes, ranges: Ranges | None = None) -> bytes:
     """The FP16 graph for TensorRT; inputs and outputs stay float32.
 
     Args:

@@ -20,7 +20,7 @@ from hfd_edge.export import build, build_graphs, export_package
 from hfd_edge.export.bounded_halo import MOST_FLIPS, bounded_halo_px, flip_curve
 from hfd_edge.export.calibration_data import halves, open_scenes, tiles_of
 from hfd_edge.export.parity import Thresholds, compare
-from hfd_edge.export.quantize import to_int8_cpu
+from hfd_edge.export.quantize_cpu import to_int8_cpu
 from hfd_edge.export.verify import judge, runner
 from hfd_edge.network import save_checkpoint
 from hfd_edge.package import Package

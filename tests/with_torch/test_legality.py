@@ -10,7 +10,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from hfd_edge.errors import EngineError, ExportError
 from hfd_edge.export.calibration import calibrate
 from hfd_edge.export.legality import check_trt, inspect_trt
-from hfd_edge.export.quantize import to_fp16_trt, to_int8_cpu, to_int8_trt
+from hfd_edge.export.quantize_cpu import to_int8_cpu
+from hfd_edge.export.quantize_trt import to_fp16_trt, to_int8_trt
 from tests.foreign_networks import deeplab, unet
 from tests.tensorrt_rtx_build import build, type_warnings
 

@@ -19,7 +19,8 @@ from hfd_edge.export import export_package
 from hfd_edge.export.calibration import calibrate
 from hfd_edge.export.parity import Thresholds
 from hfd_edge.export.qat_ranges import trained_ranges
-from hfd_edge.export.quantize import to_int8_cpu, to_int8_trt
+from hfd_edge.export.quantize_cpu import to_int8_cpu
+from hfd_edge.export.quantize_trt import to_int8_trt
 from hfd_edge.package import Package
 from training.batches import open_data
 from training.qat import tune

@@ -16,11 +16,12 @@ from hfd_edge.errors import ExportError
 from hfd_edge.export import quantize_cpu
 from hfd_edge.export.calibration import Ranges, calibrate
 from hfd_edge.export.parity import compare, open_session
-from hfd_edge.export.quantize import Int8Options, to_fp16_trt, to_int8_cpu, to_int8_trt
-from hfd_edge.export.quantize_options import quantisable
+from hfd_edge.export.quantize_cpu import to_int8_cpu
 from hfd_edge.export.quantize_head import head_of
 from hfd_edge.export.quantize_layout import attributes_of, prepare
+from hfd_edge.export.quantize_options import Int8Options, quantisable
 from hfd_edge.export.quantize_sensitivity import int8_that_passes, sensitivity
+from hfd_edge.export.quantize_trt import to_fp16_trt, to_int8_trt
 from hfd_edge.export.verify import judge, runner
 
 

@@ -12,8 +12,9 @@ from hfd_edge.export.calibration import Ranges, calibrate
 from hfd_edge.export.calibration_data import tiles_of
 from hfd_edge.export.onnx import INPUT_NAME
 from hfd_edge.export.parity import compare
-from hfd_edge.export.quantize import Int8Options, to_int8_cpu, to_int8_trt
-from hfd_edge.export.quantize_options import quantisable
+from hfd_edge.export.quantize_cpu import to_int8_cpu
+from hfd_edge.export.quantize_trt import to_int8_trt
+from hfd_edge.export.quantize_options import Int8Options, quantisable
 from hfd_edge.export.quantize_head import head_of
 from hfd_edge.export.quantize_rounding import round_weights
 from hfd_edge.export.session import open_session

@@ -13,7 +13,7 @@ from hfd_edge.engine.tensorrt_capabilities import Gpu, load_tensorrt, target_gpu
 from hfd_edge.engine.tensorrt_find import PlanPolicy, find_plan
 from hfd_edge.errors import EngineError
 from hfd_edge.export.golden import golden_labels
-from hfd_edge.export.quantize import to_fp16_trt, to_int8_trt
+from hfd_edge.export.quantize_trt import to_fp16_trt, to_int8_trt
 from hfd_edge.package import Golden, Package, write_package
 from hfd_edge.plan_device import usual_tile_px, wide_tile_px
 from tests.command import failed, run

@@ -13,7 +13,7 @@ from hfd_edge.export.calibration import calibrate
 from hfd_edge.export.foreign import ForeignOptions, package_foreign
 from hfd_edge.export.legality import inspect_trt
 from hfd_edge.export.parity import Thresholds
-from hfd_edge.export.quantize import to_fp16_trt
+from hfd_edge.export.quantize_trt import to_fp16_trt
 from hfd_edge.package import Package
 from hfd_edge.raster_run import RasterOptions
 from tests.rasters import write_tif
