@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -24,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from roofline import bound_jobs, graph_work, lacking, roofline
-from timing import Seconds, in_turns, tell
+from timing import Seconds, forget, in_turns, tell
 
 import hfd_edge
 from hfd_edge.export.calibration import calibrate
@@ -80,23 +78,12 @@ def openvino_engines(fp32: bytes, int8: bytes) -> dict[str, Run]:
 def times(engines: dict[str, Run], batch: np.ndarray, rounds: int) -> dict[str, dict[str, float]]:
     """Median and fastest wall milliseconds of each, its median CPU milliseconds, and its speed over ONNX Runtime FP32 in both.
 
-    The ratios are medians of the rounds' own; CPU time says more where other programs want the cores.
+    CPU time says more where other programs want the cores.
     """
-    wall: dict[str, list[float]] = {name: [] for name in engines}
-    cpu: dict[str, list[float]] = {name: [] for name in engines}
-    for i in range(rounds + 1):
-        for name, run in engines.items():
-            start, start_cpu = time.perf_counter(), time.process_time()
-            run(batch)
-            if i:
-                wall[name].append(1e3 * (time.perf_counter() - start))
-                cpu[name].append(1e3 * (time.process_time() - start_cpu))
-
-    def ratio(taken: dict[str, list[float]], name: str) -> float:
-        return round(statistics.median(b / a for a, b in zip(taken[name], taken["onnxruntime fp32"])), 3)
-    return {name: {"ms": round(statistics.median(own), 2), "fastest_ms": round(min(own), 2),
-                   "cpu_ms": round(statistics.median(cpu[name]), 2), "speed_over_ort_fp32": ratio(wall, name),
-                   "cpu_speed_over_ort_fp32": ratio(cpu, name)} for name, own in wall.items()}
+    rows = in_turns({name: lambda run=run: forget(run(batch)) for name, run in engines.items()}, rounds)       # ONNX Runtime FP32 is the first
+    return {name: {"ms": round(1e3 * row.median, 2), "fastest_ms": round(1e3 * row.fastest, 2), "cpu_ms": round(1e3 * row.cpu, 2),
+                   "speed_over_ort_fp32": round(1 / row.ratio, 3), "cpu_speed_over_ort_fp32": round(1 / row.cpu_ratio, 3)}
+            for name, row in rows.items()}
 
 
 def working(engines: dict[str, Run], batch: np.ndarray) -> tuple[dict[str, Run], dict[str, str]]:
@@ -137,7 +124,7 @@ def main_student(options: argparse.Namespace) -> dict:
     for name, run in engines.items():
         if not name.startswith("torch") or options.checkpoint:
             rows[name]["agreement"] = round(agreement(run, engines["onnxruntime fp32"], tiles[:2]), 6)
-    bounds = in_turns({**{name: lambda run=engines[name]: _forget(run(batch)) for name in ("onnxruntime fp32", "onnxruntime int8")},
+    bounds = in_turns({**{name: lambda run=engines[name]: forget(run(batch)) for name in ("onnxruntime fp32", "onnxruntime int8")},
                        **bound_jobs(THREADS)}, options.rounds)
     gate = judge(engines["onnxruntime fp32"], INT8_CPU, int8, tiles, Thresholds(min_pixels=100_000))
     return {"engines": rows, "missing": {**missing, **lacking("openvino")}, **ends(rows, bounds, fp32, batch.shape),
@@ -146,10 +133,6 @@ def main_student(options: argparse.Namespace) -> dict:
             "int8_over_fp32_cpu_speed": rows["onnxruntime int8"]["cpu_speed_over_ort_fp32"],
             "int8_label_flips": round(gate.flip_rate, 6),
             "int8_label_flips_bound": round(gate.flip_bound, 6), "int8_over_fp32_size": round(len(int8) / len(fp32), 4)}
-
-
-def _forget(_: object) -> None:
-    """A job gives nothing back: numbers would be taken off its time."""
 
 
 def ends(rows: dict[str, dict], bounds: dict[str, Seconds], graph: bytes, shape: tuple[int, int, int, int]) -> dict:

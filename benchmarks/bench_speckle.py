@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from roofline import COPY, PRODUCT, Work, bound_jobs, lacking, roofline
-from timing import Seconds, calm_process, faster, in_turns, tell
+from timing import Seconds, calm_process, faster, forget, in_turns, tell
 
 THREADS, LOOKS, RADIUS = 2, 4.4, 3
 BARS = {"otb": 25.0, "opencv": 3.0}
@@ -86,15 +86,11 @@ def own_jobs(image: np.ndarray) -> dict[str, Callable[[], None]]:
     from hfd_edge import speckle
     bright = (float(np.percentile(image, 98)),)
     filters = {name: speckle.SpeckleFilter(name, LOOKS, RADIUS, bright=bright) for name in speckle.FILTERS}
-    jobs = {name: lambda chosen=chosen: _forget(chosen.apply(image, threads=THREADS)) for name, chosen in filters.items()}
+    jobs = {name: lambda chosen=chosen: forget(chosen.apply(image, threads=THREADS)) for name, chosen in filters.items()}
     holes = image.copy()
     holes[::97, ::89] = np.nan
-    return {**jobs, "lee, holes everywhere": lambda: _forget(filters["lee"].apply(holes, threads=THREADS)),
-            "estimate_enl, 15 x 15": lambda: _forget(speckle.estimate_enl(image, threads=THREADS))}
-
-
-def _forget(_: object) -> None:
-    """A job gives nothing back: numbers would be taken off its time."""
+    return {**jobs, "lee, holes everywhere": lambda: forget(filters["lee"].apply(holes, threads=THREADS)),
+            "estimate_enl, 15 x 15": lambda: forget(speckle.estimate_enl(image, threads=THREADS))}
 
 
 def check_peers(image: np.ndarray) -> None:
@@ -112,7 +108,7 @@ def measure(image: np.ndarray, rounds: int) -> tuple[dict[str, Seconds], list[fl
     with tempfile.TemporaryDirectory() as folder:
         jobs = {"lee": own.pop("lee"), **bound_jobs(THREADS)}
         if not lacking("cv2"):
-            jobs |= {OPENCV: lambda: _forget(lee_by_opencv(image)), IN_PLACE: lambda: _forget(lee_by_opencv_in_place(image))}
+            jobs |= {OPENCV: lambda: forget(lee_by_opencv(image)), IN_PLACE: lambda: forget(lee_by_opencv_in_place(image))}
         if shutil.which("otbcli_Despeckle"):
             jobs |= otb_jobs(image, Path(folder), cpu)
         return in_turns({**jobs, **own}, rounds), cpu

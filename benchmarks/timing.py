@@ -13,18 +13,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Seconds:
-    """Median and fastest wall seconds of a job, its median CPU seconds, and the median of its rounds' ratios to the first."""
+    """Median and fastest wall seconds of a job, its median CPU seconds, and the medians of its rounds' ratios to the first in both."""
 
     median: float
     fastest: float
     cpu: float
     ratio: float
+    cpu_ratio: float = 1.0
 
 
 def in_turns(jobs: Mapping[str, Callable[[], float | None]], rounds: int) -> dict[str, Seconds]:
     """Run every job once to warm up, then `rounds` times in turns.
 
-    A job may give seconds of its run that are not its own (an engine's): they are taken off the wall and the CPU time.
+    A job may give seconds of its run that are not its own (an engine's): they are taken off the wall time.
     """
     wall: dict[str, list[float]] = {name: [] for name in jobs}
     cpu: dict[str, list[float]] = {name: [] for name in jobs}
@@ -36,8 +37,15 @@ def in_turns(jobs: Mapping[str, Callable[[], float | None]], rounds: int) -> dic
                 wall[name].append(time.perf_counter() - start - not_own)
                 cpu[name].append(time.process_time() - start_cpu)
     first = next(iter(jobs))
-    return {name: Seconds(statistics.median(own), min(own), statistics.median(cpu[name]),
-                          statistics.median(a / b for a, b in zip(own, wall[first]))) for name, own in wall.items()}
+
+    def ratio(taken: dict[str, list[float]], name: str) -> float:
+        return statistics.median(a / b for a, b in zip(taken[name], taken[first]))
+    return {name: Seconds(statistics.median(own), min(own), statistics.median(cpu[name]), ratio(wall, name), ratio(cpu, name))
+            for name, own in wall.items()}
+
+
+def forget(_: object) -> None:
+    """What a job made; numbers that it gave back would be taken off its time."""
 
 
 # Idle OpenMP threads of one library must not take the cores from another's; and a stub engine's large answers must not be given back
