@@ -1,9 +1,7 @@
 """What several tests of the exporter share: a checkpoint of a small untrained network, and small simulated scenes."""
 
-import hashlib
-
 import pytest
-from networks import network
+from networks import kept_export, network
 
 from hfd_edge.export import build, calibration_data
 from hfd_edge.network import save_checkpoint
@@ -11,18 +9,10 @@ from hfd_edge.network import save_checkpoint
 
 @pytest.fixture(scope="session", autouse=True)
 def a_network_is_exported_once():
-    """torch's exporter takes seconds and gives the same bytes again (test_export.py), so packages of one network share its graph."""
-    graphs, export = {}, build.to_onnx
-
-    def once(net):
-        weights = b"".join(value.cpu().contiguous().numpy().tobytes() for value in net.state_dict().values())
-        key = (repr(net.config), hashlib.sha256(weights).digest())
-        if key not in graphs:
-            graphs[key] = export(net)
-        return graphs[key]
-    build.to_onnx = once
-    yield
-    build.to_onnx = export
+    """Packages of one network share its graph."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "to_onnx", kept_export)
+        yield
 
 
 @pytest.fixture(scope="session")

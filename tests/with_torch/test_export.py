@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 import typer
-from networks import BANDS, CLASSES, exported, network
+from networks import BANDS, CLASSES, exported, kept_export, network
 from onnx import numpy_helper
 from typer.testing import CliRunner
 
@@ -117,11 +117,9 @@ def checkpoint(folder, net, **changes):
 
 
 @pytest.fixture
-def fast(monkeypatch):
-    """The shared graph instead of a second export of the same network."""
-    net, graph = exported("resnet10t", 16, "none")
-    monkeypatch.setattr(build, "to_onnx", lambda _: graph)
-    return net
+def fast():
+    """A network whose graph is there already."""
+    return exported("resnet10t", 16, "none")[0]
 
 
 def test_a_checkpoint_becomes_a_package_that_tells_everything(tmp_path, fast):
@@ -196,7 +194,7 @@ def test_a_tile_too_small_for_the_halo_is_enlarged_aloud(tmp_path, fast):
 
 
 def test_a_network_with_global_pooling_is_refused_by_the_operators_name():
-    graph = to_onnx(network("mobilenetv3_small_100", max_stride=8))         # its squeeze-and-excitation spans the image
+    graph = kept_export(network("mobilenetv3_small_100", max_stride=8))         # its squeeze-and-excitation spans the image
     with pytest.raises(ReachError, match="ReduceMean|GlobalAveragePool"):
         bound_reach(graph, 8, 4)
 
