@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hfd_edge.errors import RadiometryError, RasterError
+from hfd_edge.errors import RasterError
 from hfd_edge.raster.guard import CONVERT_ONE, RasterLimits, local_file
+from hfd_edge.raster.opened import printable, refused
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _FILTERS = (1, 2, 3)                # gzip, shuffle, fletcher32: any other could be a plug-in, which is native code from elsewhere
@@ -37,10 +36,10 @@ class Hdf5File:
         try:
             import h5py
         except (ImportError, ValueError) as error:              # ValueError: built for another numpy
-            raise RasterError(f"{self.path} is HDF5: a NISAR GCOV is read through h5py, which is not installed or does not load ({_clean(error)}): pip "
+            raise RasterError(f"{self.path} is HDF5: a NISAR GCOV is read through h5py, which is not installed or does not load ({printable(error)}): pip "
                               f"install -U 'hfd-edge[nisar]'; of other HDF5 and netCDF, {CONVERT_ONE}") from error
         self._h5py = h5py
-        with refused(self.path):
+        with refused(self.path, "HDF5"):
             self._file = h5py.File(self.path, "r")
 
     def close(self) -> None:
@@ -61,22 +60,22 @@ class Hdf5File:
     def names(self, where: str) -> tuple[str, ...]:
         """What a group holds; () where there is none."""
         group = self.find(where)
-        return tuple(map(_clean, group)) if isinstance(group, self._h5py.Group) else ()
+        return tuple(map(printable, group)) if isinstance(group, self._h5py.Group) else ()
 
     def text(self, where: str) -> str | None:
         """A single text, number or flag as printable text in one line; None where there is none."""
         if (item := self._dataset(where)) is None:
             return None
         if item.size != 1 or item.dtype.itemsize > _LONGEST_TEXT:
-            raise RasterError(f"{self.path}: {where} has the shape {item.shape} of {_clean(item.dtype)}: it must be a single short value; {_AGAIN}")
+            raise RasterError(f"{self.path}: {where} has the shape {item.shape} of {printable(item.dtype)}: it must be a single short value; {_AGAIN}")
         value = np.asarray(item[()]).ravel()[0]
-        return _clean(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
+        return printable(value.decode("utf-8", "replace") if isinstance(value, bytes) else value)
 
     def axis(self, where: str) -> np.ndarray:
         """A row of numbers as float64, (n,)."""
         item = self._dataset(where)
         if item is None or item.ndim != 1 or item.dtype.kind not in "fiu" or not 2 <= item.size <= _LONGEST_AXIS:
-            shape = "not there" if item is None else f"{item.shape} of {_clean(item.dtype)}"
+            shape = "not there" if item is None else f"{item.shape} of {printable(item.dtype)}"
             raise RasterError(f"{self.path}: {where} is {shape}: 2 to {_LONGEST_AXIS} numbers in a row are needed; {_AGAIN}")
         return item[()].astype(np.float64)
 
@@ -85,7 +84,7 @@ class Hdf5File:
         if (item := self._dataset(where)) is None:
             return None
         if item.ndim != 2 or item.dtype.kind not in kinds:
-            raise RasterError(f"{self.path}: {where} has the shape {item.shape} of {_clean(item.dtype)}: an image of real numbers is needed; {_AGAIN}")
+            raise RasterError(f"{self.path}: {where} has the shape {item.shape} of {printable(item.dtype)}: an image of real numbers is needed; {_AGAIN}")
         claim, limits = f"{self.path}: {where} claims {item.shape[0]} x {item.shape[1]} pixels", self._limits
         if item.size > limits.pixels:
             raise RasterError(f"{claim}: more than the limit of {limits.pixels}; raise RasterLimits.pixels (RasterOptions(limits=...)) if it is sound")
@@ -115,19 +114,3 @@ class Hdf5File:
             raise RasterError(f"{self.path}: {where} is packed by the HDF5 filter {unknown[0]}: products use gzip and shuffle; rewrite it with h5repack "
                               "-f GZIP=1")
         return item
-
-
-@contextmanager
-def refused(path: Path) -> Iterator[None]:
-    """Whatever h5py raises on a damaged file, in one line."""
-    try:
-        yield
-    except (RasterError, RadiometryError, MemoryError):
-        raise
-    except Exception as error:  # noqa: BLE001 - a foreign library on a file from anywhere
-        raise RasterError(f"{path} cannot be read as HDF5 ({type(error).__name__}: {_clean(error)[:120]}): it is damaged or incomplete; {_AGAIN}") from error
-
-
-def _clean(value: object) -> str:
-    """Without line breaks and control characters, which a file could send to a terminal."""
-    return "".join(c for c in " ".join(str(value).split()) if c.isprintable())[:200]

@@ -17,14 +17,13 @@ from rasterio.errors import CRSError
 from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.forks import no_fork
 from hfd_edge.products.annotation import QUANTITIES
-from hfd_edge.products.hdf5 import Hdf5File, refused
+from hfd_edge.products.hdf5 import Hdf5File
 from hfd_edge.products.nisar_bands import choose_terms
-from hfd_edge.products.source import ProductSource
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits
 from hfd_edge.raster.guard import CONVERT_ONE
-from hfd_edge.raster.rows_once import RowsOnce
+from hfd_edge.raster.opened import BlockScene, refused
 from hfd_edge.spec import Unit
 
 _BANDS = {"LSAR": "L", "SSAR": "S"}
@@ -35,7 +34,7 @@ _OFF_THE_GRID = 0.01                # of a step: what coordinates may lie beside
 _BY_HAND = f"if what it holds is known from elsewhere, {CONVERT_ONE}, and give them with --unit"
 
 
-class GcovSource(ProductSource):
+class GcovSource(BlockScene):
     """Linear power as float32, read like a RasterSource. A context manager; one thread at a time reads.
 
     power = the covariance term of a polarisation with itself, in the quantity that the product states; sigma0 = gamma0 times the product's own factor
@@ -62,7 +61,7 @@ class GcovSource(ProductSource):
         self.files, self.name = (self._file.path,), self._file.path.name
         self._lock = threading.Lock()
         try:
-            with no_fork(), refused(self._file.path):
+            with no_fork(), refused(self._file.path, "HDF5"):
                 self._take(bands, wanted, quantity)
         except BaseException:
             self._file.close()
@@ -98,11 +97,6 @@ class GcovSource(ProductSource):
                 raise RasterError(f"{self._file.path}: {raster.name} has {raster.shape[0]} x {raster.shape[1]} pixels and {self._terms[0].name} "
                                   f"{self.rows} x {self.cols}: images of one frequency lie on one grid; copy or download it again")
 
-    def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `read`, of these columns."""
-        values = np.empty((self.count, max(rows, 0), max(cols, 0)), self.dtype)
-        return values, self.read_into(values, row, col)
-
     def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray:
         """Fill values (bands, rows, cols), any strides, with the power from (row, col) on; gives `read`'s validity."""
         _, rows, cols = values.shape
@@ -114,7 +108,7 @@ class GcovSource(ProductSource):
         while first < row + rows:                   # pieces end where rows of chunks do, so that none is decoded twice
             last = min((first // height + 1) * height, row + rows)
             part = slice(first - row, last - row)
-            with no_fork(), self._lock, refused(self._file.path):
+            with no_fork(), self._lock, refused(self._file.path, "HDF5"):
                 self._read_piece(values[:, part], valid[part], (slice(first, last), slice(col, col + cols)))
             first = last
         return valid
@@ -138,10 +132,6 @@ class GcovSource(ProductSource):
                 raise RasterError(f"{self._file.path}: its mask holds {mask[~known][0]}: the published values are 0 (not valid), 1 to {_MOST_SUBSWATHS} "
                                   f"(the sub-swath) and {_MASK_FILL} (outside), and another is not guessed at; {_BY_HAND}")
             valid &= (mask != 0) & (mask != _MASK_FILL)
-
-    def reader(self, col: int, cols: int, whole_blocks: bool = True) -> RowsOnce:
-        """As that of RasterSource."""
-        return RowsOnce(self, col, cols, self.block_rows if whole_blocks else 1)
 
     def _about(self, sar: str, frequency: str, root: str) -> str:
         """One sentence: what was read."""

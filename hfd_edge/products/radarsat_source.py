@@ -18,10 +18,10 @@ from hfd_edge.errors import RasterError
 from hfd_edge.forks import no_fork
 from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.radarsat import TABLES, Radarsat, Table
-from hfd_edge.products.source import ProductSource
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits, RasterSource
+from hfd_edge.raster.opened import OpenScene
 from hfd_edge.spec import Unit
 
 _DTYPES = ("uint8", "uint16", "float32")
@@ -36,7 +36,7 @@ class RadarsatOptions:
     raster: Mapping[str, Any] = field(default_factory=dict)     # further options of RasterSource
 
 
-class RadarsatSource(ProductSource):
+class RadarsatSource(OpenScene):
     """Linear power as float32, read like a RasterSource (whole rows). A context manager; one thread at a time reads.
 
     power = (DN^2 + offset) / gain of the column, in float64 until it is stored. Not valid is DN = 0 in any chosen polarisation.

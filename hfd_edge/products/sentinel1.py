@@ -17,10 +17,10 @@ from hfd_edge.products.annotation import QUANTITIES, Image, read_calibration, re
 from hfd_edge.products.border import CLEAN_SINCE_IPF, measured_columns
 from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.safe import Channel, Safe, read_safe
-from hfd_edge.products.source import ProductSource
 from hfd_edge.products.tables import BilinearTable, NoiseTable
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits, RasterSource
+from hfd_edge.raster.opened import OpenScene
 from hfd_edge.spec import Unit
 
 STATUS = "this reader was checked on made-up files only"
@@ -37,8 +37,7 @@ class Sentinel1Options:
 
     def __post_init__(self) -> None:
         if self.quantity not in QUANTITIES:
-            raise RadiometryError(f"quantity={self.quantity!r}: a Sentinel-1 product is calibrated to "
-                                  f"{', '.join(QUANTITIES)}; use one")
+            raise RadiometryError(f"quantity={self.quantity!r}: a Sentinel-1 product is calibrated to {', '.join(QUANTITIES)}; use one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class _Plane:
     border_noise: NoiseTable | None     # to find the old border with; None = the border is clean
 
 
-class Sentinel1Source(ProductSource):
+class Sentinel1Source(OpenScene):
     """Linear power as float32, read like a RasterSource (whole rows). A context manager; one thread at a time reads.
 
     value = max(DN^2 - noise, 0) / A^2, in float64 until it is stored, A bilinear in line and pixel. Not valid is DN = 0 in any
@@ -159,8 +158,7 @@ def _about(image: Image, safe: Safe, quantity: str) -> str:
     if image.looks:
         looks = f"{image.looks:g} looks (quoted for this product type, not measured)"
     return (f"Sentinel-1 {image.mode} GRD, {image.orbit_pass}, right-looking, {image.spacing_m[0]:g} x {image.spacing_m[1]:g} "
-            f"m (lines x samples), {ipf}, calibrated to {quantity}, {looks}; radar geometry, placed by {len(image.gcps)} "
-            "ground control points")
+            f"m (lines x samples), {ipf}, calibrated to {quantity}, {looks}; radar geometry, placed by {len(image.gcps)} ground control points")
 
 
 def _differing(names: Sequence[str], words: Sequence[str]) -> tuple[str, ...]:

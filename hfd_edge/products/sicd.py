@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,11 @@ from rasterio.control import GroundControlPoint
 from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.forks import no_fork
 from hfd_edge.products.polarisations import choose_polarisations
-from hfd_edge.products.source import ProductSource
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits
 from hfd_edge.raster.bands import polarisation_of
+from hfd_edge.raster.opened import OpenScene, refused
 from hfd_edge.spec import Unit
 
 _POLYNOMIAL = {"sigma0": "SigmaZeroSFPoly", "gamma0": "GammaZeroSFPoly", "beta0": "BetaZeroSFPoly"}
@@ -40,7 +39,7 @@ def is_nitf(path: str | Path) -> bool:
         return file.read(9) in (b"NITF02.10", b"NITF02.00", b"NSIF01.00")
 
 
-class SicdSource(ProductSource):
+class SicdSource(OpenScene):
     """Linear power as float32, one band, read like a RasterSource (whole rows). A context manager; one thread at a time reads.
 
     power = |z|^2 SF(x, y), SF the polynomial of the quantity in metres from the scene centre, evaluated in float64. Samples of exactly 0 are fill
@@ -65,10 +64,10 @@ class SicdSource(ProductSource):
         self._path = Path(path)
         self.name, self.files = self._path.name, (self._path,)
         self._lock = threading.Lock()
-        with _refused(self._path):
+        with refused(self._path, "SICD"):
             self._open = self._reader = _open(self._path)
         try:
-            with _refused(self._path):
+            with refused(self._path, "SICD"):
                 meta = self._reader.sicd_meta
                 self.rows, self.cols = (int(n) for n in self._reader.data_size)
                 self._take(meta, quantity, limits)
@@ -100,7 +99,7 @@ class SicdSource(ProductSource):
         power, valid = np.empty((1, rows, cols), np.float32), np.empty((rows, cols), bool)
         for first in range(0, rows, _STRIP_ROWS):
             count = min(_STRIP_ROWS, rows - first)
-            with no_fork(), self._lock, _refused(self._path):
+            with no_fork(), self._lock, refused(self._path, "SICD"):
                 stored = self._reader.read(slice(row + first, row + first + count), slice(col, col + cols), squeeze=False)
                 stored = np.asarray(stored).reshape(count, cols)
             part = slice(first, first + count)
@@ -169,16 +168,3 @@ def _corners(meta: Any, rows: int, cols: int) -> tuple[GroundControlPoint, ...]:
     places = ((0, 0), (0, cols - 1), (rows - 1, cols - 1), (rows - 1, 0))
     points = [(row, col, float(lon), float(lat)) for (row, col), (lat, lon) in zip(places, given.get_array(dtype="float64")[:, :2])]
     return tuple(GroundControlPoint(row, col, lon, lat, 0.0) for row, col, lon, lat in points) if all(map(math.isfinite, sum(points, ()))) else ()
-
-
-@contextmanager
-def _refused(path: Path) -> Iterator[None]:
-    """Whatever sarpy raises on a damaged file, in one line."""
-    try:
-        yield
-    except (RasterError, RadiometryError):
-        raise
-    except Exception as error:  # noqa: BLE001 - a foreign parser on a file from anywhere
-        text = " ".join(str(error).split())[:120]
-        raise RasterError(f"{path} cannot be read as SICD ({type(error).__name__}: {text}): it is damaged or incomplete; copy or download it "
-                          "again") from error

@@ -21,7 +21,7 @@ from hfd_edge.raster.declaration import FILTER_TAG, declared_by_tags, quantity_b
 from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster.guard import RasterLimits, one_line, open_raster
 from hfd_edge.raster.layers import as_data, layers_of
-from hfd_edge.raster.rows_once import RowsOnce
+from hfd_edge.raster.opened import BlockScene
 
 PathLike = str | Path
 _TALLEST_BLOCK = 1024
@@ -29,8 +29,9 @@ _ONE_GRID = ("files of one scene hold its bands and must lie on one grid; resamp
              "raster of them first: gdalwarp TILE1.tif TILE2.tif scene.tif")
 
 
-class RasterSource:
-    """Reads stored pixels, never converted. A context manager; one thread at a time reads, others wait.
+class RasterSource(BlockScene):
+    """Reads stored pixels, never converted. A context manager; one thread at a time reads, others wait. Not valid is what is nodata, masked or
+    transparent in any chosen band; NaN is left to whoever reads the values.
 
     Attributes:
         rows, cols: size in pixels.  count: bands chosen.  dtype: of the stored pixels (complex int16 reads as complex64).
@@ -90,33 +91,6 @@ class RasterSource:
             self._lock = threading.Lock()
             self._open = stack.pop_all()
 
-    def __enter__(self) -> RasterSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the files; waits for a read that is under way."""
-        with no_fork(), self._lock:             # in this order: a forked process finds the lock free
-            self._open.close()
-
-    def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Stored pixels of scene rows row..row+rows-1, full width.
-
-        Returns:
-            (bands, rows, cols) of `dtype`, new memory; (rows, cols) bool, False = nodata, masked or transparent in any chosen
-            band, or None where the file marks no pixel. NaN is left to whoever reads the values.
-        Raises:
-            RasterError: the rows are outside the scene, or the file is damaged there.
-        """
-        return self.read_part(row, rows, 0, self.cols)
-
-    def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """As `read`, of the columns col..col+cols-1 only."""
-        values = np.empty((self.count, max(rows, 0), max(cols, 0)), self.dtype)
-        return values, self.read_into(values, row, col)
-
     def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray | None:
         """Fill values (bands, rows, cols), any strides, with the stored pixels from (row, col) on; gives `read`'s validity."""
         _, rows, cols = values.shape
@@ -135,11 +109,6 @@ class RasterSource:
         except RasterioError as error:
             raise RasterError(f"{self.name}: rows {row} to {row + rows - 1} cannot be read ({one_line(error)}): the file is "
                               "damaged or truncated; copy or download it again") from error
-
-    def reader(self, col: int, cols: int, whole_blocks: bool = True) -> RowsOnce:
-        """For windows of these columns from top to bottom: what two of them share is read once; with `whole_blocks` compressed
-        blocks are read to their end."""
-        return RowsOnce(self, col, cols, self.block_rows if whole_blocks else 1)
 
     def _check_process(self) -> None:
         if self._process != os.getpid():
@@ -191,8 +160,7 @@ def _common_size(datasets: list[Any]) -> tuple[int, int]:
     first = datasets[0]
     for other in datasets[1:]:
         if other.shape != first.shape:
-            raise RasterError(f"{other.name} has {other.height} x {other.width} pixels and {first.name} {first.height} x "
-                              f"{first.width}: {_ONE_GRID}")
+            raise RasterError(f"{other.name} has {other.height} x {other.width} pixels and {first.name} {first.height} x {first.width}: {_ONE_GRID}")
     return first.shape
 
 

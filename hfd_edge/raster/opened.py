@@ -1,0 +1,76 @@
+"""What scenes on a disk have in common: open files that one thread at a time reads, and that are let go of once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from hfd_edge.errors import RadiometryError, RasterError
+from hfd_edge.forks import no_fork
+from hfd_edge.raster.rows_once import RowsOnce
+
+Own = TypeVar("Own", bound="OpenScene")
+
+
+class OpenScene:
+    """A context manager; a reader sets `cols`, `_open` (what has `close`) and `_lock`, and gives `read_part`."""
+
+    cols: int
+    _open: Any
+    _lock: threading.Lock
+
+    def __enter__(self: Own) -> Own:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files; waits for a read that is under way."""
+        with no_fork(), self._lock:             # in this order: a forked process finds the lock free
+            self._open.close()
+
+    def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Pixels of scene rows row..row+rows-1, full width: (bands, rows, cols) of `dtype`, and validity (rows, cols) bool, None where no pixel is
+        marked; new memory. Raises RasterError: the rows are outside the scene, or the file is damaged there."""
+        return self.read_part(row, rows, 0, self.cols)
+
+
+class BlockScene(OpenScene):
+    """One that any columns can be read of; a reader gives `read_into` instead of `read_part`, and sets what stands here too."""
+
+    count: int
+    dtype: np.dtype
+    block_rows: int
+
+    def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """As `read`, of the columns col..col+cols-1 only."""
+        values = np.empty((self.count, max(rows, 0), max(cols, 0)), self.dtype)
+        return values, self.read_into(values, row, col)
+
+    def reader(self, col: int, cols: int, whole_blocks: bool = True) -> RowsOnce:
+        """For windows of these columns from top to bottom: what two of them share is read once; with `whole_blocks` compressed
+        blocks are read to their end."""
+        return RowsOnce(self, col, cols, self.block_rows if whole_blocks else 1)
+
+
+@contextmanager
+def refused(path: Path, kind: str) -> Iterator[None]:
+    """Whatever a foreign library raises on a damaged file, in one line."""
+    try:
+        yield
+    except (RasterError, RadiometryError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a foreign library on a file from anywhere
+        raise RasterError(f"{path} cannot be read as {kind} ({type(error).__name__}: {printable(error)[:120]}): it is damaged or incomplete; copy or "
+                          "download it again") from error
+
+
+def printable(value: object) -> str:
+    """Without line breaks and control characters, which a file could send to a terminal."""
+    return "".join(c for c in " ".join(str(value).split()) if c.isprintable())[:200]
