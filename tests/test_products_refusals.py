@@ -7,6 +7,7 @@ import pytest
 
 from hfd_edge import HfdError, RadiometryError, RasterError
 from hfd_edge.products import Sentinel1Source, open_scene
+from hfd_edge.raster.opened import refused as in_words
 from hfd_edge.raster.xml_file import read_xml
 from tests.rasters import write_tif
 from tests.safe_files import MadeUp
@@ -210,3 +211,11 @@ def test_a_truncated_measurement_is_an_error_and_no_map(tmp_path):
     with pytest.raises(RasterError, match="truncated|damaged"):
         with Sentinel1Source(safe) as source:
             source.read(0, source.rows)
+
+
+def test_what_a_foreign_library_raises_is_one_line_and_a_lack_of_memory_is_no_damage(tmp_path):
+    with pytest.raises(RasterError, match=r"x\.nitf cannot be read as SICD \(OSError: at \[31mbyte 7\): it is damaged"), in_words(tmp_path / "x.nitf", "SICD"):
+        raise OSError("at\n\x1b[31mbyte 7")
+    for error in (MemoryError(), RadiometryError("not calibrated")):
+        with pytest.raises(type(error)), in_words(tmp_path / "x.nitf", "SICD"):
+            raise error
