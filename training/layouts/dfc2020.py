@@ -33,9 +33,6 @@ class Dfc2020Pairs(FileSet):
         super().__init__(info, {name: "test" if name not in places else "select" if places[name] in chosen else "train"
                                 for name in self._files})
 
-    def placed_file(self, name: str) -> Path:
-        return self._files[name]
-
     def _load(self, name: str, eo: bool) -> Pair:
         path = self._files[name]
         planes = [Plane("s1", (path,), 2), Plane("dfc", (sibling(path, "dfc"),), 1), Plane("s2", (sibling(path, "s2"),), len(S2_BANDS)) if eo else None]

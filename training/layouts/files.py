@@ -35,6 +35,7 @@ class FileSet(ABC):
     """A set whose names and splits are known when it is opened; a reader adds `_load`."""
 
     info: SetInfo
+    _files: Mapping[str, Path] = {}      # by name: on whose grid the pixels of a pair lie, of a set whose pairs are neither cut nor turned
 
     def __init__(self, info: SetInfo, splits: Mapping[str, str]) -> None:
         """`splits`: split of each name, in the order in which names are given out; "" = in none."""
@@ -51,7 +52,7 @@ class FileSet(ABC):
 
     def placed_file(self, name: str) -> Path | None:
         """The file on whose grid the pixels of a pair of a known name lie, from corner to corner; None where a pair is cut or turned, or no file says."""
-        return None
+        return self._files.get(name)
 
     @abstractmethod
     def _load(self, name: str, eo: bool) -> Pair:

@@ -62,9 +62,6 @@ class FolderPairs(FileSet):
     def _square(self, name: str) -> tuple[str, int, int]:
         return square_of(self._header(name), self._set.split["size_m"])
 
-    def placed_file(self, name: str) -> Path:
-        return self._files[name]
-
     def _load(self, name: str, eo: bool) -> Pair:
         with self._opened_sar(name) as image:
             sar, valid = read_sar(_counted(name, "sar", image, self.info.bands), self._set)

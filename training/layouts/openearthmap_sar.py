@@ -20,8 +20,7 @@ BLOCK_TILES = 25
 class OpenEarthMapSarPairs(FileSet):
     """`{sar_images,rgb_images,labels}/REGION_NUMBER.tif` in the root or in its folder train; label 0 = background, ignored.
 
-    Blocks of 25 tile numbers of a region go to train, train, select, train, test. The look direction is not published, so no
-    flip is allowed.
+    Blocks of 25 tile numbers of a region go to train, train, select, train, test. The look direction is not published, so no flip is allowed.
     """
 
     def __init__(self, root: Path, eo_folder: str = "rgb_images", nodata: int | None = None) -> None:
@@ -37,9 +36,6 @@ class OpenEarthMapSarPairs(FileSet):
         blocks = split_in_fives(_block(name) for name in self._files)
         info = SetInfo("openearthmap-sar", ("SAR",), ("R", "G", "B"), _CLASSES, _COLORS, Unit.DN, "dn", None, None, ())
         super().__init__(info, {name: blocks[_block(name)] for name in self._files})
-
-    def placed_file(self, name: str) -> Path:
-        return self._files[name]
 
     def _load(self, name: str, eo: bool) -> Pair:
         path = self._files[name]

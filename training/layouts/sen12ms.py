@@ -30,8 +30,7 @@ class Sen12msPairs(FileSet):
         """
         Args:
             split: "lists" (test_list.txt is the test, the published hold-out scenes; of the scenes of train_list.txt every
-                fifth is for selection) or "scenes" (whole scenes go to train, select or test). None: lists where they are,
-                else scenes.
+                fifth is for selection) or "scenes" (whole scenes go to train, select or test). None: lists where they are, else scenes.
         """
         seasons = [season for season in _SEASONS if (root / season).is_dir()]
         if not seasons:
@@ -56,9 +55,6 @@ class Sen12msPairs(FileSet):
         chosen = set(scenes[2::5])
         return {name: "test" if name in named["test"] else "" if name not in named["train"] else
                 "select" if _scene(name) in chosen else "train" for name in self._files}
-
-    def placed_file(self, name: str) -> Path:
-        return self._files[name]
 
     def _load(self, name: str, eo: bool) -> Pair:
         path = self._files[name]

@@ -27,7 +27,7 @@ class Sen1Floods11Pairs(FileSet):
                 lists where they are, else events.
         """
         labels = find_files("sen1floods11", root, "**/*_LabelHand.tif")
-        self._labels = {path.name.removesuffix("_LabelHand.tif"): path for path in labels}
+        self._files = {path.name.removesuffix("_LabelHand.tif"): path for path in labels}
         found = sorted(root.glob(f"**/{_LISTS['train']}"))
         rule = split or ("lists" if found else "events")
         if rule not in ("lists", "bolivia", "events"):
@@ -40,30 +40,27 @@ class Sen1Floods11Pairs(FileSet):
         super().__init__(info, splits)
 
     def _by_event(self) -> dict[str, str]:
-        events = split_in_fives(name.split("_")[0] for name in self._labels)
-        return {name: events[name.split("_")[0]] for name in self._labels}
+        events = split_in_fives(name.split("_")[0] for name in self._files)
+        return {name: events[name.split("_")[0]] for name in self._files}
 
     def _by_list(self, folder: Path, rule: str) -> dict[str, str]:
         files = {**_LISTS, "test": _UNSEEN_EVENT} if rule == "bolivia" else _LISTS
-        splits = {name: "" for name in self._labels}
+        splits = {name: "" for name in self._files}
         for split, lines in read_lists({split: partner(folder / file, file) for split, file in files.items()}).items():
             for line in lines:
                 name = line.removesuffix(".tif").rsplit("_", 1)[0]
-                if name not in self._labels:
+                if name not in self._files:
                     raise DataError(f"{folder / files[split]} names {line}, whose label is not there; add the missing chips")
                 splits[name] = split
         return splits
 
-    def placed_file(self, name: str) -> Path:
-        return self._labels[name]
-
     def _load(self, name: str, eo: bool) -> Pair:
-        planes = [Plane("S1Hand", (self._part(name, "S1Hand"),), 2), Plane("LabelHand", (self._labels[name],), 1),
+        planes = [Plane("S1Hand", (self._part(name, "S1Hand"),), 2), Plane("LabelHand", (self._files[name],), 1),
                   Plane("S2Hand", (self._part(name, "S2Hand"),), len(_S2)) if eo else None]
         sar, stored, optical = read_planes(name, planes)
         return pair_of(name, sar, optical, recode(name, stored[0], _CODES), np.isfinite(sar).all(axis=0))
 
     def _part(self, name: str, part: str) -> Path:
-        label = self._labels[name]
+        label = self._files[name]
         folder = label.parent.parent / part if label.parent.name == "LabelHand" else label.parent
         return folder / f"{name}_{part}.tif"
