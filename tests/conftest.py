@@ -110,3 +110,12 @@ def emulated_device(emulated_device_module):
     emulated_device_module.policy("lazy")
     emulated_device_module.limit()
     return emulated_device_module
+
+
+@pytest.fixture
+def gpu(emulated_device):
+    """The first GPU that hfd_edge finds: the emulated device."""
+    from hfd_edge.device_memory import CudaDevice
+
+    with emulated_device.installed():
+        yield CudaDevice(0)

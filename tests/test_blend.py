@@ -22,22 +22,15 @@ from hfd_edge.stitch_blend import BlendFrame, BlendStitch
 from hfd_edge.tiles import TileGrid
 from hfd_edge.tiles_shares import MODES, SHARE_ONE, Band, Blend, shares
 from tests.engines import levels_engine, random_engine
+from tests.test_tiled_equals_whole import COLS, ROWS, scene  # the last one a fixture
 
 BLENDED = [mode for mode in MODES if mode != "crop"]
 EDGE_ERROR = (3.0, 2.0, 0.9, 0.5, 0.25, 0.1, 0.01)          # of random_engine's 10 logit cells of halo
-ROWS, COLS = 203, 317                                       # odd on purpose
 
 
 @pytest.fixture(scope="module")
 def engine_path(tmp_path_factory):
     return random_engine(tmp_path_factory.mktemp("engine") / "random.engine", edge_error=EDGE_ERROR)
-
-
-@pytest.fixture(scope="module")
-def scene():
-    pixels = np.random.default_rng(7).normal(size=(2, ROWS, COLS)).astype(np.float32)
-    pixels[:, 60:71, 100:140] = np.nan
-    return pixels
 
 
 def used_tiles(grid, stride, axis):

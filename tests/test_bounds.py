@@ -16,8 +16,8 @@ from hfd_edge.raster.bounds import Placed, window_of
 from hfd_edge.raster_run import RasterOptions
 from hfd_edge.segmenter import Segmenter
 from tests import command
-from tests.engines import random_engine
 from tests.rasters import GCPS, ROTATED, UTM, write_tif
+from tests.test_window import engine  # a fixture
 
 ROWS, COLS = 120, 150
 SOUTH_UP = Affine(10, 0, 500_000, 0, 10, 4_600_000)
@@ -27,11 +27,6 @@ class Raster(Placed):
     def __init__(self, transform=UTM, crs="EPSG:32633", rows=ROWS, cols=COLS):
         self.name, self.rows, self.cols = "scene.tif", rows, cols
         self.geo = GeoReference(None if crs is None else rasterio.crs.CRS.from_string(crs), transform)
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory):
-    return random_engine(tmp_path_factory.mktemp("engine") / "random.engine", halo_bounded_px=16)
 
 
 def scene_of(folder, **place):

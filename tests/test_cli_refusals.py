@@ -14,20 +14,11 @@ from rasterio.enums import ColorInterp
 
 from hfd_edge.package import Golden, write_package
 from tests.command import INPUT, ROOT, failed, power, run
-from tests.engines import Graph, make_spec, random_engine, write_engine
-from tests.rasters import UTM, ramp, write_tif
+from tests.engines import Graph, make_spec, write_engine
+from tests.rasters import ramp, write_tif
+from tests.test_cli import engine, scene  # fixtures
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory):
-    return random_engine(tmp_path_factory.mktemp("engine") / "small.engine", input=INPUT)
-
-
-@pytest.fixture
-def scene(tmp_path):
-    return write_tif(tmp_path / "scene.tif", power(), crs="EPSG:32633", transform=UTM, tags={"HFD_UNIT": "intensity"})
 
 
 def bad_engine(tmp_path, engine, kind):

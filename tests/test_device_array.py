@@ -19,12 +19,6 @@ from tests.device_engine import emulated_segmenter
 pytestmark = pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
 
 
-@pytest.fixture
-def gpu(emulated_device):
-    with emulated_device.installed():
-        yield CudaDevice(0)
-
-
 class ArrayInterface:
     """As CuPy and Numba show their arrays; PyCUDA's GPUArray does too, with stream None."""
 

@@ -20,7 +20,7 @@ from tests.engines import random_engine
 from tests.rasters import write_tif
 from tests.test_device_run import POLICIES, same
 
-pytestmark = pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
+pytestmark = [pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not())), pytest.mark.usefixtures("gpu")]
 EDGE_ERROR = (3.0, 2.0, 0.9, 0.5, 0.25, 0.1, 0.01)          # of random_engine's 10 logit cells of halo
 BLENDED = [mode for mode in MODES if mode != "crop"]
 TILES = {"tile": 104, "halo": 32}
@@ -39,12 +39,6 @@ def scene():
     pixels[:, 30:150, 100:215] = np.nan
     pixels[0, 10:20, 250:300] = np.nan
     return pixels
-
-
-@pytest.fixture(autouse=True)
-def installed(emulated_device):
-    with emulated_device.installed():
-        yield
 
 
 @pytest.mark.parametrize("stitch", BLENDED)

@@ -25,12 +25,6 @@ LAYOUTS = (*recorded.LAYOUTS, "transposed", "half")
 POLICIES = [("lazy", 0), ("eager", 0), ("random", 1)]
 
 
-@pytest.fixture
-def gpu(emulated_device):
-    with emulated_device.installed():
-        yield CudaDevice(0)
-
-
 def lay_out(values: np.ndarray, layout: str) -> tuple[int, tuple[int, int, int], np.ndarray]:
     """As recorded.lay_out; also columns far apart, and complex numbers at addresses that fit their parts alone."""
     offset, strides, memory = recorded.lay_out(values.swapaxes(1, 2) if layout == "transposed" else values, layout)

@@ -17,15 +17,9 @@ from tests.engines import plain_input, random_engine
 from tests.rasters import write_tif
 from tests.test_device_run import POLICIES, same
 
-pytestmark = pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
+pytestmark = [pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not())), pytest.mark.usefixtures("gpu")]
 DB = {"unit": "db", "floor": -40.0, "mean": (-12.0, -15.0), "std": (4.0, 5.0)}
 TILES = {"tile": 104}
-
-
-@pytest.fixture(autouse=True)
-def installed(emulated_device):
-    with emulated_device.installed():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from hfd_edge.errors import DeviceError, EngineError
 from tests import emulated_cuda
 from tests.device_engine import emulated_segmenter
-from tests.engines import random_engine
+from tests.test_tiled_equals_whole import engine_path  # a fixture
 
 pytestmark = pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
 TILES = {"tile": 104, "halo": 32}
@@ -19,11 +19,6 @@ def installed(emulated_device):
     with emulated_device.installed():
         yield
         emulated_device.limit()
-
-
-@pytest.fixture(scope="module")
-def engine_path(tmp_path_factory):
-    return random_engine(tmp_path_factory.mktemp("engine") / "random.engine")
 
 
 def scene(cols: int, dtype: str = "float32") -> np.ndarray:

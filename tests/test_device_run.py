@@ -12,14 +12,8 @@ from tests import emulated_cuda
 from tests.device_engine import emulated_segmenter
 from tests.engines import random_engine
 
-pytestmark = pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
+pytestmark = [pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not())), pytest.mark.usefixtures("gpu")]
 POLICIES = [("lazy", 0), ("eager", 0), *(("random", seed) for seed in range(3))]
-
-
-@pytest.fixture(autouse=True)
-def installed(emulated_device):
-    with emulated_device.installed():
-        yield
 
 
 def with_holes(power: np.ndarray) -> np.ndarray:

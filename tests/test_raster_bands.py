@@ -9,11 +9,7 @@ from hfd_edge.raster import RasterSource
 from hfd_edge.raster_run import read_as
 from hfd_edge.source import check_count
 from tests.rasters import ramp, write_tif
-
-
-def read_all(path, **options):
-    with RasterSource(path, **options) as source:
-        return source.read(0, source.rows)
+from tests.test_raster import read_all
 
 
 FLAGGED = ["gray", "undefined", "undefined", "alpha"]

@@ -23,7 +23,6 @@ from hfd_edge.engine.tensorrt_capabilities import Gpu
 from hfd_edge.engine.tensorrt_find import PlanPolicy
 from hfd_edge.engine.tensorrt_request import trt_graph
 from hfd_edge.errors import EngineError
-from hfd_edge.export.foreign import package_foreign
 from hfd_edge.package import Package
 from hfd_edge.package_again import write_again
 from hfd_edge.radiometry import SourceRadiometry
@@ -35,19 +34,11 @@ from tests.foreign_networks import deeplab
 from tests.stand_in_tensorrt import installed, make_stand_in
 from tests.test_device_array import ArrayInterface
 from tests.test_device_run import POLICIES, same, with_holes
-from tests.test_scene_vector import SPEC, told_network
+from tests.test_scene_vector import engine as engine_file
+from tests.test_scene_vector import told_network
 
 emulated = pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
 GRAPH, SIDE = "graph-fp32.onnx", 48
-
-
-@pytest.fixture(scope="module")
-def engine_file(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("told")
-    onnx.save(told_network(), folder / "net.onnx")
-    (folder / "spec.yaml").write_text(SPEC)
-    package_foreign(folder / "net.onnx", folder / "spec.yaml", folder / "net.engine")
-    return folder / "net.engine"
 
 
 @pytest.fixture

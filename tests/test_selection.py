@@ -9,23 +9,10 @@ import rasterio
 from hfd_edge.errors import RasterError
 from hfd_edge.raster import OTHER_COLOR, OTHER_LABEL, MapWriter, RasterSource, select_classes
 from hfd_edge.segmenter import Segmenter
-from tests.engines import levels_engine
-from tests.rasters import UTM, write_tif
+from tests.test_class_shares import SCENE, engine, scene  # two fixtures
 from tests.test_raster_map import COLORS, Legend, labels_of
 
 CLASSES = ("water", "forest", "bare, wet")
-SCENE = (np.add.outer(np.arange(90), np.arange(130)) // 9 % 7).astype(np.int16)
-SCENE[:8] = -1
-
-
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory):
-    return levels_engine(tmp_path_factory.mktemp("engine") / "levels.engine")
-
-
-@pytest.fixture
-def scene(tmp_path):
-    return write_tif(tmp_path / "scene.tif", SCENE[np.newaxis], nodata=-1, crs="EPSG:32633", transform=UTM)
 
 
 @pytest.mark.parametrize("wanted, kept", [
