@@ -2,8 +2,9 @@
 
 import pytest
 from networks import kept_export, network
+from quantized import make_small
 
-from hfd_edge.export import build, calibration_data
+from hfd_edge.export import build
 from hfd_edge.network import save_checkpoint
 
 
@@ -25,6 +26,4 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture
 def small(monkeypatch):
-    """--calibration simulated is two scenes of 416 x 416 pixels."""
-    monkeypatch.setattr(calibration_data, "_SIMULATED_PX", 416)
-    monkeypatch.setattr(calibration_data, "_SIMULATED_SCENES", 2)
+    make_small(monkeypatch)

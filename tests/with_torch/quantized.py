@@ -4,7 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import hfd_edge
-from hfd_edge.export import ExportOptions
+from hfd_edge.export import ExportOptions, calibration_data
 from hfd_edge.export.build_graphs import GraphPlan
 from hfd_edge.export.calibration import calibrate
 from hfd_edge.export.calibration_data import simulated_scene, tiles_of
@@ -20,6 +20,12 @@ LOOSE = Thresholds(flips=0.9, iou=0.9, logits=9.0, min_pixels=10_000)      # for
 def options(**plan):
     """Of an export that calibrates and judges on simulated scenes."""
     return ExportOptions(measure=False, plan=GraphPlan(**{"data": ("simulated",), "thresholds": LOOSE, **plan}))
+
+
+def make_small(patch):
+    """--calibration simulated is two scenes of 416 x 416 pixels."""
+    patch.setattr(calibration_data, "_SIMULATED_PX", 416)
+    patch.setattr(calibration_data, "_SIMULATED_SCENES", 2)
 
 
 @lru_cache(maxsize=None)

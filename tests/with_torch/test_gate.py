@@ -11,12 +11,12 @@ import onnx
 import pytest
 from networks import network
 from onnx import numpy_helper
-from quantized import DEMO, FEW, demo, gate_tiles, options, ranges, reference, scene
+from quantized import DEMO, FEW, demo, gate_tiles, make_small, options, ranges, reference, scene
 from test_export import SPEC
 
 from hfd_edge.cli import main
 from hfd_edge.errors import ArrayError, CheckpointError, EngineError, ExportError, GateError, HfdError, RadiometryError
-from hfd_edge.export import build, build_graphs, export_package
+from hfd_edge.export import build, build_graphs, export_package, sealed
 from hfd_edge.export.bounded_halo import MOST_FLIPS, bounded_halo_px, flip_curve
 from hfd_edge.export.calibration_data import halves, open_scenes, tiles_of
 from hfd_edge.export.parity import Thresholds, compare
@@ -117,11 +117,13 @@ def test_export_writes_graphs_that_answer_their_golden_tile_and_a_run_names_its_
     assert main(["verify", str(tmp_path / "m.engine"), "--against", str(checkpoint), "--data", "simulated", "--max-flips",
                  "0.9", "--max-iou", "0.9", "--max-logits", "9", "--min-pixels", "1000", "--report",
                  str(tmp_path / "page")]) == 0
-    words = ["verify", str(tmp_path / "m.engine"), "--against", str(checkpoint), "--data", "simulated", "--max-flips", "1e-9", "--quiet"]
+    part = write_tif(tmp_path / "part.tif", np.random.default_rng(0).gamma(4, 0.02, (2, 200, 200)).astype(np.float32))
+    words = ["verify", str(tmp_path / "m.engine"), "--against", str(checkpoint), "--data", str(part), "--unit", "intensity", "--max-flips", "1e-9",
+             "--quiet"]
     assert main([*words, "--min-pixels", "1000"]) == 3
     assert "no longer says" in capsys.readouterr().err
     assert main(words) == 1
-    assert "valid pixels in 2 scenes, and 1,000,000 are needed" in (said := capsys.readouterr().err) and "a lower --min-pixels" in said
+    assert "valid pixels in 1 scene, and 1,000,000 are needed" in (said := capsys.readouterr().err) and "a lower --min-pixels" in said
     page = (tmp_path / "page" / "gate.html").read_text()
     assert "data:image/png;base64," in page and "not verified here" in page.lower() and "http" not in page
     assert (tmp_path / "page" / "worst-graph-int8-cpu.png").read_bytes().startswith(b"\x89PNG")
@@ -150,14 +152,22 @@ def test_products_calibrate_and_judge_as_rasters_of_the_power_that_they_are_cali
     assert "tiled scene S1A_IW_GRDH_1.SAFE, graph-int8-cpu.onnx" in capsys.readouterr().out
 
 
-def test_a_failed_gate_leaves_evidence_and_no_package(checkpoint, tmp_path, small):
-    with pytest.raises(GateError, match="quarantine"):
-        export_package(checkpoint, tmp_path / "m.engine", options(thresholds=Thresholds(1e-7, 1e-7, 9.0, min_pixels=1000)))
-    assert [p.name for p in tmp_path.iterdir()] == ["m.engine.quarantine"]
-    names = {p.name for p in (tmp_path / "m.engine.quarantine").iterdir()}
+@pytest.fixture(scope="module")
+def failed(checkpoint, tmp_path_factory):
+    """What an export leaves whose gate fails."""
+    folder = tmp_path_factory.mktemp("failed")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(GateError, match="quarantine"):
+        make_small(patch)
+        export_package(checkpoint, folder / "m.engine", options(thresholds=Thresholds(1e-7, 1e-7, 9.0, min_pixels=1000)))
+    return folder
+
+
+def test_a_failed_gate_leaves_evidence_and_no_package(failed):
+    assert [p.name for p in failed.iterdir()] == ["m.engine.quarantine"]
+    names = {p.name for p in (failed / "m.engine.quarantine").iterdir()}
     assert {"gate.json", "gate.html", "ranges.json", "graph-fp32.onnx", "graph-int8-cpu.onnx",
             "worst-graph-int8-cpu.png"} <= names
-    assert json.loads((tmp_path / "m.engine.quarantine" / "gate.json").read_text())["passed"] is False
+    assert json.loads((failed / "m.engine.quarantine" / "gate.json").read_text())["passed"] is False
 
 
 def test_too_few_pixels_are_refused_before_anything_runs_with_how_many_there_are_and_what_to_do(checkpoint, tmp_path, small, monkeypatch):
@@ -173,22 +183,21 @@ def test_too_few_pixels_are_refused_before_anything_runs_with_how_many_there_are
         assert not isinstance(refused.value, GateError) and not list(tmp_path.iterdir())
 
 
-def test_a_gate_that_passes_takes_away_the_evidence_of_one_that_failed_and_nothing_else(checkpoint, tmp_path, small):
-    output, old = tmp_path / "m.engine", tmp_path / "m.engine.quarantine"
-    with pytest.raises(GateError):
-        export_package(checkpoint, output, options(thresholds=Thresholds(1e-7, 1e-7, 9.0, min_pixels=1000)))
-    kept = tmp_path / "kept"
-    shutil.copytree(old, kept)
+def test_a_gate_that_passes_takes_away_the_evidence_of_one_that_failed_and_nothing_else(checkpoint, failed, tmp_path, small):
+    output, old, kept = tmp_path / "m.engine", tmp_path / "m.engine.quarantine", failed / "m.engine.quarantine"
+    shutil.copytree(kept, old)
     passing = options(precisions=("fp32",))
     report = export_package(checkpoint, output, passing)
-    assert report.gate.passed and [p.name for p in sorted(tmp_path.iterdir())] == ["kept", "m.engine"] and "quarantine" not in str(report)
-    for spoil in (lambda: (old / "mine.txt").write_text("notes"), lambda: (old / "gate.json").write_text('{"passed": true}')):
-        shutil.copytree(kept, old)
-        spoil()
-        before = sorted(p.name for p in old.iterdir())
-        report = export_package(checkpoint, output, replace(passing, overwrite=True))
-        assert sorted(p.name for p in old.iterdir()) == before and "m.engine.quarantine of an earlier export holds more than" in str(report)
-        shutil.rmtree(old)
+    assert report.gate.passed and [p.name for p in tmp_path.iterdir()] == ["m.engine"] and "quarantine" not in str(report)
+    shutil.copytree(kept, old)
+    (old / "mine.txt").write_text("notes")
+    before = sorted(p.name for p in old.iterdir())
+    report = export_package(checkpoint, output, replace(passing, overwrite=True))
+    assert sorted(p.name for p in old.iterdir()) == before and "m.engine.quarantine of an earlier export holds more than" in str(report)
+    (old / "mine.txt").unlink()
+    assert sealed._is_evidence(old)
+    (old / "gate.json").write_text('{"passed": true}')
+    assert not sealed._is_evidence(old)
 
 
 def test_a_precision_that_is_not_in_the_package_is_refused():
