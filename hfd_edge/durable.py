@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 # The folder may be written to and not read (mode 733), or its file system (SMB, FUSE, 9p) syncs files only.
 _NOT_OFFERED = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS)
 
 _NO_LOCKS = (*_NOT_OFFERED, errno.ENOLCK)           # NFS without a lock service, FUSE
+_TRIES = 100                                        # a file that is never the one of its name lies on a file system without lasting file numbers
 
 
 def sync(path: Path) -> None:
@@ -34,17 +36,17 @@ def sync_name(path: Path) -> None:
 def hold(path: Path) -> int | None:
     """Keep a name for one writer, of this process or another, until `let_go`: by a lock on the file .NAME.lock beside it.
 
-    The system unlocks it when the process ends, however it does; a kill leaves the file, which the next writer takes over.
+    The system unlocks it when the process ends, however it does; a kill leaves the file, which the next writer takes over, another user's too.
 
     Returns:
-        what `let_go` takes; None where the file system has no locks, or the file is another user's.
+        what `let_go` takes; None where the file system has no locks, or the file is another user's that cannot even be read.
     Raises:
         BlockingIOError: another writer holds it; the text says which.
-        OSError: the disk refuses.
+        OSError: the disk refuses, or .NAME.lock is no file.
     """
-    while True:
+    for _ in range(_TRIES):
         try:
-            descriptor = os.open(lock_of(path), os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = _opened(lock_of(path))
         except OSError as error:
             if error.errno in _NOT_OFFERED:
                 return None
@@ -61,17 +63,30 @@ def hold(path: Path) -> int | None:
                 return None
             raise
         os.close(descriptor)                        # of a file that its holder took away meanwhile: once more
+    return None
 
 
 def let_go(path: Path, descriptor: int) -> None:
-    """Give up a name that `hold` kept. The file goes while it is locked, so that nobody else's is taken away."""
-    lock_of(path).unlink(missing_ok=True)
+    """Give up a name that `hold` kept. The file goes while it is locked, so that nobody else's is taken away; where it may not go (another
+    user's in a folder like /tmp) it stays, unlocked, as after a kill."""
+    with suppress(OSError):
+        lock_of(path).unlink()
     os.close(descriptor)
 
 
 def lock_of(path: Path) -> Path:
     """The file that is locked while a name is kept."""
     return path.with_name(f".{path.name}.lock")
+
+
+def _opened(lock: Path) -> int:
+    """A descriptor of the lock's file, made if it is not there. A link is not followed: what it leads to would be overwritten."""
+    try:
+        return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except PermissionError:
+        if not lock.exists():
+            raise
+        return os.open(lock, os.O_RDONLY | os.O_NOFOLLOW)       # another user's: it can be locked all the same
 
 
 def _locked(descriptor: int, lock: Path) -> bool:
@@ -85,6 +100,7 @@ def _locked(descriptor: int, lock: Path) -> bool:
             return False
     except FileNotFoundError:
         return False
-    os.truncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode())
+    if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_RDWR:      # else another user's, who says in it what was
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode())
     return True

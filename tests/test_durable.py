@@ -128,6 +128,46 @@ def test_map_and_confidence_of_two_runs_are_never_mixed(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def of_another_user(monkeypatch, gone):
+    """Every lock's file can be read and not written; it can be taken away or not."""
+    opened, unlink = os.open, Path.unlink
+
+    def to_read(path, flags, *mode):
+        if Path(path).suffix == ".lock" and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, flags, *mode)
+
+    def take_away(path, missing_ok=False):
+        if path.suffix == ".lock" and not gone:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        unlink(path, missing_ok)
+    monkeypatch.setattr(os, "open", to_read)
+    monkeypatch.setattr(Path, "unlink", take_away)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_name_that_another_user_writes_is_refused_and_one_whose_lock_that_user_left_is_free(tmp_path, monkeypatch, gone):
+    path = tmp_path / "map.tif"
+    child = begun(path)
+    of_another_user(monkeypatch, gone)
+    with pytest.raises(RasterError, match=rf"map.tif is being written by another run \(process {child.pid} on "):
+        written(path, 1)
+    child.kill()
+    child.communicate(timeout=60)
+    written(path, 1)
+    assert path.exists() and lock_of(path).exists() is not gone
+    written(path, 2)                                                    # what stays is free
+
+
+def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path):
+    path, kept = tmp_path / "map.tif", tmp_path / "precious.txt"
+    kept.write_text("as it was")
+    lock_of(path).symlink_to(kept)
+    with pytest.raises(RasterError, match=r"map.tif cannot be written: .*\.map\.tif\.lock"):
+        written(path, 1)
+    assert kept.read_text() == "as it was" and not path.exists()
+
+
 @pytest.mark.parametrize("refusal", [errno.ENOLCK, errno.EBADF, errno.ENOSYS])
 def test_where_the_file_system_has_no_locks_maps_are_written_without(tmp_path, monkeypatch, refusal):
     def flock(descriptor, how):

@@ -167,7 +167,7 @@ class PartialFile:
 
 class PartialFolder(PartialFile):
     """As PartialFile, with a hidden folder beside `path` for what is needed on the way, and one writer at a time: of two runs to one name
-    the map of one could lie beside the table, or the confidence, of the other. A kill leaves the folder and an empty lock."""
+    the map of one could lie beside the table, or the confidence, of the other. A kill leaves the folder and the lock's file."""
 
     def __init__(self, path: Path, overwrite: bool) -> None:
         super().__init__(path, overwrite)
@@ -185,7 +185,8 @@ class PartialFolder(PartialFile):
         except BlockingIOError as error:
             raise RasterError(f"{self.path} is being written by another run ({error}): wait for it to end, or choose another name") from error
         except OSError as error:
-            raise RasterError(f"{self.path} cannot be written: {error.strerror}; make room, or choose another folder") from error
+            where = f" ({error.filename})" if error.filename else ""
+            raise RasterError(f"{self.path} cannot be written: {error.strerror}{where}; make room, or choose another folder") from error
 
     def put_beside(self, sidecar: Path, data: bytes) -> None:
         """A small file that gets its name right after the whole one."""
