@@ -127,7 +127,12 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return build(kind, {} if value is None else value, where)
     if get_origin(kind) in (Union, types.UnionType):
         inner = [k for k in get_args(kind) if k is not type(None)]
-        return None if value is None and len(inner) < len(get_args(kind)) else _value(_nearest_kind(inner, value), value, where)
+        if value is None and len(inner) < len(get_args(kind)):
+            return None
+        nearest = _nearest_kind(inner, value)
+        if len(inner) > 1 and get_origin(nearest) is Literal and value not in get_args(nearest):
+            raise ConfigError(f"{where}={value!r}: it must be {_name_of(kind)}")
+        return _value(nearest, value, where)
     if get_origin(kind) is Literal:
         if isinstance(value, int) and not isinstance(value, bool):       # YAML reads 32 as a number
             value = str(value)
@@ -175,11 +180,12 @@ def _join(where: str, name: str) -> str:
 
 def _name_of(kind: Any) -> str:
     if get_origin(kind) in (Union, types.UnionType):
-        return " or ".join("null" if k is type(None) else _name_of(k) for k in get_args(kind))
+        *first, last = ("null" if k is type(None) else _name_of(k) for k in get_args(kind))
+        return f"{', '.join(first)} or {last}"
     if get_origin(kind) is Literal:
         return ", ".join(map(str, get_args(kind)))
     if get_origin(kind) is tuple:
-        return f"list of {_name_of(get_args(kind)[0])}"
+        return f"list of {_name_of(get_args(kind)[0])}{'s' * (get_args(kind)[0] in (int, float, str))}"
     if get_origin(kind) is dict and get_args(kind)[1] is float:
         return "mapping of numbers"
     return {int: "whole number", float: "number", str: "word", bool: "true or false"}.get(kind, "mapping")
