@@ -109,7 +109,7 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
         window = chosen_window(source, options)
         place = source if window is None else RasterPart(source, window)
 
-        def open_map(target: str | Path, meaning: Legend | None) -> MapWriter:
+        def open_map(target: str | Path, meaning: Legend | str) -> MapWriter:
             check_output(target, options.overwrite, inputs=[segmenter.path])
             writer = MapWriter(target, place.rows, place.cols, place.geo, meaning, tags, options.overwrite, form)
             return stack.enter_context(writer)
@@ -126,12 +126,11 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
 
         report = segmenter.run_source(source, radiometry, write, confidence=score == OWN_CLASS, probability=of_class,
                                       progress=progress, window=window, allow_empty=options.allow_empty)
-        if window is not None:
-            labels.add_tags({"HFD_WINDOW": ",".join(map(str, window))})
         taken = read_as(source, radiometry, spec.bands)
+        known = {"HFD_HALO": f"{report.halo} {report.halo_px} px", "HFD_READ_AS": taken, "HFD_STITCH": report.stitch}
         for writer in (labels, scores):
             if writer is not None:
-                writer.add_tags({"HFD_HALO": f"{report.halo} {report.halo_px} px", "HFD_READ_AS": taken, "HFD_STITCH": report.stitch})
+                writer.add_tags(known if window is None else {**known, "HFD_WINDOW": ",".join(map(str, window))})
         return replace(report, read_as=taken, window=window, classes=class_shares(counts, legend, place), notes=(*report.notes, *run_notes(source, spec)))
 
 

@@ -141,6 +141,7 @@ def test_a_raster_gets_the_plane_of_its_array_and_a_file_that_says_what_it_is(en
         assert other.descriptions == ("confidence",) and other.tags()["HFD_SCORE"] == "confidence"
         assert made.nodata == 255 and made.scales == (pytest.approx(1 / 254),) and made.transform == other.transform
         assert {**made.tags(), "HFD_SCORE": ""} == {**other.tags(), "HFD_SCORE": ""}, "the same engine, source, halo"
+        assert made.tags().get("HFD_WINDOW") == (report.window and ",".join(map(str, report.window)))
     np.testing.assert_array_equal(read(tmp_path / "map.tif"), read(tmp_path / "again.tif"))
 
 
