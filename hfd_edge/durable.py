@@ -58,7 +58,10 @@ def hold(path: Path) -> int | None:
             os.close(descriptor)
             raise
         except OSError as error:
-            let_go(path, descriptor)
+            if _is_own(descriptor):
+                let_go(path, descriptor)
+            else:
+                os.close(descriptor)                # NFS locks no file that is open for reading alone: its writer may be at work
             if error.errno in _NO_LOCKS:
                 return None
             raise
@@ -100,7 +103,12 @@ def _locked(descriptor: int, lock: Path) -> bool:
             return False
     except FileNotFoundError:
         return False
-    if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_RDWR:      # else another user's, who says in it what was
+    if _is_own(descriptor):                         # else another user's, who says in it what was
         os.truncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {os.uname().nodename}".encode())
     return True
+
+
+def _is_own(descriptor: int) -> bool:
+    """Whether a lock's file may be written to."""
+    return bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_RDWR)

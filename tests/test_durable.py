@@ -159,6 +159,19 @@ def test_a_name_that_another_user_writes_is_refused_and_one_whose_lock_that_user
     written(path, 2)                                                    # what stays is free
 
 
+def test_where_another_users_file_cannot_be_locked_it_stays_for_those_who_can(tmp_path, monkeypatch):
+    path, lock = tmp_path / "map.tif", fcntl.flock
+    held = hold(path)
+    of_another_user(monkeypatch, gone=True)
+    monkeypatch.setattr(fcntl, "flock", lambda descriptor, how: (_ for _ in ()).throw(OSError(errno.EBADF, "as NFS says of a file open for reading")))
+    written(path, 1)
+    assert lock_of(path).exists()
+    monkeypatch.setattr(fcntl, "flock", lock)
+    with pytest.raises(BlockingIOError):
+        hold(path)
+    let_go(path, held)
+
+
 def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path):
     path, kept = tmp_path / "map.tif", tmp_path / "precious.txt"
     kept.write_text("as it was")
