@@ -81,7 +81,7 @@ def first_block(dataset):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("legend, reduce", [(Legend(), reference.most_frequent), (None, reference.mean_valid)])
+@pytest.mark.parametrize("legend, reduce", [(Legend(), reference.most_frequent), ("confidence", reference.mean_valid)])
 def test_a_map_is_a_cog_whose_levels_summarise_each_other(tmp_path, legend, reduce):
     rng = np.random.default_rng(0)
     level = np.kron(rng.integers(0, 3, (70, 90)), np.ones((25, 25))).astype(np.uint8)[:1703, :2201]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from hfd_edge.errors import ExportError, RasterError
+from hfd_edge.errors import ArrayError, ExportError, RasterError
 from hfd_edge.export import compare as compare_module
 from hfd_edge.export.compare import compare_engines
 from hfd_edge.raster import RasterPart, RasterSource, TruthSource
@@ -95,10 +95,11 @@ def test_a_truth_of_other_classes_is_refused_in_words_of_the_comparison_before_a
     assert compare_engines(*engines, [scene.parent], rounds=1).accuracy is None
 
 
-@pytest.mark.parametrize(("shape", "words"), [((2, 7, 10), "2 bands and the network takes 1"), (None, "simulated scenes have the bands")])
-def test_scenes_that_do_not_fit_are_told_without_a_word_of_calibration(engines, tmp_path, shape, words):
+@pytest.mark.parametrize(("shape", "error", "words"), [((2, 7, 10), ArrayError, "2 bands and the network takes 1"),
+                                                       (None, ExportError, "simulated scenes have the bands")])
+def test_scenes_that_do_not_fit_are_told_without_a_word_of_calibration(engines, tmp_path, shape, error, words):
     data = "simulated" if shape is None else write_tif(tmp_path / "two.tif", np.ones(shape, np.float32))
-    with pytest.raises(ExportError, match=words) as refused:
+    with pytest.raises(error, match=words) as refused:
         compare_engines(*engines, [data], RasterOptions(unit="dn"))
     assert "alibrat" not in str(refused.value)
 

@@ -98,8 +98,9 @@ def open_scenes(where: Sequence[Place], spec: ModelSpec, stack: ExitStack, optio
         stack: closes the files.
         options: what is declared of all rasters alike; None = as their tags say.
     Raises:
-        ExportError: nothing is there, the network's bands or unit are not those of the data, or a truth does not fit.
-        RasterError, RadiometryError: a raster cannot be read, or its unit is not known or contradicted.
+        ExportError: nothing is there, simulated scenes lack the network's bands, or a truth does not fit.
+        ArrayError, RasterError, RadiometryError: as a run would end: other bands than the network's, a raster that cannot be read, a unit that
+            is not known or contradicted.
     """
     check_filter(spec.input)
     options = options or RasterOptions()
