@@ -131,6 +131,7 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
         for writer in (labels, scores):
             if writer is not None:
                 writer.add_tags(known if window is None else {**known, "HFD_WINDOW": ",".join(map(str, window))})
+                writer.complete()                   # both, before one has its name
         return replace(report, read_as=taken, window=window, classes=class_shares(counts, legend, place), notes=(*report.notes, *run_notes(source, spec)))
 
 

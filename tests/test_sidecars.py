@@ -11,6 +11,9 @@ from rasterio.shutil import copy
 from hfd_edge.errors import RasterError
 from hfd_edge.raster import GeoReference, MapWriter, check_output, select_classes
 from hfd_edge.raster.attribute_table import attribute_table
+from hfd_edge.raster.cog import CogWriter
+from hfd_edge.segmenter import Segmenter
+from tests.engines import random_engine
 from tests.rasters import UTM, write_tif
 from tests.test_raster_map import COLORS, Legend, labels_of, write_map
 
@@ -61,6 +64,24 @@ def test_a_run_stopped_as_the_map_gets_its_name_leaves_it_without_what_the_older
     assert [p.name for p in tmp_path.iterdir()] == ["map.tif"]
     with rasterio.open(path) as dataset:
         np.testing.assert_array_equal(dataset.read(1), labels)
+
+
+@pytest.mark.parametrize("fails", [0, 1])
+def test_a_map_is_not_named_before_its_confidence_is_whole(tmp_path, monkeypatch, fails):
+    scene = write_tif(tmp_path / "scene.tif", np.random.default_rng(0).normal(size=(2, 60, 70)).astype(np.float32))
+    older, joined = {"map.tif": b"the older map", "confidence.tif": b"and its confidence"}, []
+    for name, data in older.items():
+        (tmp_path / name).write_bytes(data)
+
+    def join(self, whole=CogWriter._join):
+        if len(joined) == fails:
+            raise KeyboardInterrupt
+        joined.append(whole(self))
+    monkeypatch.setattr(CogWriter, "_join", join)
+    with Segmenter(random_engine(tmp_path / "random.engine")) as seg, pytest.raises(KeyboardInterrupt):
+        seg.run_raster(scene, tmp_path / "map.tif", confidence=tmp_path / "confidence.tif", unit="dn", overwrite=True)
+    assert len(joined) == fails and {name: (tmp_path / name).read_bytes() for name in older} == older
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["confidence.tif", "map.tif", "random.engine", "scene.tif"]
 
 
 @pytest.mark.parametrize("suffix", [".aux.xml", ".ovr", ".msk", ".vat.dbf"])

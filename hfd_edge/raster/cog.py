@@ -18,6 +18,7 @@ import numpy as np
 from rasterio.shutil import copy
 from rasterio.windows import Window
 
+from hfd_edge.durable import sync
 from hfd_edge.errors import RasterError
 from hfd_edge.forks import no_fork
 from hfd_edge.raster.guard import gdal_threads, one_line, rasterio_open
@@ -59,6 +60,7 @@ class CogWriter:
         self._sizes = [(profile.rows, profile.cols), *level_sizes(profile.rows, profile.cols, BLOCK_PX)]
         self._halvings = [Halving(reduce, rows) for rows, _ in self._sizes[:-1]]
         self._levels: list[RasterWriter] = []
+        self._complete = False
 
     def __enter__(self) -> CogWriter:
         self._process = os.getpid()
@@ -66,11 +68,12 @@ class CogWriter:
             stack.callback(self._folder.discard)            # left in reverse order: close the levels, join them, tidy up
             stack.push(self._finish)
             self._folder.begin()
+            self._rows = stack.enter_context(ExitStack())
             for number, (rows, cols) in enumerate(self._sizes):
                 p = self.profile
                 profile = p if number == 0 else RasterProfile(rows, cols, 1, p.dtype, p.nodata)
                 writer = RasterWriter(self._folder.file(f"{number}.tif"), profile, scratch=True, packed=number < _PACKED_LEVELS)
-                self._levels.append(stack.enter_context(writer))
+                self._levels.append(self._rows.enter_context(writer))
             self._open = stack.pop_all()
         return self
 
@@ -92,14 +95,26 @@ class CogWriter:
             level.write(row, values[np.newaxis])
 
     def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
+        if kind is None:
+            self.complete()
+            self._folder.commit()
+
+    def complete(self) -> None:
+        """Make all but the name, which the block's end gives: of files that belong together each is complete before one is named.
+
+        Raises:
+            RasterError: the disk refuses, or does not hold what was written.
+        """
+        if self._complete:
             return
+        self._rows.close()
         try:
             with no_fork():
                 self._join()
                 if self._table is not None:
                     self._folder.put_beside(self._folder.path.with_name(f"{self._folder.path.name}.aux.xml"), self._table)
                 sound = all(self._holds(number, level.crc) for number, level in enumerate(self._levels))
+                sync(self._folder.partial)
         except Exception as error:  # GDAL's own errors share no public base
             if type(error).__module__.partition(".")[0] not in _RAISED_BY or (isinstance(error, TimeoutError) and error.errno is None):
                 raise                                           # the handler of a signal: a deadline of the caller's
@@ -107,7 +122,7 @@ class CogWriter:
                               "nothing was left there") from error
         if not sound:
             raise RasterError(f"{self._folder.path}: the disk does not hold what was written; make room, or choose another disk")
-        self._folder.commit()
+        self._complete = True
 
     def _join(self) -> None:
         """A VRT names the levels as overviews of the first; the COG driver copies them in the order a COG wants."""
