@@ -2,27 +2,22 @@
 
 import json
 import shutil
-from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from networks import network
 from onnx import numpy_helper
-from quantized import DEMO, FEW, demo, gate_tiles, make_small, options, ranges, reference, scene
-from test_export import SPEC
+from quantized import FEW, demo, gate_tiles, make_small, options, ranges, reference, scene
 
 from hfd_edge.cli import main
-from hfd_edge.errors import ArrayError, CheckpointError, EngineError, ExportError, GateError, HfdError, RadiometryError
-from hfd_edge.export import build, build_graphs, export_package, sealed
+from hfd_edge.errors import ExportError, GateError
+from hfd_edge.export import build_graphs, export_package, sealed
 from hfd_edge.export.bounded_halo import MOST_FLIPS, bounded_halo_px, flip_curve
-from hfd_edge.export.calibration_data import halves, open_scenes, tiles_of
+from hfd_edge.export.calibration_data import open_scenes
 from hfd_edge.export.parity import Thresholds, compare
 from hfd_edge.export.quantize_cpu import to_int8_cpu
 from hfd_edge.export.verify import judge, runner
-from hfd_edge.network import save_checkpoint
 from hfd_edge.package import Package
 from hfd_edge.products import Sentinel1Source
 from hfd_edge.raster_run import RasterOptions
@@ -198,117 +193,3 @@ def test_a_gate_that_passes_takes_away_the_evidence_of_one_that_failed_and_nothi
     assert sealed._is_evidence(old)
     (old / "gate.json").write_text('{"passed": true}')
     assert not sealed._is_evidence(old)
-
-
-def test_a_precision_that_is_not_in_the_package_is_refused():
-    with pytest.raises(EngineError, match="for precision int8"):
-        Segmenter(DEMO, precision="int8")
-    with pytest.raises(EngineError, match="auto, int8, fp32"):
-        Segmenter(DEMO, precision="int4")
-
-
-@pytest.mark.parametrize(("words", "plan"), [
-    ("ranges come from real scenes", {"data": (), "precisions": ("int8",)}),
-    ("tensorrt without calibration data", {"data": (), "targets": ("cpu", "tensorrt")}),
-    ("fp16 without calibration data", {"data": (), "precisions": ("fp32", "fp16"), "targets": ("tensorrt",)}),
-    ("no such raster, product or folder", {"data": ("nowhere.tif",)}),
-    ("precision 'int4' is not known", {"precisions": ("int4",)}),
-    ("target 'gpu' is not known", {"targets": ("gpu",)}),
-    ("calibration method 'guess' is not known", {"method": "guess"}),
-    ("weight_bits=6", {"weight_bits": 6}),
-    ("without target tensorrt", {"precisions": ("fp16",)}),
-    ("no node of the graph", {"keep_float": ("nothing",), "method": "minmax"})])
-def test_a_plan_that_cannot_be_is_one_clear_error(checkpoint, tmp_path, small, words, plan):
-    with pytest.raises(ExportError, match=words):
-        export_package(checkpoint, tmp_path / "m.engine", options(**plan))
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(("words", "output", "changes", "plan"), [
-    ("nowhere is not a folder: make it first", "nowhere/m.engine", {}, {}), ("in is a folder: give the name of a file", "in", {}, {}),
-    ("net.safetensors is an input of this run: an input is never replaced", "net.safetensors", {"overwrite": True}, {}),
-    ("old.engine is an input", "old.engine", {"overwrite": True, "replaces": "old.engine"}, {}),
-    ("old.engine exists: nothing is replaced unasked; choose another name or give --overwrite", "old.engine", {}, {}),
-    ("filter_halo_px=-8 .*--filter-halo", "m.engine", {"filter_halo_px": -8}, {}),
-    ("the report .*net.json is a file: give a folder", "m.engine", {"report": "net.json"}, {}),
-    ("gone.engine", "m.engine", {"replaces": "gone.engine"}, {}), ("gone.tif: no such raster", "m.engine", {}, {"data": ("gone.tif",)}),
-    ("without one file", "m.engine", {}, {"data": ("",)}), ("without one file", "m.engine", {}, {"data": (", ",)})])
-def test_what_can_be_known_to_fail_fails_before_the_network_is_exported(checkpoint, tmp_path, monkeypatch, words, output, changes, plan):
-    for file in checkpoint.parent.iterdir():
-        shutil.copy(file, tmp_path)
-    (tmp_path / "in").mkdir()
-    shutil.copy(DEMO, tmp_path / "old.engine")
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
-    monkeypatch.setattr(build, "to_onnx", None)
-    monkeypatch.chdir(tmp_path)
-    changes = {name: Path(value) if isinstance(value, str) else value for name, value in changes.items()}
-    with pytest.raises(HfdError, match=words):
-        export_package("net.safetensors", output, replace(options(**{"data": (), **plan}), **changes))
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
-
-
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"flips": 1}, "flips=1 .--max-flips.*1 % is 0.01"), ({"flips": float("nan")}, "flips=nan"), ({"iou": -0.1}, "iou=-0.1 .--max-iou"),
-    ({"logits": float("inf")}, "logits=inf .--max-logits"), ({"logits": float("nan")}, "logits=nan"), ({"min_pixels": 0}, "min_pixels=0 .--min-pixels")])
-def test_a_threshold_that_everything_passes_is_refused(changes, words):
-    with pytest.raises(ExportError, match=words):
-        Thresholds(**changes)
-
-
-def test_a_checkpoint_that_is_none_is_called_by_the_name_that_was_given(tmp_path):
-    shutil.copy(DEMO, tmp_path / "old.engine")
-    (tmp_path / "alone.safetensors").write_bytes(b"")
-    for given, words in (("old.engine", "old.engine is no checkpoint"), ("gone.safetensors", "gone.safetensors: no such file"),
-                         ("gone", "gone: no such file"), ("alone.safetensors", "alone.json: no such file")):
-        with pytest.raises(CheckpointError, match=f"{words}; a checkpoint is NAME.safetensors with NAME.json beside it"):
-            export_package(tmp_path / given, tmp_path / "m.engine")
-
-
-def test_calibration_scenes_of_other_bands_or_of_unknown_unit_are_refused(checkpoint, tmp_path):
-    values = np.random.default_rng(0).gamma(4, 0.02, (3, 96, 96)).astype(np.float32)
-    (tmp_path / "in").mkdir()
-    write_tif(tmp_path / "in" / "three.tif", values)
-    write_tif(tmp_path / "in" / "two.tif", values[:2])
-    for name, error, words in (("three.tif", ArrayError, "three.tif: the scene has 3 bands and the network takes 2"),
-                               ("two.tif", RadiometryError, "two.tif: the unit of the pixels")):
-        with pytest.raises(error, match=words):
-            export_package(checkpoint, tmp_path / "m.engine", options(data=(tmp_path / "in" / name,)))
-    assert [p.name for p in tmp_path.iterdir()] == ["in"]
-
-
-def test_a_folder_gives_scenes_with_their_truth_and_a_single_scene_is_cut_in_two(tmp_path):
-    spec = demo()[1]
-    values = np.random.default_rng(0).gamma(4, 0.02, (2, 200, 150)).astype(np.float32)
-    write_tif(tmp_path / "a.tif", values)
-    write_tif(tmp_path / "a_labels.tif", np.full((1, 200, 150), 2, np.uint8))
-    write_tif(tmp_path / "b.tif", values)
-    with ExitStack() as stack:
-        scenes = open_scenes([tmp_path], spec, stack, RasterOptions(unit="intensity"))
-        assert [s.name for s in scenes] == ["a.tif", "b.tif"] and scenes[1].truth is None
-        assert [len(part) for part in halves(scenes)] == [1, 1]
-        upper, lower = (list(tiles_of(part, spec, 512)) for part in halves(scenes[:1]))
-        assert sum(int((t.status == 0).sum()) for t in upper) == sum(int((t.status == 0).sum()) for t in lower) == 100 * 150
-        assert {int(v) for v in np.unique(upper[0].labels)} == {2, 255}
-        write_tif(tmp_path / "a_labels.tif", np.full((1, 200, 150), 9, np.uint8))
-        with pytest.raises(ExportError, match="label 9"):
-            list(tiles_of(open_scenes([tmp_path / "a.tif"], spec, stack, RasterOptions(unit="intensity")), spec, 512))
-
-
-@pytest.mark.parametrize(("spoil", "words"), [
-    ("missing", "does not hold the weights"), ("surplus", "does not hold the weights"), ("spec", "they must agree"),
-    ("pickle", "can run code")])
-def test_a_checkpoint_that_contradicts_itself_is_one_clear_error_and_nothing_is_written(tmp_path, spoil, words):
-    from safetensors.torch import load_file, save_file
-    part = {**SPEC, "bands": ["VV"]} if spoil == "spec" else SPEC
-    save_checkpoint(tmp_path / "net", network(max_stride=8), part, {})
-    path = tmp_path / "net.safetensors"
-    tensors = load_file(path)
-    if spoil == "missing":
-        tensors.pop("classifier.bias")
-    if spoil == "surplus":
-        tensors["extra"] = tensors["classifier.bias"].clone()
-    save_file(tensors, path)
-    path = path.rename(tmp_path / "net.pt") if spoil == "pickle" else path
-    with pytest.raises((CheckpointError, ExportError), match=words):
-        export_package(path, tmp_path / "m.engine")
-    assert not (tmp_path / "m.engine").exists()
