@@ -55,7 +55,7 @@ sanitize: .venv/dev-installed
 	@echo "== building the native module with sanitizers in build/sanitize"
 	@HFD_SANITIZE=ON HFD_CUDA=OFF HFD_BUILD_DIR=build/sanitize/cmake PATH="$(CURDIR)/.venv/bin:$$PATH" \
 	  $(RUN) setup.py --quiet build_ext --build-lib build/sanitize/lib
-	@cp hfd_edge/*.py build/sanitize/lib/hfd_edge/
+	@cd hfd_edge && find . -name '*.py' -exec cp --parents {} ../build/sanitize/lib/hfd_edge/ \;
 	@echo "== native tests under the sanitizers"
 	@cd build/sanitize && LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=lib:../.. \

@@ -33,7 +33,7 @@ from hfd_edge.export.quantize_cpu import to_int8_cpu
 from hfd_edge.export.verify import judge, runner
 from hfd_edge.network import HFDNet, NetworkConfig, load_checkpoint
 from hfd_edge.package import Package
-from hfd_edge.package_manifest import INT8_CPU
+from hfd_edge.package.manifest import INT8_CPU
 
 THREADS = 2
 ENCODERS = (("regnetx_002", 16, 32, "local", (8,)), ("efficientnet_lite0", 16, 32, "local", (8,)),

@@ -82,8 +82,8 @@ def scene(dtype: str, side: int) -> np.ndarray:
 
 def jobs(options: argparse.Namespace, opened: list[Any], feeding: dict[str, list[float]]) -> dict[str, Callable[[], None]]:
     """Runs by name, and the copy; `feeding` gets the CPU seconds of the thread that enqueues."""
-    from hfd_edge.device_array import DeviceArray
-    from hfd_edge.device_memory import CudaDevice
+    from hfd_edge.device.array import DeviceArray
+    from hfd_edge.device.memory import CudaDevice
     from hfd_edge.radiometry import SourceRadiometry
 
     pixels = {dtype: scene(dtype, options.side) for dtype in ("float32", "uint16")}

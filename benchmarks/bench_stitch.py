@@ -50,9 +50,9 @@ def ours_blended(scene: np.ndarray, engine, stride: int, mode: str = "hann") -> 
 
     from hfd_edge import _native
     from hfd_edge.stitch import MapRows, PixelCounts
-    from hfd_edge.stitch_blend import BlendFrame, BlendStitch
+    from hfd_edge.stitch.blend import BlendFrame, BlendStitch
     from hfd_edge.tiles import TileGrid
-    from hfd_edge.tiles_shares import Band, Blend, shares
+    from hfd_edge.tiles.shares import Band, Blend, shares
     gather, (rows, cols) = _native.Gather(unit="db", **BAND), scene.shape[1:]
     grid = TileGrid(rows, cols, STEP, STEP, HALO, 16, fixed_shape=True, spread_px=HALO)
     table = shares(mode, Band(2 * HALO // stride, 0, STEP // stride))

@@ -19,7 +19,7 @@ from hfd_edge.export.parity import full_resolution
 from hfd_edge.export.verify import GATE_TILE_PX, runner
 from hfd_edge.measure.flips import block_sums, upper_bound
 from hfd_edge.package import Package
-from hfd_edge.package_manifest import FP32
+from hfd_edge.package.manifest import FP32
 
 FIRST_SCENE, SIDE_PX = 500, 1024                    # of seeds that nothing else uses
 BLOCKS = (30, 61, 122, 244)

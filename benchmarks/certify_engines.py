@@ -110,7 +110,7 @@ def speeds(context: Context, seg: Any, free_before: int) -> dict[str, float]:
 def allocations() -> Iterator[list[int]]:
     """Bytes of each piece of memory, on a device or pinned, that hfd_edge takes inside the block. What is free would tell of other programs too, and
     on a Jetson of main memory."""
-    from hfd_edge.device_memory import CudaDevice
+    from hfd_edge.device.memory import CudaDevice
 
     made: list[int] = []
     allocate, pinned = CudaDevice.allocate, CudaDevice.pinned
@@ -140,7 +140,7 @@ def prepared(seg: Any, pixels: np.ndarray) -> Any:
 def engine_alone(context: Context, seg: Any, run: Any) -> tuple[float, float]:
     """Seconds of a batch in the engine, and of its finish."""
     from certify_operations import timed
-    from hfd_edge.device_pool import DevicePool
+    from hfd_edge.device.pool import DevicePool
 
     gpu, spec, grid = context.gpu, seg.spec, run.plan.grid
     pool = DevicePool(gpu, seg._engine, len(spec.bands), len(spec.classes), spec.logit_stride_px)

@@ -154,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--side", type=int, default=8192, help="side of the timed images in pixels")
     parser.add_argument("--repeats", type=int, default=20)
     given = parser.parse_args(arguments)
-    from hfd_edge.device_memory import CudaDevice
+    from hfd_edge.device.memory import CudaDevice
     from hfd_edge.errors import DeviceError
 
     try:

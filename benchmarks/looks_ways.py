@@ -9,7 +9,7 @@ import numpy as np
 
 from hfd_edge import _native
 from hfd_edge.simulate import Scene, SceneConfig
-from hfd_edge.speckle_enl import ENL_BINS, LOG2_HIGH, LOG2_LOW, WINDOW_PX, LooksCounts, enl_of
+from hfd_edge.speckle.enl import ENL_BINS, LOG2_HIGH, LOG2_LOW, WINDOW_PX, LooksCounts, enl_of
 
 LOOKS, CORRELATIONS, GROUND = (1, 3, 4.4, 10), (0.0, 0.2, 0.45), ((3, 48), (3, 96), (5, 48), (7, 64), (11, 24))     # (seed, region_px)
 SIDE_PX = 768

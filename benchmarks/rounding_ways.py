@@ -22,7 +22,7 @@ from hfd_edge.export.quantize_options import Int8Options
 from hfd_edge.export.quantize_trt import to_int8_trt
 from hfd_edge.export.verify import GATE_TILE_PX, MOST_TILES, judge_runs, remembering, runner
 from hfd_edge.package import Package
-from hfd_edge.package_manifest import FP32
+from hfd_edge.package.manifest import FP32
 from hfd_edge.raster_run import RasterOptions
 
 DEMO = Path(hfd_edge.__file__).parent / "data" / "demo.engine"

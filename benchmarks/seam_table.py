@@ -20,13 +20,13 @@ from hfd_edge.measure.edge_error import edge_error_of_scene
 from hfd_edge.measure.seam_ratio import Borders, seam_ratio
 from hfd_edge.measure.seams import SeamReport, SeamStudy
 from hfd_edge.package import Package
-from hfd_edge.package_again import write_again
+from hfd_edge.package.again import write_again
 from hfd_edge.plan import PlanRequest
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.simulate import Scene, SceneConfig
 from hfd_edge.source import ArraySource
-from hfd_edge.tiles_shares import MODES
+from hfd_edge.tiles.shares import MODES
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST_SEED, LOOKS = 1 << 40, 4.4            # far from the seeds of training and of its judgement

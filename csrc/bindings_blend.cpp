@@ -1,4 +1,4 @@
-// Blending of overlapping tiles: convert, release the GIL, call. hfd_edge/stitch_blend.py makes the arrays.
+// Blending of overlapping tiles: convert, release the GIL, call. hfd_edge/stitch/blend.py makes the arrays.
 #include "bindings_blend.h"
 
 #include <pybind11/numpy.h>

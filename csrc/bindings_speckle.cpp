@@ -1,4 +1,4 @@
-// Speckle filters and scene counts: convert, release the GIL, call. hfd_edge/speckle.py has checked the arrays.
+// Speckle filters and scene counts: convert, release the GIL, call. hfd_edge/speckle/__init__.py has checked the arrays.
 #include "bindings_speckle.h"
 
 #include <pybind11/numpy.h>

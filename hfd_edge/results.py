@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hfd_edge.errors import ArrayError
-from hfd_edge.source_offset import TrainingOffset
+from hfd_edge.source.offset import TrainingOffset
 
 
 @dataclass(frozen=True, slots=True)

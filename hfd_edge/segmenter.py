@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from hfd_edge.device import ThreadOwner, is_whole, thread_budget
-from hfd_edge.device_array import is_on_device
+from hfd_edge.device.array import is_on_device
 from hfd_edge.engine.base import DeviceEngine, Engine
 from hfd_edge.engine.choose import GpuOptions, choose_device, open_engine, why_cpu
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
 from hfd_edge.pipeline import Stopwatch, WriteBehind, prefetch
 from hfd_edge.plan import PlanRequest, SceneShape, TilePlan, costly, plan_tiles
-from hfd_edge.plan_blend import check_stitch, no_gain
-from hfd_edge.plan_device import plan_on_device
+from hfd_edge.plan.blend import check_stitch, no_gain
+from hfd_edge.plan.device import plan_on_device
 from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, differences, make_gather
-from hfd_edge.radiometry_fill import filtered_fill, find_fill
+from hfd_edge.radiometry.fill import filtered_fill, find_fill
 from hfd_edge.results import Result, RunReport
 from hfd_edge.run import Run, Window
-from hfd_edge.run_device import GpuRuns
-from hfd_edge.run_host import HostStages
-from hfd_edge.run_stages import FinishedStrip, Stages, finished_strips
-from hfd_edge.run_windows import windows_of
+from hfd_edge.run.device import GpuRuns
+from hfd_edge.run.host import HostStages
+from hfd_edge.run.stages import FinishedStrip, Stages, finished_strips
+from hfd_edge.run.windows import windows_of
 from hfd_edge.score import asked_score, score_name
 from hfd_edge.source import ArraySource, Source, check_count, sample
-from hfd_edge.source_filter import check_filter, counted, filter_notes, filtered_input, scene_shape
-from hfd_edge.source_offset import sample_offset
-from hfd_edge.source_vector import scene_vector
+from hfd_edge.source.filter import check_filter, counted, filter_notes, filtered_input, scene_shape
+from hfd_edge.source.offset import sample_offset
+from hfd_edge.source.vector import scene_vector
 from hfd_edge.spec import Unit
 from hfd_edge.tiles import Strip
 

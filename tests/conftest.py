@@ -115,7 +115,7 @@ def emulated_device(emulated_device_module):
 @pytest.fixture
 def gpu(emulated_device):
     """The first GPU that hfd_edge finds: the emulated device."""
-    from hfd_edge.device_memory import CudaDevice
+    from hfd_edge.device.memory import CudaDevice
 
     with emulated_device.installed():
         yield CudaDevice(0)

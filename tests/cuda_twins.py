@@ -2,7 +2,7 @@
 
 Sizes are odd, addresses misaligned, numbers wild (tests/recorded.py), outputs poisoned, and what lies beside an output must stay as it
 was. The folder of this file is on the path: pytest and benchmarks/certify_gpu.py see to that. Runs on whatever device
-`hfd_edge.device_memory` finds: a GPU, or the emulated one.
+`hfd_edge.device.memory` finds: a GPU, or the emulated one.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import recorded
 import recorded_speckle
 
 from hfd_edge import _native
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.device.memory import CudaDevice
 from hfd_edge.radiometry import SourceRadiometry
-from hfd_edge.source_saturation import saturated, stored_level, stored_nodata
+from hfd_edge.source.saturation import saturated, stored_level, stored_nodata
 
 OPERATIONS = ("gather", "finish", "speckle", "counts", "saturation", "blend", "validity")
 POISON = 0xA5

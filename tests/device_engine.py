@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.device.memory import CudaDevice
 from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
 from hfd_edge.errors import EngineError
 from hfd_edge.segmenter import Segmenter

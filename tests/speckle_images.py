@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hfd_edge import speckle
-from hfd_edge.speckle_range import sigma_range
+from hfd_edge.speckle.range import sigma_range
 from tests import reference_speckle as reference
 
 

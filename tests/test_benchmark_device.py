@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.device.memory import CudaDevice
 from hfd_edge.engine.choose import PRECISIONS
 from hfd_edge.measure import benchmark_device, benchmark_sweep
 from hfd_edge.measure.benchmark import PRECISIONS_ASKED as SWEPT

@@ -18,9 +18,9 @@ from hfd_edge.score import OWN_CLASS
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
 from hfd_edge.stitch import MapRows, PixelCounts
-from hfd_edge.stitch_blend import BlendFrame, BlendStitch
+from hfd_edge.stitch.blend import BlendFrame, BlendStitch
 from hfd_edge.tiles import TileGrid
-from hfd_edge.tiles_shares import MODES, SHARE_ONE, Band, Blend, shares
+from hfd_edge.tiles.shares import MODES, SHARE_ONE, Band, Blend, shares
 from tests.engines import levels_engine, random_engine
 from tests.test_tiled_equals_whole import COLS, ROWS, scene  # the last one a fixture
 

@@ -114,7 +114,7 @@ def test_no_part_begins_when_the_time_is_up(certify):
 def test_a_whole_run_is_measured_and_compared_with_the_cpu(certify, emulated_device, db_engine, monkeypatch):
     import certify_engines
 
-    from hfd_edge.device_memory import CudaDevice
+    from hfd_edge.device.memory import CudaDevice
     from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
     monkeypatch.setattr(certify_engines, "ENGINE", db_engine)
     free = iter(range(1 << 32, 0, -(1 << 20)))          # other programs take memory all the time, and on a Jetson the host's is counted too
@@ -139,7 +139,7 @@ def test_a_whole_run_is_measured_and_compared_with_the_cpu(certify, emulated_dev
 def test_memory_that_is_taken_is_counted_inside_the_block_alone(certify):
     import certify_engines
 
-    from hfd_edge.device_memory import CudaDevice
+    from hfd_edge.device.memory import CudaDevice
     gpu = CudaDevice(0)
     with certify_engines.allocations() as made:
         gpu.allocate(16), gpu.pinned((2, 3), np.uint16)

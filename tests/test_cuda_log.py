@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hfd_edge import _native
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.device.memory import CudaDevice
 from tests import emulated_cuda
 
 # What stands in for the GPU: a reciprocal `error` units in the last place off, and a second step rounded up, or not.

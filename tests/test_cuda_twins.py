@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.device.memory import CudaDevice
 from tests import emulated_cuda
 from tests.cuda_twins import OPERATIONS, Twins
 
@@ -39,7 +39,7 @@ from tests import emulated_cuda
 device = emulated_cuda.Emulated(emulated_cuda.Path(sys.argv[1]))
 device.policy("random", 3)
 with device.installed():
-    from hfd_edge.device_memory import CudaDevice
+    from hfd_edge.device.memory import CudaDevice
     from tests.cuda_twins import OPERATIONS, Twins
     twins = Twins(CudaDevice(0), seed=2)
     for operation in sys.argv[2:]:

@@ -13,7 +13,7 @@ from hfd_edge import speckle
 from hfd_edge.errors import ArrayError, HfdError, RasterError
 from hfd_edge.raster_run import RasterOptions
 from hfd_edge.scene import measure_array
-from hfd_edge.scene_filter import DespeckleOptions, despeckle_raster
+from hfd_edge.scene.filter import DespeckleOptions, despeckle_raster
 from tests import command
 from tests.rasters import UTM, write_tif
 from tests.snap_files import band_info, header, write_snap
@@ -42,8 +42,8 @@ def read(path):
 
 @pytest.mark.parametrize("name", speckle.FILTERS)
 def test_the_file_holds_the_filtered_scene_to_the_bit_strip_by_strip(scene, tmp_path, monkeypatch, name):
-    monkeypatch.setattr("hfd_edge.scene_strips._MOST_ROWS", 17)
-    monkeypatch.setattr("hfd_edge.scene_strips._LEAST_ROWS", 17)
+    monkeypatch.setattr("hfd_edge.scene.strips._MOST_ROWS", 17)
+    monkeypatch.setattr("hfd_edge.scene.strips._LEAST_ROWS", 17)
     path, power, mask = scene
     options = DespeckleOptions(name, looks=4.4 if name in speckle.NEED_LOOKS else None)
     report = despeckle_raster(path, tmp_path / "out.tif", options)

@@ -12,7 +12,7 @@ from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.score import OWN_CLASS
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
-from hfd_edge.tiles_shares import MODES
+from hfd_edge.tiles.shares import MODES
 from tests import emulated_cuda
 from tests.device_engine import emulated_segmenter
 from tests.engines import plain_input, random_engine

@@ -7,9 +7,9 @@ import ctypes
 import numpy as np
 import pytest
 
-from hfd_edge.device_array import DeviceArray, foreign_array, is_on_device, stream_handle
-from hfd_edge.device_dlpack import capsule_of, tensor_in
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.device.array import DeviceArray, foreign_array, is_on_device, stream_handle
+from hfd_edge.device.dlpack import capsule_of, tensor_in
+from hfd_edge.device.memory import CudaDevice
 from hfd_edge.errors import DeviceError, RadiometryError
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter

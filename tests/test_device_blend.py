@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hfd_edge import run_device, run_device_stitch
-from hfd_edge.device_array import DeviceArray
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.run import device as run_device, device_stitch as run_device_stitch
+from hfd_edge.device.array import DeviceArray
+from hfd_edge.device.memory import CudaDevice
 from hfd_edge.errors import GridError
 from hfd_edge.plan import PlanRequest
 from hfd_edge.score import OWN_CLASS
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
-from hfd_edge.tiles_shares import MODES
+from hfd_edge.tiles.shares import MODES
 from tests import emulated_cuda
 from tests.device_engine import emulated_segmenter
 from tests.engines import random_engine

@@ -8,8 +8,9 @@ import time
 import numpy as np
 import pytest
 
-from hfd_edge import device_copies, run_device, run_device_strips
-from hfd_edge.device_copies import HostCopies
+from hfd_edge.device import copies as device_copies
+from hfd_edge.run import device as run_device, device_strips as run_device_strips
+from hfd_edge.device.copies import HostCopies
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.source import ArraySource
 from tests import emulated_cuda

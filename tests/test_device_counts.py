@@ -7,15 +7,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.device.memory import CudaDevice
 from hfd_edge.errors import ArrayError, RadiometryError
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
-from hfd_edge.source_device import DeviceArraySource
-from hfd_edge.source_device_counts import SaturatedPixels
-from hfd_edge.source_saturation import saturated
-from hfd_edge.source_vector import count_scene
+from hfd_edge.source.device import DeviceArraySource
+from hfd_edge.source.device_counts import SaturatedPixels
+from hfd_edge.source.saturation import saturated
+from hfd_edge.source.vector import count_scene
 from tests import emulated_cuda, recorded
 from tests.device_engine import emulated_segmenter
 
@@ -96,7 +96,7 @@ def test_the_counts_are_the_hosts_for_any_shape_and_strip(gpu, seed, dtype, layo
     if masked:
         valid[0, 0] = 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hfd_edge.source_device_counts._STRIP_PX", strip)
+        patch.setattr("hfd_edge.source.device_counts._STRIP_PX", strip)
         assert_counted_alike(*both(gpu, values, valid, layout), declared)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hfd_edge import run_device, source_filter
-from hfd_edge.device_array import DeviceArray
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.run import device as run_device
+from hfd_edge.source import filter as source_filter
+from hfd_edge.device.array import DeviceArray
+from hfd_edge.device.memory import CudaDevice
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.speckle import FILTERS

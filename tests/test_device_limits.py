@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hfd_edge import device_limits
+from hfd_edge.device import limits as device_limits
 from hfd_edge.device import available_memory_bytes, thread_budget
 
 

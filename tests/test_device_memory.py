@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.device.memory import CudaDevice
 from hfd_edge.errors import DeviceError
 from tests import emulated_cuda
 

@@ -77,8 +77,8 @@ def test_scenes_of_many_kinds_hold_no_more_than_a_few_of_them(engine_path, emula
 
 
 def test_a_field_that_grows_is_freed_before_a_larger_one_is_made(engine_path, emulated_device):
-    from hfd_edge.device_memory import CudaDevice
-    from hfd_edge.device_pool import DevicePool
+    from hfd_edge.device.memory import CudaDevice
+    from hfd_edge.device.pool import DevicePool
     pool, before = DevicePool(CudaDevice(0), None, 2, 5, 4), emulated_device.counts()["used"]
     pool.fields(100_000, 10_000)
     emulated_device.limit(before + 250_000)             # enough for two larger ones, not beside the two that are there

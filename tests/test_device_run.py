@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hfd_edge import run_device
+from hfd_edge.run import device as run_device
 from hfd_edge.errors import DeviceError, EngineError, RadiometryError
 from hfd_edge.segmenter import Segmenter
 from tests import emulated_cuda

@@ -12,7 +12,7 @@ from hfd_edge.measure.edge_error import edge_error, edge_error_of_scene
 from hfd_edge.measure.seams import SeamStudy
 from hfd_edge.measure.tiling import stitched_logits, whole_request
 from hfd_edge.package import Package
-from hfd_edge.package_again import write_again
+from hfd_edge.package.again import write_again
 from hfd_edge.plan import PlanRequest
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hfd_edge import source_filter
+from hfd_edge.source import filter as source_filter
 from hfd_edge.errors import RadiometryError
 from hfd_edge.export.calibration_data import DataScene, tiles_of
 from hfd_edge.measure.tiling import stitched_logits, whole_request

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from hfd_edge.radiometry import SourceRadiometry
-from hfd_edge.radiometry_fill import find_fill
+from hfd_edge.radiometry.fill import find_fill
 from hfd_edge.scene import measure_array
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.simulate import WATER, Scene, SceneConfig
 from hfd_edge.source import ArraySource, sample
-from hfd_edge.source_offset import sample_offset
+from hfd_edge.source.offset import sample_offset
 from hfd_edge.spec import ModelInput
 from tests import command
 from tests.engines import Graph, make_spec, plain_input, write_engine
@@ -238,7 +238,7 @@ def test_predict_and_scene_tell_it(tmp_path):
 
 def test_a_filtered_network_is_compared_with_filtered_pixels():
     """Its mean in dB is that of filtered pixels, 0.4 dB above that of the unfiltered ones at 4.4 looks."""
-    from hfd_edge.source_filter import filtered_input
+    from hfd_edge.source.filter import filtered_input
     power = np.random.default_rng(0).gamma(4.4, 0.1 / 4.4, (1, 300, 300)).astype(np.float32)
     model = ModelInput("db", (-10.0,), (1.0,), floor=FLOOR, looks=4.4, speckle_filter="boxcar")
     source, radiometry = filtered_input(ArraySource(power, 1), SourceRadiometry("intensity"), model, 1)

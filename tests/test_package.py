@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hfd_edge import package_zip
+from hfd_edge.package import zip as package_zip
 from hfd_edge.errors import PackageError
 from hfd_edge.package import Golden, Package, write_package
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hfd_edge.errors import PackageError
 from hfd_edge.package import Package
-from hfd_edge.package_zip import write_container
+from hfd_edge.package.zip import write_container
 from tests.package_files import open_bytes, refuse
 
 FOLDER = Path(__file__).parent / "golden"
@@ -131,7 +131,7 @@ def test_a_directory_that_counts_more_members_than_it_has_is_refused(tmp_path):
 
 
 def test_a_file_above_the_limit_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("hfd_edge.package_zip.MAX_FILE_BYTES", len(ENGINE) - 1)
+    monkeypatch.setattr("hfd_edge.package.zip.MAX_FILE_BYTES", len(ENGINE) - 1)
     refuse(tmp_path, ENGINE, f"the file has {len(ENGINE)} bytes")
 
 

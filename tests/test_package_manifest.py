@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hfd_edge.errors import PackageError
-from hfd_edge.package_zip import write_container
+from hfd_edge.package.zip import write_container
 from tests.package_files import open_bytes, refuse
 
 FOLDER = Path(__file__).parent / "golden"

@@ -9,7 +9,7 @@ import pytest
 
 from hfd_edge.errors import DeviceError
 from hfd_edge.plan import PlanRequest, SceneShape
-from hfd_edge.plan_device import MOST_TILES, plan_on_device, usual_batch, usual_tile_px, wide_tile_px
+from hfd_edge.plan.device import MOST_TILES, plan_on_device, usual_batch, usual_tile_px, wide_tile_px
 from hfd_edge.segmenter import Segmenter
 from tests import emulated_cuda
 from tests.device_engine import emulated_segmenter
@@ -100,7 +100,7 @@ def test_strips_that_the_memory_does_not_hold_are_refused(spec, monkeypatch):
         with pytest.raises(DeviceError, match=f"memory={needed - 1}, and strips of {said}"):
             plan(spec, 16000, 16000, memory=needed - 1, tile=tile)
     assert side(plan(spec, 16000, 16000, memory=needed - 1, tile=256)) == 256
-    monkeypatch.setattr("hfd_edge.plan_device.available_memory_bytes", lambda: 1)       # what is free hangs on the run before
+    monkeypatch.setattr("hfd_edge.plan.device.available_memory_bytes", lambda: 1)       # what is free hangs on the run before
     assert side(plan(spec, 16000, 16000)) == 512
     there = plan_on_device(spec, SceneShape(16000, 16000, 0, 0), PlanRequest(memory=1 << 20), ANY, 1 << 36)
     assert there.memory_bytes == 0 and side(there) == 1440                              # nothing of a scene on the device is pinned

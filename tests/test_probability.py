@@ -179,8 +179,8 @@ def test_the_engine_and_the_map_are_never_replaced_by_the_plane(tmp_path, scene)
 @pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
 @pytest.mark.parametrize("stitch", ["crop", "hann"])
 def test_a_device_gives_the_planes_of_the_cpu(engine, pixels, emulated_device, stitch):
-    from hfd_edge.device_array import DeviceArray
-    from hfd_edge.device_memory import CudaDevice
+    from hfd_edge.device.array import DeviceArray
+    from hfd_edge.device.memory import CudaDevice
 
     options = {"tile": 64, "halo": 16, "stitch": stitch}
     with emulated_device.installed(), Segmenter(engine, **options) as cpu, emulated_segmenter(engine, emulated_device, **options) as seg:

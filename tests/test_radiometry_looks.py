@@ -8,7 +8,7 @@ import pytest
 
 from hfd_edge import RadiometryError
 from hfd_edge.radiometry import SourceRadiometry, differences
-from hfd_edge.radiometry_looks import bias_db, digamma, looks_difference, spread_db, trigamma
+from hfd_edge.radiometry.looks import bias_db, digamma, looks_difference, spread_db, trigamma
 from hfd_edge.spec import ModelInput
 from tests import command
 from tests.engines import plain_input

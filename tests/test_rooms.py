@@ -21,8 +21,7 @@ ONLY_HERE = {
 
 
 def room_of(path: Path) -> str:
-    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    return next((room for room in sorted(ORDER, key=len, reverse=True) if first == room or first.startswith(room + "_")), first)
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imports_of(path: Path):

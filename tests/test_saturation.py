@@ -11,7 +11,7 @@ import rasterio
 from hfd_edge.errors import RadiometryError
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter
-from hfd_edge.source_saturation import saturated
+from hfd_edge.source.saturation import saturated
 from tests import command
 from tests.rasters import UTM, write_tif
 

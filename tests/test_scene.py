@@ -11,11 +11,11 @@ from hfd_edge import _native, speckle
 from hfd_edge.errors import ArrayError, RadiometryError
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.scene import HALO_PX, SceneCounts, measure_array, measure_scene
-from hfd_edge.scene_strips import IntensitySource, strips
+from hfd_edge.scene.strips import IntensitySource, strips
 from hfd_edge.simulate import CLASSES, Scene, SceneConfig
-from hfd_edge.simulate_fields import block_generator, correlated_speckle, gamma_speckle
+from hfd_edge.simulate.fields import block_generator, correlated_speckle, gamma_speckle
 from hfd_edge.source import ArraySource
-from hfd_edge.speckle_enl import LooksCounts, enl_of
+from hfd_edge.speckle.enl import LooksCounts, enl_of
 from tests import command
 from tests.rasters import UTM, write_tif
 from tests.reference_speckle import enl_mode, enl_of_pairs, enl_pairs, is_valid, local_enl
@@ -142,8 +142,8 @@ def test_percentiles_are_those_of_the_values_to_a_bin():
 
 
 def test_strips_hold_every_row_once_with_its_halo(monkeypatch):
-    monkeypatch.setattr("hfd_edge.scene_strips._MOST_ROWS", 10)
-    monkeypatch.setattr("hfd_edge.scene_strips._LEAST_ROWS", 10)
+    monkeypatch.setattr("hfd_edge.scene.strips._MOST_ROWS", 10)
+    monkeypatch.setattr("hfd_edge.scene.strips._LEAST_ROWS", 10)
     image = np.random.default_rng(0).gamma(4, 0.02, (1, 57, 40)).astype(np.float32)
     reads = []
     source = ArraySource(image, 1)

@@ -13,12 +13,12 @@ from hfd_edge.errors import EngineError, ExportError, RadiometryError, SpecError
 from hfd_edge.export.foreign import ForeignOptions, package_foreign
 from hfd_edge.measure.tiling import stitched_logits, whole_request
 from hfd_edge.package import Package
-from hfd_edge.package_again import write_again
+from hfd_edge.package.again import write_again
 from hfd_edge.plan import PlanRequest
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
-from hfd_edge.source_vector import scene_vector
+from hfd_edge.source.vector import scene_vector
 from tests.engines import make_spec, plain_input
 from tests.foreign_networks import Foreign, kernel
 
@@ -92,7 +92,7 @@ def test_the_vector_is_the_percentiles_of_the_scene_as_the_network_sees_pixels(s
 
 def test_the_vector_is_the_same_whatever_the_strips_and_threads(scene, monkeypatch):
     first = vector_of(scene)
-    monkeypatch.setattr("hfd_edge.source_vector._STRIP_PX", 2 * 260 * 7)
+    monkeypatch.setattr("hfd_edge.source.vector._STRIP_PX", 2 * 260 * 7)
     np.testing.assert_array_equal(vector_of(scene), first)
     flipped = np.ascontiguousarray(scene[:, ::-1])
     np.testing.assert_array_equal(vector_of(flipped), first)

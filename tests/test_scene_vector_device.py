@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from hfd_edge.device_memory import CudaDevice
-from hfd_edge.device_pool import DeviceSlotMemory
+from hfd_edge.device.memory import CudaDevice
+from hfd_edge.device.pool import DeviceSlotMemory
 from hfd_edge.engine.graph_scan import scan
 from hfd_edge.engine.onnx_scene import with_scene_input
 from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
@@ -24,7 +24,7 @@ from hfd_edge.engine.tensorrt_find import PlanPolicy
 from hfd_edge.engine.tensorrt_request import trt_graph
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
-from hfd_edge.package_again import write_again
+from hfd_edge.package.again import write_again
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource

@@ -8,8 +8,8 @@ import pytest
 from hfd_edge import simulate
 from hfd_edge.errors import ArrayError, RadiometryError, SpecError
 from hfd_edge.simulate import CLASSES, URBAN, Scene, SceneConfig, product
-from hfd_edge.simulate_buildings import Viewing, radar_image, shadow
-from hfd_edge.simulate_fields import block_generator, correlated_speckle, gamma_speckle, look_weights
+from hfd_edge.simulate.buildings import Viewing, radar_image, shadow
+from hfd_edge.simulate.fields import block_generator, correlated_speckle, gamma_speckle, look_weights
 
 DB = 10 / math.log(10)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hfd_edge import speckle
 from hfd_edge.errors import ArrayError
-from hfd_edge.speckle_range import sigma_range
+from hfd_edge.speckle.range import sigma_range
 from tests import reference_speckle as reference
 from tests.speckle_images import numbers_of, reference_of, rough_image
 

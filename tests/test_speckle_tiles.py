@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hfd_edge import build_info, speckle
-from hfd_edge.speckle_enl import LooksCounts, halo_px
+from hfd_edge.speckle.enl import LooksCounts, halo_px
 from tests.test_simd import in_variant
 
 LOOKS = 4.4

@@ -17,9 +17,9 @@ from hfd_edge.engine.tensorrt_cache import PlanCache
 from hfd_edge.engine.tensorrt_request import trt_graph
 from hfd_edge.errors import EngineError, PackageError
 from hfd_edge.package import Package
-from hfd_edge.package_again import embed_plans
-from hfd_edge.package_plans import PlanKey
-from hfd_edge.plan_device import usual_tile_px, wide_tile_px
+from hfd_edge.package.again import embed_plans
+from hfd_edge.package.plans import PlanKey
+from hfd_edge.plan.device import usual_tile_px, wide_tile_px
 from tests.engines import random_engine
 from tests.package_files import refuse
 
@@ -171,8 +171,8 @@ def test_keys_of_later_versions_are_passed_over(tmp_path):
 
 @given(st.text(min_size=1, max_size=40), st.text(min_size=1, max_size=40))
 def test_the_name_of_a_member_is_safe_whatever_a_driver_calls_itself(version, gpu):
-    from hfd_edge.package_manifest import allowed
-    from hfd_edge.package_zip import check_name
+    from hfd_edge.package.manifest import allowed
+    from hfd_edge.package.zip import check_name
     try:
         key = PlanKey.from_dict({**KEY, "version": version, "gpu": gpu})
     except PackageError:

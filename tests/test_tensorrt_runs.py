@@ -7,13 +7,13 @@ import sys
 import numpy as np
 import pytest
 
-from hfd_edge.device_pool import DevicePool
+from hfd_edge.device.pool import DevicePool
 from hfd_edge.engine.choose import Way, open_way, ways_here
 from hfd_edge.engine.tensorrt_cache import PlanCache
 from hfd_edge.engine.tensorrt_find import PlanPolicy
 from hfd_edge.errors import DeviceError, EngineError
 from hfd_edge.package import Package
-from hfd_edge.package_again import embed_plans
+from hfd_edge.package.again import embed_plans
 from hfd_edge.segmenter import Segmenter
 from tests import emulated_cuda
 from tests.command import INPUT, power

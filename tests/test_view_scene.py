@@ -7,10 +7,10 @@ import pytest
 
 from hfd_edge import _native
 from hfd_edge.cli.scene import _looks
-from hfd_edge.radiometry_power import power_edges
+from hfd_edge.radiometry.power import power_edges
 from hfd_edge.scene import measure_array
 from hfd_edge.view import Panel, draw_quicklook, enlarged
-from hfd_edge.view_scene import db_counts
+from hfd_edge.view.scene import db_counts
 from tests.engines import make_spec
 
 

@@ -111,7 +111,7 @@ def measure_edge(engine: Path) -> None:
     """Write the package again with its error at the end of a tile, on one unseen scene, for --stitch precision."""
     from hfd_edge.measure.edge_error import edge_error_of_scene
     from hfd_edge.package import Package
-    from hfd_edge.package_again import write_again
+    from hfd_edge.package.again import write_again
     from hfd_edge.radiometry import SourceRadiometry
     from hfd_edge.source import ArraySource
     from hfd_edge.spec import Unit

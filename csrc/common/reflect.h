@@ -1,4 +1,4 @@
-// Reflection without repeating the edge (reflect-101), in scene coordinates; twin: hfd_edge/tiles.py::reflect101.
+// Reflection without repeating the edge (reflect-101), in scene coordinates; twin: hfd_edge/tiles/__init__.py::reflect101.
 #pragma once
 
 #include <vector>

@@ -29,7 +29,7 @@ void fuse_rows(float* __restrict upper, float* __restrict lower, const BlendStri
 void check_shares(const int32_t* share, int64_t count) {
   for (int64_t i = 0; i < count; ++i)
     if (share[i] < 0 || share[i] > kShareOne)
-      refuse("share[", i, "]=", share[i], ": it must be 0 to ", kShareOne, "; make it with hfd_edge.tiles_shares");
+      refuse("share[", i, "]=", share[i], ": it must be 0 to ", kShareOne, "; make it with hfd_edge.tiles.shares");
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 
 namespace hfd {
 
-constexpr int32_t kShareOne = 1 << 15;  // shares are whole numbers of 1 / kShareOne; hfd_edge/tiles_shares.py
+constexpr int32_t kShareOne = 1 << 15;  // shares are whole numbers of 1 / kShareOne; hfd_edge/tiles/shares.py
 
 // What two tiles say of one logit: `share` of it is the second's, the rest the first's. Where both say the same it is that, to the
 // bit, and a share of 0 or kShareOne does not look at the other one: its NaN or infinity stays where it is.

@@ -1,5 +1,5 @@
 // Which stored pixels are at the end of their scale, for both compilers. A number has one part, or the two of a complex one.
-// Twin: hfd_edge/source_saturation.py.
+// Twin: hfd_edge/source/saturation.py.
 #pragma once
 
 #include "common/host_device.h"

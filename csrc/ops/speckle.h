@@ -15,7 +15,7 @@ struct SpeckleConfig {
   int radius;                // 1 to 7; refined Lee: 3
   float looks;               // equivalent number of looks, any real number above 0
   float damping;             // Frost
-  float low, high, noise2;   // improved Lee sigma, see hfd_edge/speckle_range.py
+  float low, high, noise2;   // improved Lee sigma, see hfd_edge/speckle/range.py
 };
 
 struct SpeckleCall {

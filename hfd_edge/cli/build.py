@@ -45,7 +45,7 @@ def build(  # an option of the command line is an argument here: more than six a
     """
     from hfd_edge.engine.tensorrt_request import make_plans
     from hfd_edge.package import Package
-    from hfd_edge.package_again import embed_plans
+    from hfd_edge.package.again import embed_plans
 
     with Package.open(engine) as package, _building(quiet or as_json) as progress:
         request = _request(precision, tile, max_batch, library, device, _options(workspace, timing_cache, progress))

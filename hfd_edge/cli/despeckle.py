@@ -43,7 +43,7 @@ def despeckle(  # an option of the command line is an argument here: more than s
 
     hfd-edge despeckle scene.tif -o quiet.tif --filter refined_lee --looks 4.4
     """
-    from hfd_edge.scene_filter import DespeckleOptions, despeckle_raster
+    from hfd_edge.scene.filter import DespeckleOptions, despeckle_raster
 
     raster = declared_options(unit, scale, offset, nodata, bands, overwrite=overwrite)
     options = DespeckleOptions(filter_name.value, looks, radius, border.value, damping, sigma, output_unit, raster, threads)

@@ -168,7 +168,7 @@ def _filter(source: ModelInput) -> str:
     if source.speckle_filter == "none":
         return "none"
     from hfd_edge.errors import RadiometryError
-    from hfd_edge.source_filter import filter_of, words_of
+    from hfd_edge.source.filter import filter_of, words_of
 
     try:
         words = words_of(filter_of(source))

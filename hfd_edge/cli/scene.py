@@ -16,8 +16,8 @@ from hfd_edge.cli.report import print_json, print_lines, progress_bar
 if TYPE_CHECKING:
     from hfd_edge.raster import RasterSource
     from hfd_edge.scene import BandStatistics, SceneStatistics
-    from hfd_edge.scene_strips import IntensitySource
-    from hfd_edge.source_offset import TrainingOffset
+    from hfd_edge.scene.strips import IntensitySource
+    from hfd_edge.source.offset import TrainingOffset
     from hfd_edge.spec import ModelSpec
 
 _PERCENTS = (2, 50, 98)
@@ -50,7 +50,7 @@ def scene(  # an option of the command line is an argument here: more than six a
     from hfd_edge.raster import check_output
     from hfd_edge.raster_run import declared_radiometry, read_as
     from hfd_edge.scene import measure_scene
-    from hfd_edge.scene_strips import IntensitySource
+    from hfd_edge.scene.strips import IntensitySource
     from hfd_edge.source import check_count
 
     inputs = [*rasters, *([engine] if engine else [])]
@@ -70,7 +70,7 @@ def scene(  # an option of the command line is an argument here: more than six a
         with progress_bar("reading", as_json) as progress, _plane(validity, source, intensity, overwrite):
             statistics = measure_scene(intensity, threads, progress)
         if plot:
-            from hfd_edge.view_scene import draw_statistics
+            from hfd_edge.view.scene import draw_statistics
             draw_statistics(plot, source, intensity.radiometry, statistics)
         taken = read_as(source, intensity.radiometry, spec.bands if spec else ())
         offset = statistics.offset(spec.input, spec.bands, intensity.radiometry.looks, intensity) if spec else None
@@ -91,7 +91,7 @@ def _plane(path: Path | None, source: RasterSource, intensity: IntensitySource, 
         yield
         return
     from hfd_edge.raster import RasterProfile, RasterWriter
-    from hfd_edge.scene_strips import VALIDITY
+    from hfd_edge.scene.strips import VALIDITY
 
     meaning = {"HFD_VALIDITY": ", ".join(f"{number} {name}" for number, name in enumerate(VALIDITY))}
     profile = RasterProfile(source.rows, source.cols, 1, "uint8", descriptions=("validity",), tags=meaning, geo=source.geo)

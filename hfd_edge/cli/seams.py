@@ -131,7 +131,7 @@ class _Crop:
 def _requests(spec: ModelSpec, wish: _Wish) -> list[PlanRequest]:
     """One per way to stitch and halo; halos from the largest down."""
     from hfd_edge.plan import PlanRequest
-    from hfd_edge.tiles_shares import MODES
+    from hfd_edge.tiles.shares import MODES
 
     modes = MODES if wish.stitch == "all" else tuple(word.strip() for word in wish.stitch.split(","))
     if wish.stitch == "all" and spec.edge_error is None:
@@ -168,7 +168,7 @@ def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, place: _Pl
 def _write_profile(engine: Path, crop: _Crop, to: Path, overwrite: bool, as_json: bool) -> None:
     from hfd_edge.measure.edge_error import edge_error_of_scene
     from hfd_edge.package import Package
-    from hfd_edge.package_again import write_again
+    from hfd_edge.package.again import write_again
     from hfd_edge.source import ArraySource
 
     with Package.open(engine) as package:
@@ -187,7 +187,7 @@ def _write_profile(engine: Path, crop: _Crop, to: Path, overwrite: bool, as_json
 
 
 def _draw(path: Path, study: SeamStudy, request: PlanRequest, reports: list[SeamReport], wanted: float | None) -> None:
-    from hfd_edge.view_seams import FlipCurve, SeamPicture, draw_seams
+    from hfd_edge.view.seams import FlipCurve, SeamPicture, draw_seams
 
     labels, plan = study.labels(request)
     curves = [FlipCurve(mode, *zip(*((r.halo_px, r.whole.rate, r.whole.bound) for r in reports if r.stitch == mode)))

@@ -95,7 +95,7 @@ class DeviceSlot(Protocol):
 class DeviceEngine(Engine, Protocol):
     """An engine on a CUDA device. `infer` stays, host in and host out, for golden tile and gate.
 
-    What it may say besides, and the plan keeps to (plan_device.py): `takes(rows, cols)`, whether it takes a size; `batch_of(rows, cols)`, the
+    What it may say besides, and the plan keeps to (plan/device.py): `takes(rows, cols)`, whether it takes a size; `batch_of(rows, cols)`, the
     only number of tiles of that size in a batch besides one.
     """
 

@@ -15,7 +15,7 @@ from hfd_edge.engine.tensorrt_request import GRAPHS as GRAPHS_FOR_TENSORRT
 from hfd_edge.engine.tensorrt_request import trt_graph
 from hfd_edge.errors import DeviceError, EngineError, PackageError
 from hfd_edge.package import Package
-from hfd_edge.package_manifest import FP32, INT8_CPU
+from hfd_edge.package.manifest import FP32, INT8_CPU
 
 __all__ = ["GpuOptions", "Way", "check_golden", "choose_device", "open_engine", "open_way", "ways_here", "why_not_cuda"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from hfd_edge.engine.base import Engine
 from hfd_edge.errors import PackageError
 from hfd_edge.package import Package
-from hfd_edge.package_golden import UNDECIDED
+from hfd_edge.package.golden import UNDECIDED
 
 
 def check_golden(package: Package, engine: Engine) -> int:

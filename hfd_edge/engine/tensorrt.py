@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.device.memory import CudaDevice
 from hfd_edge.engine.golden import check_golden
 from hfd_edge.engine.tensorrt_build import plan_key, plan_shapes
 from hfd_edge.engine.tensorrt_capabilities import check_driver, load_tensorrt, target_gpu
@@ -22,7 +22,7 @@ from hfd_edge.engine.tensorrt_plan import LoadedPlan
 from hfd_edge.engine.tensorrt_slot import Block, Slot
 from hfd_edge.errors import DeviceError, EngineError
 from hfd_edge.package import Package
-from hfd_edge.plan_device import usual_batch, usual_tile_px, wide_tile_px
+from hfd_edge.plan.device import usual_batch, usual_tile_px, wide_tile_px
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from hfd_edge.engine.graph_scan import scan
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
-from hfd_edge.package_plans import PlanKey
+from hfd_edge.package.plans import PlanKey
 from hfd_edge.spec import SCENE_INPUT
 
 

@@ -16,9 +16,9 @@ from hfd_edge.engine.tensorrt_capabilities import Gpu, TensorRT, check_driver
 from hfd_edge.engine.tensorrt_log import Log
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
-from hfd_edge.package_manifest import FP16_TRT, FP32, INT8_TRT
-from hfd_edge.package_plans import PlanKey
-from hfd_edge.plan_device import usual_batch, usual_tile_px
+from hfd_edge.package.manifest import FP16_TRT, FP32, INT8_TRT
+from hfd_edge.package.plans import PlanKey
+from hfd_edge.plan.device import usual_batch, usual_tile_px
 from hfd_edge.spec import SCENE_INPUT, ModelSpec
 
 PRECISION_OF = {FP32: "fp32", FP16_TRT: "fp16", INT8_TRT: "int8"}
@@ -56,7 +56,7 @@ class Built:
 
 
 def plan_shapes(package: Package, tile: tuple[int, int] | None = None, batch: int | None = None) -> PlanShapes:
-    """The shapes of a package's plan; without a tile or a batch, those that a run takes by itself (plan_device.py).
+    """The shapes of a package's plan; without a tile or a batch, those that a run takes by itself (plan/device.py).
 
     Raises:
         EngineError: the network's stride or a fixed tile size says otherwise.

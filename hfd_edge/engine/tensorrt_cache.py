@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hfd_edge.errors import EngineError, PackageError
-from hfd_edge.package_plans import PlanKey
+from hfd_edge.package.plans import PlanKey
 
 Say = Callable[[str], None]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from hfd_edge.build import build_info
 from hfd_edge.errors import DeviceError, EngineError
-from hfd_edge.package_plans import PORTABLE
+from hfd_edge.package.plans import PORTABLE
 
 LIBRARIES = ("tensorrt", "tensorrt_rtx")            # in the order in which they are taken
 # Versions that give wrong or broken engines, by library and the beginning of the version, with the reason.

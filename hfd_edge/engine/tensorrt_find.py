@@ -13,7 +13,7 @@ from hfd_edge.engine.tensorrt_cache import PlanCache
 from hfd_edge.engine.tensorrt_capabilities import TensorRT, target_gpu
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
-from hfd_edge.package_plans import PlanKey
+from hfd_edge.package.plans import PlanKey
 
 BUILDS = ("auto", "never")
 

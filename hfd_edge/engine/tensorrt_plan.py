@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.device.memory import CudaDevice
 from hfd_edge.engine.tensorrt_capabilities import TensorRT
 from hfd_edge.engine.tensorrt_find import Found
 from hfd_edge.engine.tensorrt_log import Log

@@ -5,15 +5,15 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.device.memory import CudaDevice
 from hfd_edge.engine.tensorrt_build import PRECISION_OF, BuildOptions, plan_shapes
 from hfd_edge.engine.tensorrt_cache import PlanCache
 from hfd_edge.engine.tensorrt_capabilities import load_tensorrt
 from hfd_edge.engine.tensorrt_find import Found, PlanPolicy, find_plan, say_aloud
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
-from hfd_edge.package_manifest import FP16_TRT, FP32, INT8_TRT
-from hfd_edge.plan_device import wide_tile_px
+from hfd_edge.package.manifest import FP16_TRT, FP32, INT8_TRT
+from hfd_edge.plan.device import wide_tile_px
 
 # Half precision first: INT8 is often no faster on small networks (docs/tensorrt.md), and it was not measured here.
 GRAPHS = (FP16_TRT, INT8_TRT, FP32)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.device.memory import CudaDevice
 from hfd_edge.engine.tensorrt_log import Log
 from hfd_edge.errors import DeviceError, EngineError
 from hfd_edge.spec import SCENE_INPUT

@@ -35,8 +35,8 @@ from hfd_edge.export.verify import network_runner
 from hfd_edge.network.checkpoint import checkpoint_paths, load_checkpoint
 from hfd_edge.network.hfdnet import HFDNet
 from hfd_edge.package import Golden
-from hfd_edge.package_manifest import FP32
-from hfd_edge.source_filter import check_filter
+from hfd_edge.package.manifest import FP32
+from hfd_edge.source.filter import check_filter
 from hfd_edge.spec import ModelSpec
 from hfd_edge.tiles import round_up
 

@@ -23,7 +23,7 @@ from hfd_edge.export.quantize_sensitivity import int8_that_passes, sensitivity
 from hfd_edge.export.quantize_trt import to_fp16_trt, to_int8_trt
 from hfd_edge.export.verify import GATE_TILE_PX, MOST_TILES, gate_graphs, judge, remembering, runner
 from hfd_edge.measure.edge_error import EdgeError, Patch, edge_error
-from hfd_edge.package_manifest import FP16_TRT, FP32, INT8_CPU, INT8_TRT
+from hfd_edge.package.manifest import FP16_TRT, FP32, INT8_CPU, INT8_TRT
 from hfd_edge.raster_run import RasterOptions
 from hfd_edge.spec import ModelSpec
 

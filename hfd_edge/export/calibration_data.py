@@ -15,14 +15,14 @@ from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
 from hfd_edge.products import SceneRequest, open_scene, run_notes
 from hfd_edge.products.scene import Scene
 from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, differences, gathered, make_gather
-from hfd_edge.radiometry_fill import find_fill
+from hfd_edge.radiometry.fill import find_fill
 from hfd_edge.raster import TruthSource
 from hfd_edge.raster_run import RasterOptions, declared_radiometry
 from hfd_edge.simulate import BANDS, CLASS_NAMES, SceneConfig
 from hfd_edge.simulate import Scene as SimulatedScene
 from hfd_edge.source import ArraySource, Source, check_count, sample
-from hfd_edge.source_filter import check_filter, filtered_input
-from hfd_edge.source_vector import scene_vector
+from hfd_edge.source.filter import check_filter, filtered_input
+from hfd_edge.source.vector import scene_vector
 from hfd_edge.spec import NODATA_LABEL, ModelSpec, Unit
 from hfd_edge.stitch import STATUS_NODATA
 from hfd_edge.tiles import round_up

@@ -24,8 +24,8 @@ from hfd_edge.export.measured import measured_within_bound
 from hfd_edge.export.session import open_session, tool_versions
 from hfd_edge.export.target import check_target
 from hfd_edge.package import Golden, write_package
-from hfd_edge.package_manifest import FP32
-from hfd_edge.source_filter import check_filter
+from hfd_edge.package.manifest import FP32
+from hfd_edge.source.filter import check_filter
 from hfd_edge.spec import NODATA_LABEL, ModelSpec
 from hfd_edge.tiles import round_up
 

@@ -13,7 +13,7 @@ from hfd_edge.export.golden import golden_labels
 from hfd_edge.export.sealed import Contents, seal
 from hfd_edge.export.verify import runner
 from hfd_edge.package import Golden
-from hfd_edge.package_manifest import FP32
+from hfd_edge.package.manifest import FP32
 
 
 def seal_with_more(contents: Contents, plan: GraphPlan) -> tuple[GateReport, Contents]:

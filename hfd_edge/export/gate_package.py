@@ -28,7 +28,7 @@ from hfd_edge.export.parity import Infer, Thresholds
 from hfd_edge.export.verify import GATE_TILE_PX, MOST_TILES, judge_runs, remembering, runner
 from hfd_edge.export.yardstick import beside_nodata, brighter_flips
 from hfd_edge.package import Package
-from hfd_edge.package_manifest import FP32
+from hfd_edge.package.manifest import FP32
 from hfd_edge.results import RunReport
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.spec import NODATA_LABEL

@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper
 
 from hfd_edge.errors import ExportError, RasterError
 from hfd_edge.package import Package
-from hfd_edge.package_manifest import FP32
+from hfd_edge.package.manifest import FP32
 from hfd_edge.raster import check_output, write_bytes
 from hfd_edge.spec import ModelSpec, Unit
 from hfd_edge.tiles import round_up

@@ -12,7 +12,7 @@ from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.export.calibration_data import Tile
 from hfd_edge.export.parity import GateResult, Infer, Thresholds, compare, open_session
 from hfd_edge.network.hfdnet import HFDNet
-from hfd_edge.package_manifest import FP32, INT8_CPU, INT8_TRT
+from hfd_edge.package.manifest import FP32, INT8_CPU, INT8_TRT
 from hfd_edge.spec import SCENE_INPUT
 
 GATE_TILE_PX = 1024

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hfd_edge.device import cuda_index
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.device.memory import CudaDevice
 from hfd_edge.errors import HfdError
 
 INTERVAL_S = 0.002

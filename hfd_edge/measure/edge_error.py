@@ -16,8 +16,8 @@ from hfd_edge.errors import GridError
 from hfd_edge.package import Package
 from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, make_gather
 from hfd_edge.source import Source, check_count, sample
-from hfd_edge.source_filter import filtered_input
-from hfd_edge.source_vector import scene_vector
+from hfd_edge.source.filter import filtered_input
+from hfd_edge.source.vector import scene_vector
 from hfd_edge.spec import ModelSpec
 from hfd_edge.stitch import STATUS_NODATA
 from hfd_edge.tiles import round_up

@@ -10,7 +10,7 @@ import numpy as np
 from hfd_edge.errors import DeviceError
 from hfd_edge.plan import PlanRequest
 from hfd_edge.run import Run, equal_shapes
-from hfd_edge.run_host import HostStages
+from hfd_edge.run.host import HostStages
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
 from hfd_edge.spec import Unit

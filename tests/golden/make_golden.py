@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper
 
-from hfd_edge import package_golden
+from hfd_edge.package import golden as package_golden
 from hfd_edge.package import Golden, write_package
-from hfd_edge.package_zip import write_container
+from hfd_edge.package.zip import write_container
 from hfd_edge.spec import ModelInput, ModelSpec, Unit
 
 HERE = Path(__file__).parent

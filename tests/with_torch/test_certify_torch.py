@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from hfd_edge.device_memory import CudaDevice
+from hfd_edge.device.memory import CudaDevice
 from hfd_edge.package import Package
 from tests import emulated_cuda
 from tests.device_engine import floats_at

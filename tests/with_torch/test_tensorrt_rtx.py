@@ -15,7 +15,7 @@ from hfd_edge.errors import EngineError
 from hfd_edge.export.golden import golden_labels
 from hfd_edge.export.quantize_trt import to_fp16_trt, to_int8_trt
 from hfd_edge.package import Golden, Package, write_package
-from hfd_edge.plan_device import usual_tile_px, wide_tile_px
+from hfd_edge.plan.device import usual_tile_px, wide_tile_px
 from tests.command import failed, run
 from tests.engines import Graph, make_spec, write_engine
 from tests.test_tensorrt_plans import silent

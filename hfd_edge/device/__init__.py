@@ -1,0 +1,100 @@
+"""Which device runs, and how many threads: one budget for the operations and the engine together."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from hfd_edge.device.limits import memory_left_bytes, quota_cores
+from hfd_edge.device.memory import check_device
+from hfd_edge.errors import DeviceError
+
+_HUGE_BYTES = 4 << 20       # from here on pages of 2 MB waste little
+_MEMINFO = Path("/proc/meminfo")
+
+
+def resolve_device(device: str) -> str:
+    """The device that will run: "cpu", or "cuda:0" and so on. "auto" is the CPU: a GPU is used where it is asked for.
+
+    Raises:
+        DeviceError: a CUDA device was asked for that cannot be used here; nothing falls back in silence.
+    """
+    if isinstance(device, str) and device in ("auto", "cpu"):
+        return "cpu"
+    if isinstance(device, str) and re.fullmatch(r"cuda(:\d+)?", device):
+        check_device(cuda_index(device))
+        return f"cuda:{cuda_index(device)}"
+    raise DeviceError(f"device={device!r} is not known: use 'auto', 'cpu' or 'cuda:0'")
+
+
+def cuda_index(device: str) -> int:
+    """The number in "cuda:1"; 0 where there is none."""
+    number = device.partition(":")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def thread_budget(threads: int | None) -> int:
+    """Threads for operations and engine: `threads`, else the cores this process may use (affinity, and the quota of its container or service).
+
+    Raises:
+        DeviceError: threads is not a whole number from 1 to 1024.
+    """
+    if threads is None:
+        return max(1, min(len(os.sched_getaffinity(0)), quota_cores()))
+    if not is_whole(threads) or not 1 <= threads <= 1024:
+        raise DeviceError(f"threads={threads!r}: it must be a whole number from 1 to 1024; leave it out for all cores of this "
+                          f"process")
+    return int(threads)
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is a whole number, Python's or numpy's; True and False are none."""
+    return hasattr(value, "__index__") and not isinstance(value, bool) and getattr(value, "ndim", 0) == 0
+
+
+class ThreadOwner:
+    """Remembers which process made an engine's threads: a forked one inherits their locks but not the threads, and would wait for
+    ever. The operations' own threads are made anew in a forked process, so a Segmenter opened there runs."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads, self._process = threads, os.getpid()
+
+    def check(self) -> None:
+        """Called before every run. Raises DeviceError in a process forked since the owner was made."""
+        if self._threads > 1 and self._process != os.getpid():
+            raise DeviceError(f"threads={self._threads} in process {os.getpid()}, forked from process {self._process}: the "
+                              "engine's threads were made there and do not exist here; open the Segmenter in the worker, or "
+                              "with threads=1")
+
+
+def own_pages(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
+    """Memory, zero at first, in pages of its own: what a strip is made of goes back to the system when it is freed.
+
+    From the heap such blocks come and go between others, and the peak of a run creeps with the height of a scene.
+    """
+    dtype = np.dtype(dtype)
+    size = max(1, math.prod(shape) * dtype.itemsize)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)        # the default, shared, costs several times as much
+    if size >= _HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):                         # advice: a kernel without huge pages says no, and nothing is lost
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, dtype, math.prod(shape)).reshape(shape)
+
+
+def available_memory_bytes() -> int:
+    """Main memory that is free or can be freed now: of the machine, or of this container, service or job where that is less.
+
+    Raises:
+        DeviceError: the system does not tell.
+    """
+    for line in _MEMINFO.read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return min(int(line.split()[1]) * 1024, memory_left_bytes())
+    raise DeviceError(f"{_MEMINFO} names no MemAvailable: the memory budget cannot be found out; give memory= in bytes "
+                      f"(--memory)")

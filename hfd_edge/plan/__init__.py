@@ -1,0 +1,259 @@
+"""How large the tiles are: halos cost less in larger tiles, and a network more, where they leave the caches; a memory budget bounds both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil
+
+from hfd_edge.device import available_memory_bytes, is_whole
+from hfd_edge.errors import DeviceError, GridError
+from hfd_edge.plan.blend import blended, check_stitch, fused_bytes_per_px, is_exact
+from hfd_edge.spec import ModelSpec
+from hfd_edge.tiles import TileGrid, equal_core, round_up
+from hfd_edge.tiles.shares import Blend
+
+DEFAULT_MEMORY_BYTES = 1 << 30
+UNKNOWN_ACTIVATION_BYTES_PER_PX = 512
+STRIP_ROWS = 1024                       # kept rows of a strip where a scene has more than twice as many: reading and writing overlap
+LARGEST_INPUT_PX = 1 << 23              # progress is told once a tile; a halo of 112 px still costs 1.17 there
+CACHED_INPUT_PX = 1 << 20               # up to here a pixel of input costs the engine the same
+UNCACHED_COSTS = 1.15                   # times that beyond it (docs/performance.md)
+ENGINE_SLACK = 1.25                     # measured peak over the live activations that a package names: 93 bytes against 80
+WAITING_WORTH = 1.05                    # decoding blocks twice costs 5 to 10 % of the engine's time
+NOTED_FROM = 2.0                        # times the scene's pixels: half of the work is halo, and more memory would help
+BOUNDED_WHERE_EXACT_COSTS = 1.5         # the bounded halo is the default where the exact one costs more than this
+
+
+@dataclass(frozen=True, slots=True)
+class SceneShape:
+    """What a plan must know of a scene: its size, and the bytes its stored pixels take (all bands together)."""
+
+    rows: int
+    cols: int
+    bytes_per_px: int
+    windows_held: int = 2           # strips of stored pixels in memory at once: 2 when reading ahead, 0 for an array at hand
+    rows_below: int = 0             # rows that a strip may hold below its own, for blocks are decoded whole
+    cols_beside: int = 0            # columns that a strip of a window holds for its halo
+    fused_bytes_per_px: int = 0     # of strips that wait to be fused with the next one; 0 with crop
+
+
+@dataclass(frozen=True, slots=True)
+class TilePlan:
+    """A grid, how its halo was chosen, and what it is expected to cost."""
+
+    grid: TileGrid
+    batch: int
+    halo: str                       # "exact", "bounded" or "custom" (given by hand: tiles may differ from whole)
+    compute_ratio: float            # input pixels of all tiles over the pixels that are kept
+    memory_bytes: int               # expected peak of engine and strips together
+    rows_below: int = 0             # rows that a window may hold below its own until the next one; 0 = blocks are not awaited
+    blend: Blend | None = None      # how overlapping tiles are fused; None = crop
+
+    @property
+    def stitch(self) -> str:
+        return "crop" if self.blend is None else self.blend.mode
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """What the caller asked for; "auto" leaves it to the plan."""
+
+    tile: int | tuple[int, int] | str = "auto"      # input size with halo, in pixels
+    halo: int | str = "auto"                        # "exact", "bounded" or pixels
+    batch: int | str = "auto"
+    memory: int | None = None                       # budget in bytes; None = a quarter of what is free, 1 GiB at most
+    offset: tuple[int, int] = (0, 0)
+    window: tuple[int, int, int, int] | None = None     # row, column, rows, columns that are kept; None = the scene
+    stitch: str = "crop"                            # or "precision", "hann", "gaussian", "constant": overlapping tiles are fused
+    overlap: int | str = "auto"                     # pixels in which two neighbours are fused; "auto" = all that both computed
+
+
+def plan_tiles(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> TilePlan:
+    """Choose the grid for a scene, or for a window of it whose map equals the crop of the scene's map.
+
+    Raises:
+        GridError: the tile leaves no core, tile, halo or batch are not what they can be, or the window is not in the scene.
+        DeviceError: not even the smallest tile fits the memory budget.
+    """
+    if request.batch != "auto" and (not is_whole(request.batch) or request.batch < 1):
+        raise GridError(f"batch={request.batch!r}: it must be 'auto' or a whole number of tiles from 1 on")
+    check_stitch(request.stitch, spec)
+    if request.stitch == "crop" and request.overlap != "auto":
+        raise GridError(f"overlap={request.overlap!r} with stitch='crop': crop fuses nothing; give stitch='precision', 'hann', "
+                        "'gaussian' or 'constant', or leave the overlap out")
+    request = replace(request, batch=1 if request.batch == "auto" else int(request.batch))
+    scene = replace(scene, fused_bytes_per_px=fused_bytes_per_px(spec, request.stitch))
+    scene = _waiting_where_worth(spec, scene, request)
+    halo = _chosen_halo(spec, scene, request)
+    if request.window is None:
+        return _plan_with_halo(spec, scene, request, halo)
+    return _plan_window(spec, scene, request, halo)
+
+
+def _waiting_where_worth(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> SceneShape:
+    """The scene, without rows that wait where their memory would cost more halo than decoding blocks twice does."""
+    if scene.rows_below == 0:
+        return scene
+    apart = replace(scene, rows_below=0)
+    try:
+        plans = [_plan_with_halo(spec, each, request, _chosen_halo(spec, each, request))
+                 for each in (scene, apart)]
+    except DeviceError:
+        return apart
+    worth = plans[0].compute_ratio <= WAITING_WORTH * plans[1].compute_ratio and plans[0].halo == plans[1].halo
+    return scene if worth else apart
+
+
+def check_window(window: object) -> tuple[int, int, int, int]:
+    """`window` as four whole numbers. Raises GridError where it is something else; whether it is in the scene is the grid's."""
+    if not isinstance(window, (tuple, list)) or len(window) != 4 or not all(map(is_whole, window)):
+        raise GridError(f"window={window!r}: it must be (row, col, rows, cols) in whole pixels, the first pixel is 0,0 (--window ROW,COL,ROWS,COLS)")
+    return tuple(map(int, window))
+
+
+def _chosen_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> int:
+    if request.halo != "auto":
+        return _halo_px(spec, request.halo)
+    if spec.halo_bounded_px is None:
+        return spec.halo_px
+    exact = _plan_with_halo(spec, scene, request, spec.halo_px)
+    return spec.halo_px if exact.compute_ratio <= BOUNDED_WHERE_EXACT_COSTS else spec.halo_bounded_px
+
+
+def _plan_window(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo: int) -> TilePlan:
+    """With the exact halo any grid gives the same answer, so the window has its own; otherwise it takes the scene's tiles."""
+    window, own = check_window(request.window), _own_cores(spec, request, halo)
+    TileGrid(scene.rows, scene.cols, spec.stride_px, spec.stride_px, halo, spec.stride_px, window=window)   # is it in the scene
+    if own:
+        rows, cols = (first % spec.stride_px + count for first, count in zip(window, window[2:]))
+        scene_of_window = replace(scene, rows=rows, cols=cols, cols_beside=min(2 * halo, scene.cols - cols))
+        plan = _plan_with_halo(spec, scene_of_window, replace(request, offset=(0, 0)), halo)
+        grid = replace(plan.grid, scene_rows=scene.rows, scene_cols=scene.cols, window=window, own_cores=True)
+    else:
+        plan = _plan_with_halo(spec, scene, request, halo)
+        grid = replace(plan.grid, window=window)
+    return replace(plan, grid=grid, compute_ratio=grid.input_px / (window[2] * window[3]))
+
+
+def _own_cores(spec: ModelSpec, request: PlanRequest, halo: int) -> bool:
+    return halo >= spec.halo_px and spec.reach_bounded and not spec.fixed_tile and request.stitch == "crop"
+
+
+def costly(plan: TilePlan) -> tuple[str, ...]:
+    """A sentence for the report where tiles are so small that halos cost more than the scene itself; () where they are not."""
+    grid = plan.grid
+    whole = grid.core_rows >= grid.kept[2] and grid.core_cols >= grid.kept[3]           # one tile: none is larger
+    if whole or plan.compute_ratio <= NOTED_FROM or min(grid.kept[2:]) < 2 * grid.halo_px:
+        return ()
+    return (f"tiles keep {grid.core_rows} x {grid.core_cols} px inside a halo of {grid.halo_px}, so the network computes "
+            f"{plan.compute_ratio:.1f} times the scene's pixels: a larger --memory or --tile makes this run faster",)
+
+
+def memory_budget_bytes(memory: int | None) -> int:
+    """`memory`, or a quarter of what is free but at most 1 GiB."""
+    if memory is None:
+        return min(DEFAULT_MEMORY_BYTES, available_memory_bytes() // 4)
+    if not is_whole(memory) or memory < 1:
+        raise DeviceError(f"memory={memory!r}: it must be a whole number of bytes above 0; leave it out for the default")
+    return int(memory)
+
+
+def _halo_px(spec: ModelSpec, halo: int | str) -> int:
+    if halo == "exact":
+        if not spec.reach_bounded:
+            raise GridError("halo='exact' but the reach of this network has no bound: no halo makes tiles equal to the whole "
+                            "scene; use 'auto' or give the pixels yourself")
+        return spec.halo_px
+    if halo == "bounded":
+        if spec.halo_bounded_px is None:
+            raise GridError("halo='bounded' but this engine holds no measured bounded halo: use 'exact', or give the pixels yourself")
+        return spec.halo_bounded_px
+    if not is_whole(halo) or halo < 0 or halo % spec.stride_px:
+        raise GridError(f"halo={halo!r}: it must be 'auto', 'exact', 'bounded' or a multiple of the network's stride {spec.stride_px} px, "
+                        "or tiles leave the network's grid")
+    return int(halo)
+
+
+def _plan_with_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo: int) -> TilePlan:
+    if spec.fixed_tile:
+        core = _fixed_core(spec, request.tile, halo)
+    elif request.tile == "auto":
+        core = _auto_core(spec, scene, request, halo)
+    else:
+        core = _given_core(spec, request.tile, halo)
+        core = tuple(min(c, round_up(n, spec.stride_px)) for c, n in zip(core, (scene.rows, scene.cols)))
+    memory = _tile_bytes(spec, request.batch, halo, *core) + _strip_bytes(scene, core[0] + 2 * halo)
+    if request.memory is not None and memory > memory_budget_bytes(request.memory):
+        raise DeviceError(f"tile={request.tile!r} takes about {memory} bytes over a scene {scene.cols} px wide and "
+                          f"memory={request.memory}: make the tile smaller, the memory larger, or leave one of them out")
+    offset = tuple(o % c for o, c in zip(request.offset, core))
+    grid = TileGrid(scene.rows, scene.cols, *core, halo, spec.stride_px, offset, spec.fixed_tile)
+    blend = None
+    if request.stitch != "crop":
+        grid, blend = blended(spec, grid, request.stitch, request.overlap)
+    bounded = halo == spec.halo_bounded_px and blend is None            # it was measured with crop
+    kind = "exact" if is_exact(spec, halo, blend) else "bounded" if bounded else "custom"
+    return TilePlan(grid, request.batch, kind, grid.input_px / (scene.rows * scene.cols), memory, scene.rows_below, blend)
+
+
+def _fixed_core(spec: ModelSpec, tile: int | tuple[int, int] | str, halo: int) -> tuple[int, int]:
+    side = spec.tile_px
+    if tile not in ("auto", side, (side, side), [side, side]):
+        raise GridError(f"tile={tile!r}: the graph of this engine takes {side} x {side} pixels and no other size; use 'auto', "
+                        "or export the network with sizes left open")
+    return _given_core(spec, side, halo)
+
+
+def _given_core(spec: ModelSpec, tile: int | tuple[int, int] | str, halo: int) -> tuple[int, int]:
+    sides = (tile, tile) if is_whole(tile) else tile
+    if not isinstance(sides, (tuple, list)) or len(sides) != 2 or not all(map(is_whole, sides)):
+        raise GridError(f"tile={tile!r}: it must be 'auto', the input side in pixels, or (rows, cols)")
+    for side in sides:
+        if side % spec.stride_px or side - 2 * halo < spec.stride_px:
+            raise GridError(f"tile={tile!r} with a halo of {halo} px: each side must be a multiple of the network's stride {spec.stride_px} px "
+                            f"and leave a core, so at least {2 * halo + spec.stride_px}")
+    return int(sides[0]) - 2 * halo, int(sides[1]) - 2 * halo
+
+
+def _auto_core(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo: int) -> tuple[int, int]:
+    """The core that is expected to cost least: columns in equal pieces, rows as many as memory or the caches allow."""
+    budget = memory_budget_bytes(request.memory)
+    stride, best = spec.stride_px, None
+    most_rows = round_up(scene.rows if scene.rows <= 2 * STRIP_ROWS else STRIP_ROWS, stride)
+    below = _strip_bytes(scene, 0)
+    for pieces in range(1, ceil(scene.cols / stride) + 1):
+        cols = equal_core(scene.cols, round_up(ceil(scene.cols / pieces), stride), stride)
+        per_row = _tile_bytes(spec, request.batch, halo, 1 - 2 * halo, cols) + _strip_bytes(scene, 1) - below
+        fitting = (budget - below) // per_row
+        for most_px in (LARGEST_INPUT_PX, CACHED_INPUT_PX):
+            rows = min(fitting, most_px // (cols + 2 * halo)) - 2 * halo
+            rows = min(rows // stride * stride, most_rows)
+            if rows >= stride:
+                best = min(filter(None, (best, (_cost(scene, halo, rows, cols), -cols, rows))))
+        if best is not None and 1 + 2 * halo * pieces / scene.cols > best[0]:
+            break                                       # narrower pieces cost more whatever their rows
+    if best is None:
+        least = _tile_bytes(spec, request.batch, halo, stride, stride) + _strip_bytes(scene, stride + 2 * halo)
+        raise DeviceError(f"memory={budget} bytes is not enough for one tile with a halo of {halo} px over a scene {scene.cols} px wide: "
+                          f"give at least {least} bytes (--memory), or a smaller batch")
+    return best[2], -best[1]
+
+
+def _cost(scene: SceneShape, halo: int, rows: int, cols: int) -> float:
+    """Expected time of the scene over that of its own pixels in cached tiles without a halo."""
+    tile_px = (rows + 2 * halo) * (cols + 2 * halo)
+    overhead = (1 + 2 * halo * ceil(scene.rows / rows) / scene.rows) * (1 + 2 * halo * ceil(scene.cols / cols) / scene.cols)
+    return overhead * (UNCACHED_COSTS if tile_px > CACHED_INPUT_PX else 1.0)
+
+
+def _tile_bytes(spec: ModelSpec, batch: int, halo: int, core_rows: int, core_cols: int) -> int:
+    """Engine memory and tile buffers of one batch."""
+    live = spec.activation_bytes_per_px or UNKNOWN_ACTIVATION_BYTES_PER_PX
+    per_px = ceil(ENGINE_SLACK * live) + 4 * len(spec.bands) + 1
+    return batch * per_px * (core_rows + 2 * halo) * (core_cols + 2 * halo)
+
+
+def _strip_bytes(scene: SceneShape, rows: int) -> int:
+    """Stored pixels with their mask, and three strips of labels and scores (made, waiting, written)."""
+    stored = scene.windows_held * (scene.bytes_per_px + 1)
+    return (scene.cols + scene.cols_beside) * ((stored + 3 * 2 + scene.fused_bytes_per_px) * rows + stored * scene.rows_below)
