@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hfd_edge.device import own_pages
+from hfd_edge.device.pages import own_pages
 from hfd_edge.raster import GDAL_CACHE_BYTES, RasterProfile, write_raster
 from tests.engines import random_engine
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import mmap
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
-
-import numpy as np
 
 from hfd_edge.device.limits import memory_left_bytes, quota_cores
 from hfd_edge.device.memory import check_device
 from hfd_edge.errors import DeviceError
 
-_HUGE_BYTES = 4 << 20       # from here on pages of 2 MB waste little
 _MEMINFO = Path("/proc/meminfo")
 
 
@@ -71,20 +65,6 @@ class ThreadOwner:
             raise DeviceError(f"threads={self._threads} in process {os.getpid()}, forked from process {self._process}: the "
                               "engine's threads were made there and do not exist here; open the Segmenter in the worker, or "
                               "with threads=1")
-
-
-def own_pages(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
-    """Memory, zero at first, in pages of its own: what a strip is made of goes back to the system when it is freed.
-
-    From the heap such blocks come and go between others, and the peak of a run creeps with the height of a scene.
-    """
-    dtype = np.dtype(dtype)
-    size = max(1, math.prod(shape) * dtype.itemsize)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)        # the default, shared, costs several times as much
-    if size >= _HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
-        with suppress(OSError):                         # advice: a kernel without huge pages says no, and nothing is lost
-            pages.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(pages, dtype, math.prod(shape)).reshape(shape)
 
 
 def available_memory_bytes() -> int:

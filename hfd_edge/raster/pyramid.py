@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hfd_edge.device import own_pages
+from hfd_edge.device.pages import own_pages
 from hfd_edge.spec import NODATA_LABEL
 
 Reduce = Callable[[np.ndarray], np.ndarray]

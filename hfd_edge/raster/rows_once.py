@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hfd_edge.device import own_pages
+from hfd_edge.device.pages import PagesAgain, own_pages
 
 
 class Reader(Protocol):
@@ -31,6 +31,7 @@ class RowsOnce:
 
     def __init__(self, source: Reader, col: int, cols: int, block_rows: int) -> None:
         self._source, self._col, self._block_rows = source, col, block_rows
+        self._pages = PagesAgain()
         self._window = self._blocks = _Rows(0, np.empty((source.count, 0, cols), source.dtype))
         self._end = 0                                       # scene row up to which all is read
         self._block_memory: np.ndarray | None = None
@@ -59,7 +60,7 @@ class RowsOnce:
     def _made(self, row: int, last: int) -> _Rows:
         """A window of the rows row..last-1: those in memory are copied, those from `_end` on are read by blocks."""
         count, _, cols = self._window.values.shape
-        made = _Rows(row, own_pages((count, last - row, cols), self._source.dtype))
+        made = _Rows(row, self._pages.take((count, last - row, cols), self._source.dtype))
         made.copy(self._window)
         made.copy(self._blocks)
         if last > self._end:

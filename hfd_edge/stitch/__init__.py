@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hfd_edge import _native
-from hfd_edge.device import own_pages
+from hfd_edge.device.pages import own_pages
 from hfd_edge.errors import EngineError, GridError
 from hfd_edge.score import OWN_CLASS
 from hfd_edge.spec import NODATA_LABEL

@@ -7,13 +7,12 @@ two strips, never a scene, and logits at full resolution never exist. What the s
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from hfd_edge import _native
-from hfd_edge.device import own_pages
+from hfd_edge.device.pages import PagesAgain
 from hfd_edge.errors import GridError
 from hfd_edge.stitch import STATUS_NODATA, MapRows, PixelCounts, check_logits
 from hfd_edge.tiles import Strip, Tile, TileGrid
@@ -45,40 +44,20 @@ class FieldColumns:
     role: np.ndarray            # (cells,) uint8: _FULL where this tile is alone, _HELD_FIRST as the left of two, else right
 
 
-class _Memory:
-    """Fields and validity planes of strips, used again when a strip is done: new pages cost more than fusing does."""
-
-    def __init__(self) -> None:
-        self._spare: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def take(self, field: tuple[int, int, int], status: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Memory of these shapes, float32 and uint8, with whatever is in it."""
-        cells, pixels = math.prod(field), math.prod(status)
-        if self._spare and self._spare[-1][0].size >= cells and self._spare[-1][1].size >= pixels:
-            flat = self._spare.pop()
-        else:
-            flat = own_pages((cells,), np.float32), own_pages((pixels,), np.uint8)
-        return flat[0][:cells].reshape(field), flat[1][:pixels].reshape(status)
-
-    def give_back(self, field: np.ndarray, status: np.ndarray) -> None:
-        """For the strip after the next one: until it is opened, what lies there stays."""
-        self._spare = [(field.reshape(-1), status.reshape(-1))]
-
-
 class BlendStitch:
-    """Opens strips from top to bottom and gives them back finished, one strip late; then their field lives until the next one is opened."""
+    """Opens strips from top to bottom and gives them back finished, one strip late."""
 
     def __init__(self, frame: BlendFrame, counts: PixelCounts) -> None:
         self.frame, self._counts = frame, counts
         self._waiting: BlendStrip | None = None
         self._columns: dict[int, FieldColumns] = {}
-        self._memory = _Memory()
+        self._pages = PagesAgain(), PagesAgain()
 
     def open(self, strip: Strip) -> BlendStrip:
         """The strip's field, empty."""
         if not self._columns:
             self._columns = field_columns(strip.tiles, self.frame)
-        return BlendStrip(strip, self.frame, self._columns, self._counts, self._memory)
+        return BlendStrip(strip, self.frame, self._columns, self._counts, self._pages)
 
     def close(self, part: BlendStrip) -> list[BlendStrip]:
         """Take a strip whose tiles are all in; gives the strip above it, finished."""
@@ -87,9 +66,7 @@ class BlendStitch:
         if above is None:
             return []
         _fuse_strips(above, part, self.frame)
-        done = above.finished()
-        self._memory.give_back(above.field, above.status)
-        return done
+        return above.finished()
 
     def end(self) -> list[BlendStrip]:
         """The last strip, finished."""
@@ -101,13 +78,14 @@ class BlendStrip:
     """The logits of one strip, fused along its columns; labels and score once it is finished."""
 
     def __init__(self, strip: Strip, frame: BlendFrame, columns: dict[int, FieldColumns], counts: PixelCounts,
-                 memory: _Memory) -> None:
+                 pages: tuple[PagesAgain, PagesAgain]) -> None:
         self.strip, self._frame, self._columns, self._counts = strip, frame, columns, counts
         first, s = strip.tiles[0], frame.logit_stride
         self.row, self.rows = first.row, first.rows                                     # of the field, in scene pixels
         self.col = min(tile.col for tile in strip.tiles)
         cols = max(tile.col + tile.cols for tile in strip.tiles) - self.col
-        self.field, self.status = memory.take((frame.classes, self.rows // s, cols // s), (self.rows, cols))
+        self.field = pages[0].take((frame.classes, self.rows // s, cols // s), np.float32)
+        self.status = pages[1].take((self.rows, cols), np.uint8)
         self.holds = np.zeros(cols // s, np.uint8)                                      # of _NEW to _FULL
         self._missing = {tile.in_col for tile in strip.tiles}
         self.labels: np.ndarray | None = None
