@@ -88,7 +88,7 @@ def _in_folder(folder: Path, bands: Sequence[str]) -> list[SceneFiles]:
     found = [*_by_scene(rasters, bands), *(_scene([path]) for path in products)]
     if not found:
         raise ExportError(f"{folder} holds no scene: rasters ({', '.join(_SUFFIXES)}) that are no labels or masks count, and the unpacked folders of "
-                          "SAFE and RADARSAT products; folders in it are not searched")
+                          "SAFE, RADARSAT and TerraSAR-X products; folders in it are not searched")
     return sorted(found, key=lambda scene: scene.files[0])
 
 

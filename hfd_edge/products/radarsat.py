@@ -11,7 +11,8 @@ import numpy as np
 from rasterio.control import GroundControlPoint
 
 from hfd_edge.errors import RadiometryError, RasterError
-from hfd_edge.products.safe import MANIFEST, resolved
+from hfd_edge.products.inside import named_file
+from hfd_edge.products.safe import MANIFEST
 from hfd_edge.raster.xml_file import number_of, numbers_of, plain_name, read_xml, text_of, whole_number_of
 
 PRODUCT = "product.xml"
@@ -131,15 +132,7 @@ class Radarsat:
         return tuple(GroundControlPoint(line + 0.5, pixel + 0.5, *place, id=str(number)) for number, (line, pixel, *place) in enumerate(places, 1))
 
     def _file(self, folder: str, item: Element) -> Path:
-        """The file that an element names, beside product.xml; one outside the product's folder is refused, whether it exists or not."""
-        name = (item.text or "").strip().replace("\\", "/")
-        file = Path(os.path.normpath(self.xml.parent / folder / name))
-        if not name or len(name) > 255 or "\0" in name or ":" in name or Path(name).is_absolute() or not resolved(file).is_relative_to(
-                self.folder.resolve()):
-            raise RasterError(f"{self.xml} names {name!r}, which is no file in {self.folder}: a product is read from its own folder only; {_AGAIN}")
-        if not file.is_file():
-            raise RasterError(f"{file} is missing: {self.xml.name} names it; unpack the product again")
-        return file
+        return named_file(self.xml, self.folder, item.text or "", folder)
 
 
 def radarsat_xml(path: object) -> Path | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from hfd_edge.errors import RasterError
+from hfd_edge.products.inside import resolved
 from hfd_edge.raster.xml_file import plain_name, read_xml
 
 MANIFEST = "manifest.safe"
@@ -101,14 +102,6 @@ def _inside(folder: Path, href: str, manifest: Path) -> Path:
         raise RasterError(f"{manifest} names {href!r}, which leads out of {folder}: a product is read from its own folder "
                           "only; copy the file into it, or unpack the product again")
     return file
-
-
-def resolved(file: Path) -> Path:
-    """The path without links; the root of the file system, which lies in no folder, where links lead in a circle."""
-    try:
-        return file.resolve()
-    except (OSError, RuntimeError):
-        return Path(file.anchor or "/")
 
 
 def _channel(stem: str, files: dict[str, dict[str, Path]], manifest: Path) -> Channel:

@@ -17,13 +17,15 @@ from hfd_edge.products.radarsat_source import RadarsatOptions, RadarsatSource
 from hfd_edge.products.safe import safe_folder
 from hfd_edge.products.sentinel1 import Sentinel1Options, Sentinel1Source
 from hfd_edge.products.sicd import SicdSource, is_nitf
+from hfd_edge.products.terrasar import terrasar_xml
+from hfd_edge.products.terrasar_source import TerraSarOptions, TerraSarSource
 from hfd_edge.products.vendor import declare_vendor
 from hfd_edge.raster import RasterLimits, RasterSource
 from hfd_edge.raster.guard import CONVERT_ONE
 from hfd_edge.spec import ModelSpec
 
 PathLike = str | Path
-Scene = RasterSource | Sentinel1Source | RadarsatSource | SicdSource | GcovSource
+Scene = RasterSource | Sentinel1Source | RadarsatSource | TerraSarSource | SicdSource | GcovSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
 
     Args:
         path: a raster, one raster per band, a Sentinel-1 .SAFE folder, the manifest.safe in it, a RADARSAT-2 or RCM folder or
-            the product.xml in it, a SICD (NITF), or a NISAR GCOV (HDF5).
+            the product.xml in it, a TerraSAR-X, TanDEM-X or PAZ folder or the main XML in it, a SICD (NITF), or a NISAR GCOV (HDF5).
     Raises:
         RasterError: it cannot be opened, is damaged or incomplete, or has not the bands.
         RadiometryError: a product whose metadata give no calibration, and no unit is declared.
@@ -67,13 +69,17 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
 
 
 def product_folder(path: PathLike) -> Path | None:
-    """The folder of the SAFE or RADARSAT product that a path names: it itself, or a file in it that stands for it; None if it names something else.
+    """The folder of the SAFE, RADARSAT or TerraSAR-X product that a path names: it itself, or a file in it that stands for it; None if it names
+    something else.
 
     Raises:
-        RasterError: a product that is still packed.
+        RasterError: a product that is still packed, or several in one folder.
     """
     xml = radarsat_xml(path)                            # before SAFE: an RCM product has a manifest.safe, too
-    return safe_folder(path) if xml is None else folder_of(xml)
+    if xml is not None:
+        return folder_of(xml)
+    main = terrasar_xml(path)
+    return safe_folder(path) if main is None else main.parent
 
 
 def _product(path: PathLike, request: SceneRequest) -> Scene | None:
@@ -86,6 +92,10 @@ def _product(path: PathLike, request: SceneRequest) -> Scene | None:
     if radarsat is not None:
         no_unit(str(path), "a RADARSAT product is calibrated by its own tables; leave --unit out")
         return RadarsatSource(radarsat, request.bands, request.wanted, RadarsatOptions(request.quantity, request.limits, request.raster))
+    terrasar = terrasar_xml(path)
+    if terrasar is not None:
+        no_unit(str(path), "it is calibrated by its own factors; leave --unit out, or give a file of its IMAGEDATA folder as a raster with --unit")
+        return TerraSarSource(terrasar, request.bands, request.wanted, TerraSarOptions(request.quantity, request.limits, request.raster))
     folder = safe_folder(path)
     if folder is not None:
         no_unit(folder.name, "a SAFE is calibrated by its own tables; leave --unit out, or give a file of its measurement folder as a raster with "

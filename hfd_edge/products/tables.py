@@ -16,7 +16,7 @@ from hfd_edge.errors import RasterError
 class Vector:
     """Values at some pixels of one line of the image; the line may lie outside it."""
 
-    line: int
+    line: float
     pixels: np.ndarray              # (n,) float64, strictly increasing
     values: np.ndarray              # (n,) float64
 
