@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hfd_edge.errors import RadiometryError, RasterError
+from hfd_edge.products.alos import declare_alos
 from hfd_edge.products.annotation import QUANTITIES
 from hfd_edge.products.hdf5 import is_hdf5
 from hfd_edge.products.nisar import GcovSource
@@ -60,8 +61,10 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
         return product
     source = RasterSource(path, request.bands, request.wanted, request.limits, **request.raster)
     try:
-        if request.unit is None and source.declared is None:
-            declare_vendor(source, request.limits)
+        if request.unit is None:
+            declare_alos(source, request.limits)
+            if source.declared is None:
+                declare_vendor(source, request.limits)
     except BaseException:
         source.close()
         raise

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,22 @@ class RasterSource(BlockScene):
             self.quantity: str | None = quantity_by_tags(self._layers)
             self._process = os.getpid()
             self._lock = threading.Lock()
+            self._masks: list[tuple[RasterSource, tuple[int, ...]]] = []
             self._open = stack.pop_all()
+
+    def mask_by(self, path: PathLike, invalid: tuple[int, ...], limits: RasterLimits = RasterLimits()) -> None:
+        """Take as not valid, too, where another raster of one band holds one of these numbers.
+
+        Raises RasterError: it cannot be opened, lies on another grid, or has several bands.
+        """
+        mask = RasterSource(path, limits=limits)
+        self._open.callback(mask.close)
+        if mask.count != 1 or (mask.rows, mask.cols) != (self.rows, self.cols) or not self.geo.same_place(mask.geo, self.rows, self.cols):
+            raise RasterError(f"{path} ({mask.count} band(s), {mask.rows} x {mask.cols} pixels) is no mask of {self.name} ({self.rows} x "
+                              f"{self.cols}): one band on the same "
+                              "grid is needed; copy or download both again, or take the mask away")
+        self._masks.append((mask, invalid))
+        self.geo = replace(self.geo, files=(*self.geo.files, *mask.files))
 
     def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray | None:
         """Fill values (bands, rows, cols), any strides, with the stored pixels from (row, col) on; gives `read`'s validity."""
@@ -118,6 +134,9 @@ class RasterSource(BlockScene):
 
     def _validity(self, values: np.ndarray, window: Window) -> np.ndarray | None:
         valid = None
+        for mask, invalid in self._masks:
+            marks = ~np.isin(mask.read_part(window.row_off, window.height, window.col_off, window.width)[0][0], invalid)
+            valid = marks if valid is None else np.logical_and(valid, marks, out=valid)
         for layer, plane in zip(self._layers, values):
             marks = []
             if layer.nodata is not None:
