@@ -116,8 +116,8 @@ class MadeUp:
                           for k, (pol, value) in enumerate(self.factors.items(), 1))
         mapping = (f"<projectedImageInfo><mappingGridInfo><imageRaster><numberOfRows>{rows}</numberOfRows><numberOfColumns>{cols}</numberOfColumns>"
                    f"<rowSpacing>{2.5 * steps[0]}</rowSpacing><columnSpacing>{2.75 * steps[1]}</columnSpacing></imageRaster>"
-                   f"<gridReferenceTime><tReferenceTimeUTC>2016-02-29T22:30:18.75Z</tReferenceTimeUTC><tauReferenceTime>{TAU0!r}</tauReferenceTime></gridReferenceTime></mappingGridInfo>"
-                   f"</projectedImageInfo>")
+                   f"<gridReferenceTime><tReferenceTimeUTC>2016-02-29T22:30:18.75Z</tReferenceTimeUTC><tauReferenceTime>{TAU0!r}"
+                   f"</tauReferenceTime></gridReferenceTime></mappingGridInfo></projectedImageInfo>")
         return (f'<level1Product xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><productComponents><annotation><type>GEOREF'
                 f'</type>{file("ANNOTATION/GEOREF.xml")}'
                 f'</annotation>{images}<auxRasterFiles><type>MAPPING_GRID</type>{file("AUXRASTER/MAPPING_GRID.bin")}</auxRasterFiles>'

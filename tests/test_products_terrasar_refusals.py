@@ -56,7 +56,7 @@ def test_a_polarisation_that_is_not_there_or_chosen_by_number_is_refused(tmp_pat
 
 @pytest.mark.parametrize(("pairs", "words"), [
     ([("RADAR BRIGHTNESS", "DIGITAL NUMBER")], "'digital number'"), ([("<calFactor>1.1e-05", "<calFactor>0")], "calFactor 0 for HH"),
-    ([("<calFactor>1.1e-05", "<calFactor>-1")], "calFactor -1 for HH"),
+    ([("<calFactor>1.1e-05", "<calFactor>-1")], "calFactor -1 for HH"), ([("<calFactor>1.1e-05", "<calFactor>4.4")], "calFactor 4.4 for HH"),
     ([("<calibration>", "<other>"), ("</calibration>", "</other>")], "calFactor nowhere for HH"),
     ([("</calibration>", "<calibrationConstant><polLayer>HH</polLayer><calFactor>2e-5</calFactor></calibrationConstant></calibration>")],
      "1.1e-05, 2e-05 for HH"),
@@ -84,7 +84,7 @@ def test_what_has_no_factor_to_trust_is_refused(tmp_path, pairs, words):
     (GEOREF, [("<azimuth>6", "<azimuth>7")], "7 x 8 points and has 48"),
     (GEOREF, [("<azimuth>6<", "<azimuth>8<"), ("<range>8<", "<range>6<")], "not those of a grid"),
     (GEOREF, [("<tauReferenceTime>0.00439", "<tauReferenceTime>0.00539")], "in range"),
-    (GEOREF, [("<inc>2", "<inc>nan2")], "no number"),
+    (GEOREF, [("<inc>2", "<inc>nan2")], "no number"), (GEOREF, [("<elev>28.0</elev><height>", "<elev/><height>1234567")], "no time, place or angle"),
     (GEOREF, [("<inc>30", "<inc>930")], "no image of the Earth"),
     (GEOREF, [("<geolocationGrid>", "<geolocationGrid/><geolocationGrid>")], "has 2 <geolocationGrid>"),
     (GEOREF, [("<geoReference>", "<!DOCTYPE x [<!ENTITY a 'b'>]><geoReference>")], "document type"),
@@ -97,6 +97,7 @@ def test_damaged_and_contradicting_files_are_refused(tmp_path, file, pairs, word
     (lambda nodes: nodes[:-1], "bytes"),
     (lambda nodes: nodes.astype("<f4"), "s in "),
     (lambda nodes: np.where(nodes == nodes.max(), np.nan, nodes).astype(">f4"), "nan"),
+    (lambda nodes: np.where(np.indices(nodes.shape)[0] == 4, nodes[2], nodes).astype(">f4"), "neither rise nor fall"),
     (lambda nodes: nodes[..., ::-1], "s in "), (lambda nodes: nodes * 1e6, "s in ")])
 def test_a_mapping_grid_that_is_not_that_of_the_product_is_refused(tmp_path, content, words):
     product = MadeUp().write(tmp_path)
@@ -150,9 +151,13 @@ def test_files_outside_the_product_are_never_read(tmp_path):
     assert "is missing" in refused(product)
 
 
-def test_a_folder_of_several_main_files_is_refused(tmp_path):
+def test_a_folder_of_several_main_files_or_of_none_is_refused(tmp_path):
     made = MadeUp()
     product = made.write(tmp_path)
+    xml = product / f"{made.name}.xml"
+    xml.rename(tmp_path / "kept")
+    assert f"has no {xml.name}" in refused(product)
+    (tmp_path / "kept").rename(xml)
     other = tmp_path / "renamed"
     product.rename(other)
     open_scene(other).close()

@@ -76,7 +76,7 @@ def product_folder(path: PathLike) -> Path | None:
     something else.
 
     Raises:
-        RasterError: a product that is still packed, or several in one folder.
+        RasterError: a product that is still packed or has no main file, or several in one folder.
     """
     xml = radarsat_xml(path)                            # before SAFE: an RCM product has a manifest.safe, too
     if xml is not None:

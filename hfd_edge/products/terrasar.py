@@ -18,6 +18,7 @@ _XML = re.compile(r"(TSX|TDX|PAZ|TDM)1_SAR__[A-Z]{3}_\w*_\d{8}T\d{6}_\d{8}T\d{6}
 _AGAIN = "copy or download the product again"
 _MOST_PIXELS_PER_SIDE = 1 << 20
 _MOST_COEFFICIENTS = 16
+_LARGEST_FACTOR = 0.1                   # DN 10 would be 10 dB
 _CALIBRATED_SINCE = datetime(2008, 1, 7, tzinfo=timezone.utc)
 _RASTER = "productInfo/imageDataInfo/imageRaster"
 _BY_HAND = "calibrate it in another tool (SNAP) and give the raster with --unit"
@@ -62,9 +63,10 @@ class TerraSar:
                                   f"be 56 dB off; take a later one, or {_BY_HAND}")
         found = {number_of(item, "calFactor", self.xml) for item in self.root.iterfind("calibration/calibrationConstant")
                  if item.findtext("polLayer", "").strip().upper() == polarisation}
-        if len(found) != 1 or min(found) <= 0:
+        if len(found) != 1 or not 0 < min(found) < _LARGEST_FACTOR:
             raise RadiometryError(f"{self.xml} states the calFactor {', '.join(f'{each:g}' for each in sorted(found)) or 'nowhere'} for "
-                                  f"{polarisation}: one that is above 0 is needed to calibrate it; order it calibrated, or {_BY_HAND}")
+                                  f"{polarisation}: one above 0 and below {_LARGEST_FACTOR:g} is needed to calibrate it (they lie about 1e-5); order it "
+                                  f"calibrated, or {_BY_HAND}")
         return found.pop()
 
     def noise(self, polarisation: str) -> float | None:
@@ -95,7 +97,7 @@ class TerraSar:
 def terrasar_xml(path: object) -> Path | None:
     """The main XML that a path names: it itself, or the folder that holds it; None if it names something else.
 
-    Raises RasterError: a folder that holds those of several products.
+    Raises RasterError: a folder of a product's name without it, or one that holds those of several products.
     """
     if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
         return None
@@ -107,6 +109,8 @@ def terrasar_xml(path: object) -> Path | None:
     if len(named) > 1:
         raise RasterError(f"{path} holds {len(named)} main XML files, such as {min(named).name}: unpack each product into its own folder, or name the "
                           "XML that is meant")
+    if not named and _XML.fullmatch(f"{path.name}.xml") and path.is_dir():
+        raise RasterError(f"{path} has no {path.name}.xml: it is no complete product; unpack the product again")
     return named[0].absolute() if named else None
 
 

@@ -24,6 +24,7 @@ _MOST_CONTROL_POINTS_PER_SIDE = 20
 _NODES_PER_SIDE = 33
 _MOST_OFF_DEG = 0.5                     # sin changes by 2 % at 25 degrees: 0.1 dB
 _CENTRE_OFF_DEG = 2.0
+_LARGEST_NUMBER = 1e6
 _MOST_RANGE_OFF = 0.15                  # of the swath; the grid's last place may lie a step before the last pixel
 _MAPPING = "productSpecific/projectedImageInfo/mappingGridInfo"
 
@@ -73,6 +74,8 @@ def read_georef(product: TerraSar) -> Georef:
 
 def _rising(file: Path, values: np.ndarray) -> Georef:
     """With times in rising order; a grid whose times are not those of whole rows and columns is refused."""
+    if np.abs(values).max() > _LARGEST_NUMBER:
+        raise RasterError(f"{file} holds the number {values.flat[np.abs(values).argmax()]:g}, which is no time, place or angle of an image; {_AGAIN}")
     t, tau = values[0].mean(axis=1), values[1].mean(axis=0)
     values = values[:, np.argsort(t)][:, :, np.argsort(tau)]
     t, tau = np.sort(t), np.sort(tau)
@@ -110,7 +113,8 @@ def read_mapping(product: TerraSar, georef: Georef) -> Mapping:
     if min(shape) < 2 or shape[0] * shape[1] > _MOST_NODES or size != shape[0] * shape[1] * 8:
         raise RasterError(f"{file} has {size} bytes, and {product.xml.name} says {shape[0]} x {shape[1]} pairs of float32: they do not belong "
                           f"together; {_AGAIN}")
-    times = np.fromfile(file, ">f4").reshape(*shape, 2).astype(np.float64)
+    with np.errstate(invalid="ignore"):             # NaN, which is refused below
+        times = np.fromfile(file, ">f4").reshape(*shape, 2).astype(np.float64)
     rows, cols = (np.arange(n) * step for n, step in zip(shape, _steps(product, file, shape)))
     start = product.time("productInfo/sceneInfo/start/timeUTC")
     t = times[..., 0] + (product.time(f"{_MAPPING}/gridReferenceTime/tReferenceTimeUTC") - start).total_seconds()
@@ -120,6 +124,8 @@ def read_mapping(product: TerraSar, georef: Georef) -> Mapping:
         if not (found.min() >= grid[0] - margin and found.max() <= grid[-1] + margin):           # NaN as well
             raise RasterError(f"{file} says that the image lies from {found.min():.6g} to {found.max():.6g} s in {name}, and {georef.file.name} from "
                               f"{grid[0]:.6g} to {grid[-1]:.6g} s: they do not belong together; {_AGAIN}")
+    if not all((np.diff(found, axis=axis) > 0).all() or (np.diff(found, axis=axis) < 0).all() for axis, found in enumerate((t, tau))):
+        raise RasterError(f"{file}: azimuth times neither rise nor fall all along its rows, or range times along its columns; {_AGAIN}")
     _check_range(product, file, tau[np.ix_(rows < product.rows, cols < product.cols)])
     return Mapping(file, rows, cols, t, tau)
 
@@ -161,12 +167,13 @@ def incidence_of_places(product: TerraSar, georef: Georef, geo: GeoReference) ->
     """
     places = np.array(geo.of_degrees([*zip(georef.lon.ravel().tolist(), georef.lat.ravel().tolist())]))
     back = ~geo.transform
-    x, y = (np.asarray(axis) for axis in (back.a * places[:, 0] + back.b * places[:, 1] + back.c, back.d * places[:, 0] + back.e * places[:, 1] + back.f))
+    with np.errstate(invalid="ignore"):             # a point that has no place on the map is infinite
+        x, y = (a * places[:, 0] + b * places[:, 1] + c for a, b, c in ((back.a, back.b, back.c), (back.d, back.e, back.f)))
     if not (np.isfinite(x).all() and np.isfinite(y).all() and x.max() >= 0.9 * product.cols and x.min() <= 0.1 * product.cols
             and y.max() >= 0.9 * product.rows and y.min() <= 0.1 * product.rows):
         raise RasterError(f"{georef.file}: its points do not cover the image, which lies elsewhere by its own coordinates; {_AGAIN}")
     low, high = np.array([min(y.min(), 0), min(x.min(), 0)]), np.array([max(y.max(), product.rows), max(x.max(), product.cols)])
-    degree = 3 if x.size >= 32 else 1
+    degree = 3 if min(georef.t.size, georef.tau.size) >= 5 else 1
     basis = np.polynomial.legendre.legvander2d(*_scaled(y, x, low, high), (degree, degree))
     coefficients = np.linalg.lstsq(basis, georef.incidence.ravel(), rcond=None)[0]
     off = np.abs(basis @ coefficients - georef.incidence.ravel()).max()
