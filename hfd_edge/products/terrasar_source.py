@@ -20,8 +20,7 @@ from hfd_edge.forks import no_fork
 from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.tables import BilinearTable
 from hfd_edge.products.terrasar import TerraSar
-from hfd_edge.products.terrasar_grid import (
-    Georef, control_points, incidence_of_places, incidence_of_times, read_georef, read_mapping)
+from hfd_edge.products.terrasar_grid import control_points, incidence_of_places, incidence_of_times, read_georef, read_mapping
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits, RasterSource
@@ -73,10 +72,10 @@ class TerraSarSource(OpenScene):
         with ExitStack() as stack:
             self._pixels = [stack.enter_context(self._opened(product.images[name], options)) for name in self.band_names]
             self._incidence = self._placed(product)
+            self.notes = (_about(product, quantity), *_noise(product, self.band_names, self._factors), LAYOUT_ONLY)
             self._open = stack.pop_all()
         self.declared = SourceRadiometry(Unit.INTENSITY, quantity=quantity, bands=self.band_names)
         self.stored_block = max(pixels.stored_block[0] for pixels in self._pixels), self.cols
-        self.notes = (_about(product, quantity), *_noise(product, self.band_names, self._factors), LAYOUT_ONLY)
         self._lock = threading.Lock()
 
     def _opened(self, image: Path, options: TerraSarOptions) -> RasterSource:
@@ -88,19 +87,19 @@ class TerraSarSource(OpenScene):
         return pixels
 
     def _placed(self, product: TerraSar) -> BilinearTable | None:
-        """Sets geo, spacing_m and files; gives the incidence where the quantity needs it. Raises RasterError or RadiometryError."""
-        on_map = product.variant != "MGD"
-        georef = read_georef(product) if self._of_beta is not None or not on_map else None
-        self.spacing_m: tuple[float, ...] | None = None if on_map else product.spacing_m
-        if on_map:
-            self.files = (*self.files, *([georef.file] if georef else []))
-            self.geo = replace(self._on_one_map(product), files=self.files)
-            return incidence_of_places(product, georef, self.geo) if georef else None
-        assert isinstance(georef, Georef)
-        mapping = read_mapping(product, georef)
-        self.files = (*self.files, georef.file, mapping.file)
-        self.geo = GeoReference.by_points(control_points(georef, mapping), self.files)
-        return incidence_of_times(product, georef, mapping) if self._of_beta is not None else None
+        """Sets geo, spacing_m and files; gives the incidence where the quantity needs it. Raises RasterError."""
+        self.spacing_m: tuple[float, ...] | None = None
+        if product.variant == "MGD":
+            georef = read_georef(product)
+            mapping = read_mapping(product, georef)
+            self.spacing_m, self.files = product.spacing_m, (*self.files, georef.file, mapping.file)
+            self.geo = GeoReference.by_points(control_points(georef, mapping), self.files)
+            return None if self._of_beta is None else incidence_of_times(product, georef, mapping)
+        on_map = self._on_one_map(product)
+        georefs = [] if self._of_beta is None else [read_georef(product)]
+        self.files = (*self.files, *(georef.file for georef in georefs))
+        self.geo = replace(on_map, files=self.files)
+        return incidence_of_places(product, georefs[0], on_map) if georefs else None
 
     def _on_one_map(self, product: TerraSar) -> GeoReference:
         first = self._pixels[0].geo
