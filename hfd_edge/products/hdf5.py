@@ -1,20 +1,23 @@
-"""HDF5 files from strangers, through h5py (optional extra `nisar`): only what lies in the file itself, packed by known filters, checked before it is read."""
+"""HDF5 files from strangers, through h5py (optional extras `nisar` and `cosmo`): only what lies in the file itself, packed by known filters, checked first."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hfd_edge.errors import RasterError
+from hfd_edge.forks import no_fork
 from hfd_edge.raster.guard import CONVERT_ONE, RasterLimits, local_file
-from hfd_edge.raster.opened import printable, refused
+from hfd_edge.raster.opened import BlockScene, printable, refused
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _FILTERS = (1, 2, 3)                # gzip, shuffle, fletcher32: any other could be a plug-in, which is native code from elsewhere
 _LONGEST_TEXT = 4096
 _LONGEST_AXIS = 1 << 20
+_TALLEST_CHUNK, _PIECE_ROWS = 1024, 256
 _AGAIN = "copy or download it again"
 
 
@@ -36,8 +39,9 @@ class Hdf5File:
         try:
             import h5py
         except (ImportError, ValueError) as error:              # ValueError: built for another numpy
-            raise RasterError(f"{self.path} is HDF5: a NISAR GCOV is read through h5py, which is not installed or does not load ({printable(error)}): pip "
-                              f"install -U 'hfd-edge[nisar]'; of other HDF5 and netCDF, {CONVERT_ONE}") from error
+            raise RasterError(f"{self.path} is HDF5: NISAR GCOV and COSMO-SkyMed are read through h5py, which is not installed or does not load "
+                              f"({printable(error)}): pip install -U 'hfd-edge[nisar]' (or 'hfd-edge[cosmo]', which is the same); of other HDF5 and "
+                              f"netCDF, {CONVERT_ONE}") from error
         self._h5py = h5py
         with refused(self.path, "HDF5"):
             self._file = h5py.File(self.path, "r")
@@ -46,9 +50,9 @@ class Hdf5File:
         self._file.close()
 
     def find(self, where: str) -> Any:
-        """The group or dataset at a path such as "/science/LSAR"; None where there is none. A link of any kind is refused, never followed."""
+        """The group or dataset at a path such as "/science/LSAR" ("/": the file's own group); None where there is none. Links are refused, never followed."""
         here = self._file
-        for name in where.strip("/").split("/"):
+        for name in filter(None, where.split("/")):
             if not isinstance(here, self._h5py.Group) or not here.id.links.exists(name.encode()):
                 return None
             if here.id.links.get_info(name.encode()).type != self._h5py.h5l.TYPE_HARD:
@@ -78,6 +82,35 @@ class Hdf5File:
             shape = "not there" if item is None else f"{item.shape} of {printable(item.dtype)}"
             raise RasterError(f"{self.path}: {where} is {shape}: 2 to {_LONGEST_AXIS} numbers in a row are needed; {_AGAIN}")
         return item[()].astype(np.float64)
+
+    def attribute_text(self, where: str, name: str) -> str | None:
+        """An attribute of a group or dataset that is one text, printable and in one line; None where there is none."""
+        value = self._attribute(where, name, 1)
+        if value is None:
+            return None
+        text = value[0].decode("utf-8", "replace") if isinstance(value[0], bytes) else value[0]
+        if not isinstance(text, str):
+            raise RasterError(f"{self.path}: the attribute {name!r} of {where} is {printable(text)} ({printable(value.dtype)}): a text is needed; {_AGAIN}")
+        return printable(text)
+
+    def attribute_numbers(self, where: str, name: str, count: int) -> tuple[float, ...] | None:
+        """An attribute of `count` numbers, in any shape; NaN and infinity are among them. None where there is none."""
+        value = self._attribute(where, name, count)
+        if value is not None and value.dtype.kind not in "fiu":
+            raise RasterError(f"{self.path}: the attribute {name!r} of {where} holds {printable(value.dtype)}: {count} number(s) are needed; {_AGAIN}")
+        return None if value is None else tuple(map(float, value))
+
+    def _attribute(self, where: str, name: str, count: int) -> np.ndarray | None:
+        """(count,) as stored; its claims are looked at before it is read."""
+        item, key = self.find(where), name.encode()
+        if item is None or not self._h5py.h5a.exists(item.id, key):
+            return None
+        held = self._h5py.h5a.open(item.id, key)
+        shape, dtype = held.shape, held.dtype
+        if shape is None or int(np.prod(shape, dtype=object)) != count or dtype.itemsize > _LONGEST_TEXT or dtype.kind not in "fiubSO":
+            raise RasterError(f"{self.path}: the attribute {name!r} of {where} has the shape {shape} of {printable(dtype)}: {count} text(s) or number(s) "
+                              f"are needed; {_AGAIN}")
+        return np.asarray(item.attrs[name]).reshape(count)
 
     def raster(self, where: str, kinds: str) -> Any:
         """An image of two dimensions whose dtype is one of the numpy `kinds`, within the limits; None where there is none."""
@@ -114,3 +147,33 @@ class Hdf5File:
             raise RasterError(f"{self.path}: {where} is packed by the HDF5 filter {unknown[0]}: products use gzip and shuffle; rewrite it with h5repack "
                               "-f GZIP=1")
         return item
+
+
+class Hdf5Scene(BlockScene):
+    """Images of an open file that lie on one grid; a reader sets `rows`, `cols`, `name`, `_file` and `_lock`, and gives `_read_piece`."""
+
+    rows: int
+    name: str
+    _file: Hdf5File
+
+    def _take_blocks(self, rasters: Sequence[Any]) -> None:
+        """Sets how the images are stored, by their chunks."""
+        chunks = [raster.chunks or (1, self.cols) for raster in rasters]
+        self.stored_block = max(rows for rows, _ in chunks), max(cols for _, cols in chunks)
+        self.block_rows = self.stored_block[0] if self.stored_block[0] <= _TALLEST_CHUNK else 1
+
+    def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray:
+        """Fill values (bands, rows, cols), any strides, with the power from (row, col) on; gives `read`'s validity."""
+        _, rows, cols = values.shape
+        if not (0 <= row < row + rows <= self.rows and 0 <= col < col + cols <= self.cols):
+            raise RasterError(f"{rows} rows from {row} and {cols} columns from {col} on of {self.name}: it has {self.rows} x {self.cols} pixels")
+        valid = np.ones((rows, cols), bool)
+        height = self.block_rows * -(-_PIECE_ROWS // self.block_rows)
+        first = row
+        while first < row + rows:                   # pieces end where rows of chunks do, so that none is decoded twice
+            last = min((first // height + 1) * height, row + rows)
+            part = slice(first - row, last - row)
+            with no_fork(), self._lock, refused(self._file.path, "HDF5"):
+                self._read_piece(values[:, part], valid[part], (slice(first, last), slice(col, col + cols)))
+            first = last
+        return valid

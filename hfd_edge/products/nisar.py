@@ -17,24 +17,23 @@ from rasterio.errors import CRSError
 from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.forks import no_fork
 from hfd_edge.products.annotation import QUANTITIES
-from hfd_edge.products.hdf5 import Hdf5File
+from hfd_edge.products.hdf5 import Hdf5File, Hdf5Scene
 from hfd_edge.products.nisar_bands import choose_terms
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits
 from hfd_edge.raster.guard import CONVERT_ONE
-from hfd_edge.raster.opened import BlockScene, refused
+from hfd_edge.raster.opened import refused
 from hfd_edge.spec import Unit
 
 _BANDS = {"LSAR": "L", "SSAR": "S"}
 _FACTOR = "rtcGammaToSigmaFactor"
 _MASK_FILL, _MOST_SUBSWATHS = 255, 5
-_TALLEST_CHUNK, _PIECE_ROWS = 1024, 256
 _OFF_THE_GRID = 0.01                # of a step: what coordinates may lie beside an even grid
 _BY_HAND = f"if what it holds is known from elsewhere, {CONVERT_ONE}, and give them with --unit"
 
 
-class GcovSource(BlockScene):
+class GcovSource(Hdf5Scene):
     """Linear power as float32, read like a RasterSource. A context manager; one thread at a time reads.
 
     power = the covariance term of a polarisation with itself, in the quantity that the product states; sigma0 = gamma0 times the product's own factor
@@ -83,9 +82,7 @@ class GcovSource(BlockScene):
         self._check_sizes()
         self.geo = _place(file, grid, (self.rows, self.cols))
         self.declared = SourceRadiometry(Unit.INTENSITY, quantity=stored if self._factor is None else "sigma0")
-        chunks = [raster.chunks or (1, self.cols) for raster in self._rasters()]
-        self.stored_block = max(rows for rows, _ in chunks), max(cols for _, cols in chunks)
-        self.block_rows = self.stored_block[0] if self.stored_block[0] <= _TALLEST_CHUNK else 1
+        self._take_blocks(self._rasters())
         self.notes = (self._about(sar, frequency, root), LAYOUT_ONLY)
 
     def _rasters(self) -> list[Any]:
@@ -96,22 +93,6 @@ class GcovSource(BlockScene):
             if raster.shape != (self.rows, self.cols):
                 raise RasterError(f"{self._file.path}: {raster.name} has {raster.shape[0]} x {raster.shape[1]} pixels and {self._terms[0].name} "
                                   f"{self.rows} x {self.cols}: images of one frequency lie on one grid; copy or download it again")
-
-    def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray:
-        """Fill values (bands, rows, cols), any strides, with the power from (row, col) on; gives `read`'s validity."""
-        _, rows, cols = values.shape
-        if not (0 <= row < row + rows <= self.rows and 0 <= col < col + cols <= self.cols):
-            raise RasterError(f"{rows} rows from {row} and {cols} columns from {col} on of {self.name}: it has {self.rows} x {self.cols} pixels")
-        valid = np.ones((rows, cols), bool)
-        height = self.block_rows * -(-_PIECE_ROWS // self.block_rows)
-        first = row
-        while first < row + rows:                   # pieces end where rows of chunks do, so that none is decoded twice
-            last = min((first // height + 1) * height, row + rows)
-            part = slice(first - row, last - row)
-            with no_fork(), self._lock, refused(self._file.path, "HDF5"):
-                self._read_piece(values[:, part], valid[part], (slice(first, last), slice(col, col + cols)))
-            first = last
-        return valid
 
     def _read_piece(self, values: np.ndarray, valid: np.ndarray, place: tuple[slice, slice]) -> None:
         factor = None if self._factor is None else self._factor[place]
@@ -160,7 +141,7 @@ def _product(file: Hdf5File) -> str:
     """LSAR or SSAR, of a file that is a GCOV."""
     sars = [sar for sar in _BANDS if file.names(f"/science/{sar}")]
     if not sars:
-        raise RasterError(f"{file.path} is HDF5 (or netCDF-4) and no NISAR product: {CONVERT_ONE}")
+        raise RasterError(f"{file.path} is HDF5 (or netCDF-4) and no NISAR product, nor one of COSMO-SkyMed: {CONVERT_ONE}")
     kinds = {sar: file.text(f"/science/{sar}/identification/productType") or next(
         (name for name in file.names(f"/science/{sar}") if name != "identification"), "nothing") for sar in sars}
     sar = next((sar for sar, kind in kinds.items() if kind == "GCOV"), None)

@@ -11,6 +11,8 @@ from typing import Any
 from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.products.alos import declare_alos
 from hfd_edge.products.annotation import QUANTITIES
+from hfd_edge.products.cosmo import is_cosmo
+from hfd_edge.products.cosmo_source import CosmoSource
 from hfd_edge.products.hdf5 import is_hdf5
 from hfd_edge.products.nisar import GcovSource
 from hfd_edge.products.radarsat import folder_of, radarsat_xml
@@ -26,7 +28,7 @@ from hfd_edge.raster.guard import CONVERT_ONE
 from hfd_edge.spec import ModelSpec
 
 PathLike = str | Path
-Scene = RasterSource | Sentinel1Source | RadarsatSource | TerraSarSource | SicdSource | GcovSource
+Scene = RasterSource | Sentinel1Source | RadarsatSource | TerraSarSource | SicdSource | GcovSource | CosmoSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
 
     Args:
         path: a raster, one raster per band, a Sentinel-1 .SAFE folder, the manifest.safe in it, a RADARSAT-2 or RCM folder or
-            the product.xml in it, a TerraSAR-X, TanDEM-X or PAZ folder or the main XML in it, a SICD (NITF), or a NISAR GCOV (HDF5).
+            the product.xml in it, a TerraSAR-X, TanDEM-X or PAZ folder or the main XML in it, a SICD (NITF), a NISAR GCOV (HDF5) or
+            a COSMO-SkyMed product (HDF5).
     Raises:
         RasterError: it cannot be opened, is damaged or incomplete, or has not the bands.
         RadiometryError: a product whose metadata give no calibration, and no unit is declared.
@@ -110,7 +113,10 @@ def _product(path: PathLike, request: SceneRequest) -> Scene | None:
         no_unit(Path(path).name, "a SICD is calibrated by its own polynomials; leave --unit out")
         return SicdSource(path, request.bands, request.wanted, request.quantity or "sigma0", request.limits)
     if is_hdf5(path):
-        no_unit(Path(path).name, f"a NISAR GCOV states itself what its pixels are; leave --unit out. Of other HDF5 and netCDF, {CONVERT_ONE}")
+        no_unit(Path(path).name, f"NISAR GCOV and COSMO-SkyMed state themselves what their pixels are; leave --unit out. Of other HDF5 and netCDF, "
+                                 f"{CONVERT_ONE}")
+        if is_cosmo(path, request.limits):
+            return CosmoSource(path, request.bands, request.wanted, request.limits)
         return GcovSource(path, request.bands, request.wanted, request.quantity, request.limits)
     return None
 

@@ -35,7 +35,7 @@ _REFUSED = {
     b"<VRTDataset": f"a VRT, which can name any other file or run code; {CONVERT}",
     b"<": f"XML; give the raster itself, or {CONVERT} (of a BEAM-DIMAP .dim, each .img in its .data folder)",
     b"PK\x03\x04": "a zip (or an .engine); unpack the raster",
-    b"\x89HDF": f"HDF5 or netCDF; predict, scene and despeckle take a NISAR GCOV, given alone; else {CONVERT_ONE}",
+    b"\x89HDF": f"HDF5 or netCDF; predict, scene and despeckle take a NISAR GCOV or a COSMO-SkyMed product, given alone; else {CONVERT_ONE}",
     b"CDF": f"netCDF; {CONVERT_ONE}",
     b"\x93NUMPY": "a numpy array; load it and use Segmenter.run(array)", b"\x1f\x8b": "gzip; unpack it"}
 _TIFF_SIGNATURES = tuple(k for k, v in _DRIVERS.items() if v == "GTiff")
