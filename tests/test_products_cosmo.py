@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 import rasterio
 
 from hfd_edge.errors import RasterError
+from hfd_edge.export.calibration_data import open_scenes, with_pixels
 from hfd_edge.export.data_files import scene_files
 from hfd_edge.products import SceneRequest, open_scene
 from hfd_edge.raster import GeoReference
 from tests import command
 from tests.cosmo_files import COLS, LEFT, ROWS, SPACING_M, TOP, MadeUp, lat_lon
-from tests.engines import plain_input, random_engine
+from tests.engines import make_spec, plain_input, random_engine
 
 h5py = pytest.importorskip("h5py")
 DB = plain_input(1, unit="db", floor=-40.0, mean=(-12.0,), std=(6.0,))
@@ -127,7 +130,20 @@ def test_a_network_of_another_quantity_is_told_that_it_is_sigma_nought(tmp_path)
     assert done.returncode == 0 and "the scene is sigma0, the network was trained on gamma0" in " ".join(done.stdout.split()), done.stdout + done.stderr
 
 
-def test_scene_and_despeckle_take_it_and_a_folder_of_them_calibrates(tmp_path):
+def test_a_folder_of_them_calibrates_an_export_as_predict_reads_them(tmp_path):
+    paths = [MadeUp(kind, chunks=None).write(tmp_path / f"{kind}.h5") for kind in ("DGM_B", "GEC_B")]
+    assert [scene.files for scene in scene_files([tmp_path], ("HH",))] == [(path,) for path in paths]
+    spec = make_spec(("HH",), 5, 8, 4, 20, input=DB)
+    with ExitStack() as stack:
+        scenes, notes = with_pixels(open_scenes([tmp_path], spec, stack), spec)
+        assert [scene.name for scene in scenes] == ["DGM_B.h5", "GEC_B.h5"] and any("layout only" in note for note in notes)
+        for scene in scenes:
+            values, valid = scene.source.read(0, ROWS)
+            np.testing.assert_allclose(values, MadeUp().by_hand(("HH",))[0], rtol=1e-6)
+            np.testing.assert_array_equal(valid, MadeUp().by_hand(("HH",))[1])
+
+
+def test_scene_and_despeckle_take_it(tmp_path):
     path = MadeUp().write(tmp_path / "x.h5")
     done = command.run("scene", path)
     assert done.returncode == 0 and "COSMO-SkyMed" in done.stdout, done.stdout + done.stderr
@@ -135,8 +151,6 @@ def test_scene_and_despeckle_take_it_and_a_folder_of_them_calibrates(tmp_path):
     assert done.returncode == 0, done.stderr
     with rasterio.open(tmp_path / "power.tif") as filtered:
         assert filtered.tags()["HFD_QUANTITY"] == "sigma0" and filtered.count == 1 and len(filtered.gcps[0]) == 4
-    (tmp_path / "power.tif").unlink()
-    assert [scene.files for scene in scene_files([tmp_path], ("HH",))] == [(path,)]
 
 
 @pytest.mark.parametrize(("north", "lon", "code"), [(0.0, -177.0, 32601), (1e7, 177.0, 32760), (1e7, -69.0, 32719)])
