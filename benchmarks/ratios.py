@@ -1,7 +1,6 @@
 """Are the ratios what they were? Ratios of one interleaved run against those recorded for machines of this class; never seconds.
 
-`ratios.json` holds, per class (instruction sets, maker and threads, for AVX2, AVX-512 and VNNI gain differently), {"BENCHMARK.RATIO": {"ratio",
-"tolerance"}}. Higher is better for all ratios, so one that fell below recorded / tolerance is a regression. A tolerance is wide
+`ratios.json` holds, per class (the processor's maker, family and model, instruction sets, threads), {"BENCHMARK.RATIO": {"ratio", "tolerance"}}. Higher is better for all ratios, so one that fell below recorded / tolerance is a regression. A tolerance is wide
 enough for a shared machine and below 2, so that what became twice as bad always fails.
 """
 
@@ -15,6 +14,8 @@ from pathlib import Path
 RECORDS = Path(__file__).resolve().parent / "ratios.json"
 TOLERANCE, WIDEST = 1.7, 1.9
 _MAKERS = {"GenuineIntel": "intel", "AuthenticAMD": "amd"}
+_NAMES = (("vendor_id", ""), ("cpu family", "family "), ("model", "model "), ("CPU implementer", "arm maker "), ("CPU part", "part "))
+_SETS = {"vnni": {"avx512_vnni", "avx_vnni", "asimddp"}, "amx": {"amx_int8"}}
 
 
 @dataclass(frozen=True)
@@ -27,19 +28,22 @@ class Verdict:
 
 
 def machine_class(simd: str, cpuinfo: str, threads: int) -> str:
-    """For example "avx512 vnni amd, 2 threads"; `simd` as hfd_edge.build_info() names it, `cpuinfo` the text of /proc/cpuinfo.
+    """For example "intel family 6 model 207, avx512 vnni amx, 2 threads"; `simd` as hfd_edge.build_info() names it, `cpuinfo` the text of
+    /proc/cpuinfo.
 
-    The maker counts: OpenCV's boxes take 9 times Lee's time on an Intel Xeon and 5 times on an AMD EPYC with the same instructions.
+    The model counts: on two Intel Xeons with the same instructions NumPy's cropping takes 12.5 and 7.3 to 8.9 times our time (bench_stitch).
     """
-    vnni = " vnni" if cpu_flags(cpuinfo) & {"avx512_vnni", "avx_vnni", "asimddp"} else ""
-    maker = next((f" {short}" for name, short in _MAKERS.items() if name in cpuinfo), "")
-    return f"{simd}{vnni}{maker}, {threads} threads"
+    fields = _first_processor(cpuinfo)
+    words = [f"{word}{_MAKERS.get(fields[key], fields[key])}" for key, word in _NAMES if key in fields]
+    flags = {*fields.get("flags", fields.get("Features", "")).split()}
+    sets = [simd, *(name for name, any_of in _SETS.items() if flags & any_of)]
+    return f"{' '.join(words) or 'a processor without a name'}, {' '.join(sets)}, {threads} threads"
 
 
-def cpu_flags(text: str) -> frozenset[str]:
-    """Of the first processor in /proc/cpuinfo; aarch64 calls them Features."""
-    line = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), ":")
-    return frozenset(line.split(":", 1)[1].split())
+def _first_processor(text: str) -> dict[str, str]:
+    """Field to value in /proc/cpuinfo."""
+    pairs = (line.split(":", 1) for line in text.strip().split("\n\n")[0].splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
 
 
 def check(measured: Mapping[str, float], recorded: Mapping[str, Mapping[str, float]]) -> Verdict:
