@@ -120,20 +120,21 @@ def _sample_parts(source: Source) -> Iterator[tuple[int, int, int, int]]:
     block_rows, block_cols = getattr(source, "stored_block", (1, source.cols))
     tall = block_rows * block_cols * source.count * source.dtype.itemsize > _TALL_BYTES
     strip = _TALL_STRIP_ROWS if tall else _STRIP_ROWS
-    height = max(block_rows, strip)
+    height = max(min(block_rows, source.rows), strip)
     bands = _spread(-(-source.rows // height), _SAMPLE_ROWS // min(height, _DECODED_ROWS))
     each = min(-(-_SAMPLE_ROWS // strip // len(bands)), height // strip)
-    if each * strip >= height:                                          # all rows of a block: in one read
-        strip, each = height, 1
     starts = range(0, source.cols, block_cols)
     every = min(_SAMPLE_EVERY, -(-len(bands) * height * source.cols // _DECODED_PX)) if len(starts) >= 2 * _SAMPLE_EVERY else 1
     if every == 1 and block_rows * source.cols * source.count * source.dtype.itemsize <= _TALL_BYTES:
         block_cols, starts = source.cols, range(1)                      # blocks side by side in one read: several threads decode them
     for number, top in enumerate(bands * height):
-        rows = min(height, source.rows - int(top))
+        rows = min(height, source.rows - int(top))                      # of the last block fewer than of the others, and fewer strips
+        count, low = -(-each * rows // height), strip
+        if count * strip >= rows:                                       # all of them in one read, none of them twice
+            count, low = 1, rows
         for col in starts[number % every::every]:
-            for row in np.unique(np.clip(_spread(rows, each) - strip // 2, 0, max(0, rows - strip))):
-                yield int(top + row), min(strip, rows), col, min(block_cols, source.cols - col)
+            for row in _spread(rows, count) - low // 2:
+                yield int(top + row), low, col, min(block_cols, source.cols - col)
 
 
 def _spread(size: int, count: int) -> np.ndarray:
