@@ -70,6 +70,24 @@ def test_a_tag_that_is_no_list_of_names_is_refused(tmp_path, tag):
         TruthSource(tagged(tmp_path / "t.tif", OURS, tag), NAMES)
 
 
+def test_what_the_file_calls_nodata_is_not_known(tmp_path):
+    expected = np.where(OURS == 4, 255, OURS)[0]
+    with TruthSource(write_tif(tmp_path / "t.tif", np.where(OURS == 4, 9, OURS).astype(np.uint8), nodata=9), NAMES) as truth:
+        np.testing.assert_array_equal(truth.read(0, 7)[0][0], expected)
+    swamp = np.where(OURS == 4, 0, THEIRS).astype(np.uint8)          # a class of the file that the engine does not have
+    named = write_tif(tmp_path / "n.tif", swamp, nodata=0, tags={"HFD_CLASSES": json.dumps(SHUFFLED)})
+    with TruthSource(named, NAMES) as truth:
+        np.testing.assert_array_equal(truth.read(0, 7)[0][0], expected)
+
+
+@pytest.mark.parametrize(("labels", "names", "nodata", "word"), [(OURS, None, 0, "class 0"), (OURS, None, 4, "class 4"), (THEIRS, SHUFFLED, 1, "class 3")])
+def test_a_class_that_is_the_files_nodata_value_is_refused(tmp_path, labels, names, nodata, word):
+    """gdal_rasterize -a_nodata 0 writes such files: without the pixels of one class its IoU is gone, and the others' false alarms there do not count."""
+    path = write_tif(tmp_path / "t.tif", labels, nodata=nodata, tags={} if names is None else {"HFD_CLASSES": json.dumps(names)})
+    with pytest.raises(RasterError, match=f"{nodata} is its nodata value, and {nodata} is the number of the engine's class {word}: .*-unsetnodata.*write 255"):
+        TruthSource(path, NAMES)
+
+
 def test_what_is_not_one_band_of_numbers_is_refused(tmp_path):
     for values in (np.zeros((2, 7, 10), np.uint8), np.zeros((1, 7, 10), np.float32)):
         with pytest.raises(RasterError, match="one band of uint8"):
@@ -100,7 +118,7 @@ def test_a_truth_of_other_classes_is_refused_in_words_of_the_comparison_before_a
 def test_scenes_that_do_not_fit_are_told_without_a_word_of_calibration(engines, tmp_path, shape, error, words):
     data = "simulated" if shape is None else write_tif(tmp_path / "two.tif", np.ones(shape, np.float32))
     with pytest.raises(error, match=words) as refused:
-        compare_engines(*engines, [data], RasterOptions(unit="dn"))
+        compare_engines(*engines, [data], RasterOptions(unit="dn") if shape else None)
     assert "alibrat" not in str(refused.value)
 
 

@@ -32,7 +32,8 @@ class TruthSource(RasterSource):
         Args:
             classes: of the engine, in the order of its numbers.
         Raises:
-            RasterError: it cannot be opened, is not one band of uint8, or its tag HFD_CLASSES is no list of names.
+            RasterError: it cannot be opened, is not one band of uint8, its tag HFD_CLASSES is no list of names, or its nodata value is the
+                number of a class.
         """
         super().__init__(path, limits=limits)
         try:
@@ -44,6 +45,7 @@ class TruthSource(RasterSource):
                 tag = self._layers[0].dataset.tags().get(NAMES_TAG)
             self.class_names = _names(path, tag)
             self._numbers = _numbers(self.class_names, self._classes)
+            self._check_nodata()
         except BaseException:
             self.close()
             raise
@@ -77,6 +79,15 @@ class TruthSource(RasterSource):
             raise RasterError(self._no_class(int(values[0][numbers < 0].min())))
         values[0] = numbers
         return valid
+
+    def _check_nodata(self) -> None:
+        """Without its pixels a class would have no IoU, and what is taken for another class there would not count."""
+        for value in self.nodata:
+            if value in range(NODATA_LABEL) and self._numbers[int(value)] >= 0:
+                name = self._classes[self._numbers[int(value)]]
+                raise RasterError(f"{self._path} says that {value:g} is its nodata value, and {value:g} is the number of the engine's class {name}: where "
+                                  f"it means {name}, take the tag off (gdal_edit.py -unsetnodata); where nothing is known, write {NODATA_LABEL} there; or "
+                                  f"name the file's classes, as a JSON list, in its tag {NAMES_TAG}, and they are matched by name")
 
     def _no_class(self, label: int) -> str:
         named = self.class_names is not None

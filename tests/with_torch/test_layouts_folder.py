@@ -10,7 +10,6 @@ from hfd_edge.spec import Unit  # noqa: E402
 from tests.conftest import data_folder  # noqa: E402
 from tests.with_torch.tiny_sets import SIDE, pixels, write  # noqa: E402
 from training.layouts import open_pairs  # noqa: E402
-from training.layouts.files import recode  # noqa: E402
 from training.pairs import SPLITS, DataError  # noqa: E402
 from training.statistics import measure  # noqa: E402
 
@@ -261,11 +260,3 @@ def test_a_class_is_drawn_as_maps_usually_show_it_and_no_two_alike():
     assert _colors(["open water", "flooded", "Trees"], {})[0::2] == (blue, green)
     many = _colors([f"class {i}" for i in range(20)] + ["water", "sea", "built-up"], {"sea": [1, 2, 3]})
     assert len({*many}) == 23 and many[20] == blue and many[21] == (1, 2, 3) and many[22] == red
-
-
-@pytest.mark.parametrize("stored, words", [(np.float32([[10, np.nan]]), "float32 with NaN; labels are whole codes: write integers"),
-                                           (np.float32([[10, 12.5]]), "with fractions, e.g. 12.5; .* -r near"),
-                                           (np.uint8([[10, 13]]), r"label codes \[13\] are not known; .* where JPEG or an interpolation made them")])
-def test_labels_that_are_no_codes_say_what_they_hold(stored, words):
-    with pytest.raises(DataError, match=words):
-        recode("p00", stored, {10: 0, 20: 1})

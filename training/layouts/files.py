@@ -13,6 +13,7 @@ import numpy as np
 
 from hfd_edge.errors import HfdError
 from hfd_edge.raster.guard import RasterLimits, open_raster
+from hfd_edge.spec import NODATA_LABEL
 from training.pairs import SPLITS, DataError, Pair, SetInfo, check_split
 
 OPENING = threading.Lock()              # opening silences a warning, which Python does for all threads at once
@@ -114,12 +115,18 @@ def read_planes(name: str, planes: Sequence[Plane | None], window: Window | None
     return [None if plane is None else next(rest) for plane in planes]
 
 
-def recode(name: str, stored: np.ndarray, codes: Mapping[int, int]) -> np.ndarray:
+def recode(name: str, stored: np.ndarray, codes: Mapping[int, int], known: np.ndarray | None = None) -> np.ndarray:
     """(r, c) integer codes as stored to uint8 classes; `codes` names every code there may be, 255 = ignored.
 
+    Args:
+        known: (r, c) bool, False where the file itself says that its code means nothing; None = everywhere.
     Raises:
         DataError: a code that is not named: a silent class would spoil every number afterwards.
     """
+    if known is not None:
+        labels = np.full(stored.shape, NODATA_LABEL, np.uint8)
+        labels[known] = recode(name, stored[known], codes)
+        return labels
     if not np.issubdtype(stored.dtype, np.integer):
         whole = np.rint(stored)
         if not np.array_equal(whole, stored):

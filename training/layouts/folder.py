@@ -12,7 +12,7 @@ import numpy as np
 
 from training.layouts.files import FileSet, one_folder, partner, read_lists, recode, split_in_fives
 from training.layouts.folder_files import SUFFIXES, files_by_stem, stem_key
-from training.layouts.folder_images import Image, check_partner, opened, radiometry, read_eo, read_sar, square_of
+from training.layouts.folder_images import Image, check_label, check_partner, opened, radiometry, read_eo, read_sar, square_of
 from training.layouts.folder_set import read_set
 from training.pairs import SPLITS, DataError, Pair, pair_of
 
@@ -51,6 +51,7 @@ class FolderPairs(FileSet):
             sar = self._header(name)
             with opened(label) as image:
                 check_partner(name, "label", sar, _counted(name, "label", image, ("label",)))
+                check_label(name, image, self._set)
             optical = self._optical_file(name)
             if optical is not None:
                 with opened(optical, self._set.eo_bands, alpha_is_data=True) as image:
@@ -66,9 +67,9 @@ class FolderPairs(FileSet):
         with self._opened_sar(name) as image:
             sar, valid = read_sar(_counted(name, "sar", image, self.info.bands), self._set)
         with opened(self._label(name)) as image:
-            stored, _ = _counted(name, "label", image, ("label",)).read()
+            stored, known = _counted(name, "label", image, ("label",)).stored()
         optical = self._optical(name) if eo else (None, None)
-        return pair_of(name, sar, optical[0], recode(name, stored[0], self._codes), valid, optical[1])
+        return pair_of(name, sar, optical[0], recode(name, stored[0], self._codes, known), valid, optical[1])
 
     def _optical(self, name: str) -> tuple[np.ndarray | None, np.ndarray | None]:
         path = self._optical_file(name)

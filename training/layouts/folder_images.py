@@ -14,7 +14,7 @@ from hfd_edge.errors import HfdError
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterSource
 from hfd_edge.raster.bands import polarisation_of
-from hfd_edge.spec import Unit
+from hfd_edge.spec import NODATA_LABEL, Unit
 from training.layouts.files import LIMITS, OPENING, mapped_array
 from training.layouts.folder_set import SetFile
 from training.pairs import DataError
@@ -33,14 +33,19 @@ class Image:
     scale: float                         # value = stored * scale + offset, as the file's tags say
     offset: float
     declared: SourceRadiometry | None    # what its tags clearly say the pixels are
+    nodata: tuple[float, ...]            # of its tags
     source: Any                          # `read(row, rows)`: stored pixels and a plane of validity, or None for all valid
+
+    def stored(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """(bands, rows, cols) as stored, and (rows, cols) bool: what the file's nodata values and masks leave of it; None = all."""
+        try:
+            return self.source.read(0, self.size[0])
+        except HfdError as error:
+            raise DataError(str(error)) from error
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """(bands, rows, cols) as stored, and (rows, cols) bool: what nodata values, masks and NaN leave of it."""
-        try:
-            values, valid = self.source.read(0, self.size[0])
-        except HfdError as error:
-            raise DataError(str(error)) from error
+        values, valid = self.stored()
         finite = np.isfinite(values).all(axis=0)
         return values, finite if valid is None else finite & valid
 
@@ -58,11 +63,11 @@ def opened(path: Path, bands: Sequence[str] = (), alpha_is_data: bool = False) -
     if path.suffix.lower() == ".npy":
         source = _Array(mapped_array(path))
         yield Image(path, len(source.values), source.values.shape[1:], source.values.dtype, GeoReference(), ("",) * len(source.values),
-                    1.0, 0.0, None, source)
+                    1.0, 0.0, None, (), source)
         return
     with _source(path, bands, alpha_is_data) as source:
         image = Image(path, source.count, (source.rows, source.cols), source.dtype, source.geo, source.band_names, source.scale,
-                      source.offset, source.declared, source)
+                      source.offset, source.declared, source.nodata, source)
         _check_names(image, bands)
         yield image
 
@@ -127,6 +132,15 @@ def check_partner(name: str, what: str, sar: Image, other: Image) -> None:
         ends = f" ({sar.geo.crs} and {other.geo.crs})" if sar.geo.crs != other.geo.crs else ""
         raise DataError(f"pair {name}: {other.path} lies {apart} off {sar.path} by their georeferences{ends}; half a pixel and "
                         "more is another place: resample it to the SAR image's grid, or correct the georeference that is wrong")
+
+
+def check_label(name: str, label: Image, record: SetFile) -> None:
+    """Refuse a label file whose nodata value set.yaml calls a class: one of the two is wrong, and a run would take the file's word."""
+    for value in label.nodata:
+        if record.codes.get(value, NODATA_LABEL) != NODATA_LABEL:
+            raise DataError(f"pair {name}: {label.path} says that {value:g} is its nodata value and set.yaml says that it is class "
+                            f"{tuple(record.classes)[record.codes[value]]}: what is nodata is not known and trains nothing; take the tag off the file (gdal_edit.py "
+                            "-unsetnodata), or the code out of classes")
 
 
 def square_of(sar: Image, size_m: float) -> tuple[str, int, int]:
