@@ -183,3 +183,15 @@ def test_a_missing_band_that_is_flagged_as_alpha_has_a_way_out(tmp_path, verb):
     words = ("predict", path, demo, "-o", tmp_path / "map.tif") if verb == "predict" else ("scene", path, "--engine", demo)
     failed(run(*words, "--unit", "intensity"), "band 2 is flagged as alpha", "--bands 1,2")
     assert run(*words, "--unit", "intensity", "--bands", "1,2").returncode == 0
+
+
+@pytest.mark.parametrize(("options", "named"), [
+    (("--unit", "db"), "--unit"), (("--keep-float", "conv"), "--keep-float"), (("--calibrator", "minmax"), "--calibrator"), (("--scale", 0), "--scale"),
+    (("--offset", 0), "--offset"), (("--nodata", 0), "--nodata"), (("--bands", "2,1"), "--bands"), (("--report", "gate"), "--report"),
+    (("--unit", "db", "--nodata", 0), "--unit, --nodata")])
+@pytest.mark.parametrize("verb", ["export", "package"])
+def test_what_concerns_calibration_scenes_without_any_is_refused(tmp_path, verb, options, named):
+    words = ["export", tmp_path / "net"] if verb == "export" else ["package", tmp_path / "net.onnx", "--spec", tmp_path / "spec.yaml"]
+    done = run(*words, "-o", tmp_path / "m.engine", *options)
+    assert done.returncode == 2 and f"{named} without --calibration: this concerns the scenes" in " ".join(done.stderr.split()), done.stderr
+    assert not list(tmp_path.iterdir())

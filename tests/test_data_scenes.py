@@ -157,6 +157,7 @@ def test_what_predict_refuses_is_refused_with_its_words_and_the_files_name(tmp_p
             ([[alone, tmp_path / "files"]], INTENSITY, ExportError, "files is a folder, beside 1 other file"),
             ([tmp_path / "files", alone], INTENSITY, ExportError, "a_VV.tif is given twice"), ([two, two / "manifest.safe"], None, ExportError, "given twice"),
             (["simulated", alone], INTENSITY, ExportError, "stand for all of them"),
+            (["simulated"], RasterOptions(unit="db", nodata=(0,)), ExportError, "--unit, --nodata with 'simulated': .*say their own unit; leave it out"),
             ([tmp_path / "two" / two.name / "annotation"], None, ExportError, "holds no scene.*are not searched")):
         with pytest.raises(error, match=words):
             opened(where, spec, options)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfd_edge.cli.options import (
-    SCENES, BandsOption, CalibratorOption, JsonOption, KeepFloatOption, NodataOption, OffsetOption, PrecisionsOption, QuietOption, ScaleOption,
-    TargetsOption, UnitOption, declared_options, split_words)
+    CALIBRATOR, SCENES, BandsOption, CalibratorOption, JsonOption, KeepFloatOption, NodataOption, OffsetOption, PrecisionsOption, QuietOption, ScaleOption,
+    TargetsOption, UnitOption, check_calibrated, declared_options, split_words)
 from hfd_edge.cli.report import print_json, printable
 
 if TYPE_CHECKING:
     from hfd_edge.export.build_graphs import GraphPlan
+
+_WEIGHT_BITS = 7
 
 
 def export(  # an option of the command line is an argument here: more than six are meant
@@ -23,9 +25,9 @@ def export(  # an option of the command line is an argument here: more than six 
         help=f"Real scenes for INT8 and the gate: {SCENES}.")] = None,
     precision: PrecisionsOption = None,
     target: TargetsOption = "cpu",
-    calibrator: CalibratorOption = "percentile",
+    calibrator: CalibratorOption = CALIBRATOR,
     keep_float: KeepFloatOption = None,
-    weight_bits: Annotated[int, typer.Option(help="Of the CPU's INT8 graph: 7, or 8 for processors with VNNI alone.")] = 7,
+    weight_bits: Annotated[int, typer.Option(help="Of the CPU's INT8 graph: 7, or 8 for processors with VNNI alone.")] = _WEIGHT_BITS,
     unit: UnitOption = None,
     scale: ScaleOption = None,
     offset: OffsetOption = None,
@@ -46,6 +48,10 @@ def export(  # an option of the command line is an argument here: more than six 
 
     hfd-edge export student.safetensors -o model.engine --calibration scenes --unit db
     """
+    check_calibrated(calibration, {
+        "--calibrator": None if calibrator == CALIBRATOR else calibrator, "--keep-float": keep_float,
+        "--weight-bits": None if weight_bits == _WEIGHT_BITS else weight_bits, "--unit": unit, "--scale": scale, "--offset": offset, "--nodata": nodata,
+        "--bands": bands, "--report": report})
     from hfd_edge.export import ExportOptions, export_package
     from hfd_edge.export.build_graphs import GraphPlan
     from hfd_edge.export.qgis import check_target, write_qgis

@@ -27,6 +27,7 @@ KeepFloatOption = Annotated[str | None, typer.Option(
     help="Nodes that stay in float, separated by commas; more are found where the gate asks for it.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")]
 
+CALIBRATOR = "percentile"                   # the default of --calibrator
 SCENES = "a raster, the rasters of its bands (a_VV.tif,a_VH.tif), a SAR product, a folder of these, or 'simulated'; may be repeated"
 
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -39,6 +40,13 @@ def declared_options(unit: Unit | None, scale: float | None, offset: float | Non
     from hfd_edge.raster_run import RasterOptions
 
     return RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands), **more)
+
+
+def check_calibrated(calibration: list[str] | None, given: dict[str, Any]) -> None:
+    """Refuse options (name to value, None or [] = not given) that say something of the calibration scenes or are made from them, where there are none."""
+    if not calibration and (named := [name for name, value in given.items() if value not in (None, [])]):
+        raise typer.BadParameter(f"{', '.join(named)} without --calibration: this concerns the scenes to calibrate and judge on, and there are none; give "
+                                 f"--calibration, or leave {'them' if len(named) > 1 else 'it'} out for FP32 alone")
 
 
 def parse_bands(text: str | None) -> tuple[int | str, ...] | None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfd_edge.cli.options import (
-    SCENES, CalibratorOption, JsonOption, KeepFloatOption, PrecisionsOption, TargetsOption, parse_bands, split_words)
+    CALIBRATOR, SCENES, BandsOption, CalibratorOption, JsonOption, KeepFloatOption, NodataOption, OffsetOption, PrecisionsOption, ScaleOption,
+    TargetsOption, UnitOption, check_calibrated, declared_options, split_words)
 from hfd_edge.cli.report import print_json, printable
-from hfd_edge.spec import Unit
 
 if TYPE_CHECKING:
     from hfd_edge.export.build_graphs import GraphPlan
+    from hfd_edge.raster_run import RasterOptions
 
 
 def package(  # an option of the command line is an argument here: more than six are meant
@@ -35,12 +36,14 @@ def package(  # an option of the command line is an argument here: more than six
         help=f"Real scenes for INT8 and its gate: {SCENES}.")] = None,
     precision: PrecisionsOption = None,
     target: TargetsOption = "cpu",
-    calibrator: CalibratorOption = "percentile",
+    calibrator: CalibratorOption = CALIBRATOR,
     keep_float: KeepFloatOption = None,
     report: Annotated[Path | None, typer.Option(help="Folder for the gate's page, pictures and the ranges.")] = None,
-    unit: Annotated[Unit | None, typer.Option(
-        case_sensitive=False, help="What the calibration scenes' pixels are, where the files' tags do not say.")] = None,
-    bands: Annotated[str | None, typer.Option(help="Their bands: names or numbers from 1, in the network's order.")] = None,
+    unit: UnitOption = None,
+    scale: ScaleOption = None,
+    offset: OffsetOption = None,
+    nodata: NodataOption = None,
+    bands: BandsOption = None,
     replaces: Annotated[Path | None, typer.Option(
         help="The engine that this one replaces: its version number and parents are kept; see hfd-edge compare.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT if it exists.")] = False,
@@ -60,13 +63,17 @@ def package(  # an option of the command line is an argument here: more than six
     for value, name in ((network, "NETWORK"), (spec, "--spec"), (output, "--output / -o")):
         if value is None:
             raise typer.BadParameter(f"{name} is missing: hfd-edge package net.onnx --spec spec.yaml -o model.engine")
+    check_calibrated(calibration, {
+        "--calibrator": None if calibrator == CALIBRATOR else calibrator, "--keep-float": keep_float, "--unit": unit, "--scale": scale,
+        "--offset": offset, "--nodata": nodata, "--bands": bands, "--report": report})
     from hfd_edge.export.foreign import ForeignOptions, package_foreign
 
     if qgis is not None:
         from hfd_edge.export.qgis import check_target
         check_target(qgis, overwrite, (network, spec, output))
     asked = calibration or precision or target != "cpu"
-    plan = _plan(calibration, (precision, target, calibrator, keep_float), unit, bands) if asked else None
+    declared = declared_options(unit, scale, offset, nodata, bands)
+    plan = _plan(calibration, (precision, target, calibrator, keep_float), declared) if asked else None
     options = ForeignOptions(overwrite, unbounded, halo, keep_size, measure, plan, replaces, report)
     made = package_foreign(network, spec, output, options)
     if qgis is not None:
@@ -82,13 +89,10 @@ def package(  # an option of the command line is an argument here: more than six
             typer.echo(printable(f"WARNING: {warning}"), err=True)
 
 
-def _plan(calibration: list[str] | None, words: tuple[str | None, str, str, str | None], unit: Unit | None,
-          bands: str | None) -> GraphPlan:
+def _plan(calibration: list[str] | None, words: tuple[str | None, str, str, str | None], declared: RasterOptions) -> GraphPlan:
     """Which graphs, and from what scenes; words are precision, target, calibrator and what stays in float. Needs torch, which
     FP32 alone does not."""
     from hfd_edge.export.build_graphs import GraphPlan
-    from hfd_edge.raster_run import RasterOptions
 
-    declared = RasterOptions(unit, bands=parse_bands(bands))
     return GraphPlan(tuple(calibration or ()), declared, split_words(words[0]) or None, split_words(words[1]), words[2],
                      keep_float=split_words(words[3]))

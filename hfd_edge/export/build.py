@@ -18,7 +18,8 @@ import numpy as np
 from hfd_edge.errors import ExportError, RadiometryError, ReachError, SpecError
 from hfd_edge.export.activation import activation_bytes_per_px
 from hfd_edge.export.build_graphs import GraphPlan, GraphSet, make_graphs
-from hfd_edge.export.calibration_data import DataScene, given_scenes, halves, open_scenes, with_pixels
+from hfd_edge.export.calibration_data import DataScene, halves, open_scenes, with_pixels
+from hfd_edge.export.data_files import given_scenes
 from hfd_edge.export.gate_report import GateReport
 from hfd_edge.export.golden import golden_labels, golden_tile
 from hfd_edge.export.lineage import KEY as LINEAGE

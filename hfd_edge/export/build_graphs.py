@@ -29,6 +29,7 @@ from hfd_edge.spec import ModelSpec
 
 PRECISIONS, TARGETS = ("fp32", "fp16", "int8"), ("cpu", "tensorrt")
 CALIBRATION_TILES = 48
+_METHOD = "percentile"
 _SENSITIVITY_TILES, _CHOICE_TILES = 2, 8
 _EDGE_TILES = 8                 # each is run 8 times, to see what the end of a tile does
 
@@ -41,7 +42,7 @@ class GraphPlan:
     declared: RasterOptions = field(default_factory=RasterOptions)      # what is said of all rasters alike
     precisions: tuple[str, ...] | None = None   # None = fp32, and with data all that the targets take
     targets: tuple[str, ...] = ("cpu",)
-    method: str = "percentile"
+    method: str = _METHOD
     sensitivity: bool = False                   # what each convolution costs, measured even where the gate passes at once
     keep_float: tuple[str, ...] = ()            # nodes of the float graph; more are added where the gate asks for it
     thresholds: Thresholds = Thresholds()
@@ -61,6 +62,17 @@ class GraphPlan:
                               "'simulated' for a network of simulated scenes")
         if "fp16" in (self.precisions or ()) and "tensorrt" not in self.targets:
             raise ExportError("precision fp16 without target tensorrt: processors run it slower than fp32; add --target cpu,tensorrt")
+        self._check_of_int8()
+
+    def _check_of_int8(self) -> None:
+        """Refuse what says how an INT8 graph is made where none is made."""
+        made = {INT8_CPU, INT8_TRT} & {*self.graphs}
+        given = (("--keep-float", self.keep_float and not made), ("--calibrator", self.method != _METHOD and not made),
+                 ("--weight-bits 8", self.weight_bits == 8 and INT8_CPU not in made))
+        if self.data and (named := [name for name, is_so in given if is_so]):
+            without = f"an INT8 graph{' for the CPU' * bool(made)}"
+            raise ExportError(f"{named[0]} without {without}: it says how one is made, and precision {','.join(self.precisions or PRECISIONS)} for target "
+                              f"{','.join(self.targets)} has none; leave it out, or ask for one (--precision fp32,int8, --target cpu)")
 
     @property
     def int8(self) -> Int8Options:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hfd_edge.errors import ArrayError, EmptySceneError, ExportError, HfdError, RasterError
-from hfd_edge.export.data_files import Place, SceneFiles, scene_files
+from hfd_edge.export.data_files import Place, SceneFiles, given_scenes
 from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
 from hfd_edge.products import SceneRequest, open_scene, run_notes
 from hfd_edge.products.scene import Scene
@@ -27,7 +27,6 @@ from hfd_edge.spec import NODATA_LABEL, ModelSpec, Unit
 from hfd_edge.stitch import STATUS_NODATA
 from hfd_edge.tiles import round_up
 
-SIMULATED = "simulated"                 # instead of a path: scenes of hfd_edge.simulate, for networks of its bands
 _SIMULATED_SCENES, _SIMULATED_PX, _SIMULATED_SEED = 4, 1024, 1 << 45     # of seeds that neither training nor its judgement uses
 _THREADS = 2
 _STRIP_PX = 1 << 22                     # pixels of all bands read at once, to find a valid one
@@ -108,18 +107,6 @@ def open_scenes(where: Sequence[Place], spec: ModelSpec, stack: ExitStack, optio
     if not given:
         return _simulated(spec)
     return _named_apart([_opened(files, spec, stack, options) for files in given], given)
-
-
-def given_scenes(where: Sequence[Place], bands: Sequence[str], options: RasterOptions) -> list[SceneFiles]:
-    """The files of the scenes, none of them opened yet; [] for "simulated". Arguments and errors as `open_scenes`."""
-    if [str(place) for place in where] == [SIMULATED]:
-        return []
-    if not where:
-        raise ExportError("no scene was given: INT8 ranges, the gate and comparisons need real scenes, never random numbers; "
-                          f"give rasters, products, a folder of them, or {SIMULATED!r} for a network trained on simulated scenes")
-    if SIMULATED in map(str, where):
-        raise ExportError(f"{SIMULATED!r} beside {len(where) - 1} other scenes: simulated scenes stand for all of them; leave one of the two out")
-    return scene_files(where, [band for band in options.bands or () if isinstance(band, str)] or bands)
 
 
 def with_pixels(scenes: list[DataScene], spec: ModelSpec) -> tuple[list[DataScene], tuple[str, ...]]:

@@ -7,14 +7,19 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hfd_edge.errors import ExportError
 from hfd_edge.products import product_folder
 from hfd_edge.products.alos import is_beside
 from hfd_edge.raster.bands import polarisation_of
 
+if TYPE_CHECKING:
+    from hfd_edge.raster_run import RasterOptions
+
 Place = str | Path | Sequence[str | Path]           # a scene or a folder of them; several files in a list, or with commas: those of one scene
 
+SIMULATED = "simulated"     # instead of a path: scenes of hfd_edge.simulate, for networks of its bands
 _SUFFIXES = (".tif", ".tiff", ".png", ".jp2", ".img", ".nitf", ".ntf", ".h5", ".hdf5")
 _NOT_SCENES = ("truth", "labels", "eo", "mask")     # what is called so is no scene, nor is NAME_truth, ...
 _POLARISATION = re.compile(r"[-_. ]?(?<![A-Za-z])(VV|VH|HH|HV)(?![A-Za-z])", re.IGNORECASE)
@@ -33,6 +38,27 @@ class SceneFiles:
         suffixes = dict.fromkeys((self.files[0].suffix, ".tif"))
         return (*(self.stem.with_name(f"{self.stem.name}_labels{suffix}") for suffix in suffixes),
                 *([self.stem.with_name("truth.tif")] if self.stem.name == "scene" else []))
+
+
+def given_scenes(where: Sequence[Place], bands: Sequence[str], options: RasterOptions) -> list[SceneFiles]:
+    """The files of the scenes that calibrate and judge, none of them opened yet; [] for "simulated".
+
+    Args:
+        bands: of the network; options: what is declared of all rasters alike.
+    Raises:
+        ExportError, RasterError: as `scene_files`; nothing is named, or simulated scenes beside others or with a declaration.
+    """
+    if [str(place) for place in where] == [SIMULATED]:
+        declared = {"--unit": options.unit, "--scale": options.scale, "--offset": options.offset, "--nodata": options.nodata, "--bands": options.bands}
+        if named := [name for name, value in declared.items() if value is not None]:
+            raise ExportError(f"{', '.join(named)} with {SIMULATED!r}: simulated scenes are made in the network's bands and say their own unit; leave it out")
+        return []
+    if not where:
+        raise ExportError("no scene was given: INT8 ranges, the gate and comparisons need real scenes, never random numbers; "
+                          f"give rasters, products, a folder of them, or {SIMULATED!r} for a network trained on simulated scenes")
+    if SIMULATED in map(str, where):
+        raise ExportError(f"{SIMULATED!r} beside {len(where) - 1} other scenes: simulated scenes stand for all of them; leave one of the two out")
+    return scene_files(where, [band for band in options.bands or () if isinstance(band, str)] or bands)
 
 
 def scene_files(where: Sequence[Place], bands: Sequence[str]) -> list[SceneFiles]:

@@ -13,7 +13,7 @@ import numpy as np
 from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.errors import ExportError, GateError, ReachError
 from hfd_edge.export.activation import activation_bytes_per_px
-from hfd_edge.export.calibration_data import given_scenes
+from hfd_edge.export.data_files import given_scenes
 from hfd_edge.export.foreign_intake import read_foreign
 from hfd_edge.export.foreign_network import ForeignNetwork, prepare_network
 from hfd_edge.export.foreign_rewrite import INPUT_NAME
@@ -61,7 +61,7 @@ class ForeignReport:
     measured_reach_px: int | None       # None = not measured
     notes: tuple[str, ...]              # what was changed in the graph
     warnings: tuple[str, ...]           # what is not promised
-    gate: str = ""                      # the judgement of the other precisions as a table; "" = FP32 alone
+    gate: str = ""                      # the judgement as a table; "" = no scenes were given
     graph_sizes: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -119,9 +119,9 @@ def package_foreign(source: str | os.PathLike, spec_file: str | os.PathLike, out
 
 def _write(graph: bytes, spec: ModelSpec, golden: Golden, where: tuple[Path, ForeignOptions],
            provenance: dict[str, Any]) -> tuple[str, ModelSpec, dict[str, int]]:
-    """(judgement in words, spec as written, sizes of the graphs); the gate where other precisions are asked for."""
+    """(judgement in words, spec as written, sizes of the graphs); the gate where scenes are given."""
     output, options = where
-    if options.plan is None or not options.plan.graphs:
+    if options.plan is None or not options.plan.data:
         write_package(output, spec, {FP32: graph}, golden, provenance, overwrite=options.overwrite)
         return "", spec, {FP32: len(graph)}
     from hfd_edge.export.build_graphs import GraphSet       # the gate needs torch, a package of FP32 alone does not

@@ -1,6 +1,8 @@
 """Networks as torch exports them, by both exporters, with open and with fixed sizes; their other precisions pass a gate of their own."""
 
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -8,7 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from hfd_edge.cli.package import package
 from hfd_edge.errors import ExportError, GateError, ReachError
+from hfd_edge.export import foreign
 from hfd_edge.export.build_graphs import GraphPlan
 from hfd_edge.export.foreign import ForeignOptions, package_foreign
 from hfd_edge.export.lineage import KEY
@@ -16,7 +20,9 @@ from hfd_edge.export.parity import Thresholds
 from hfd_edge.measure.tiling import stitched_logits, whole_request
 from hfd_edge.package import Package
 from hfd_edge.plan import PlanRequest
+from hfd_edge.raster_run import RasterOptions
 from hfd_edge.segmenter import Segmenter
+from hfd_edge.spec import Unit
 from tests.foreign_networks import SPEC, deeplab, save
 
 DECIBEL = SPEC.replace("{unit: dn, mean: [0, 0], std: [1, 1]}", "{unit: db, mean: [-11, -18], std: [6, 6], floor: -35}")
@@ -115,6 +121,24 @@ def test_all_precisions_of_a_foreign_network_in_one_package(tmp_path):
     assert report.gate.count("passed") == 4 and report.spec.halo_bounded_px is not None and report.spec.edge_error is not None
     with Segmenter(tmp_path / "net.engine", precision="int8") as seg:
         assert "int8" in seg.engine
+
+
+def test_calibration_scenes_are_declared_as_a_run_declares_its_scene(monkeypatch):
+    asked = []
+    monkeypatch.setattr(foreign, "package_foreign", lambda *words: asked.append(words[3]) or SimpleNamespace(warnings=()))
+    package(Path("net.onnx"), Path("spec.yaml"), Path("m.engine"), calibration=["scenes"], unit=Unit.DB, scale=0.1, offset=-3.0, nodata=[0.0], bands="2,1",
+            quiet=True, as_json=False)
+    assert asked[0].plan.declared == RasterOptions(Unit.DB, 0.1, -3.0, (0.0,), (2, 1))
+
+
+@pytest.mark.slow
+def test_scenes_are_judged_on_where_float_alone_is_asked_for(tmp_path):
+    network, spec = save(tmp_path, deeplab(), DECIBEL)
+    plan = GraphPlan(("simulated",), precisions=("fp32",))
+    report = package_foreign(network, spec, tmp_path / "net.engine", ForeignOptions(plan=plan, report=tmp_path / "gate"))
+    assert report.gate.count("passed") == 1 and report.spec.halo_bounded_px is not None and (tmp_path / "gate" / "gate.html").is_file()
+    with Package.open(tmp_path / "net.engine") as package:
+        assert package.graph_names == ("graph-fp32.onnx",)
 
 
 @pytest.mark.slow

@@ -38,6 +38,9 @@ def test_a_precision_that_is_not_in_the_package_is_refused():
     ("calibration method 'guess' is not known", {"method": "guess"}),
     ("weight_bits=6", {"weight_bits": 6}),
     ("without target tensorrt", {"precisions": ("fp16",)}),
+    ("--keep-float without an INT8 graph: .*precision fp32 for target cpu has none", {"precisions": ("fp32",), "keep_float": ("conv",)}),
+    ("--calibrator without an INT8 graph", {"precisions": ("fp32", "fp16"), "targets": ("cpu", "tensorrt"), "method": "minmax"}),
+    ("--weight-bits 8 without an INT8 graph for the CPU", {"targets": ("tensorrt",), "weight_bits": 8}),
     ("no node of the graph", {"keep_float": ("nothing",), "method": "minmax"})])
 def test_a_plan_that_cannot_be_is_one_clear_error(checkpoint, tmp_path, small, words, plan):
     with pytest.raises(ExportError, match=words):
