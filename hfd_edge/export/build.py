@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from hfd_edge.errors import ExportError, RadiometryError, ReachError, SpecError
+from hfd_edge.errors import ExportError, ReachError
 from hfd_edge.export.activation import activation_bytes_per_px
 from hfd_edge.export.build_graphs import GraphPlan, GraphSet, make_graphs
 from hfd_edge.export.calibration_data import DataScene, halves, open_scenes, with_pixels
+from hfd_edge.export.checkpoint_spec import student_spec
 from hfd_edge.export.data_files import given_scenes
 from hfd_edge.export.gate_report import GateReport
 from hfd_edge.export.golden import golden_labels, golden_tile
@@ -37,12 +38,10 @@ from hfd_edge.network.checkpoint import checkpoint_paths, load_checkpoint
 from hfd_edge.network.hfdnet import HFDNet
 from hfd_edge.package import Golden
 from hfd_edge.package.manifest import FP32
-from hfd_edge.source.filter import check_filter
 from hfd_edge.spec import ModelSpec
 from hfd_edge.tiles import round_up
 
 _TOOLS = ("hfd_edge", "torch", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
-_SPEC_KEYS = ("name", "bands", "input", "classes", "colors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +112,10 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
     """
     options, output = options or ExportOptions(), Path(output)
     net, part, training = load_checkpoint(checkpoint)
-    part, trained = _checked(part, net, _student(checkpoint, training)), trained_ranges(training)
-    _check_before(checkpoint, output, part["bands"], options)
+    known, trained = student_spec(checkpoint, net, part, training), trained_ranges(training)
+    _check_before(checkpoint, output, known.bands, options)
     graph = to_onnx(net)
-    spec, notes = _make_spec(net, part, graph, options)
+    spec, notes = _make_spec(net, known, graph, options)
     lineage = lineage_of(options.replaces, spec)
     with ExitStack() as stack:
         scenes, left_out = _scenes(options.plan, spec, stack)
@@ -158,47 +157,20 @@ def _plan(options: ExportOptions) -> GraphPlan:
     return replace(options.plan, sensitivity=options.plan.sensitivity or options.report is not None)
 
 
-def _student(checkpoint: str | os.PathLike, training: dict[str, Any]) -> str:
-    """The checkpoint's name for errors; refuse a network that sees optical images: an engine is given SAR alone."""
-    kind = training.get("kind")
-    if isinstance(kind, str) and "eo" in kind:
-        raise ExportError(f"{checkpoint} is a teacher (kind={kind}: it sees optical images): an engine sees SAR alone; export the student that it taught, "
-                          "WORK/student, made by python -m training student CONFIG")
-    return f"{checkpoint}: the checkpoint's spec"
-
-
-def _checked(part: dict[str, Any], net: HFDNet, spec: str) -> dict[str, Any]:
-    missing = [key for key in _SPEC_KEYS if key not in part]
-    if missing or not isinstance(part["input"], dict):
-        raise ExportError(f"{spec} lacks {', '.join(missing) or 'the fields of input'}: {', '.join(_SPEC_KEYS)} "
-                          "are needed; save the checkpoint again")
-    config = net.config
-    if (len(part["bands"]), len(part["classes"])) != (config.in_bands, config.classes):
-        raise ExportError(f"{spec} names {len(part['bands'])} bands and {len(part['classes'])} classes, its "
-                          f"network has {config.in_bands} and {config.classes}: they must agree; save the checkpoint again")
-    return part
-
-
-def _make_spec(net: HFDNet, part: dict[str, Any], graph: bytes, options: ExportOptions) -> tuple[ModelSpec, list[str]]:
-    stride = net.stride_px
+def _make_spec(net: HFDNet, known: ModelSpec, graph: bytes, options: ExportOptions) -> tuple[ModelSpec, list[str]]:
+    """The checkpoint's spec with the geometry of its network, and what differs from what it asked for."""
+    stride, asked, notes = net.stride_px, known.tile_px, []
     reach = bound_reach(graph, stride, net.logit_stride_px).reach_px
     halo = round_up(reach + options.filter_halo_px, stride)
     if options.max_halo_px is not None and halo > options.max_halo_px:
         raise ReachError(f"exact halo {halo} px (reach {reach}) is above max_halo_px={options.max_halo_px} (--max-halo): "
                          "use a smaller max_stride or a shallower encoder")
-    asked, notes = part.get("tile_px", 512), []
     tile = round_up(asked, stride) if asked > 2 * halo else round_up(4 * halo, stride)
     if tile != asked:
         notes.append(f"tile_px={asked} of the checkpoint became {tile}: a multiple of {stride} above twice the halo of {halo}")
-    try:
-        record = {**{key: part[key] for key in _SPEC_KEYS}, "pixel_spacing_m": part.get("pixel_spacing_m")}
-        memory = activation_bytes_per_px(graph, net.config.in_bands, stride)
-        spec = ModelSpec.from_dict({**record, "stride_px": stride, "logit_stride_px": net.logit_stride_px, "reach_px": reach,
-                                    "halo_px": halo, "tile_px": tile, "activation_bytes_per_px": memory})
-        check_filter(spec.input)
-        return spec, notes
-    except (SpecError, RadiometryError) as error:
-        raise ExportError(f"the checkpoint's spec is refused: {error}") from error
+    memory = activation_bytes_per_px(graph, net.config.in_bands, stride)
+    return replace(known, stride_px=stride, logit_stride_px=net.logit_stride_px, reach_px=reach, halo_px=halo, tile_px=tile,
+                   activation_bytes_per_px=memory), notes
 
 
 def _hashes(checkpoint: str | os.PathLike) -> dict[str, str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration_data import open_scenes, tiles_of, with_pixels
+from hfd_edge.export.checkpoint_spec import student_spec
 from hfd_edge.export.data_files import Place
 from hfd_edge.export.enough import check_verify
 from hfd_edge.export.gate_package import judge_package
@@ -27,18 +29,30 @@ def verify_package(engine: str | Path, checkpoint: str | Path, data: list[Place]
         PackageError, CheckpointError: one of the two cannot be read.
         ExportError: they are not of one network, or there is no data or too little.
     """
-    net, part, _ = load_checkpoint(checkpoint)
+    net, part, training = load_checkpoint(checkpoint)
+    known = student_spec(checkpoint, net, part, training)
     with Package.open(engine) as package, ExitStack() as stack:
         spec = package.spec
-        for what, own in (("bands", spec.bands), ("classes", spec.classes)):
-            if (others := tuple(part.get(what, ()))) != own:
-                raise ExportError(f"{engine} has {what} {', '.join(own)}, {checkpoint} has {', '.join(map(str, others)) or 'none'}: verify an engine "
-                                  "against the checkpoint that it was exported from")
+        _check_one_network(engine, spec, checkpoint, known)
         scenes, left_out = with_pixels(open_scenes(data, spec, stack, options), spec)
         tiles = list(tiles_of(scenes, spec, GATE_TILE_PX, MOST_TILES))
         check_verify(tiles, scenes, thresholds or Thresholds())
         graphs = {name: bytes(package.read(name)) for name in package.graph_names}
         plans = tuple(f"{name}: plans are run by their own GPU alone" for name in package.names if name.startswith("plans/"))
         results = gate_graphs(network_runner(net), graphs, tiles, thresholds)
-        known = GateReport(results, (), (*unverified(graphs), *plans), tuple(scene.name for scene in scenes), left_out)
-        return judge_package(Path(engine), network_runner(net), scenes, known, thresholds), spec
+        judged = GateReport(results, (), (*unverified(graphs), *plans), tuple(scene.name for scene in scenes), left_out)
+        return judge_package(Path(engine), network_runner(net), scenes, judged, thresholds), spec
+
+
+def _check_one_network(engine: str | Path, spec: ModelSpec, checkpoint: str | Path, known: ModelSpec) -> None:
+    """Both see the same bands in the same numbers, and answer with the same classes: the graphs are judged on input made by the engine's spec."""
+    seen, wanted = spec.to_dict()["input"], known.to_dict()["input"]
+    inputs = ((f"input.{key}", seen.get(key), wanted.get(key)) for key in {**seen, **wanted})
+    for what, own, others in (("bands", spec.bands, known.bands), ("classes", spec.classes, known.classes), *inputs):
+        if own != others:
+            raise ExportError(f"{engine} has {what} {_words(own)}, {checkpoint} has {_words(others)}: verify an engine against the checkpoint that it was "
+                              "exported from, or export it again")
+
+
+def _words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)

@@ -1,5 +1,6 @@
 """What export, package and verify refuse before they judge: plans, scenes and checkpoints that cannot be."""
 
+import json
 import shutil
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,6 +16,7 @@ from hfd_edge.errors import ArrayError, CheckpointError, EngineError, ExportErro
 from hfd_edge.export import build, export_package
 from hfd_edge.export.calibration_data import halves, open_scenes, tiles_of
 from hfd_edge.export.parity import Thresholds
+from hfd_edge.export.verify_package import verify_package
 from hfd_edge.network import save_checkpoint
 from hfd_edge.raster_run import RasterOptions
 from hfd_edge.segmenter import Segmenter
@@ -116,6 +118,40 @@ def test_a_folder_gives_scenes_with_their_truth_and_a_single_scene_is_cut_in_two
         write_tif(tmp_path / "a_labels.tif", np.full((1, 200, 150), 9, np.uint8))
         with pytest.raises(ExportError, match="label 9"):
             list(tiles_of(open_scenes([tmp_path / "a.tif"], spec, stack, RasterOptions(unit="intensity")), spec, 512))
+
+
+def with_spec(checkpoint, folder, **changes):
+    """The checkpoint with another text beside its weights; keys of "input" by input=."""
+    record = json.loads(checkpoint.with_suffix(".json").read_text())
+    inner = changes.pop("input", {})
+    record["spec"] |= changes | ({"input": {**record["spec"]["input"], **inner}} if isinstance(inner, dict) else {"input": inner})
+    (folder / "net.json").write_text(json.dumps(record))
+    return shutil.copy(checkpoint, folder / "net.safetensors")
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"bands": 5}, "has bands='5': it must be a list of names"), ({"classes": None}, "has classes='None'"), ({"input": 7}, "has input='7': it must be an object"),
+    ({"input": {"flooor": -30}}, "has input.flooor, which is not known and would change nothing"), ({"tile_px": "big"}, "tile_px='big'"),
+    ({"tile_px": -4}, "tile_px=-4"), ({"name": 5}, r"refused: spec holds '5' as a name"), ({"pixel_spacing_m": "ten"}, "pixel_spacing_m='ten'"),
+    ({"input": {"looks": "many"}}, "input.looks='many'"), ({"input": {"floor": "low"}}, "spec record cannot be read")])
+def test_a_sidecar_that_was_edited_wrongly_is_one_clear_error_before_the_network_is_exported(checkpoint, tmp_path, monkeypatch, changes, words):
+    (tmp_path / "in").mkdir()
+    net = with_spec(checkpoint, tmp_path / "in", **changes)
+    monkeypatch.setattr(build, "to_onnx", None)
+    with pytest.raises(ExportError, match=f"net.safetensors: the checkpoint's spec .*{words}"):
+        export_package(net, tmp_path / "m.engine")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"input": {"mean": [-12.0, -18.0]}}, r"m.engine has input.mean -11.0, -18.0, .*net.safetensors has -12.0, -18.0: verify an engine against the checkpoint"),
+    ({"input": {"floor": -40}}, "input.floor -35.0"), ({"input": {"clip": None}}, "input.clip"), ({"bands": ["VH", "VV"]}, "has bands VV, VH"),
+    ({"input": {"speckle_filter": "lee", "looks": 4}}, "input.looks None")])
+def test_an_engine_is_not_verified_against_a_network_that_sees_other_numbers(checkpoint, tmp_path, changes, words):
+    """The graphs are judged on input that the engine's spec makes: the same weights under another mean passed."""
+    export_package(checkpoint, tmp_path / "m.engine", options(data=()))
+    with pytest.raises(ExportError, match=words):
+        verify_package(tmp_path / "m.engine", with_spec(checkpoint, tmp_path, **changes), ["simulated"])
 
 
 @pytest.mark.parametrize(("spoil", "words"), [
