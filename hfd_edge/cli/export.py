@@ -10,7 +10,7 @@ import typer
 from hfd_edge.cli.options import (
     CALIBRATOR, SCENES, BandsOption, CalibratorOption, JsonOption, KeepFloatOption, NodataOption, OffsetOption, PrecisionsOption, QuietOption, ScaleOption,
     TargetsOption, UnitOption, check_calibrated, declared_options, split_words)
-from hfd_edge.cli.report import print_json, printable
+from hfd_edge.cli.report import print_json, printable, written
 
 if TYPE_CHECKING:
     from hfd_edge.export.build_graphs import GraphPlan
@@ -64,9 +64,10 @@ def export(  # an option of the command line is an argument here: more than six 
                      keep_float=split_words(keep_float), weight_bits=weight_bits)
     options = ExportOptions(overwrite, filter_halo_px=filter_halo, max_halo_px=max_halo, plan=plan, report=report, replaces=replaces)
     made = export_package(checkpoint, output, options)
-    compared, worse = _compare(replaces, output, plan, report) if replaces and calibration else (None, "")
-    if qgis is not None:
-        write_qgis(output, qgis, overwrite)
+    with written(output):
+        compared, worse = _compare(replaces, output, plan, report) if replaces and calibration else (None, "")
+        if qgis is not None:
+            write_qgis(output, qgis, overwrite)
     if as_json:
         print_json({**made.to_dict(), "compared": compared, "less_accurate": worse or None, "qgis": str(qgis) if qgis else None})
     elif not quiet:

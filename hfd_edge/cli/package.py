@@ -10,7 +10,7 @@ import typer
 from hfd_edge.cli.options import (
     CALIBRATOR, SCENES, BandsOption, CalibratorOption, JsonOption, KeepFloatOption, NodataOption, OffsetOption, PrecisionsOption, ScaleOption,
     TargetsOption, UnitOption, check_calibrated, declared_options, split_words)
-from hfd_edge.cli.report import print_json, printable
+from hfd_edge.cli.report import print_json, printable, written
 
 if TYPE_CHECKING:
     from hfd_edge.export.build_graphs import GraphPlan
@@ -78,7 +78,8 @@ def package(  # an option of the command line is an argument here: more than six
     made = package_foreign(network, spec, output, options)
     if qgis is not None:
         from hfd_edge.export.qgis import write_qgis
-        write_qgis(output, qgis, overwrite)
+        with written(output):
+            write_qgis(output, qgis, overwrite)
     if as_json:
         print_json({**made.to_dict(), "qgis": str(qgis) if qgis else None})
     elif not quiet:

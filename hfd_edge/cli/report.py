@@ -7,11 +7,12 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from hfd_edge.errors import RasterError
+from hfd_edge.errors import HfdError, RasterError
 
 if TYPE_CHECKING:
     from hfd_edge.measure.accuracy import Accuracy
@@ -33,6 +34,15 @@ def progress_bar(what: str, quiet: bool, unit: str = "rows") -> Iterator[Callabl
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """What fails here fails after a command wrote its file: the error says that it is there."""
+    try:
+        yield
+    except HfdError as error:
+        raise type(error)(f"{path} is written; {error}") from error
 
 
 def print_json(record: dict[str, Any]) -> None:

@@ -34,18 +34,27 @@ def verify(  # an option of the command line is an argument here: more than six 
 
     hfd-edge verify model.engine --against student.safetensors --data scenes --unit db
     """
-    from hfd_edge.errors import GateError
+    from hfd_edge.errors import GateError, RasterError
     from hfd_edge.export.parity import Thresholds
+    from hfd_edge.export.target import check_report
     from hfd_edge.export.verify_package import verify_package
     from hfd_edge.export.verify_page import write_page
 
+    check_report(report)
     declared = declared_options(unit, scale, offset, nodata, bands)
     gate, spec = verify_package(engine, against, data, declared, Thresholds(max_flips, max_iou, max_logits, min_pixels))
-    if report is not None:
-        write_page(report, gate, spec)
     if as_json:
         print_json(gate.to_dict())
     elif not quiet:
         typer.echo(str(gate))
+    unwritten = None
+    try:
+        if report is not None:
+            write_page(report, gate, spec)
+    except RasterError as error:                # the judgement stands all the same
+        unwritten = RasterError(f"the report is not whole: {error}")
     if not gate.passed:
-        raise GateError(f"{engine} no longer says what {against} says: {'; '.join(gate.failures)}")
+        failures = (*gate.failures, *([str(unwritten)] if unwritten else []))
+        raise GateError(f"{engine} no longer says what {against} says: {'; '.join(failures)}")
+    if unwritten:
+        raise unwritten

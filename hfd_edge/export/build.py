@@ -141,10 +141,11 @@ def _check_before(checkpoint: str | os.PathLike, output: Path, bands: Sequence[s
     """All that can be known to fail before torch's exporter runs."""
     if options.filter_halo_px < 0:
         raise ExportError(f"filter_halo_px={options.filter_halo_px} (--filter-halo): pixels are added to the exact halo, never taken off; give 0 or more")
-    check_target(output, options.overwrite, (*checkpoint_paths(checkpoint), options.replaces), options.report)
+    plan = options.plan
+    scenes = given_scenes(plan.data, bands, plan.declared) if plan.data else []
+    inputs = (*checkpoint_paths(checkpoint), options.replaces, *(file for scene in scenes for file in scene.inputs))
+    check_target(output, options.overwrite, inputs, options.report)
     lineage_of(options.replaces)
-    if options.plan.data:
-        given_scenes(options.plan.data, bands, options.plan.declared)
 
 
 def _scenes(plan: GraphPlan, spec: ModelSpec, stack: ExitStack) -> tuple[list[DataScene], tuple[str, ...]]:

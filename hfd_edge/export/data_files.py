@@ -33,6 +33,11 @@ class SceneFiles:
     stem: Path                      # its truth is STEM_labels.tif
 
     @property
+    def inputs(self) -> tuple[Path, ...]:
+        """All of it that a run reads."""
+        return (*self.files, *self.truths)
+
+    @property
     def truths(self) -> tuple[Path, ...]:
         """Where a truth may lie, the first that is there counts."""
         suffixes = dict.fromkeys((self.files[0].suffix, ".tif"))

@@ -97,11 +97,11 @@ def package_foreign(source: str | os.PathLike, spec_file: str | os.PathLike, out
         PackageError: `output` cannot be written.
     """
     options, output, source = options or ForeignOptions(), Path(output), Path(source)
-    check_target(output, options.overwrite, (source, Path(spec_file), options.replaces), options.report)
-    part = read_spec(spec_file)
+    part, plan = read_spec(spec_file), options.plan
+    scenes = given_scenes(plan.data, part.bands, plan.declared) if plan is not None and plan.data else []
+    inputs = (source, Path(spec_file), options.replaces, *(file for scene in scenes for file in scene.inputs))
+    check_target(output, options.overwrite, inputs, options.report)
     lineage_of(options.replaces)
-    if options.plan is not None and options.plan.data:
-        given_scenes(options.plan.data, part.bands, options.plan.declared)
     model, data = read_foreign(source, len(part.bands) * len(part.scene_percentiles or ()))
     network = prepare_network(model, source.name, len(part.classes) == 2, options.keep_size)
     check_graph(scan(network.graph, source.name))

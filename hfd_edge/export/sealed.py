@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hfd_edge.errors import GateError
+from hfd_edge.errors import ExportError, GateError
 from hfd_edge.export.build_graphs import GraphSet
 from hfd_edge.export.calibration_data import DataScene
 from hfd_edge.export.gate_package import judge_package
@@ -23,6 +23,7 @@ from hfd_edge.export.parity import Infer, Thresholds
 from hfd_edge.export.verify import INT8_GRAPHS, unverified
 from hfd_edge.export.verify_page import write_page
 from hfd_edge.package import Golden, write_package
+from hfd_edge.raster import write_bytes
 from hfd_edge.spec import ModelSpec
 
 _EVIDENCE = re.compile(r"gate\.json|gate\.html|ranges\.json|worst-[\w-]+\.png|graph-[\w-]+\.onnx")       # what lies in a quarantine folder
@@ -57,6 +58,7 @@ def seal(contents: Contents, reference: Infer, judged: list[DataScene], threshol
     Raises:
         GateError: a graph or an engine says something else; the evidence is in OUTPUT.quarantine.
         PackageError: the package cannot be written.
+        ExportError: it is written, and its report cannot be.
     """
     made = contents.made
     gate = GateReport(made.results, (), unverified(tuple(made.graphs)), tuple(scene.name for scene in judged),
@@ -72,7 +74,10 @@ def seal(contents: Contents, reference: Infer, judged: list[DataScene], threshol
         hidden.unlink(missing_ok=True)
     gate = _without_old_evidence(contents, gate)
     if contents.report is not None:
-        _evidence(contents.report, contents, gate)
+        try:
+            _evidence(contents.report, contents, gate)
+        except OSError as error:
+            raise ExportError(f"{contents.output} is written and its gate passed; its report is not whole: {error}") from error
     return gate
 
 
@@ -80,11 +85,14 @@ def _stop_if_failed(contents: Contents, gate: GateReport) -> None:
     if gate.passed:
         return
     folder = _quarantine(contents)
-    _evidence(folder, contents, gate)
-    for name, data in contents.made.graphs.items():
-        (folder / name).write_bytes(data)
-    raise GateError(f"the gate failed and no package was written: {'; '.join(gate.failures)}; the evidence is in {folder}; "
-                    f"{_way_out(contents.made, gate)}")
+    try:
+        _evidence(folder, contents, gate)
+        for name, data in contents.made.graphs.items():
+            write_bytes(folder / name, data, overwrite=True)
+        evidence = f"the evidence is in {folder}"
+    except OSError as error:
+        evidence = f"the evidence in {folder} is not whole ({error})"
+    raise GateError(f"the gate failed and no package was written: {'; '.join(gate.failures)}; {evidence}; {_way_out(contents.made, gate)}")
 
 
 def _quarantine(contents: Contents) -> Path:
@@ -136,4 +144,4 @@ def _evidence(folder: Path, contents: Contents, gate: GateReport) -> None:
     write_page(folder, gate, contents.spec)
     if contents.made.ranges is not None:
         text = json.dumps(contents.made.ranges.to_dict(), indent=1)
-        (folder / "ranges.json").write_text(text + "\n", encoding="utf-8")
+        write_bytes(folder / "ranges.json", f"{text}\n".encode(), overwrite=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,5 +24,17 @@ def check_target(output: Path, overwrite: bool, inputs: Iterable[Path | None], r
         check_output(output, overwrite, inputs=[path for path in inputs if path is not None])
     except RasterError as error:
         raise ExportError(str(error)) from error
-    if report is not None and report.exists() and not report.is_dir():
+    check_report(report)
+    if report is not None and report.resolve() == output.resolve():
+        raise ExportError(f"the report {report} has the name of the package: give its folder another one")
+
+
+def check_report(report: Path | None) -> None:
+    """Raise ExportError where the folder of a report, None = none, is no folder or cannot be made."""
+    if report is None:
+        return
+    if report.exists() and not report.is_dir():
         raise ExportError(f"the report {report} is a file: give a folder, or a name that nothing has yet")
+    there = next(path for path in (report, *report.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ExportError(f"the report {report} cannot be written: {there} is no folder that can be written to; change its permissions, or choose another")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hfd_edge.errors import RasterError
 from hfd_edge.export.gate_report import GateReport
 from hfd_edge.export.parity import Case, GateResult
 from hfd_edge.export.png import png
@@ -30,7 +31,10 @@ def write_page(folder: Path, report: GateReport, spec: ModelSpec) -> list[Path]:
     Raises:
         RasterError: the folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RasterError(f"{folder} cannot be made ({error.strerror}): give a folder for the report") from error
     pictures = {name: png(worst_tile(result.worst, spec)) for name, result in report.graphs.items()}
     files = {"gate.json": json.dumps(report.to_dict(), indent=1).encode(), "gate.html": page(report, spec, pictures).encode(),
              **{f"worst-{name.removesuffix('.onnx')}.png": data for name, data in pictures.items()}}

@@ -24,6 +24,8 @@ MAX_SIDECAR_BYTES = 16 * 2 ** 20
 def checkpoint_paths(path: str | os.PathLike) -> tuple[Path, Path]:
     """(NAME.safetensors, NAME.json) from either of them or from the bare NAME."""
     stem = Path(path)
+    if not stem.name:
+        raise CheckpointError(f"{os.fspath(path)!r} is no checkpoint; a checkpoint is NAME.safetensors with NAME.json beside it")
     if stem.suffix in (".pt", ".pth", ".ckpt", ".bin"):
         raise CheckpointError(f"{stem}: a pickled checkpoint can run code when opened and is refused; save it with hfd_edge.network.save_checkpoint")
     if stem.suffix in (".safetensors", ".json"):

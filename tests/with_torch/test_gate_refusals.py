@@ -5,6 +5,7 @@ import shutil
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,14 +13,17 @@ from networks import network
 from quantized import DEMO, demo, options
 from test_export import SPEC
 
-from hfd_edge.errors import ArrayError, CheckpointError, EngineError, ExportError, HfdError, RadiometryError
-from hfd_edge.export import build, export_package
+from hfd_edge.cli import main
+from hfd_edge.errors import ArrayError, CheckpointError, EngineError, ExportError, GateError, HfdError, RadiometryError, RasterError
+from hfd_edge.export import build, export_package, sealed
 from hfd_edge.export.calibration_data import halves, open_scenes, tiles_of
+from hfd_edge.export.foreign import ForeignOptions, package_foreign
 from hfd_edge.export.parity import Thresholds
 from hfd_edge.export.verify_package import verify_package
 from hfd_edge.network import save_checkpoint
 from hfd_edge.raster_run import RasterOptions
 from hfd_edge.segmenter import Segmenter
+from tests.foreign_networks import deeplab, save
 from tests.rasters import write_tif
 
 
@@ -57,6 +61,8 @@ def test_a_plan_that_cannot_be_is_one_clear_error(checkpoint, tmp_path, small, w
     ("old.engine exists: nothing is replaced unasked; choose another name or give --overwrite", "old.engine", {}, {}),
     ("filter_halo_px=-8 .*--filter-halo", "m.engine", {"filter_halo_px": -8}, {}),
     ("the report .*net.json is a file: give a folder", "m.engine", {"report": "net.json"}, {}),
+    ("the report .*net.json/gate cannot be written: .*net.json is no folder", "m.engine", {"report": "net.json/gate"}, {}),
+    ("the report .*m.engine has the name of the package", "m.engine", {"report": "m.engine"}, {}),
     ("gone.engine", "m.engine", {"replaces": "gone.engine"}, {}), ("gone.tif: no such raster", "m.engine", {}, {"data": ("gone.tif",)}),
     ("without one file", "m.engine", {}, {"data": ("",)}), ("without one file", "m.engine", {}, {"data": (", ",)})])
 def test_what_can_be_known_to_fail_fails_before_the_network_is_exported(checkpoint, tmp_path, monkeypatch, words, output, changes, plan):
@@ -71,6 +77,55 @@ def test_what_can_be_known_to_fail_fails_before_the_network_is_exported(checkpoi
     with pytest.raises(HfdError, match=words):
         export_package("net.safetensors", output, replace(options(**{"data": (), **plan}), **changes))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize("output", ["a.tif", "a_labels.tif"])
+def test_a_scene_that_calibrates_is_never_replaced_nor_its_labels(checkpoint, tmp_path, monkeypatch, output):
+    folder = tmp_path / "scenes"
+    folder.mkdir()
+    before = {name: (folder / name).write_bytes(name.encode()) and name.encode() for name in ("a.tif", "a_labels.tif")}
+    monkeypatch.setattr(build, "to_onnx", None)
+    with pytest.raises(ExportError, match=f"{output} is an input of this run: an input is never replaced"):
+        export_package(checkpoint, folder / output, replace(options(data=(folder,)), overwrite=True))
+    network, spec = save(tmp_path, deeplab())
+    with pytest.raises(ExportError, match=f"{output} is an input of this run"):
+        package_foreign(network, spec, folder / output, ForeignOptions(True, plan=options(data=(folder,)).plan))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def full_disk(*_):
+    raise RasterError("gate.json cannot be written: No space left on device")
+
+
+@pytest.mark.parametrize(("flips", "error", "words"), [
+    (0.9, ExportError, "m.engine is written and its gate passed; its report is not whole: gate.json cannot be written: No space"),
+    (1e-9, GateError, "the gate failed and no package was written: .*label flips.*; the evidence in .*quarantine is not whole .gate.json cannot")])
+def test_a_report_that_cannot_be_written_hides_neither_the_package_nor_the_gate(checkpoint, tmp_path, small, monkeypatch, flips, error, words):
+    monkeypatch.setattr(sealed, "write_page", full_disk)
+    made = options(precisions=("fp32",), thresholds=Thresholds(flips, 0.9, 9, 10_000))
+    with pytest.raises(error, match=words):
+        export_package(checkpoint, tmp_path / "m.engine", replace(made, report=tmp_path / "gate"))
+    assert (tmp_path / "m.engine").exists() == (error is ExportError)
+
+
+@pytest.mark.parametrize(("failures", "code"), [((), 1), (("a graph: labels flip",), 3)])
+def test_a_judgement_is_told_where_its_report_cannot_be_written(tmp_path, monkeypatch, capsys, failures, code):
+    gate = SimpleNamespace(passed=not failures, failures=failures)
+    monkeypatch.setattr("hfd_edge.export.verify_package.verify_package", lambda *_: (gate, None))
+    monkeypatch.setattr("hfd_edge.export.verify_page.write_page", full_disk)
+    words = ["verify", "m.engine", "--against", "net", "--data", "scenes", "--report"]
+    assert main([*words, str(tmp_path / "gate")]) == code
+    said = capsys.readouterr()
+    assert "namespace(passed" in said.out and all(word in said.err for word in (*failures, "the report is not whole: gate.json cannot be written"))
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("hfd_edge.export.verify_package.verify_package", None)
+    assert main([*words, str(tmp_path / "file")]) == 1 and "is a file: give a folder" in capsys.readouterr().err
+
+
+def test_what_fails_after_the_package_was_written_says_that_it_is_there(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("hfd_edge.export.qgis.write_qgis", full_disk)
+    assert main(["export", str(checkpoint), "-o", str(tmp_path / "m.engine"), "--qgis", str(tmp_path / "q.onnx")]) == 1
+    assert "m.engine is written; gate.json cannot be written: No space" in capsys.readouterr().err and (tmp_path / "m.engine").exists()
 
 
 @pytest.mark.parametrize(("changes", "words"), [
@@ -88,6 +143,9 @@ def test_a_checkpoint_that_is_none_is_called_by_the_name_that_was_given(tmp_path
                          ("gone", "gone: no such file"), ("alone.safetensors", "alone.json: no such file")):
         with pytest.raises(CheckpointError, match=f"{words}; a checkpoint is NAME.safetensors with NAME.json beside it"):
             export_package(tmp_path / given, tmp_path / "m.engine")
+    for given in ("", ".", "/"):
+        with pytest.raises(CheckpointError, match="is no checkpoint; a checkpoint is NAME.safetensors"):
+            export_package(given, tmp_path / "m.engine")
 
 
 def test_calibration_scenes_of_other_bands_or_of_unknown_unit_are_refused(checkpoint, tmp_path):
