@@ -209,7 +209,7 @@ def test_a_bare_plan_has_its_record_beside_it_and_triton_its_configuration(packa
     assert 'name: "logits" data_type: TYPE_FP32 dims: [ 8, 5, 44, 44 ]' in config
     assert trtexec_command(path, package, key).endswith("--useProfile=1 --shapes=pixels:8x2x176x176")
     with pytest.raises(EngineError, match="exists: nothing is replaced"):
-        check_free(tmp_path / "new.plan", tmp_path / "sar", False)
+        check_free(tmp_path / "new.plan", tmp_path / "sar", False, package.path)
     with pytest.raises(EngineError, match="Triton runs plans of the full TensorRT alone"):
         write_triton(tmp_path / "rtx", package, key_for(package, library="tensorrt_rtx"), PLAN)
 
@@ -218,3 +218,15 @@ def test_a_bare_plan_has_its_record_beside_it_and_triton_its_configuration(packa
                                             (b"\x20\x01\0\0{\"description\"", "Ultralytics' metadata in front")])
 def test_a_plan_given_instead_of_a_package_is_named_with_the_way_out(tmp_path, head, what):
     refuse(tmp_path, head + bytes(4000), f"{what}.*hfd-edge package, then hfd-edge build")
+
+
+@pytest.mark.parametrize(("output", "triton", "words"), [
+    ("m.engine", None, "m.engine is the engine that the plan is made from: an input is never replaced"), ("link", None, "is the engine"),
+    ("m.engine/m.plan", None, "is the engine"), ("cache", None, "cache is a folder"), ("file/m.plan", None, "file is a file"), ("m.plan", "file", "file is a file")])
+def test_a_plan_replaces_no_engine_and_what_cannot_be_written_is_told_before_it_is_built(package, tmp_path, output, triton, words):
+    (tmp_path / "link").symlink_to(package.path)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(EngineError, match=words):
+        check_free(tmp_path / output, triton and tmp_path / triton, True, package.path)
+    check_free(tmp_path / "new" / "m.plan", tmp_path / "sar", False, package.path)

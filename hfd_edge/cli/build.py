@@ -88,7 +88,7 @@ def plan(  # as above
 
     with Package.open(engine) as package, _building(quiet or as_json) as progress:
         request = _request(precision, tile, max_batch, library, device, _options(workspace, None, progress))
-        check_free(output, triton, overwrite)
+        check_free(output, triton, overwrite, engine)
         found = make_plan(package, request, quiet)
         files = [*write_bare(output, package, found.key, found.plan, overwrite),
                  *(write_triton(triton, package, found.key, found.plan, overwrite) if triton else [])]

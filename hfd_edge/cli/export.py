@@ -60,7 +60,7 @@ def export(  # an option of the command line is an argument here: more than six 
     if qgis is not None:
         check_target(qgis, overwrite, (checkpoint, output))
     declared = declared_options(unit, scale, offset, nodata, bands)
-    plan = GraphPlan(tuple(calibration or ()), declared, split_words(precision) or None, split_words(target), calibrator,
+    plan = GraphPlan(tuple(calibration or ()), declared, None if precision is None else split_words(precision), split_words(target), calibrator,
                      keep_float=split_words(keep_float), weight_bits=weight_bits)
     options = ExportOptions(overwrite, filter_halo_px=filter_halo, max_halo_px=max_halo, plan=plan, report=report, replaces=replaces)
     made = export_package(checkpoint, output, options)

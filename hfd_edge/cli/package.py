@@ -71,7 +71,7 @@ def package(  # an option of the command line is an argument here: more than six
     if qgis is not None:
         from hfd_edge.export.qgis import check_target
         check_target(qgis, overwrite, (network, spec, output))
-    asked = calibration or precision or target != "cpu"
+    asked = calibration or precision is not None or target != "cpu"
     declared = declared_options(unit, scale, offset, nodata, bands)
     plan = _plan(calibration, (precision, target, calibrator, keep_float), declared) if asked else None
     options = ForeignOptions(overwrite, unbounded, halo, keep_size, measure, plan, replaces, report)
@@ -95,5 +95,5 @@ def _plan(calibration: list[str] | None, words: tuple[str | None, str, str, str 
     FP32 alone does not."""
     from hfd_edge.export.build_graphs import GraphPlan
 
-    return GraphPlan(tuple(calibration or ()), declared, split_words(words[0]) or None, split_words(words[1]), words[2],
+    return GraphPlan(tuple(calibration or ()), declared, None if words[0] is None else split_words(words[0]), split_words(words[1]), words[2],
                      keep_float=split_words(words[3]))

@@ -29,14 +29,20 @@ def write_bare(path: Path, package: Package, key: PlanKey, plan: bytes | memoryv
     return _write({path: bytes(plan), record: text.encode() + b"\n"}, overwrite)
 
 
-def check_free(path: Path, triton: Path | None, overwrite: bool) -> None:
+def check_free(path: Path, triton: Path | None, overwrite: bool, engine: Path) -> None:
     """Refuse before anything is built what could not be written afterwards.
 
     Raises:
-        EngineError: an output exists and overwrite is off.
+        EngineError: an output exists and overwrite is off, or is a folder, lies in a file, or is the engine itself, whatever overwrite says.
     """
     wanted = [path, path.with_name(path.name + ".json"), *([triton / "config.pbtxt", triton / "1" / "model.plan"] if triton else [])]
     _refuse_taken(wanted, overwrite)
+    for file in wanted:
+        there = next(place for place in (file, *file.absolute().parents) if place.exists())
+        if there.is_file() and there.samefile(engine):
+            raise EngineError(f"{there} is the engine that the plan is made from: an input is never replaced; choose another name")
+        if there.is_dir() == (there is file):
+            raise EngineError(f"{file} cannot be written: {there} is a {'folder' if there.is_dir() else 'file'}; choose another name")
 
 
 def write_triton(folder: Path, package: Package, key: PlanKey, plan: bytes | memoryview, overwrite: bool = False) -> list[Path]:

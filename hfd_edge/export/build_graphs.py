@@ -49,6 +49,9 @@ class GraphPlan:
     weight_bits: int = 7                        # of the CPU graph; 8 is finer, and saturates on processors without VNNI
 
     def __post_init__(self) -> None:
+        for name, given in (("precision", self.precisions), ("target", self.targets)):
+            if given is not None and not given:
+                raise ExportError(f"{name} (--{name}) is empty: name one, or leave it out for the default")
         for name, given, known in (("precision", self.precisions or (), PRECISIONS), ("target", self.targets, TARGETS),
                                    ("calibration method", (self.method,), METHODS)):
             if strange := [word for word in given if word not in known]:

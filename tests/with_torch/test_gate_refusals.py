@@ -40,7 +40,7 @@ def test_a_precision_that_is_not_in_the_package_is_refused():
     ("fp16 without calibration data", {"data": (), "precisions": ("fp32", "fp16"), "targets": ("tensorrt",)}),
     ("no such raster, product or folder", {"data": ("nowhere.tif",)}),
     ("precision 'int4' is not known", {"precisions": ("int4",)}),
-    ("target 'gpu' is not known", {"targets": ("gpu",)}),
+    ("target 'gpu' is not known", {"targets": ("gpu",)}), ("target .--target. is empty", {"targets": ()}), ("--precision. is empty", {"precisions": ()}),
     ("calibration method 'guess' is not known", {"method": "guess"}),
     ("weight_bits=6", {"weight_bits": 6}),
     ("without target tensorrt", {"precisions": ("fp16",)}),
