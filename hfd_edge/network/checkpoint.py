@@ -5,6 +5,7 @@ Weights are safetensors, which holds numbers and nothing that runs; torch's own 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -17,6 +18,7 @@ from hfd_edge.errors import CheckpointError, SpecError
 from hfd_edge.network.config import NetworkConfig
 from hfd_edge.network.hfdnet import HFDNet
 
+WEIGHTS_KEY = "weights_sha256"      # of the sidecar: which weights it speaks of; older ones do not say
 SIDECAR_KEYS = ("network", "spec", "provenance")
 MAX_SIDECAR_BYTES = 16 * 2 ** 20
 
@@ -47,17 +49,17 @@ def save_checkpoint(path: str | os.PathLike, net: HFDNet, spec_part: dict[str, A
         CheckpointError: spec_part or provenance cannot be written as JSON.
     """
     weights, sidecar = checkpoint_paths(path)
+    data = save({name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()})      # save_file's files only their owner may read
     try:
-        record = {"network": net.config.to_dict(), "spec": spec_part, "provenance": provenance}
+        record = {"network": net.config.to_dict(), "spec": spec_part, "provenance": provenance, WEIGHTS_KEY: hashlib.sha256(data).hexdigest()}
         text = json.dumps(record, indent=2, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{sidecar}: spec or provenance cannot be written as JSON ({error}); "
                               "use numbers, strings, lists and dictionaries, and no NaN") from error
     weights.parent.mkdir(parents=True, exist_ok=True)
     parts = [(weights, weights.with_suffix(".safetensors.part")), (sidecar, sidecar.with_suffix(".json.part"))]
-    tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     try:
-        parts[0][1].write_bytes(save(tensors))              # not save_file, which makes files that only their owner may read
+        parts[0][1].write_bytes(data)
         parts[1][1].write_text(text + "\n", encoding="utf-8")
         for target, part in parts:
             os.replace(part, target)
@@ -110,6 +112,9 @@ def load_checkpoint(path: str | os.PathLike) -> tuple[HFDNet, dict[str, Any], di
     except RuntimeError as error:
         raise CheckpointError(f"{weights} does not hold the weights of the network in its sidecar: {_first_line(error)}; "
                               "the two files must come from the same save") from error
+    if record.get(WEIGHTS_KEY, found := hashlib.sha256(weights.read_bytes()).hexdigest()) != found:
+        raise CheckpointError(f"{weights} and {checkpoint_paths(path)[1]} are not of one save (weights of SHA-256 {found}, {WEIGHTS_KEY} says "
+                              f"{str(record[WEIGHTS_KEY])[:64]!r}): mean, std and classes would be another training's; copy both files of one checkpoint")
     return net.eval(), record["spec"], record["provenance"]
 
 

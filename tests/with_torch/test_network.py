@@ -165,6 +165,19 @@ def test_a_checkpoint_brings_back_the_network(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["student.v1.json", "student.v1.safetensors"]
 
 
+def test_weights_beside_the_sidecar_of_another_training_are_refused(tmp_path):
+    """Only one of two files copied: the same network, and mean, std and classes of another training."""
+    for name, seed in (("old", 0), ("new", 1)):
+        save_checkpoint(tmp_path / name, network(seed=seed), {"name": name}, {})
+    (tmp_path / "old.safetensors").write_bytes((tmp_path / "new.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match="old.safetensors and .*old.json are not of one save .*copy both files of one checkpoint"):
+        load_checkpoint(tmp_path / "old")
+    record = json.loads((tmp_path / "old.json").read_text())
+    del record["weights_sha256"]                                    # as they were written before
+    (tmp_path / "old.json").write_text(json.dumps(record))
+    assert load_checkpoint(tmp_path / "old")[1] == {"name": "old"}
+
+
 def test_a_damaged_checkpoint_gets_one_clear_line(tmp_path):
     save_checkpoint(tmp_path / "a", network(), {}, {})
     save_checkpoint(tmp_path / "b", network(width=32), {}, {})
