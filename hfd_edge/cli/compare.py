@@ -37,7 +37,7 @@ def compare(  # an option of the command line is an argument here: more than six
     from hfd_edge.export.compare_page import headline, less_accurate, write_report
     from hfd_edge.export.target import check_report
 
-    check_report(output)
+    check_report(output, data)
     if not overwrite and (output / "report.html").exists():
         raise RasterError(f"{output} holds a report: nothing is replaced unasked; use --overwrite, or another folder")
     found = compare_engines(old, new, data, declared_options(unit, scale, offset, nodata, bands), rounds)

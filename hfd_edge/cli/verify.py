@@ -40,7 +40,7 @@ def verify(  # an option of the command line is an argument here: more than six 
     from hfd_edge.export.verify_package import verify_package
     from hfd_edge.export.verify_page import write_page
 
-    check_report(report)
+    check_report(report, data)
     declared = declared_options(unit, scale, offset, nodata, bands)
     gate, spec = verify_package(engine, against, data, declared, Thresholds(max_flips, max_iou, max_logits, min_pixels))
     if as_json:

@@ -119,9 +119,9 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
     lineage = lineage_of(options.replaces, spec)
     with ExitStack() as stack:
         scenes, left_out = _scenes(options.plan, spec, stack)
-        measured = measured_within_bound(graph, spec) if options.measure else None
         pixels = golden_tile(options.golden_pixels, spec.input, spec.stride_px)
-        parity, labels = check_parity(net, graph, pixels)
+        parity, labels = check_parity(net, graph, pixels)       # first: NaN is felt at any distance
+        measured = measured_within_bound(graph, spec) if options.measure else None
         made = GraphSet({FP32: graph}, {}, None, {}, ())
         if scenes:
             made = make_graphs(graph, spec, network_runner(net), scenes, _plan(options), trained)
@@ -144,7 +144,7 @@ def _check_before(checkpoint: str | os.PathLike, output: Path, bands: Sequence[s
     plan = options.plan
     scenes = given_scenes(plan.data, bands, plan.declared) if plan.data else []
     inputs = (*checkpoint_paths(checkpoint), options.replaces, *(file for scene in scenes for file in scene.inputs))
-    check_target(output, options.overwrite, inputs, options.report)
+    check_target(output, options.overwrite, inputs, options.report, plan.data)
     lineage_of(options.replaces)
 
 

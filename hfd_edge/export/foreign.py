@@ -100,7 +100,7 @@ def package_foreign(source: str | os.PathLike, spec_file: str | os.PathLike, out
     part, plan = read_spec(spec_file), options.plan
     scenes = given_scenes(plan.data, part.bands, plan.declared) if plan is not None and plan.data else []
     inputs = (source, Path(spec_file), options.replaces, *(file for scene in scenes for file in scene.inputs))
-    check_target(output, options.overwrite, inputs, options.report)
+    check_target(output, options.overwrite, inputs, options.report, plan.data if plan is not None else ())
     lineage_of(options.replaces)
     model, data = read_foreign(source, len(part.bands) * len(part.scene_percentiles or ()))
     network = prepare_network(model, source.name, len(part.classes) == 2, options.keep_size)
@@ -109,8 +109,8 @@ def package_foreign(source: str | os.PathLike, spec_file: str | os.PathLike, out
     spec = _make_spec(network, part, options)
     notes, warnings = _said(network, part, spec)
     lineage = lineage_of(options.replaces, spec)
+    golden, undecided = _golden(network, spec)          # first: NaN is felt at any distance
     measured = measured_within_bound(network.graph, spec, network.fixed_px, seeds=(0,)) if options.measure and spec.reach_bounded else None
-    golden, undecided = _golden(network, spec)
     provenance = {KEY: lineage, "foreign": _origin(source.name, data, network), "measured_reach_px": measured,
                   "golden_undecided": undecided, "tools": tool_versions("hfd_edge", "onnx", "onnxruntime", "numpy")}
     gate, spec, sizes = _write(network.graph, spec, golden, (output, options), provenance)

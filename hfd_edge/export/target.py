@@ -7,16 +7,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hfd_edge.errors import ExportError, RasterError
+from hfd_edge.export.data_files import Place
 from hfd_edge.raster import check_output
 
 
-def check_target(output: Path, overwrite: bool, inputs: Iterable[Path | None], report: Path | None = None) -> None:
+def check_target(output: Path, overwrite: bool, inputs: Iterable[Path | None], report: Path | None = None, data: Iterable[Place] = ()) -> None:
     """Where an export writes.
 
     Args:
         overwrite: whether a package that is there may be replaced.
         inputs: files that it must not replace; None = none.
-        report: the folder of its report.
+        report: the folder of its report; data: where its scenes lie.
     Raises:
         ExportError: OUTPUT exists, is an input, or cannot be written; the report is no folder.
     """
@@ -24,15 +25,17 @@ def check_target(output: Path, overwrite: bool, inputs: Iterable[Path | None], r
         check_output(output, overwrite, inputs=[path for path in inputs if path is not None])
     except RasterError as error:
         raise ExportError(str(error)) from error
-    check_report(report)
+    check_report(report, data)
     if report is not None and report.resolve() == output.resolve():
         raise ExportError(f"the report {report} has the name of the package: give its folder another one")
 
 
-def check_report(report: Path | None) -> None:
-    """Raise ExportError where the folder of a report, None = none, is no folder or cannot be made."""
+def check_report(report: Path | None, data: Iterable[Place] = ()) -> None:
+    """Raise ExportError where the folder of a report, None = none, is no folder, cannot be made, or is one of scenes."""
     if report is None:
         return
+    if any(isinstance(place, (str, Path)) and Path(place).is_dir() and Path(place).resolve() == report.resolve() for place in data):
+        raise ExportError(f"the report {report} would lie among the scenes, and its pictures would be scenes of the next run: give another folder")
     if report.exists() and not report.is_dir():
         raise ExportError(f"the report {report} is a file: give a folder, or a name that nothing has yet")
     there = next(path for path in (report, *report.absolute().parents) if path.exists())

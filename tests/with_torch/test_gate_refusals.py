@@ -63,12 +63,14 @@ def test_a_plan_that_cannot_be_is_one_clear_error(checkpoint, tmp_path, small, w
     ("the report .*net.json is a file: give a folder", "m.engine", {"report": "net.json"}, {}),
     ("the report .*net.json/gate cannot be written: .*net.json is no folder", "m.engine", {"report": "net.json/gate"}, {}),
     ("the report .*m.engine has the name of the package", "m.engine", {"report": "m.engine"}, {}),
+    ("the report in would lie among the scenes", "m.engine", {"report": "in"}, {"data": ("in",)}),
     ("gone.engine", "m.engine", {"replaces": "gone.engine"}, {}), ("gone.tif: no such raster", "m.engine", {}, {"data": ("gone.tif",)}),
     ("without one file", "m.engine", {}, {"data": ("",)}), ("without one file", "m.engine", {}, {"data": (", ",)})])
 def test_what_can_be_known_to_fail_fails_before_the_network_is_exported(checkpoint, tmp_path, monkeypatch, words, output, changes, plan):
     for file in checkpoint.parent.iterdir():
         shutil.copy(file, tmp_path)
     (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.tif").touch()
     shutil.copy(DEMO, tmp_path / "old.engine")
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     monkeypatch.setattr(build, "to_onnx", None)
@@ -146,6 +148,14 @@ def test_a_checkpoint_that_is_none_is_called_by_the_name_that_was_given(tmp_path
     for given in ("", ".", "/"):
         with pytest.raises(CheckpointError, match="is no checkpoint; a checkpoint is NAME.safetensors"):
             export_package(given, tmp_path / "m.engine")
+
+
+def test_weights_that_are_no_numbers_are_called_so_and_no_fault_of_the_reach(tmp_path):
+    net = network(max_stride=8)
+    next(net.parameters()).data[0] = float("nan")
+    with pytest.raises(GateError, match="must be finite.*have diverged"):
+        export_package(save_checkpoint(tmp_path / "net", net, SPEC, {}), tmp_path / "m.engine")
+    assert not list(tmp_path.glob("*m.engine*"))
 
 
 def test_calibration_scenes_of_other_bands_or_of_unknown_unit_are_refused(checkpoint, tmp_path):
