@@ -85,7 +85,7 @@ def read_sidecar(path: str | os.PathLike) -> dict[str, Any]:
                               "give the path of a checkpoint")
     try:
         record = json.loads(sidecar.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{sidecar} is not JSON ({error}); save the checkpoint again") from error
     if not isinstance(record, dict) or not all(isinstance(record.get(key), dict) for key in SIDECAR_KEYS):
         raise CheckpointError(f"{sidecar}: it must be an object with the objects {', '.join(SIDECAR_KEYS)}; save the checkpoint again")

@@ -181,7 +181,8 @@ def test_weights_beside_the_sidecar_of_another_training_are_refused(tmp_path):
 def test_a_damaged_checkpoint_gets_one_clear_line(tmp_path):
     save_checkpoint(tmp_path / "a", network(), {}, {})
     save_checkpoint(tmp_path / "b", network(width=32), {}, {})
-    cases = {"no such file": tmp_path / "missing", "run code": tmp_path / "weights.pth", "not JSON": tmp_path / "text",
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    cases = {"is not JSON .maximum recursion": tmp_path / "deep", "no such file": tmp_path / "missing", "run code": tmp_path / "weights.pth", "not JSON": tmp_path / "text",
              "whole safetensors": tmp_path / "short", "same save": tmp_path / "mixed", "unknown keys": tmp_path / "future"}
     (tmp_path / "text.json").write_text("{")
     (tmp_path / "short.json").write_text((tmp_path / "a.json").read_text())
