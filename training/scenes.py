@@ -27,7 +27,7 @@ def write_scenes(pairs: PairSet, folder: Path, log: Log = print) -> int:
     Returns:
         how many pairs were written.
     Raises:
-        DataError: a pair cannot be read, both splits are empty, or two pairs would get one file name.
+        DataError: a pair cannot be read, both splits are empty, two pairs would get one file name, or the folder holds pairs of another split.
         RasterError: the folder cannot be written to.
     """
     names = [(split, name) for split in SPLITS for name in pairs.names(split)]
@@ -37,6 +37,7 @@ def write_scenes(pairs: PairSet, folder: Path, log: Log = print) -> int:
         raise DataError(f"{'no pair' if not names else f'{len(twice)} file names for several pairs, e.g. {min(twice)}'} in the "
                         f"{' and '.join(SPLITS)} splits of {pairs.info.name}: scenes are written from pairs that training did not see, one "
                         "file each; give the layout a split, or rename the pairs")
+    _check_left(folder, files, pairs.info.name)
     folder.mkdir(parents=True, exist_ok=True)
     placed = 0
     for (_, name), file in zip(names, files):
@@ -46,6 +47,15 @@ def write_scenes(pairs: PairSet, folder: Path, log: Log = print) -> int:
         _write(pair, pairs.info, geo, folder / file)
     log(f"{len(names)} scenes with labels in {folder}, {placed} with the georeference of their files: hfd-edge export ... --calibration {folder}")
     return len(names)
+
+
+def _check_left(folder: Path, files: list[str], name: str) -> None:
+    """Refuse scenes of an earlier split that this one would leave there: a pair that training sees now would calibrate and judge."""
+    ours = {f"{file}{ending}.tif" for file in files for ending in ("", "_labels")}
+    left = sorted(path.name for split in SPLITS for path in folder.glob(f"{split}-*.tif") if path.name not in ours)
+    if left:
+        raise DataError(f"{folder} holds {left[0]}{f' and {len(left) - 1} more files' if len(left) > 1 else ''} of pairs that are not in the "
+                        f"{' and '.join(SPLITS)} splits of {name} now, and training may see them: remove the folder, it is written anew")
 
 
 def _place(pairs: PairSet, pair: Pair) -> GeoReference | None:

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 
 from hfd_edge.export.calibration_data import open_scenes  # noqa: E402
 from hfd_edge.spec import ModelInput, Unit  # noqa: E402
-from test_layouts_folder import folder  # noqa: E402
+from test_layouts_folder import describe, folder  # noqa: E402
 from tests.engines import make_spec  # noqa: E402
 from tests.with_torch import tiny_sets as tiny  # noqa: E402
 from training.__main__ import main  # noqa: E402
@@ -106,6 +106,24 @@ def test_two_pairs_of_one_file_name_and_a_file_in_the_way_are_refused(tmp_path, 
     with pytest.raises(DataError, match="no pair in the select and test splits"):
         write_scenes(pairs, tmp_path / "scenes", silent)
     assert not (tmp_path / "scenes").exists()
+
+
+def test_scenes_of_an_earlier_split_are_not_left_among_those_of_this_one(tmp_path):
+    """p01 was in the test, and is trained on now."""
+    root, lines = folder(tmp_path / "set"), []
+    lists = {"train": [0, 2], "select": [3], "test": [1]}
+    for test in (1, 4):
+        for split, numbers in {**lists, "test": [test]}.items():
+            (root / f"{split}.txt").write_text("".join(f"p{number:02d}\n" for number in numbers))
+        pairs = open_pairs("folder", describe(root, split={"by": "lists"}))
+        if test == 1:
+            write_scenes(pairs, tmp_path / "scenes", lines.append)
+            write_scenes(pairs, tmp_path / "scenes", lines.append)
+            (tmp_path / "scenes" / "own.tif").touch()
+    before = sorted(path.name for path in (tmp_path / "scenes").iterdir())
+    with pytest.raises(DataError, match="scenes holds test-p01.tif and 1 more files of pairs that are not in the select and test splits of mine now"):
+        write_scenes(pairs, tmp_path / "scenes", lines.append)
+    assert sorted(path.name for path in (tmp_path / "scenes").iterdir()) == before and len(lines) == 2
 
 
 def test_the_verb_says_where_they_lie_and_one_line_where_it_cannot(tmp_path, capsys):
