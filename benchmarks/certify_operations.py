@@ -113,7 +113,7 @@ def copy_rate(context: Context) -> float:
     """Bytes a second of a device-to-device copy, reading and writing counted."""
     nbytes = 4 * context.side**2
     pairs = [(context.gpu.allocate(nbytes), context.gpu.allocate(nbytes)) for _ in range(CACHE_SETS)]
-    return 2 * nbytes / timed(context, [lambda stream, a=a, b=b: context.gpu.native.copy_on_device(b.ptr, a.ptr, nbytes, stream)
+    return 2 * nbytes / timed(context, [lambda stream, a=a, b=b: context.gpu.native.copy_on_device(b.ptr, a.ptr, nbytes, (context.gpu.index, stream))
                                         for a, b in pairs])
 
 

@@ -6,6 +6,7 @@
 
 #include "bindings_cuda_memory.h"
 #include "bindings_cuda_ops.h"
+#include "common/cuda_error.h"
 #include "common/devices.h"
 
 namespace py = pybind11;
@@ -32,8 +33,9 @@ py::dict device_dict(int index, const hfd::Device& device) {
 
 std::string version_text(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
 
-// What CUDA does not tell of a driver of an older major version than the toolkit that made this module.
+// What CUDA does not tell of a forked process, and of a driver of an older major version than the toolkit that made this module.
 std::string way_out(const hfd::Devices& found) {
+  if (found.error_code == cudaErrorInitializationError) return std::string("; ") + hfd::cuda_way_out(cudaErrorInitializationError);
   if (found.driver_version == 0 || found.driver_version / 1000 >= found.runtime_version / 1000) return "";
   return "; the driver serves CUDA " + version_text(found.driver_version) + " and hfd_edge was built with CUDA " +
          version_text(found.runtime_version) + ": update the driver, or build hfd_edge with a toolkit that it serves";

@@ -5,13 +5,16 @@
 #include <string>
 #include <utility>
 
+#include "bindings_cuda_ops.h"
+#include "common/cuda_error.h"
 #include "common/cuda_memory.h"
+#include "common/on_device.h"
 
 namespace py = pybind11;
 
 namespace {
 
-using Address = uintptr_t;
+using hfd::Address, hfd::Queue, hfd::queue_of;
 using Unlocked = py::call_guard<py::gil_scoped_release>;
 
 cudaStream_t stream_at(Address handle) { return reinterpret_cast<cudaStream_t>(handle); }
@@ -32,40 +35,52 @@ std::pair<void*, size_t> host_memory(const py::buffer& array, bool writable) {
   return {info.ptr, static_cast<size_t>(info.size * info.itemsize)};
 }
 
-void copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, Address stream, const char* what) {
-  if (bytes == 0) return;
+// Calls `enqueue` with a queue's stream, on its device.
+template <class Enqueue>
+void on(const Queue& queue, const char* what, const Enqueue& enqueue) {
   const py::gil_scoped_release released;
-  hfd::cuda_check(cudaMemcpyAsync(to, from, bytes, kind, stream_at(stream)), what);
+  const auto [device, stream] = queue_of(queue);
+  const hfd::OnDevice here(device);
+  hfd::cuda_check(enqueue(stream), what);
 }
 
-void copy_in(Address to, const py::buffer& from, Address stream) {
+void copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, const Queue& queue, const char* what) {
+  if (bytes > 0) on(queue, what, [=](cudaStream_t stream) { return cudaMemcpyAsync(to, from, bytes, kind, stream); });
+}
+
+void copy_in(Address to, const py::buffer& from, const Queue& queue) {
   const auto [data, bytes] = host_memory(from, false);
-  copy(reinterpret_cast<void*>(to), data, bytes, cudaMemcpyHostToDevice, stream, "copying to the device");
+  copy(reinterpret_cast<void*>(to), data, bytes, cudaMemcpyHostToDevice, queue, "copying to the device");
 }
 
-void copy_out(const py::buffer& to, Address from, Address stream) {
+void copy_out(const py::buffer& to, Address from, const Queue& queue) {
   const auto [data, bytes] = host_memory(to, true);
-  copy(data, reinterpret_cast<const void*>(from), bytes, cudaMemcpyDeviceToHost, stream, "copying from the device");
+  copy(data, reinterpret_cast<const void*>(from), bytes, cudaMemcpyDeviceToHost, queue, "copying from the device");
 }
 
-void copy_on_device(Address to, Address from, size_t bytes, Address stream) {
-  copy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes, cudaMemcpyDeviceToDevice, stream,
-       "copying on the device");
+void copy_on_device(Address to, Address from, size_t bytes, const Queue& queue) {
+  copy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes, cudaMemcpyDeviceToDevice, queue, "copying on the device");
 }
 
 void copy_rows(Address to, size_t to_stride, Address from, size_t from_stride, std::pair<size_t, size_t> row_bytes_and_rows,
-               Address stream) {
-  const auto [row_bytes, rows] = row_bytes_and_rows;
+               const Queue& queue) {
+  const size_t row_bytes = row_bytes_and_rows.first, rows = row_bytes_and_rows.second;
   if (row_bytes == 0 || rows == 0) return;
-  const py::gil_scoped_release released;
-  hfd::cuda_check(cudaMemcpy2DAsync(reinterpret_cast<void*>(to), to_stride, reinterpret_cast<const void*>(from), from_stride,
-                                    row_bytes, rows, cudaMemcpyDefault, stream_at(stream)), "copying rows");
+  on(queue, "copying rows", [=](cudaStream_t stream) {
+    return cudaMemcpy2DAsync(reinterpret_cast<void*>(to), to_stride, reinterpret_cast<const void*>(from), from_stride, row_bytes, rows,
+                             cudaMemcpyDefault, stream);
+  });
 }
 
-void fill(Address to, int byte, size_t bytes, Address stream) {
+void fill(Address to, int byte, size_t bytes, const Queue& queue) {
   if (bytes == 0) return;
-  const py::gil_scoped_release released;
-  hfd::cuda_check(cudaMemsetAsync(reinterpret_cast<void*>(to), byte, bytes, stream_at(stream)), "filling device memory");
+  on(queue, "filling device memory", [=](cudaStream_t stream) { return cudaMemsetAsync(reinterpret_cast<void*>(to), byte, bytes, stream); });
+}
+
+void synchronize(const Queue& queue) { on(queue, "waiting for a stream", cudaStreamSynchronize); }
+
+void wait_event(const Queue& queue, Address event) {
+  on(queue, "waiting for an event", [=](cudaStream_t stream) { return cudaStreamWaitEvent(stream, reinterpret_cast<cudaEvent_t>(event), 0); });
 }
 
 py::buffer_info pinned_bytes(hfd::PinnedBuffer& pinned) {
@@ -82,7 +97,7 @@ void bind_buffers(py::module_& module) {
       .def_property_readonly("device", &hfd::DeviceBuffer::device);
   py::class_<hfd::PinnedBuffer>(module, "PinnedBuffer", py::buffer_protocol(), py::module_local(),
                                 "Main memory that devices copy from and to beside everything else; np.frombuffer(it, dtype).")
-      .def(py::init<size_t>(), "nbytes"_a, Unlocked())
+      .def(py::init<int, size_t>(), "device"_a, "nbytes"_a, Unlocked())
       .def_buffer(&pinned_bytes)
       .def_property_readonly("ptr", [](const hfd::PinnedBuffer& b) { return address_of(b.data()); })
       .def_property_readonly("nbytes", &hfd::PinnedBuffer::bytes);
@@ -107,13 +122,9 @@ void bind_streams(py::module_& module) {
       .def("begin", [](Graph& g, Address stream) { g.begin(stream_at(stream)); }, "stream"_a, Unlocked())
       .def("end", [](Graph& g, Address stream) { g.end(stream_at(stream)); }, "stream"_a, Unlocked())
       .def("launch", [](Graph& g, Address stream) { g.launch(stream_at(stream)); }, "stream"_a, Unlocked());
-  module.def("synchronize", [](Address stream) { hfd::cuda_check(cudaStreamSynchronize(stream_at(stream)), "waiting for a stream"); },
-             "stream"_a, "Wait until a stream has done everything.", Unlocked());
-  module.def("wait_event",
-             [](Address stream, Address event) {
-               hfd::cuda_check(cudaStreamWaitEvent(stream_at(stream), reinterpret_cast<cudaEvent_t>(event), 0), "waiting for an event");
-             },
-             "stream"_a, "event"_a, "What is enqueued from now on waits for an event of another stream; the host does not.", Unlocked());
+  module.def("synchronize", &synchronize, "queue"_a, "Wait until a stream has done everything.");
+  module.def("wait_event", &wait_event, "queue"_a, "event"_a,
+             "What is enqueued from now on waits for an event of another stream; the host does not.");
 }
 
 void raise_device_error(std::exception_ptr pointer) {
@@ -133,18 +144,21 @@ void bind_cuda_memory(py::module_& module) {
   py::register_local_exception_translator(raise_device_error);
   bind_buffers(module);
   bind_streams(module);
-  module.def("copy_in", &copy_in, "to"_a, "host"_a, "stream"_a, "Host memory to a device address, in the stream's order.");
-  module.def("copy_out", &copy_out, "host"_a, "address"_a, "stream"_a, "Device memory to the host, in the stream's order.");
-  module.def("copy_on_device", &copy_on_device, "to"_a, "address"_a, "nbytes"_a, "stream"_a);
-  module.def("copy_rows", &copy_rows, "to"_a, "to_stride"_a, "address"_a, "from_stride"_a, "row_bytes_and_rows"_a, "stream"_a,
+  module.def("copy_in", &copy_in, "to"_a, "host"_a, "queue"_a, "Host memory to a device address, in the stream's order.");
+  module.def("copy_out", &copy_out, "host"_a, "address"_a, "queue"_a, "Device memory to the host, in the stream's order.");
+  module.def("copy_on_device", &copy_on_device, "to"_a, "address"_a, "nbytes"_a, "queue"_a);
+  module.def("copy_rows", &copy_rows, "to"_a, "to_stride"_a, "address"_a, "from_stride"_a, "row_bytes_and_rows"_a, "queue"_a,
              "Rows between two pitches, host (pinned) or device on either side, in the stream's order.");
-  module.def("fill", &fill, "to"_a, "byte"_a, "nbytes"_a, "stream"_a);
-  module.def("make_current", [](int device) {
-    int before = 0;
-    hfd::cuda_check(cudaGetDevice(&before), "asking for the current device");
-    hfd::cuda_check(cudaSetDevice(device), "making a device current");
-    return before;
-  }, "device"_a, "Make a device the calling thread's; gives the one before.", Unlocked());
+  module.def("fill", &fill, "to"_a, "byte"_a, "nbytes"_a, "queue"_a);
+  module.def("enter_device", [](int device) { return address_of(hfd::enter_device(device)); }, "device"_a,
+             "Make a device's primary context the calling thread's current one; gives the one before, 0 = none.", Unlocked());
+  module.def("leave_device", [](Address before) { hfd::leave_device(reinterpret_cast<hfd::Context>(before)); }, "before"_a,
+             "Make what enter_device gave the calling thread's current context again.", Unlocked());
+  module.def("home_of", [](Address address, int device) {
+    const hfd::Home home = hfd::home_of(reinterpret_cast<const void*>(address), device);
+    return std::make_pair(home.device, home.shared);
+  }, "address"_a, "device"_a, "Which device's memory an address is, -1 = none's, and whether that device's primary context reaches it.",
+             Unlocked());
   module.def("memory_info", [](int device) {
     const hfd::MemoryInfo info = hfd::memory_info(device);
     return std::make_pair(info.free, info.total);

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from hfd_edge.device import cuda_index
 from hfd_edge.device.memory import CudaDevice
 from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
 from hfd_edge.errors import EngineError
@@ -24,7 +25,7 @@ class Slot:
         spec = engine.package.spec
         self.tiles, self._engine, self.closed = tiles, engine, False
         self.input_shape = (tiles, len(spec.bands), rows, cols)
-        self._scene = CudaDevice(0).allocate(4 * spec.scene_numbers) if spec.scene_numbers else None
+        self._scene = CudaDevice(cuda_index(engine.device)).allocate(4 * spec.scene_numbers) if spec.scene_numbers else None
         self.scene_memory = (0, 0) if self._scene is None else (self._scene.ptr, self._scene.nbytes)
         floats_at(self.scene_memory[0], (spec.scene_numbers,))[...] = 0
         self.output_shape = (tiles, len(spec.classes), rows // spec.logit_stride_px, cols // spec.logit_stride_px)
@@ -52,11 +53,11 @@ class Slot:
 class EmulatedEngine(OnnxRuntimeEngine):
     """graph-fp32.onnx on the emulated device."""
 
-    name, device, refuses, enqueued = "emulated", "cuda:0", False, 0
+    name, refuses, enqueued = "emulated", False, 0
 
-    def __init__(self, package, threads: int, device_module: Emulated) -> None:
+    def __init__(self, package, threads: int, device_module: Emulated, device: str = "cuda:0") -> None:
         super().__init__(package, "graph-fp32.onnx", threads)
-        self.package, self.device_module, self.slots = package, device_module, []
+        self.package, self.device_module, self.device, self.slots = package, device_module, device, []
 
     def slot(self, tiles: int, rows: int, cols: int) -> Slot:
         self.slots.append(Slot(self, tiles, rows, cols))
@@ -68,6 +69,6 @@ def emulated_segmenter(path, device_module: Emulated, device: str = "cuda:0", **
 
     class OnEmulated(Segmenter):
         def _open_engine(self, precision):
-            return EmulatedEngine(self._package, self.threads, device_module)
+            return EmulatedEngine(self._package, self.threads, device_module, self.device)
 
     return OnEmulated(path, device=device, **options)

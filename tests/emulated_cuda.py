@@ -16,7 +16,7 @@ import sys
 import sysconfig
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_IN = ROOT / "tests" / "emulated_cuda"
@@ -24,7 +24,8 @@ FLAGS = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fn
 SANITIZE = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 # "contracted" is a control: it multiplies and adds in one step, as nvcc would without -fmad=false.
 KINDS = {"plain": ["-O1"], "sanitized": SANITIZE, "contracted": ["-O2", "-mfma", "-ffp-contract=fast"]}
-COUNTS = ("allocations", "kernels", "used", "peak", "waiting", "synchronisations", "slept", "spun", "chosen")
+OWN = 64                # added to a device's number: a context that a caller made there for itself alone
+COUNTS = ("allocations", "kernels", "used", "peak", "waiting", "synchronisations", "slept", "spun")
 
 
 def why_not() -> str | None:
@@ -35,9 +36,9 @@ def why_not() -> str | None:
 
 
 def sources() -> list[Path]:
-    """What the module is made of: all of _cuda, and the emulated run time."""
+    """What the module is made of: all of _cuda, and the emulated driver and run time."""
     listed = (ROOT / "cmake" / "cuda_sources.txt").read_text().split()
-    return [*(ROOT / "csrc" / name for name in listed), STAND_IN / "runtime.cpp"]
+    return [*(ROOT / "csrc" / name for name in listed), STAND_IN / "driver.cpp", STAND_IN / "runtime.cpp"]
 
 
 def build(kind: str = "plain") -> Path:
@@ -94,6 +95,7 @@ class Emulated:
         self.module: ModuleType = importlib.util.module_from_spec(spec)
         loader.exec_module(self.module)
         self._library = ctypes.CDLL(str(path))
+        self._library.emulated_contexts.restype = self._library.emulated_allocate.restype = ctypes.c_uint64
         self._calls: list = []
 
     def policy(self, name: str, seed: int = 0) -> None:
@@ -111,6 +113,23 @@ class Emulated:
     def devices(self, count: int) -> None:
         """How many devices there are; kernels and fills refuse a stream that is not of the calling thread's."""
         self._library.emulated_devices(count)
+
+    def contexts(self) -> set[int]:
+        """Devices whose primary context was made, or chosen by a thread, since this was asked last."""
+        found = self._library.emulated_contexts()
+        return {device for device in range(OWN) if found >> device & 1}
+
+    def current(self) -> int:
+        """The device of the calling thread's context, plus OWN where its caller made that for itself alone; -1 = it has none."""
+        return self._library.emulated_current()
+
+    def bind(self, context: int) -> None:
+        """Make a context the calling thread's, as a library does that its caller uses; numbers as above."""
+        self._library.emulated_bind(context)
+
+    def allocate(self, nbytes: int, context: int) -> SimpleNamespace:
+        """Device memory that a library made in a context; numbers as above. Never freed."""
+        return SimpleNamespace(ptr=self._library.emulated_allocate(ctypes.c_size_t(nbytes), context), nbytes=nbytes)
 
     def driver(self, version: int = 13000) -> None:
         """Which CUDA the driver serves; one below 13.0 is too old for this run time."""

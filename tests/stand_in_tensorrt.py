@@ -52,6 +52,9 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
             self.engine, self.addresses, self.profile, self.shapes, self.memory = engine, {}, None, {}, None
             assert machine.current() == engine.device
 
+        def __del__(self):
+            machine.freed_on.append(machine.current())
+
         def set_optimization_profile_async(self, profile_index, stream_handle):
             assert stream_handle, "the default stream"
             assert machine.current() == self.engine.device
@@ -121,6 +124,9 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
             self.session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
             self.inputs = [end.name for end in self.session.get_inputs()]
             self.names = [*self.inputs, self.session.get_outputs()[0].name]
+
+        def __del__(self):
+            machine.freed_on.append(machine.current())
 
         @property
         def num_io_tensors(self):
@@ -195,7 +201,7 @@ def make_stand_in(device, library="tensorrt", version="10.16.1.11", gpu="an emul
         ICudaEngine.create_runtime_config = lambda self: IRuntimeConfig()
         module.IBuilderConfig.set_compute_capability = lambda self, compute_capability, index: True
         Runtime.get_engine_validity = lambda self, buffer: (EngineValidity.INVALID if "invalid" in faults else EngineValidity.VALID, 0)
-    module.faults, module.built_on = faults, machine.built_on
+    module.faults, module.built_on, module.freed_on = faults, machine.built_on, machine.freed_on
     return module, calls
 
 

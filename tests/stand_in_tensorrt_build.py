@@ -22,6 +22,7 @@ class Machine:
     gpu: str
     say: Callable[..., None]        # (logger, text, severity)
     built_on: list = field(default_factory=list)        # devices that were current
+    freed_on: list = field(default_factory=list)        # and where engines and their contexts were freed
     logger: Any = None              # a weak reference to the first one that was given: the others are ignored
 
     def given(self, logger: Any) -> Any:
@@ -37,10 +38,8 @@ class Machine:
         raise TypeError("pybind11::init(): factory function returned nullptr")
 
     def current(self) -> int:
-        """The calling thread's device."""
-        now = self.device.module.make_current(0)
-        self.device.module.make_current(now)
-        return now
+        """The calling thread's device; -1 = it has none."""
+        return self.device.current()
 
 
 def building_classes(machine: Machine) -> tuple[type, ...]:

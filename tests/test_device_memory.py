@@ -200,23 +200,6 @@ def test_a_driver_that_tells_no_clock_loses_no_device(emulated_device):
 
 
 @EMULATED
-def test_a_device_that_is_the_threads_own_is_not_chosen_again(emulated_device):
-    with emulated_device.installed():
-        gpu = CudaDevice(0)
-        before = emulated_device.counts()["chosen"]
-        waited_for_event = gpu.event()
-        waited_for_event.record(gpu.stream().handle)
-        gpu.allocate(16).free()
-        assert emulated_device.counts()["chosen"] == before
-        emulated_device.devices(2)
-        try:
-            CudaDevice(1).allocate(16).free()
-            assert emulated_device.counts()["chosen"] == before + 2
-        finally:
-            emulated_device.devices(1)
-
-
-@EMULATED
 def test_a_driver_older_than_the_toolkit_is_told_with_both_versions_and_the_ways_out(emulated_device):
     emulated_device.driver(12040)
     try:

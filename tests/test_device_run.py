@@ -192,23 +192,3 @@ def test_a_raster_goes_through_a_device(tmp_path, power, emulated_device):
             seg.run_raster(tmp_path / "scene.tif", tmp_path / f"{name}.tif", **options)
         maps.append(rasterio.open(tmp_path / f"{name}.tif").read())
     np.testing.assert_array_equal(*maps)
-
-
-@pytest.mark.parametrize("forgets", [False, True])
-def test_a_second_device_is_worked_on_whatever_the_threads_own_is(db_engine, power, emulated_device, monkeypatch, forgets):
-    from contextlib import nullcontext
-    with Segmenter(db_engine, tile=48, halo=16) as cpu:
-        wanted = cpu.run(power, unit="intensity")
-    emulated_device.devices(2)
-    try:
-        if forgets:
-            monkeypatch.setattr(run_device.CudaDevice, "current", lambda gpu: nullcontext())
-        with emulated_segmenter(db_engine, emulated_device, device="cuda:1", tile=48, halo=16) as seg:
-            if forgets:
-                with pytest.raises(DeviceError, match="filling device memory"):
-                    seg.run(power, unit="intensity")
-            else:
-                same(seg.run(power, unit="intensity"), wanted)
-                assert emulated_device.module.make_current(0) == 0          # as it was before
-    finally:
-        emulated_device.devices(1)

@@ -3,6 +3,8 @@
 #include <chrono>
 #include <string>
 
+#include "common/cuda_error.h"
+#include "common/on_device.h"
 #include "common/watch.h"
 
 namespace hfd {
@@ -11,67 +13,19 @@ namespace {
 // Longer than it takes to sleep and be woken, shorter than most batches.
 constexpr std::chrono::microseconds kWatched{100};
 
-// What to do about a failure; the sticky ones end every later call of this process.
-const char* way_out(cudaError_t code) {
-  switch (code) {
-    case cudaErrorMemoryAllocation:
-      return "give a smaller memory=, batch= or tile=, or end what else uses this GPU (nvidia-smi)";
-    case cudaErrorNoDevice:
-    case cudaErrorInsufficientDriver:
-      return "install NVIDIA's driver for this GPU (nvidia-smi must list it; in a container: --gpus all), or use device='cpu'";
-    case cudaErrorInvalidDevice:
-      return "hfd-edge doctor lists the devices of this machine";
-    case cudaErrorInitializationError:
-      return "a process forked after CUDA was used cannot use it: make workers with multiprocessing.get_context('spawn')";
-    case cudaErrorNoKernelImageForDevice:
-    case cudaErrorUnsupportedPtxVersion:
-      return "this GPU needs code that was not compiled: build hfd_edge on this machine with its own CUDA toolkit";
-    case cudaErrorIllegalAddress:
-    case cudaErrorMisalignedAddress:
-    case cudaErrorLaunchFailure:
-    case cudaErrorIllegalInstruction:
-    case cudaErrorECCUncorrectable:
-    case cudaErrorHardwareStackError:
-      return "CUDA is lost to this process: start a new one, and report this with the output of compute-sanitizer";
-    case cudaErrorStreamCaptureUnsupported:
-    case cudaErrorStreamCaptureInvalidated:
-    case cudaErrorStreamCaptureUnjoined:
-      return "this work cannot be captured as a graph: run it without one (cuda_graph=False)";
-    default:
-      return "hfd-edge doctor shows driver and devices";
+// Gives something back on its device. Nobody can be told of a failure: it is one of earlier work, and was or will be told by its own call.
+// Left as CUDA's last one it would be told of the next kernel.
+template <class Call>
+void give_back(int device, const Call& call) noexcept {
+  try {
+    const OnDevice here(device);
+    if (call() != cudaSuccess) cudaGetLastError();
+  } catch (const CudaError&) {
+    return;  // in a forked process, or at the end of this one: CUDA took everything back
   }
 }
 
-// What gives something back has nobody to tell of a failure: it is one of earlier work, and was or will be told by its own call. Left as CUDA's
-// last one it would be told of the next kernel.
-void dropped(cudaError_t code) noexcept {
-  if (code != cudaSuccess) cudaGetLastError();
-}
-
-std::string message(cudaError_t code, const char* what) {
-  return std::string(what) + " failed with " + cudaGetErrorName(code) + " (" + cudaGetErrorString(code) + "): " + way_out(code);
-}
-
 }  // namespace
-
-CudaError::CudaError(cudaError_t code, const char* what) : std::runtime_error(message(code, what)), code_(code) {}
-
-void cuda_check(cudaError_t code, const char* what) {
-  if (code == cudaSuccess) return;
-  cudaGetLastError();
-  throw CudaError(code, what);
-}
-
-OnDevice::OnDevice(int device) {
-  cuda_check(cudaGetDevice(&before_), "asking for the current device");
-  if (device == before_) return;
-  cuda_check(cudaSetDevice(device), ("choosing cuda:" + std::to_string(device)).c_str());
-  set_ = true;
-}
-
-OnDevice::~OnDevice() {
-  if (set_) dropped(cudaSetDevice(before_));
-}
 
 DeviceBuffer::DeviceBuffer(int device, size_t bytes) : bytes_(bytes), device_(device) {
   const OnDevice here(device);
@@ -80,17 +34,19 @@ DeviceBuffer::DeviceBuffer(int device, size_t bytes) : bytes_(bytes), device_(de
 }
 
 void DeviceBuffer::release() noexcept {
-  if (data_ != nullptr) dropped(cudaFree(data_));
+  if (data_ == nullptr) return;
+  give_back(device_, [this] { return cudaFree(data_); });
   data_ = nullptr;
 }
 
-PinnedBuffer::PinnedBuffer(size_t bytes) : bytes_(bytes) {
+PinnedBuffer::PinnedBuffer(int device, size_t bytes) : bytes_(bytes), device_(device) {
+  const OnDevice here(device);
   const std::string what = "pinning " + std::to_string(bytes) + " bytes of main memory";
   cuda_check(cudaHostAlloc(&data_, bytes > 0 ? bytes : 1, cudaHostAllocPortable), what.c_str());
 }
 
 PinnedBuffer::~PinnedBuffer() {
-  if (data_ != nullptr) dropped(cudaFreeHost(data_));
+  if (data_ != nullptr) give_back(device_, [this] { return cudaFreeHost(data_); });
 }
 
 Event::Event(int device, bool timing) : device_(device) {
@@ -99,7 +55,7 @@ Event::Event(int device, bool timing) : device_(device) {
 }
 
 Event::~Event() {
-  if (event_ != nullptr) dropped(cudaEventDestroy(event_));
+  if (event_ != nullptr) give_back(device_, [this] { return cudaEventDestroy(event_); });
 }
 
 void Event::record(cudaStream_t stream) {
@@ -108,11 +64,17 @@ void Event::record(cudaStream_t stream) {
 }
 
 void Event::synchronize() const {
-  if (watch(kWatched, [this] { return done(); })) return;
+  const OnDevice here(device_);
+  if (watch(kWatched, [this] { return reached(); })) return;
   cuda_check(cudaEventSynchronize(event_), "waiting for the device");
 }
 
 bool Event::done() const {
+  const OnDevice here(device_);
+  return reached();
+}
+
+bool Event::reached() const {
   const cudaError_t code = cudaEventQuery(event_);
   if (code == cudaErrorNotReady) {
     cudaGetLastError();
@@ -123,13 +85,14 @@ bool Event::done() const {
 }
 
 float Event::milliseconds_since(const Event& earlier) const {
+  const OnDevice here(device_);
   float milliseconds = 0.0f;
   cuda_check(cudaEventElapsedTime(&milliseconds, earlier.event_, event_), "timing between two events");
   return milliseconds;
 }
 
 Graph::~Graph() {
-  if (graph_ != nullptr) dropped(cudaGraphExecDestroy(graph_));
+  if (graph_ != nullptr) give_back(device_, [this] { return cudaGraphExecDestroy(graph_); });
 }
 
 void Graph::begin(cudaStream_t stream) {
@@ -142,7 +105,7 @@ void Graph::end(cudaStream_t stream) {
   cudaGraph_t captured = nullptr;
   cuda_check(cudaStreamEndCapture(stream, &captured), "capturing a stream");
   const cudaError_t code = cudaGraphInstantiateWithFlags(&graph_, captured, 0);
-  dropped(cudaGraphDestroy(captured));
+  if (cudaGraphDestroy(captured) != cudaSuccess) cudaGetLastError();
   cuda_check(code, "making a graph of what was captured");
 }
 
@@ -158,7 +121,7 @@ Stream::Stream(int device) : device_(device) {
 }
 
 Stream::~Stream() {
-  if (stream_ != nullptr) dropped(cudaStreamDestroy(stream_));
+  if (stream_ != nullptr) give_back(device_, [this] { return cudaStreamDestroy(stream_); });
 }
 
 MemoryInfo memory_info(int device) {

@@ -1,39 +1,12 @@
 // Device memory, pinned memory, streams, events and graphs as owners: made in the constructor, given back in the destructor.
-// Everything that can fail throws CudaError, with CUDA's name of the failure and the way out.
+// Everything that can fail throws CudaError. Each works on its own device, whatever the calling thread's is, and leaves that as it was.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
-#include <stdexcept>
 
 namespace hfd {
-
-class CudaError : public std::runtime_error {
- public:
-  CudaError(cudaError_t code, const char* what);
-  cudaError_t code() const { return code_; }
-
- private:
-  cudaError_t code_;
-};
-
-// Throws unless `code` is success; `what` says what was wanted. A later call does not see this failure again.
-void cuda_check(cudaError_t code, const char* what);
-
-// Makes a device the calling thread's current one, and gives back the one before; where it is that already nothing is set, for setting binds
-// the device's primary context, in place of one that its caller made. Throws CudaError.
-class OnDevice {
- public:
-  explicit OnDevice(int device);
-  ~OnDevice();
-  OnDevice(const OnDevice&) = delete;
-  OnDevice& operator=(const OnDevice&) = delete;
-
- private:
-  int before_ = 0;
-  bool set_ = false;
-};
 
 class DeviceBuffer {
  public:
@@ -55,7 +28,7 @@ class DeviceBuffer {
 // Main memory that the device reads and writes by itself, so that copies run beside everything else.
 class PinnedBuffer {
  public:
-  explicit PinnedBuffer(size_t bytes);
+  PinnedBuffer(int device, size_t bytes);  // every device can use it; it is made through this one
   ~PinnedBuffer();
   PinnedBuffer(const PinnedBuffer&) = delete;
   PinnedBuffer& operator=(const PinnedBuffer&) = delete;
@@ -65,6 +38,7 @@ class PinnedBuffer {
  private:
   void* data_ = nullptr;
   size_t bytes_;
+  int device_;
 };
 
 class Event {
@@ -80,6 +54,8 @@ class Event {
   cudaEvent_t handle() const { return event_; }
 
  private:
+  bool reached() const;  // on the device
+
   cudaEvent_t event_ = nullptr;
   int device_;
 };

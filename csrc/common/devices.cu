@@ -33,6 +33,7 @@ void query_devices(Devices& found) {
   for (int index = 0; code == cudaSuccess && index < count; ++index) code = describe(index, found.list[index]);
   found.count = code == cudaSuccess ? count : 0;
   if (code == cudaSuccess) return;
+  found.error_code = code;
   found.error_name = cudaGetErrorName(code);
   found.error_text = cudaGetErrorString(code);
   cudaGetLastError();  // a later call must not report this one

@@ -16,6 +16,7 @@ struct Device {
 struct Devices {
   int count = 0;
   Device list[kMaxDevices];
+  int error_code = 0;
   const char* error_name = nullptr;  // null if the query worked; else count is 0
   const char* error_text = nullptr;
   int driver_version = 0;            // newest CUDA the driver serves, e.g. 13000; 0 = no driver

@@ -17,9 +17,10 @@
 #include <stdexcept>
 #include <string>
 
-#include "common/cuda_memory.h"
+#include "common/cuda_error.h"
 #include "common/cuda_queue.h"
 #include "common/host_device.h"
+#include "common/on_device.h"
 
 #ifndef __CUDACC__
 #include <cstdio>

@@ -20,6 +20,7 @@ from hfd_edge.device.dlpack import KIND_CUDA, capsule_of, tensor_in
 from hfd_edge.device.memory import CudaDevice
 from hfd_edge.errors import ArrayError, DeviceError
 
+_NO_COPY = "nothing is copied between devices in silence; move the array, or open the Segmenter there"
 LEGACY_STREAM = 0           # what a library uses whose user named no stream
 
 
@@ -97,25 +98,42 @@ def foreign_array(array: object, gpu: CudaDevice, stream: object = None) -> Fore
             the legacy default stream.
     Raises:
         ArrayError: the array cannot be read, or its dtype is none of NumPy's.
-        DeviceError: it lives on another device.
+        DeviceError: it lives on another device, or in a context that this device shares with nobody.
     """
-    on = getattr(array, "__dlpack_device__", lambda: (KIND_CUDA, gpu.index))()
-    if tuple(on) != (KIND_CUDA, gpu.index):
-        raise DeviceError(f"the array is on device {tuple(on)} (DLPack type, index) and this engine on cuda:{gpu.index}: nothing is copied "
-                          "between devices in silence; move the array, or open the Segmenter there")
     given = None if stream is None else stream_handle(stream)
     try:
-        interface = getattr(array, "__cuda_array_interface__", None)
-        if interface is None or (given is None and "stream" not in interface and hasattr(array, "__dlpack__")):
-            return _from_dlpack(array, given)           # version 2 knows no streams: JAX and torch say by DLPack when the pixels are there
-        dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
-        strides = interface.get("strides") or _c_strides(shape, dtype.itemsize)
-        said = interface.get("stream")
-        return ForeignArray(int(interface["data"][0]), shape, tuple(strides), dtype, given if given is not None else int(said or LEGACY_STREAM),
-                            array)
+        on = tuple(getattr(array, "__dlpack_device__", lambda: (KIND_CUDA, gpu.index))())
+        taken = _taken(array, gpu, given) if on == (KIND_CUDA, gpu.index) else None
+    except DeviceError:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever a foreign object raises
         raise ArrayError(f"{type(array).__name__} cannot be read as a device array ({error}): give an object with "
                          "__cuda_array_interface__ or DLPack (a torch tensor needs .detach())") from error
+    if taken is None:
+        raise DeviceError(f"the array is on device {on} (DLPack type, index) and this engine on cuda:{gpu.index}: {_NO_COPY}")
+    _check_home(taken, gpu)
+    return taken
+
+
+def _taken(array: Any, gpu: CudaDevice, given: int | None) -> ForeignArray:
+    interface = getattr(array, "__cuda_array_interface__", None)
+    if interface is None or (given is None and "stream" not in interface and hasattr(array, "__dlpack__")):
+        with gpu.current():                         # torch gives the tensors of its current device alone, and orders by that one's stream
+            return _from_dlpack(array, given)       # version 2 knows no streams: JAX and torch say by DLPack when the pixels are there
+    dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
+    strides = interface.get("strides") or _c_strides(shape, dtype.itemsize)
+    said = interface.get("stream")
+    return ForeignArray(int(interface["data"][0]), shape, tuple(strides), dtype, given if given is not None else int(said or LEGACY_STREAM), array)
+
+
+def _check_home(array: ForeignArray, gpu: CudaDevice) -> None:
+    """An array interface names no device, and a kernel that reads what its device does not reach ends CUDA for the process."""
+    device, shared = gpu.native.home_of(array.ptr, gpu.index)
+    if device not in (-1, gpu.index):
+        raise DeviceError(f"the array is on cuda:{device} and this engine on cuda:{gpu.index}: {_NO_COPY}")
+    if not shared:
+        raise DeviceError(f"the array was made in a context of its own on cuda:{device}, which nothing else reaches: make it in the one that all "
+                          "libraries share (PyCUDA: import pycuda.autoprimaryctx instead of pycuda.autoinit)")
 
 
 def _from_dlpack(array: Any, stream: int | None) -> ForeignArray:

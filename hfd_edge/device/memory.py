@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
@@ -70,12 +70,21 @@ class CudaDevice:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """This device is the calling thread's inside the block: what takes a stream alone, TensorRT first of all, works on the current one."""
-        before = self._cuda.make_current(self.index)
+        """This device is the calling thread's inside the block: what takes a stream alone, TensorRT first of all, works on the current one.
+        Afterwards the thread is as it was, also where it had no device yet; no other device gets a context."""
+        before = self._cuda.enter_device(self.index)
         try:
             yield
         finally:
-            self._cuda.make_current(before)
+            self._cuda.leave_device(before)
+
+    @contextmanager
+    def current_to_free(self) -> Iterator[None]:
+        """As `current`, for what gives something back; where CUDA works no more nothing is raised, as that was told where it was found."""
+        with ExitStack() as here:
+            with suppress(DeviceError):
+                here.enter_context(self.current())
+            yield
 
     def allocate(self, nbytes: int) -> Any:
         """Device memory that is not initialised, with .ptr, .nbytes, .device and .free(); freed with its last reference."""
@@ -84,8 +93,7 @@ class CudaDevice:
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
         """An array in pinned main memory, not initialised; it lives as long as a view of it does."""
         dtype, count = np.dtype(dtype), math.prod(shape)
-        with self.current():                    # or the thread's device gets a context for it
-            return np.frombuffer(self._cuda.PinnedBuffer(max(1, count * dtype.itemsize)), dtype, count).reshape(shape)
+        return np.frombuffer(self._cuda.PinnedBuffer(self.index, max(1, count * dtype.itemsize)), dtype, count).reshape(shape)
 
     def stream(self) -> Any:
         """A stream with .handle and .device; it does not wait for the default stream."""
@@ -97,24 +105,23 @@ class CudaDevice:
 
     def wait(self, stream: int, event: Any) -> None:
         """What is enqueued on `stream` from now on waits for `event`; the host does not."""
-        self._cuda.wait_event(stream, event.handle)
+        self._cuda.wait_event((self.index, stream), event.handle)
 
     def synchronize(self, stream: int) -> None:
         """Wait until `stream` has done everything."""
-        self._cuda.synchronize(stream)
+        self._cuda.synchronize((self.index, stream))
 
     def copy_in(self, to: int, host: np.ndarray, stream: int) -> None:
         """`host`, C order, to the device address `to`. From pinned memory it is asynchronous: leave `host` alone until then."""
-        self._cuda.copy_in(to, host, stream)
+        self._cuda.copy_in(to, host, (self.index, stream))
 
     def copy_out(self, host: np.ndarray, address: int, stream: int) -> None:
         """`host.nbytes` bytes from a device address into `host`, C order and writable; asynchronous into pinned memory."""
-        self._cuda.copy_out(host, address, stream)
+        self._cuda.copy_out(host, address, (self.index, stream))
 
     def fill(self, to: int, byte: int, nbytes: int, stream: int) -> None:
         """Write `byte` to `nbytes` bytes of device memory."""
-        with self.current():
-            self._cuda.fill(to, byte, nbytes, stream)
+        self._cuda.fill(to, byte, nbytes, (self.index, stream))
 
     def memory_info(self) -> tuple[int, int]:
         """Free and total bytes of the device."""

@@ -57,9 +57,10 @@ class LoadedPlan:
 
     def close(self) -> None:
         """Let go of engine and runtime; slots must be closed before."""
-        self._how = None
-        self._engine = None
-        self._runtime = None
+        with self._gpu.current_to_free():
+            self._how = None
+            self._engine = None
+            self._runtime = None
 
     def _context_options(self) -> Any:
         """What contexts are made with: their scratch memory is ours, and TensorRT-RTX compiles the kernels of a shape before they run. Its

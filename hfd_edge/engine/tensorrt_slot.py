@@ -103,7 +103,7 @@ class Slot:
 
     def close(self) -> None:
         """See DeviceSlot."""
-        with self._lock:
+        with self._lock, self._gpu.current_to_free():           # TensorRT frees what it has on the thread's own device
             self._graph = None
             self._block = None                  # the last holder's memory is freed, which waits for the device
             self._context = None

@@ -161,7 +161,7 @@ class DeviceBlend:
     def _put_status(self, slot: DeviceSlotMemory, part: DevicePart, tile: Tile, number: int) -> None:
         (top, left), (_, _, rows, cols) = tile.crop, slot.engine.input_shape
         source = slot.status.ptr + (number * rows + top) * cols + left
-        self._gpu.native.copy_rows(part.field.status[0] + tile.col - self._col, self._cols, source, cols, (tile.cols, tile.rows), self._pool.fuse)
+        self._gpu.native.copy_rows(part.field.status[0] + tile.col - self._col, self._cols, source, cols, (tile.cols, tile.rows), self._queue)
 
     def _put_logits(self, slot: DeviceSlotMemory, part: DevicePart, tile: Tile, number: int) -> None:
         s, at, shape = self._frame.logit_stride, self._columns[tile.in_col], slot.engine.output_shape[1:]

@@ -2,7 +2,7 @@
 #include "state.h"
 
 void emulated_enqueue(cudaStream_t stream, const char* what, std::function<void()> work) {
-  const Lock lock(state().lock);
+  const Call call;
   if (!is_current(stream)) return void(answer(cudaErrorInvalidValue));
   state().kernels += std::string(what) == "kernel";
   append(stream, {what, std::move(work)});
@@ -11,6 +11,8 @@ void emulated_enqueue(cudaStream_t stream, const char* what, std::function<void(
 const char* cudaGetErrorName(cudaError_t code) {
   switch (code) {
     case cudaSuccess: return "cudaSuccess";
+    case cudaErrorInitializationError: return "cudaErrorInitializationError";
+    case cudaErrorDevicesUnavailable: return "cudaErrorDevicesUnavailable";
     case cudaErrorMemoryAllocation: return "cudaErrorMemoryAllocation";
     case cudaErrorInsufficientDriver: return "cudaErrorInsufficientDriver";
     case cudaErrorNoDevice: return "cudaErrorNoDevice";
@@ -38,22 +40,14 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 1000000, injected("cudaDeviceGetAttribute"); }
-cudaError_t cudaGetDevice(int* device) { return *device = current_device, cudaSuccess; }
-cudaError_t cudaSetDevice(int device) {
-  if (device < 0 || device >= state().devices) return answer(cudaErrorInvalidDevice);
-  const Lock lock(state().lock);
-  ++state().chosen;
-  return current_device = device, cudaSuccess;
-}
-
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
-  const Lock lock(state().lock);
+  const Call call;
   if (const cudaError_t code = injected("cudaMalloc")) return code;
   State& now = state();
   if (now.used + bytes > now.limit) return answer(cudaErrorMemoryAllocation);
   *pointer = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   std::memset(*pointer, kPoison, bytes);
-  now.device[*pointer] = bytes;
+  now.device[*pointer] = {bytes, current_context()};
   now.used += bytes;
   now.peak = std::max(now.peak, now.used);
   ++now.allocations;
@@ -61,20 +55,20 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
 }
 
 cudaError_t cudaFree(void* pointer) {
-  const Lock lock(state().lock);
+  const Call call;
   if (const cudaError_t code = injected("cudaFree")) return code;
   run_everything();
   const auto found = state().device.find(pointer);
   if (found == state().device.end()) return answer(cudaErrorInvalidValue);
-  std::memset(pointer, kPoison, found->second);
-  state().used -= found->second;
+  std::memset(pointer, kPoison, found->second.bytes);
+  state().used -= found->second.bytes;
   state().device.erase(found);
   std::free(pointer);
   return cudaSuccess;
 }
 
 cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) {
-  const Lock lock(state().lock);
+  const Call call;
   if (const cudaError_t code = injected("cudaHostAlloc")) return code;
   *pointer = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   std::memset(*pointer, kPoison, bytes);
@@ -84,7 +78,7 @@ cudaError_t cudaHostAlloc(void** pointer, size_t bytes, unsigned) {
 }
 
 cudaError_t cudaFreeHost(void* pointer) {
-  const Lock lock(state().lock);
+  const Call call;
   const auto found = state().pinned.find(pointer);  // a copy that still waits finds poison: nobody promised to wait for it
   if (found == state().pinned.end()) return answer(cudaErrorInvalidValue);
   std::memset(pointer, kPoison, found->second);
@@ -98,14 +92,21 @@ cudaError_t cudaFreeHost(void* pointer) {
 }
 
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
-  const Lock lock(state().lock);
+  const Call call;
   *free_bytes = state().limit - state().used;
   *total = state().limit;
   return cudaSuccess;
 }
 
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer) {
+  const Call call;
+  const Allocated* const found = allocation_at(pointer);
+  *attributes = {found == nullptr ? cudaMemoryTypeUnregistered : cudaMemoryTypeDevice, found == nullptr ? -1 : found->context->device};
+  return cudaSuccess;
+}
+
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  const Lock lock(state().lock);
+  const Call call;
   if (const cudaError_t code = injected("cudaMemcpyAsync")) return code;
   append(stream, {"copy", [=] { std::memcpy(to, from, bytes); }});
   return cudaSuccess;
@@ -114,7 +115,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch, size_t width, size_t height,
                               cudaMemcpyKind, cudaStream_t stream) {
   if (width > to_pitch || width > from_pitch) return answer(cudaErrorInvalidValue);
-  const Lock lock(state().lock);
+  const Call call;
   append(stream, {"copy", [=] {
     for (size_t i = 0; i < height; ++i)
       std::memcpy(static_cast<char*>(to) + i * to_pitch, static_cast<const char*>(from) + i * from_pitch, width);
@@ -123,24 +124,26 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
 }
 
 cudaError_t cudaMemsetAsync(void* to, int byte, size_t bytes, cudaStream_t stream) {
-  const Lock lock(state().lock);
+  const Call call;
   if (!is_current(stream)) return answer(cudaErrorInvalidValue);
   append(stream, {"fill", [=] { std::memset(to, byte, bytes); }});
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  const Lock lock(state().lock);
-  *stream = new EmulatedStream;
-  (*stream)->device = current_device;
-  state().streams.insert(*stream);
+  const Call call;
+  *stream = new_stream();
+  (*stream)->context = current_context();
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }  // as above: what it was given is still done
+cudaError_t cudaStreamDestroy(cudaStream_t) {  // as above: what it was given is still done
+  const Call call;
+  return cudaSuccess;
+}
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  const Lock lock(state().lock);
+  const Call call;
   ++state().synchronisations;
   stream = stream_of(stream);
   if (const cudaError_t code = injected("cudaStreamSynchronize")) return code;
@@ -150,17 +153,24 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  const Lock lock(state().lock);
+  const Call call;
   if (event->recorded > 0) append(stream, {"wait", nullptr, event, event->recorded});
   return cudaSuccess;
 }
 
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) { return *event = new EmulatedEvent{flags}, cudaSuccess; }
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  const Call call;
+  return *event = new EmulatedEvent{flags, current_context()}, cudaSuccess;
+}
 
-cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }  // waits for nothing, and work that waits may name it: it is kept
+cudaError_t cudaEventDestroy(cudaEvent_t) {  // waits for nothing, and work that waits may name it: it is kept
+  const Call call;
+  return cudaSuccess;
+}
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  const Lock lock(state().lock);
+  const Call call;
+  if (event->context != context_of(stream)) return answer(cudaErrorInvalidResourceHandle);
   event->stream = stream_of(stream);
   const uint64_t generation = ++event->recorded;
   append(stream, {"record", [=] {
@@ -171,7 +181,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  const Lock lock(state().lock);
+  const Call call;
   if (const cudaError_t code = injected("cudaEventSynchronize")) return code;
   ++(event->flags & cudaEventBlockingSync ? state().slept : state().spun);
   if (event->stream != nullptr) run_until(event, event->recorded);
@@ -179,7 +189,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-  const Lock lock(state().lock);
+  const Call call;
   if (const cudaError_t code = injected("cudaEventQuery")) return code;
   if (event->done == event->recorded || state().policy == Policy::idle) return cudaSuccess;
   run_one(event->stream);
@@ -187,43 +197,45 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
-  const Lock lock(state().lock);
+  const Call call;
   if (from->done == 0 || to->done == 0) return answer(cudaErrorNotReady);
   *milliseconds = std::chrono::duration<float, std::milli>(to->when - from->when).count();
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
-  const Lock lock(state().lock);
+  const Call call;
   if (const cudaError_t code = injected("cudaStreamBeginCapture")) return code;
   stream->capture = new EmulatedGraph;
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  const Lock lock(state().lock);
+  const Call call;
   *graph = stream->capture;
   stream->capture = nullptr;
   return cudaSuccess;
 }
 
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* made, cudaGraph_t graph, unsigned long long) {
-  const Lock lock(state().lock);
+  const Call call;
   if (const cudaError_t code = injected("cudaGraphInstantiate")) return code;
   *made = new EmulatedGraph(*graph);
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return delete graph, cudaSuccess; }
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+  const Call call;
+  return delete graph, cudaSuccess;
+}
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
-  const Lock lock(state().lock);
+  const Call call;
   for (const Work& work : graph->work) append(stream, work);
   return cudaSuccess;
 }
 
 // What tests ask for, by ctypes.
-#define HFD_SEEN extern "C" __attribute__((visibility("default")))
 
 HFD_SEEN void emulated_policy(const char* name, unsigned seed) {
   const Lock lock(state().lock);
@@ -254,14 +266,14 @@ HFD_SEEN void emulated_limit(size_t bytes) {
 }
 
 // allocations so far, kernels so far, bytes in use, their peak, work that waits, streams that were waited for,
-// waits for events that slept and that spun, choices of a device
+// waits for events that slept and that spun
 HFD_SEEN void emulated_counts(long* to) {
   const Lock lock(state().lock);
   const State& now = state();
   long waiting = 0;
   for (const EmulatedStream* stream : now.streams) waiting += static_cast<long>(stream->queue.size());
   const long all[] = {now.allocations, now.kernels, static_cast<long>(now.used), static_cast<long>(now.peak), waiting,
-                      now.synchronisations, now.slept, now.spun, now.chosen};
+                      now.synchronisations, now.slept, now.spun};
   std::memcpy(to, all, sizeof all);
 }
 
