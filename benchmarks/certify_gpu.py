@@ -41,7 +41,7 @@ def run_part(name: str, part: Part, context: Context) -> Outcome:
     """One part; whatever it raises is its outcome."""
     start = time.monotonic()
     if context.left_s <= 0:
-        return Outcome(name, "not run", 0.0, said=f"the {BUDGET_S} s were used up by the parts before")
+        return Outcome(name, "not run", 0.0, said=f"the {context.budget_s:.0f} s were used up by the parts before")
     try:
         found, state, said = part(context), "passed", ""
     except NotHere as reason:
@@ -119,7 +119,7 @@ def run_parts(left: list[str], context: Context, given: argparse.Namespace) -> t
               flush=True)
         page = write_report(given.out, about, outcomes)         # after each part: a machine may be taken away before the last
         if left and outcomes[-1].state == "failed" and is_lost(context.gpu):
-            outcomes += in_new_process(left, given)
+            outcomes += in_new_process(left, given, context.left_s)
             return outcomes, write_report(given.out, about, outcomes)
     return outcomes, page
 
@@ -135,11 +135,11 @@ def is_lost(gpu: Any) -> bool:
     return False
 
 
-def in_new_process(names: list[str], given: argparse.Namespace) -> list[Outcome]:
-    """The parts of these names, run where CUDA works; those of which nothing is known have not run."""
+def in_new_process(names: list[str], given: argparse.Namespace, left_s: float) -> list[Outcome]:
+    """The parts of these names, run where CUDA works, in the seconds that are left; those of which nothing is known have not run."""
     print("CUDA is lost to this process; the other parts go on in a new one", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        numbers = [f"--{name}={getattr(given, name)}" for name in ("calls", "side", "repeats")]
+    with tempfile.TemporaryDirectory(prefix="after-a-fault-", dir=given.out) as folder:         # stays if both are killed
+        numbers = [f"--seconds={max(0, int(left_s))}", *(f"--{name}={getattr(given, name)}" for name in ("calls", "side", "repeats"))]
         code = subprocess.run([*AGAIN, *numbers, "--out", folder, "--only", *names], check=False).returncode
         told = [Outcome(**part) for file in Path(folder).glob("certify-*.json") for part in json.loads(file.read_text())["parts"]]
     known = {outcome.name for outcome in told}
@@ -153,6 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--calls", type=int, default=400, help="random calls of each operation")
     parser.add_argument("--side", type=int, default=8192, help="side of the timed images in pixels")
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--seconds", type=int, default=BUDGET_S, help="that all parts may take together: none begins after them")
     given = parser.parse_args(arguments)
     from hfd_edge.device.memory import CudaDevice
     from hfd_edge.errors import DeviceError
@@ -163,7 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"nothing can be certified here: {error}", file=sys.stderr)
         return 2
     fits = int((gpu.memory_info()[0] / 100) ** 0.5) // 64 * 64          # images in four sets, and copies of them, in free memory
-    context = Context(gpu, given.calls, max(64, min(given.side, fits)), given.repeats)
+    context = Context(gpu, given.calls, max(64, min(given.side, fits)), given.repeats, given.seconds)
     outcomes, page = run_parts([name for name in parts() if not given.only or name in given.only], context, given)
     if not outcomes:
         print(f"no part is called {' or '.join(given.only)}: there are {', '.join(parts())}", file=sys.stderr)

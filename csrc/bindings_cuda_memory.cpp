@@ -156,8 +156,8 @@ void bind_cuda_memory(py::module_& module) {
              "Make what enter_device gave the calling thread's current context again.", Unlocked());
   module.def("home_of", [](Address address, int device) {
     const hfd::Home home = hfd::home_of(reinterpret_cast<const void*>(address), device);
-    return std::make_pair(home.device, home.shared);
-  }, "address"_a, "device"_a, "Which device's memory an address is, -1 = none's, and whether that device's primary context reaches it.",
+    return std::make_pair(home.device, home.reached);
+  }, "address"_a, "device"_a, "Which device's memory an address is, -1 = none's, and whether `device` reaches it.",
              Unlocked());
   module.def("memory_info", [](int device) {
     const hfd::MemoryInfo info = hfd::memory_info(device);

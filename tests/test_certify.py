@@ -163,6 +163,15 @@ def test_parts_behind_one_that_loses_cuda_go_on_in_a_new_process(certify, emulat
     assert found["unknown"]["said"] == "the process that went on ended with 0"
 
 
+def test_a_new_process_has_the_seconds_that_are_left_and_no_more(tmp_path, monkeypatch):
+    import certify_gpu
+    asked = []
+    monkeypatch.setattr(certify_gpu.subprocess, "run", lambda command, check: asked.extend(command) or SimpleNamespace(returncode=1))
+    given = SimpleNamespace(out=tmp_path, calls=2, side=64, repeats=1)
+    assert [part.state for part in certify_gpu.in_new_process(["counts bits"], given, 7.9)] == ["not run"]
+    assert "--seconds=7" in asked and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(("second", "passes"), [(0, False), (9, False), (11, True)])
 def test_a_map_of_one_class_certifies_nothing(second, passes):
     import certify_engines

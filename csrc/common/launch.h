@@ -109,7 +109,7 @@ void enqueue_kernel(const Body& body, const Blocks& blocks, cudaStream_t stream)
 // Enqueues a kernel; asynchronous. Nothing is launched where there is nothing to do: an empty launch is an error of CUDA.
 template <class Body>
 void launch(const Body& body, const Blocks& blocks, const CudaQueue& queue, const char* what) {
-  static_assert(Body::kThreads % 32 == 0 && Body::kThreads <= 1024, "a block is whole warps");
+  static_assert(Body::kThreads % 32 == 0 && Body::kThreads * Body::kBlocksPerProcessor <= 1024, "whole warps, and as many as every GPU holds");
   static_assert(sizeof(Body) <= 4096 && sizeof(typename Body::Shared) <= 48 * 1024, "arguments and block memory of every GPU");
   if (blocks.x == 0 || blocks.y == 0 || blocks.z == 0) return;
   if (blocks.x > kMostBlocksX || blocks.y > kMostBlocksYz || blocks.z > kMostBlocksYz)

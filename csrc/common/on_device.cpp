@@ -20,7 +20,6 @@ struct Driver {
   decltype(&cuDevicePrimaryCtxRetain) retain;
   decltype(&cuCtxGetCurrent) current;
   decltype(&cuCtxSetCurrent) set_current;
-  decltype(&cuPointerGetAttribute) of_pointer;
 };
 
 template <class Function>
@@ -40,7 +39,6 @@ Driver load() {
   find(library, "cuDevicePrimaryCtxRetain", found.retain);
   find(library, "cuCtxGetCurrent", found.current);
   find(library, "cuCtxSetCurrent", found.set_current);
-  find(library, "cuPointerGetAttribute", found.of_pointer);
   check(found.init(0), "beginning with CUDA");
   return found;
 }
@@ -81,10 +79,7 @@ Home home_of(const void* address, int device) {
   cudaPointerAttributes found{};
   cuda_check(cudaPointerGetAttributes(&found, address), "asking where an array lies");
   if (found.type != cudaMemoryTypeDevice) return {};
-  Context made_in = nullptr;  // stays so where no context owns it: memory of a pool, or mapped by hand
-  const auto pointer = reinterpret_cast<CUdeviceptr>(address);
-  const bool owned = driver().of_pointer(&made_in, CU_POINTER_ATTRIBUTE_CONTEXT, pointer) == CUDA_SUCCESS && made_in != nullptr;
-  return {found.device, found.device != device || !owned || made_in == primary_context(device)};
+  return {found.device, found.devicePointer != nullptr};
 }
 
 void leave_device(Context before) noexcept { driver().set_current(before); }  // fails where nothing of CUDA works any more

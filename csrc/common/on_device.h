@@ -16,10 +16,10 @@ void leave_device(Context before) noexcept;
 
 // Where device memory of any library lies.
 struct Home {
-  int device = -1;     // -1: it is none, but main memory or managed memory, which all devices reach
-  bool shared = true;  // whether the device's primary context, and so hfd_edge, reaches it
+  int device = -1;      // -1: it is none, but main memory or managed memory, which all devices reach
+  bool reached = true;  // from the primary context of the device that asks, and so by hfd_edge
 };
-Home home_of(const void* address, int device);  // asked on a device, whichever it is on; throws CudaError
+Home home_of(const void* address, int device);  // asked by a device, whichever it is on; throws CudaError
 
 class OnDevice {
  public:

@@ -13,7 +13,7 @@ struct Bytes {
 };
 
 struct ValidBody {
-  static constexpr int kThreads = 256, kPhases = 1, kBlocksPerProcessor = 8;
+  static constexpr int kThreads = 256, kPhases = 1, kBlocksPerProcessor = 4;
   using Shared = NoShared;
 
   uint8_t* status;

@@ -128,10 +128,10 @@ def _taken(array: Any, gpu: CudaDevice, given: int | None) -> ForeignArray:
 
 def _check_home(array: ForeignArray, gpu: CudaDevice) -> None:
     """An array interface names no device, and a kernel that reads what its device does not reach ends CUDA for the process."""
-    device, shared = gpu.native.home_of(array.ptr, gpu.index)
+    device, reached = gpu.native.home_of(array.ptr, gpu.index)
     if device not in (-1, gpu.index):
         raise DeviceError(f"the array is on cuda:{device} and this engine on cuda:{gpu.index}: {_NO_COPY}")
-    if not shared:
+    if not reached:
         raise DeviceError(f"the array was made in a context of its own on cuda:{device}, which nothing else reaches: make it in the one that all "
                           "libraries share (PyCUDA: import pycuda.autoprimaryctx instead of pycuda.autoinit)")
 

@@ -43,13 +43,6 @@ CUresult cuCtxSetCurrent(CUcontext context) {
   return CUDA_SUCCESS;
 }
 
-CUresult cuPointerGetAttribute(void* data, CUpointer_attribute, CUdeviceptr pointer) {
-  const Lock lock(state().lock);
-  const Allocated* const found = allocation_at(reinterpret_cast<void*>(pointer));
-  if (found == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  return *static_cast<CUcontext*>(data) = found->context, CUDA_SUCCESS;
-}
-
 void* emulated_library() {
   const Lock lock(state().lock);
   return state().driver == 0 ? nullptr : &state();
@@ -61,8 +54,7 @@ void* emulated_function(const char* name) {
       {"cuDeviceGet", reinterpret_cast<void*>(&cuDeviceGet)},
       {"cuDevicePrimaryCtxRetain", reinterpret_cast<void*>(&cuDevicePrimaryCtxRetain)},
       {"cuCtxGetCurrent", reinterpret_cast<void*>(&cuCtxGetCurrent)},
-      {"cuCtxSetCurrent", reinterpret_cast<void*>(&cuCtxSetCurrent)},
-      {"cuPointerGetAttribute", reinterpret_cast<void*>(&cuPointerGetAttribute)}};
+      {"cuCtxSetCurrent", reinterpret_cast<void*>(&cuCtxSetCurrent)}};
   const auto found = all.find(name);
   return found == all.end() ? nullptr : found->second;
 }

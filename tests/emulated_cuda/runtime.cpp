@@ -101,8 +101,9 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void* pointer) {
   const Call call;
   const Allocated* const found = allocation_at(pointer);
-  *attributes = {found == nullptr ? cudaMemoryTypeUnregistered : cudaMemoryTypeDevice, found == nullptr ? -1 : found->context->device};
-  return cudaSuccess;
+  if (found == nullptr) return *attributes = {cudaMemoryTypeUnregistered, -1, nullptr}, cudaSuccess;
+  const bool reached = found->context == current_context();
+  return *attributes = {cudaMemoryTypeDevice, found->context->device, reached ? const_cast<void*>(pointer) : nullptr}, cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
