@@ -28,6 +28,7 @@ py::dict device_dict(int index, const hfd::Device& device) {
   record["memory_bytes"] = device.memory_bytes;
   record["multiprocessors"] = device.multiprocessors;
   record["clock_khz"] = device.clock_khz;
+  record["pci_bus_id"] = device.pci_bus_id;
   return record;
 }
 

@@ -25,7 +25,7 @@ def build_info() -> dict[str, Any]:
         simd: the variant of the row loops that runs (sse, avx2, avx512, neon or plain; HFD_SIMD names another one);
         simd_compiled, simd_usable: the variants in the module, and those of them that this processor can run;
         cuda: "built: ..." or "not built: ..." with the reason, as the build saw it;
-        cuda_module: imported (bool), devices (list of dicts: index, name, capability, memory_bytes, multiprocessors, clock_khz), error
+        cuda_module: imported (bool), devices (list of dicts: index, name, capability, memory_bytes, multiprocessors, clock_khz, pci_bus_id), error
         (None or why there are no devices), driver_version and runtime_version (0 = none), as this machine sees it now.
     """
     return {**_native.build_info(), "cuda_module": _cuda_module()}

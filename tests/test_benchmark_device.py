@@ -7,7 +7,7 @@ import pytest
 
 from hfd_edge.device.memory import CudaDevice
 from hfd_edge.engine.choose import PRECISIONS
-from hfd_edge.measure import benchmark_device, benchmark_sweep
+from hfd_edge.measure import benchmark_device, benchmark_energy, benchmark_sweep
 from hfd_edge.measure.benchmark import PRECISIONS_ASKED as SWEPT
 from hfd_edge.measure.benchmark import winner
 from hfd_edge.measure.benchmark_device import DevicePeak
@@ -102,3 +102,34 @@ def test_a_watch_whose_start_is_interrupted_ends(monkeypatch):
         pass
     begun[0].join(5)
     assert not begun[0].is_alive()
+
+
+class Boards:
+    """NVML on a machine with two boards; every call but these answers 0 and fills nothing."""
+
+    def __init__(self):
+        self.asked = []
+
+    def nvmlDeviceGetHandleByPciBusId_v2(self, name, board):  # noqa: N802 - NVML's own name
+        self.asked.append(name)
+        return 0 if name in (b"0000:C1:00.0", b"0000:C0:00.0") else 6
+
+    def __getattr__(self, name):
+        return lambda *_: 0
+
+
+@needs_emulation
+@pytest.mark.parametrize(("device", "name"), [("cuda:0", b"0000:C1:00.0"), ("cuda:1", b"0000:C0:00.0")])
+def test_the_energy_is_that_of_the_board_that_runs_whatever_its_number_elsewhere(emulated_device, monkeypatch, device, name):
+    boards = Boards()
+    monkeypatch.setattr(benchmark_energy.Tegrastats, "__init__", lambda _: (_ for _ in ()).throw(OSError("no Jetson")))
+    monkeypatch.setattr(benchmark_energy.ctypes, "CDLL", lambda library: boards)
+    emulated_device.devices(2)
+    try:
+        with emulated_device.installed():
+            meter, why = benchmark_energy.open_meter(device)
+            emulated_device.fail("cudaDeviceGetPCIBusId", 1, after=int(device[-1]))
+            assert benchmark_energy.open_meter(device)[0] is None           # a driver that tells no bus: no board is guessed
+    finally:
+        emulated_device.devices(1)
+    assert meter is not None and not why and boards.asked == [name, b""]

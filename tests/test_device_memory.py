@@ -191,12 +191,13 @@ def test_without_the_module_the_error_names_the_device_too(monkeypatch):
 
 
 @EMULATED
-def test_a_driver_that_tells_no_clock_loses_no_device(emulated_device):
+def test_a_driver_that_tells_no_clock_and_no_bus_loses_no_device(emulated_device):
     with emulated_device.installed():
         gpu = CudaDevice(0)
         emulated_device.fail("cudaDeviceGetAttribute", 1)
+        emulated_device.fail("cudaDeviceGetPCIBusId", 1)
         found = gpu.native.devices()
-    assert found["error"] is None and [device["clock_khz"] for device in found["devices"]] == [0]
+    assert found["error"] is None and [(device["clock_khz"], device["pci_bus_id"]) for device in found["devices"]] == [(0, "")]
 
 
 @EMULATED

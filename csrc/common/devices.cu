@@ -15,10 +15,10 @@ cudaError_t describe(int index, Device& device) {
   device.minor = properties.minor;
   device.memory_bytes = properties.totalGlobalMem;
   device.multiprocessors = properties.multiProcessorCount;
-  if (cudaDeviceGetAttribute(&device.clock_khz, cudaDevAttrClockRate, index) != cudaSuccess) {
-    device.clock_khz = 0;  // a driver that does not tell it runs kernels all the same
-    cudaGetLastError();
-  }
+  // A driver that does not tell these runs kernels all the same.
+  if (cudaDeviceGetAttribute(&device.clock_khz, cudaDevAttrClockRate, index) != cudaSuccess) device.clock_khz = 0;
+  if (cudaDeviceGetPCIBusId(device.pci_bus_id, sizeof device.pci_bus_id, index) != cudaSuccess) device.pci_bus_id[0] = '\0';
+  cudaGetLastError();
   return cudaSuccess;
 }
 

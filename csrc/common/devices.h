@@ -7,6 +7,7 @@ constexpr int kMaxDevices = 64;
 
 struct Device {
   char name[256];
+  char pci_bus_id[32];  // which board it is to other tools, whatever CUDA_VISIBLE_DEVICES says; empty: not told
   int major, minor;  // compute capability
   unsigned long long memory_bytes;
   int multiprocessors;

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hfd_edge.device import cuda_index
+from hfd_edge.device.memory import cuda_module
 
 _POWERCAP = Path("/sys/class/powercap")
 _THERMAL = Path("/sys/class/thermal")
@@ -111,13 +112,17 @@ class Nvml:
 
     source = "NVML (whole GPU board)"
 
-    def __init__(self, index: int) -> None:
-        """Raises OSError, saying why, where the driver or its energy counter is missing."""
+    def __init__(self, pci_bus_id: str) -> None:
+        """The GPU is named by its place on the bus: CUDA counts the GPUs that CUDA_VISIBLE_DEVICES lets it see, the fastest first, NVML all.
+
+        Raises:
+            OSError: the driver or its energy counter is missing, with the reason.
+        """
         self._library = ctypes.CDLL("libnvidia-ml.so.1")
         self._check(self._library.nvmlInit_v2(), "nvmlInit_v2")
         self._gpu = ctypes.c_void_p()
-        self._check(self._library.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(self._gpu)),
-                    "nvmlDeviceGetHandleByIndex_v2")
+        self._check(self._library.nvmlDeviceGetHandleByPciBusId_v2(pci_bus_id.encode(), ctypes.byref(self._gpu)),
+                    f"nvmlDeviceGetHandleByPciBusId_v2({pci_bus_id!r})")
         self._millijoules()
 
     def start(self) -> None:
@@ -145,7 +150,7 @@ class Nvml:
 
 def open_meter(device: str) -> tuple[EnergyMeter | None, str]:
     """The meter for a device, or None and why there is none."""
-    wanted = [Tegrastats, (lambda: Nvml(cuda_index(device))) if device.startswith("cuda") else Rapl]
+    wanted = [Tegrastats, (lambda: Nvml(_pci_bus_id(device))) if device.startswith("cuda") else Rapl]
     reasons = []
     for make in wanted:
         try:
@@ -153,6 +158,10 @@ def open_meter(device: str) -> tuple[EnergyMeter | None, str]:
         except (OSError, AttributeError) as error:
             reasons.append(str(error))
     return None, "; ".join(reasons)
+
+
+def _pci_bus_id(device: str) -> str:
+    return cuda_module().devices()["devices"][cuda_index(device)]["pci_bus_id"]
 
 
 def zone_temperature_c() -> float | None:

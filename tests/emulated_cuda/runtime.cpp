@@ -40,6 +40,11 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 1000000, injected("cudaDeviceGetAttribute"); }
+cudaError_t cudaDeviceGetPCIBusId(char* id, int length, int device) {
+  if (const cudaError_t code = injected("cudaDeviceGetPCIBusId")) return code;
+  return std::snprintf(id, length, "0000:%02X:00.0", 0xC1 - device), cudaSuccess;
+}
+
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   const Call call;
   if (const cudaError_t code = injected("cudaMalloc")) return code;
