@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -154,6 +155,44 @@ with device.installed():
 def test_without_a_driver_the_module_imports_and_says_what_is_missing():
     done = subprocess.run([sys.executable, "-c", WITHOUT_A_DRIVER], text=True, capture_output=True, check=True, cwd=Path(__file__).parents[1])
     assert done.stdout.startswith("DeviceError looking for cuInit in libcuda.so.1 failed with cudaErrorInsufficientDriver")
+
+
+A_DRIVER = """
+#include <cstdio>
+static thread_local void* now;
+static char made[8];
+extern "C" {
+int cuInit(unsigned) { return 0; }
+int cuDeviceGet(int* device, int ordinal) { return *device = ordinal, 0; }
+int cuDevicePrimaryCtxRetain(void** context, int device) { return *context = made + device, std::printf("made %d\\n", device), device == 3 ? 46 : 0; }
+int cuCtxGetCurrent(void** context) { return *context = now, 0; }
+int cuCtxSetCurrent(void* context) { return now = context, std::printf("set %d\\n", now ? int((char*)now - made) : -1), 0; }
+}
+"""
+ON_THAT_DRIVER = """
+import hfd_edge._cuda as native
+first = native.enter_device(1)
+native.leave_device(native.enter_device(1))
+native.leave_device(native.enter_device(2))
+native.leave_device(first)
+try:
+    native.enter_device(3)
+except Exception as error:
+    print(error, flush=True)
+"""
+
+
+def test_the_module_that_nvcc_made_asks_the_drivers_library(tmp_path):
+    from hfd_edge import build_info
+    if not build_info()["cuda_module"]["imported"]:
+        pytest.skip(f"hfd_edge._cuda: {build_info()['cuda_module']['error']}")
+    (tmp_path / "driver.cpp").write_text(A_DRIVER)
+    subprocess.run(["g++", "-shared", "-fPIC", tmp_path / "driver.cpp", "-o", tmp_path / "libcuda.so.1"], check=True)
+    done = subprocess.run([sys.executable, "-c", ON_THAT_DRIVER], text=True, capture_output=True, check=True, cwd=Path(__file__).parents[1],
+                          env={**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("LD_LIBRARY_PATH")]))})
+    *calls, refused = done.stdout.splitlines()
+    assert calls == ["made 1", "set 1", "set 1", "made 2", "set 2", "set 1", "set -1", "made 3"]
+    assert refused.startswith("making a context on cuda:3 failed with cudaErrorDevicesUnavailable")
 
 
 class OfTorch(SecondVersion):
