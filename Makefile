@@ -75,8 +75,9 @@ vectors:
 # Built for the GPU at hand alone, by whatever Python is there: .venv-train's torch drives the pipeline, else that of python3.
 CERTIFY ?= $(firstword $(wildcard .venv-train/bin/python .venv/bin/python) $(PYTHON))
 certify:
-	@echo "== building the CUDA module for this GPU"
 	@$(CERTIFY) -c "import pybind11, setuptools as s; raise SystemExit(int(s.__version__.split('.')[0]) < 77)" 2>/dev/null || { echo "compiled here, with what $(CERTIFY) has: $(CERTIFY) -m pip install" '$(BUILD_DEPS)' >&2; exit 1; }
+	@$(CERTIFY) -c "import ctypes; raise SystemExit(bool(ctypes.CDLL('libcuda.so.1').cuInit(0)))" 2>/dev/null || { echo "nothing can be certified here: NVIDIA's driver (libcuda.so.1) has no GPU for this process; use a machine where nvidia-smi lists one" >&2; exit 2; }
+	@echo "== building the CUDA module for this GPU"
 	@HFD_CUDA=ON HFD_BUILD_DIR=build/certify CMAKE_ARGS="-DCMAKE_CUDA_ARCHITECTURES=native $$CMAKE_ARGS" PATH="$(abspath $(dir $(CERTIFY))):$$PATH" \
 	  $(CERTIFY) setup.py --quiet build_ext --inplace
 	@echo "== certifying"

@@ -240,6 +240,15 @@ def test_make_says_what_it_compiles_with_where_that_is_missing(tmp_path):
     assert done.returncode and f'{python} -m pip install "setuptools>=77" "pybind11>=2.13"' in done.stderr and "Traceback" not in done.stderr
 
 
+def test_without_a_gpu_make_says_so_before_it_compiles_anything():
+    pytest.importorskip("pybind11")
+    from hfd_edge.build import build_info
+    if build_info()["cuda_module"]["driver_version"]:
+        pytest.skip("there is a driver")
+    done = subprocess.run(["make", "certify", f"CERTIFY={sys.executable}"], cwd=ROOT, text=True, capture_output=True, check=False)
+    assert done.returncode and "nothing can be certified here: NVIDIA's driver (libcuda.so.1) has no GPU" in done.stderr and "building" not in done.stdout
+
+
 def test_without_a_gpu_it_says_so_and_certifies_nothing(tmp_path):
     from hfd_edge.build import build_info
     if build_info()["cuda_module"]["devices"]:
