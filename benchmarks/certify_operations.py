@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -138,6 +140,54 @@ def most_by_arithmetic(name: str, device: dict[str, Any]) -> float:
     return min((clocks * many / counts[name] for many, counts in ((ISSUED, INSTRUCTIONS), (lanes, ARITHMETIC)) if name in counts), default=float("inf"))
 
 
+def contexts_part(context: Context) -> dict[str, Any]:
+    """A thread that comes with no context works, has none afterwards, and no other GPU gets one."""
+    gpu, found, others = context.gpu, {}, [i for i in range(context.gpu.native.device_count()) if i != context.gpu.index]
+    before = contexts_of(others)
+
+    def work() -> None:
+        try:
+            found["came with"] = current_context(gpu)
+            status, host, stream, done = gpu.allocate(64), gpu.pinned((64,), np.uint8), gpu.stream(), gpu.event()
+            gpu.fill(status.ptr, 0, 64, stream.handle)
+            gpu.native.valid_of_status((status.ptr, 64), 64, (gpu.index, stream.handle))
+            gpu.copy_out(host, status.ptr, stream.handle)
+            done.record(stream.handle)
+            done.synchronize()
+            found["worked"] = bool((host == 1).all())
+            status.free()
+            del host, stream, done
+            found["has afterwards"] = current_context(gpu)
+        except Exception as error:  # noqa: BLE001 - handed to the part, which is in another thread
+            found["failed"] = error
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if "failed" in found:
+        raise found["failed"]
+    found["other GPUs with a context"] = contexts_of(others) - before
+    require(found == {"came with": 0, "worked": True, "has afterwards": 0, "other GPUs with a context": 0}, f"a thread is not left as it was: {found}")
+    return {**found, "other GPUs": len(others)}
+
+
+def current_context(gpu: Any) -> int:
+    """The address of the calling thread's context, 0 = it has none."""
+    before = gpu.native.enter_device(gpu.index)
+    gpu.native.leave_device(before)
+    return before
+
+
+def contexts_of(devices: list[int]) -> int:
+    """How many of these GPUs have a primary context in this process."""
+    count, flags, active = 0, ctypes.c_uint(), ctypes.c_int()
+    for index in devices:
+        code = ctypes.CDLL("libcuda.so.1").cuDevicePrimaryCtxGetState(index, ctypes.byref(flags), ctypes.byref(active))
+        require(code == 0, f"cuDevicePrimaryCtxGetState({index}) answered {code}")
+        count += active.value
+    return count
+
+
 def copy_part(context: Context) -> dict[str, Any]:
     return {"GB/s": copy_rate(context) / 1e9}
 
@@ -209,5 +259,5 @@ def judged(found: dict[str, dict[str, Any]], names: tuple[str, ...]) -> dict[str
 
 
 PARTS = {**{f"{name} bits": twins(name) for name in OPERATIONS},
-         "memcheck": sanitized("memcheck"), "racecheck": sanitized("racecheck"), "device copy": copy_part,
+         "contexts": contexts_part, "memcheck": sanitized("memcheck"), "racecheck": sanitized("racecheck"), "device copy": copy_part,
          "gather speed": gather_part, "filter speed": filters_part, "finish speed": finish_part}

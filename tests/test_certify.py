@@ -163,6 +163,18 @@ def test_parts_behind_one_that_loses_cuda_go_on_in_a_new_process(certify, emulat
     assert found["unknown"]["said"] == "the process that went on ended with 0"
 
 
+@EMULATED
+def test_a_thread_that_is_left_with_a_context_fails(certify, emulated_device, monkeypatch):
+    import certify_operations
+
+    from hfd_edge.device.memory import CudaDevice
+    context = certify.Context(CudaDevice(0), 1, 64, 1)
+    assert certify_operations.contexts_part(context)["other GPUs"] == 0
+    monkeypatch.setattr(CudaDevice, "fill", lambda gpu, *rest: gpu.native.fill(*rest[:3], (0, rest[3])) or emulated_device.bind(0))
+    with pytest.raises(AssertionError, match="a thread is not left as it was"):
+        certify_operations.contexts_part(context)
+
+
 def test_a_new_process_has_the_seconds_that_are_left_and_no_more(tmp_path, monkeypatch):
     import certify_gpu
     asked = []

@@ -135,6 +135,25 @@ def test_a_capsule_lives_until_its_consumer_is_done(gpu):
     assert seen() is None
 
 
+def test_what_asks_for_a_copy_or_another_device_does_not_get_the_map_itself(gpu):
+    array = filled(gpu, np.arange(6, dtype=np.int16).reshape(2, 3))
+    assert array.__dlpack__(stream=None, max_version=(1, 1), dl_device=(2, 0), copy=False)
+    for asked in ({"copy": True}, {"dl_device": (1, 0)}, {"dl_device": (2, 1)}):
+        with pytest.raises(BufferError, match="not as a copy or on device"):
+            array.__dlpack__(**asked)
+
+
+def test_managed_memory_of_the_device_is_read_where_it_lies(db_engine, power, gpu, emulated_device):
+    """As CuPy's, where its allocator is that of cudaMallocManaged."""
+    class Managed(ArrayInterface):
+        def __dlpack_device__(self):
+            return 13, 0
+
+    with Segmenter(db_engine, tile=48, halo=16) as cpu, emulated_segmenter(db_engine, emulated_device, tile=48, halo=16) as seg:
+        result = seg.run(Managed(gpu, power), "intensity")
+        np.testing.assert_array_equal(result.labels.numpy(), cpu.run(power, "intensity").labels)
+
+
 class Torch:
     cuda_stream = 7
 

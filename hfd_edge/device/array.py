@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hfd_edge.device.dlpack import KIND_CUDA, capsule_of, tensor_in
+from hfd_edge.device.dlpack import KIND_CUDA, KIND_MANAGED, capsule_of, tensor_in
 from hfd_edge.device.memory import CudaDevice
 from hfd_edge.errors import ArrayError, DeviceError
 
@@ -61,8 +61,12 @@ class DeviceArray:
     def __dlpack_device__(self) -> tuple[int, int]:
         return KIND_CUDA, self._gpu.index
 
-    def __dlpack__(self, *, stream: int | None = None, **_: Any) -> Any:
-        """A capsule; the memory is complete, so no stream has to wait."""
+    def __dlpack__(self, *, stream: int | None = None, max_version: tuple[int, int] | None = None, dl_device: tuple[int, int] | None = None,
+                   copy: bool | None = None) -> Any:
+        """A capsule; the memory is complete, so no stream has to wait. Raises BufferError, as DLPack wants, where a copy is asked for."""
+        if copy or dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError(f"this array on {self.device} is given as it is, not as a copy or on device {dl_device}: take it without copy= and "
+                              "device=, and copy what you have then")
         return capsule_of(self, self.ptr, self.shape, self.dtype, self._gpu.index)
 
     def numpy(self) -> np.ndarray:
@@ -84,7 +88,7 @@ def is_on_device(array: object) -> bool:
     kind = getattr(array, "__dlpack_device__", None)
     if kind is not None:
         try:
-            return tuple(kind())[0] == KIND_CUDA
+            return tuple(kind())[0] in (KIND_CUDA, KIND_MANAGED)
         except Exception:  # noqa: BLE001 - whatever a foreign object raises: ArraySource says what is wrong with it
             return False
     return hasattr(array, "__cuda_array_interface__")
@@ -103,7 +107,7 @@ def foreign_array(array: object, gpu: CudaDevice, stream: object = None) -> Fore
     given = None if stream is None else stream_handle(stream)
     try:
         on = tuple(getattr(array, "__dlpack_device__", lambda: (KIND_CUDA, gpu.index))())
-        taken = _taken(array, gpu, given) if on == (KIND_CUDA, gpu.index) else None
+        taken = _taken(array, gpu, given) if on in ((KIND_CUDA, gpu.index), (KIND_MANAGED, gpu.index)) else None
     except DeviceError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a foreign object raises

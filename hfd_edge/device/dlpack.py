@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-KIND_CUDA = 2
+KIND_CUDA, KIND_MANAGED = 2, 13         # device memory, and memory that moves between host and devices (cudaMallocManaged)
 _NAME, _USED = b"dltensor", b"used_dltensor"
 _CODES = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}
 _KINDS = {code: kind for kind, code in _CODES.items()}
@@ -56,7 +56,7 @@ def tensor_in(capsule: Any) -> DlpackTensor:
     if not _is_valid(id(capsule), _NAME):
         raise ValueError("the DLPack capsule was consumed, or is of a version that is not known")
     tensor = ctypes.cast(_pointer(id(capsule), _NAME), ctypes.POINTER(_Managed)).contents.tensor
-    if tensor.code not in _KINDS or tensor.lanes != 1 or tensor.bits % 8 or tensor.device_type != KIND_CUDA:
+    if tensor.code not in _KINDS or tensor.lanes != 1 or tensor.bits % 8 or tensor.device_type not in (KIND_CUDA, KIND_MANAGED):
         raise ValueError(f"DLPack type code {tensor.code} of {tensor.bits} bits, {tensor.lanes} lanes, on device type {tensor.device_type}")
     shape = tuple(tensor.shape[i] for i in range(tensor.ndim))
     strides = tuple(tensor.strides[i] for i in range(tensor.ndim)) if tensor.strides else None
