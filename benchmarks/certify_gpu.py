@@ -103,10 +103,11 @@ def _shown(value: Any) -> str:
 
 def parts() -> dict[str, Part]:
     """Every part by name, in order."""
+    import certify_arrays
     import certify_engines
     import certify_operations
 
-    return {**certify_operations.PARTS, **certify_engines.PARTS}
+    return {**certify_operations.PARTS, **certify_arrays.PARTS, **certify_engines.PARTS}
 
 
 def run_parts(left: list[str], context: Context, given: argparse.Namespace) -> tuple[list[Outcome], Path | None]:
