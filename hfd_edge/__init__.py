@@ -9,7 +9,12 @@ Names are looked up when they are first used (PEP 562): importing the package lo
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
+
+# ONNX Runtime's own wheels report to Microsoft what they run and where, and keep an identifier in ~/.cache, unless they find this
+# when they are imported. A value that the user set stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 TYPE_CHECKING = False                               # as typing's, whose import takes longer than this file's
 if TYPE_CHECKING:

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import hfd_edge  # noqa: F401 - before a test imports ONNX Runtime, which then reports to nobody
+
 # A shell's background job ignores Ctrl-C, and so would every program that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

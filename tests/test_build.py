@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +68,21 @@ def test_importing_the_package_loads_no_library():
 def test_spec_and_native_module_load_without_the_heavy_libraries():
     blocked = f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r}))\n"
     python(blocked + "import hfd_edge; hfd_edge.ModelSpec, hfd_edge.build_info(), hfd_edge.ArrayError, hfd_edge.errors.HfdError")
+
+
+def test_onnx_runtime_reports_to_nobody_and_leaves_nothing_at_home(tmp_path):
+    """ONNX Runtime 1.32 sends events and writes ~/.cache/Microsoft if it is let; an older one does neither."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
+    engine = Path(hfd_edge.__file__).parent / "data" / "demo-light.engine"
+    code = "import os, sys, hfd_edge; hfd_edge.Segmenter(sys.argv[1], threads=1).close(); print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    said = subprocess.run([sys.executable, "-c", code, engine], check=True, text=True, stdout=subprocess.PIPE,
+                          env={**environment, "HOME": str(tmp_path)}).stdout
+    assert said == "1\n" and not list(tmp_path.iterdir())
+
+
+def test_who_wants_onnx_runtimes_reports_keeps_them(monkeypatch):
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
+    assert python("import os, hfd_edge; print(os.environ['ORT_DISABLE_TELEMETRY'])") == "0\n"
 
 
 def test_importing_costs_at_most_what_numpy_costs():
