@@ -11,7 +11,7 @@ from hfd_edge import _native, speckle
 from hfd_edge.errors import ArrayError, RadiometryError
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.scene import HALO_PX, SceneCounts, measure_array, measure_scene
-from hfd_edge.scene.strips import IntensitySource, strips
+from hfd_edge.scene.strips import IntensitySource, strips_of
 from hfd_edge.simulate import CLASSES, Scene, SceneConfig
 from hfd_edge.simulate.fields import block_generator, correlated_speckle, gamma_speckle
 from hfd_edge.source import ArraySource
@@ -153,7 +153,7 @@ def test_strips_hold_every_row_once_with_its_halo(monkeypatch):
     reads.clear()
     for halo in (0, 3, 7, 25):
         seen, done = [], 0
-        for strip in strips(scene, halo):
+        for strip in strips_of(scene, halo):
             assert strip.row == done
             top = max(0, strip.row - halo)
             np.testing.assert_array_equal(strip.values, image[:, top:strip.row + strip.rows + halo])

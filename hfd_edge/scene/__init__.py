@@ -15,7 +15,7 @@ from hfd_edge import _native
 from hfd_edge.device import thread_budget
 from hfd_edge.errors import ArrayError
 from hfd_edge.radiometry.power import percentile_of, power_edges
-from hfd_edge.scene.strips import IntensitySource, strips
+from hfd_edge.scene.strips import IntensitySource, strips_of
 from hfd_edge.source.offset import TrainingOffset, counts_offset
 from hfd_edge.source.vector import PowerCounts
 from hfd_edge.spec import ModelInput
@@ -168,7 +168,7 @@ def measure_scene(source: IntensitySource, threads: int | None = None,
         RasterError: the source cannot be read.
     """
     counts = SceneCounts(source.names, thread_budget(threads))
-    for strip in strips(source, HALO_PX):
+    for strip in strips_of(source, HALO_PX):
         counts.add(strip.values, strip.mask, slice(strip.first, strip.first + strip.rows))
         if progress is not None:
             progress(strip.row + strip.rows, source.rows)

@@ -18,7 +18,7 @@ from hfd_edge.raster import RasterProfile, RasterSource, RasterWriter
 from hfd_edge.raster.declaration import FILTER_TAG
 from hfd_edge.raster_run import RasterOptions, declared_radiometry, read_as
 from hfd_edge.scene import measure_scene
-from hfd_edge.scene.strips import IntensitySource, OutputUnit, strips
+from hfd_edge.scene.strips import IntensitySource, OutputUnit, strips_of
 from hfd_edge.speckle import NEED_LOOKS, SpeckleFilter
 from hfd_edge.spec import Unit
 
@@ -87,7 +87,7 @@ def despeckle_raster(path: str | Path | Sequence[str | Path], out: str | Path, o
         chosen, looks_from = _filter(options, scene, threads, progress)
         writer.add_tags(_tags(chosen, looks_from))
         nodata = 0
-        for strip in strips(scene, chosen.halo_px):
+        for strip in strips_of(scene, chosen.halo_px):
             made = chosen.apply(strip.values, strip.mask, (strip.first, strip.rows), threads)
             nodata += int(np.isnan(made[0]).sum())
             writer.write(strip.row, unit.convert(made))

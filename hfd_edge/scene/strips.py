@@ -81,7 +81,7 @@ class Strip:
     mask: np.ndarray                # (r, cols) bool, True = valid
 
 
-def strips(source: IntensitySource, halo_px: int) -> Iterator[Strip]:
+def strips_of(source: IntensitySource, halo_px: int) -> Iterator[Strip]:
     """A scene from top to bottom; memory holds one strip with its halo."""
     step = min(_MOST_ROWS, max(_LEAST_ROWS, _STRIP_PX // (source.cols * len(source.names))))
     values = np.empty((len(source.names), 0, source.cols), np.float32)
