@@ -15,8 +15,8 @@ import recorded_speckle
 
 from hfd_edge import _native
 from hfd_edge.device.memory import CudaDevice
-from hfd_edge.radiometry import SourceRadiometry
-from hfd_edge.source.saturation import saturated, stored_level, stored_nodata
+from hfd_edge.radiometry import SourceRadiometry, as_stored
+from hfd_edge.source.saturation import saturated, stored_level
 
 OPERATIONS = ("gather", "finish", "speckle", "counts", "saturation", "blend", "validity")
 POISON = 0xA5
@@ -182,9 +182,10 @@ class Twins:
         """Against NumPy: there is no other twin."""
         rng, case, declared = self.rng, *saturation_case(self.rng)
         values, mask = case.values(), None if case.valid is None else case.valid.reshape(case.shape[1:])
+        declared = as_stored(declared, values.dtype)
         with np.errstate(all="ignore"):                 # NaNs that signal
             wanted = int(np.count_nonzero(saturated(values, mask, declared)))
-        level, nodata = stored_level(declared, values.dtype), stored_nodata(declared, values.dtype)
+        level, nodata = stored_level(declared, values.dtype), list(declared.nodata)
         there = self.upload(case.memory, int(rng.integers(0, 17)) * int(rng.integers(0, 2))) + case.offset
         valid = None if mask is None else (self.upload(mask, int(rng.integers(0, 3))), mask.shape[1], 1)
         scene = self.gpu.native.Scene(there, recorded.ELEMENTS[case.element], case.shape, case.strides, valid, (0, 0), case.shape[1:])

@@ -9,7 +9,7 @@ import pytest
 import rasterio
 
 from hfd_edge.errors import RadiometryError
-from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.radiometry import SourceRadiometry, check_declared
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source.saturation import saturated
 from tests import command
@@ -105,8 +105,9 @@ def test_no_signal_is_not_nodata_in_the_plane(tmp_path):
     assert (codes[[3, 5]] == 2).all() and (codes[7] == 1).all() and (np.delete(codes, [3, 5, 7], axis=0) == 0).all()
 
 
-def test_a_nodata_value_that_no_stored_number_can_be_hides_none():
-    """As for the map: 0.1 is no float32's, though NumPy would round it to one."""
+def test_a_nodata_value_is_the_stored_number_that_is_nearest_to_it():
+    """As for the map: no float32 is 0.1, and those that were written as 0.1 are meant."""
     values = np.full((1, 2, 3), 0.1, np.float32)
-    assert saturated(values, None, SourceRadiometry("intensity", nodata=(0.1,), saturation=0.05)).all()
-    assert not saturated(values, None, SourceRadiometry("intensity", nodata=(float(np.float32(0.1)),), saturation=0.05)).any()
+    for value, hidden in ((0.1, True), (float(np.float32(0.1)), True), (0.1000001, False), (1e300, False)):
+        declared = check_declared(SourceRadiometry("intensity", nodata=(value,), saturation=0.05), values.dtype)
+        assert saturated(values, None, declared).any() != hidden

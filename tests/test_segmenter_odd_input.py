@@ -67,6 +67,19 @@ def test_infinite_power_is_refused_in_words_alone(db_engine, values, unit):
         seg.run(np.full((2, 70, 90), values), unit=unit)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [-99.99, -9999.9, -3.4028235e38, 1e-3])
+def test_a_nodata_value_is_found_among_numbers_that_hold_fewer_digits_of_it(db_engine, power, value):
+    """It was left out of the check of the unit, and then segmented as the darkest ground."""
+    hole = np.s_[:, 10:20, 30:60]
+    for dtype in (np.float32, np.float64):
+        scene = (10 * np.log10(power)).astype(dtype)
+        scene[hole] = value
+        with Segmenter(db_engine) as seg:
+            labels = seg.run(scene, SourceRadiometry("db", nodata=(value, 1e300))).labels
+        assert (labels[10:20, 30:60] == 255).all() and np.count_nonzero(labels == 255) == 300
+
+
 @pytest.mark.parametrize("field", [{"nodata": 5}, {"nodata": ("a",)}, {"scale": "x"}, {"scale": None}, {"scale": 10**400}, {"offset": 1j}])
 def test_a_declaration_that_is_no_number_is_refused_by_name(field):
     with pytest.raises(RadiometryError, match=f"{[*field][0]}=.*it must be"):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
@@ -41,7 +41,7 @@ class SourceRadiometry:
     unit: Unit | str                            # a Unit once it is made
     scale: float = 1.0
     offset: float = 0.0
-    nodata: tuple[float, ...] = ()              # stored values, compared before scale and offset; NaN always is nodata
+    nodata: tuple[float, ...] = ()              # stored values, compared before scale and offset, as the pixels' dtype holds them; NaN always is nodata
     quantity: str | None = None                 # sigma0, gamma0, beta0; None = as the model's
     bands: tuple[str, ...] | None = None        # names of the bands in order: they must be the network's; None = they are taken to be
     looks: float | None = None                  # equivalent number of looks; None = not known, of complex numbers 1
@@ -139,7 +139,7 @@ def _by_angle(scene: str, model: str) -> str:
 
 
 def check_declared(source: SourceRadiometry | None, dtype: np.dtype, bands: tuple[str, ...] | None = None) -> SourceRadiometry:
-    """The declaration, if there is one, the stored dtype can be it, and it names no other bands than the network's `bands`.
+    """The declaration, as `as_stored`, if there is one, the stored dtype can be it, and it names no other bands than the network's `bands`.
 
     Raises:
         RadiometryError: no unit is known, the dtype contradicts it (complex numbers, 8-bit display data), or so do the bands.
@@ -157,7 +157,17 @@ def check_declared(source: SourceRadiometry | None, dtype: np.dtype, bands: tupl
         raise RadiometryError(f"unit={source.unit} was declared but the pixels are {dtype}: declare unit={right}")
     if bands is not None and source.bands is not None:
         _check_bands(source.bands, bands)
-    return source
+    return as_stored(source, dtype)
+
+
+def as_stored(source: SourceRadiometry, dtype: np.dtype) -> SourceRadiometry:
+    """A declaration whose nodata values are what a pixel of a floating dtype holds of them: a float32 that was written as -99.99 is
+    -99.9899978637695. One beyond the dtype is no pixel's."""
+    if dtype.kind in "iu":
+        return source
+    with np.errstate(over="ignore"):
+        held = np.array(source.nodata, np.finfo(dtype).dtype).tolist()
+    return replace(source, nodata=tuple(value for value in held if not math.isinf(value)))      # infinity is nodata without being told
 
 
 def _check_bands(declared: tuple[str, ...], wanted: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from hfd_edge._native import POWER_BINS
 from hfd_edge.radiometry import SourceRadiometry, make_gather
 from hfd_edge.source.device import DeviceArraySource
-from hfd_edge.source.saturation import stored_level, stored_nodata
+from hfd_edge.source.saturation import stored_level
 from hfd_edge.spec import ModelInput
 from hfd_edge.stitch import STATUS_NODATA
 
@@ -58,7 +58,7 @@ class SaturatedPixels:
         self._there = _zeros(gpu, 8, self._stream.handle)
         if level is not None:
             source.order_after_caller(self._stream.handle)
-            gpu.native.count_saturated(source.scene(), stored_nodata(radiometry, source.dtype), level, _memory(self._there),
+            gpu.native.count_saturated(source.scene(), list(radiometry.nodata), level, _memory(self._there),
                                        (gpu.index, self._stream.handle))
 
     def total(self) -> int:

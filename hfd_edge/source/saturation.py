@@ -15,7 +15,7 @@ def saturated(values: np.ndarray, valid: np.ndarray | None, radiometry: SourceRa
     Args:
         values: (bands, rows, cols) as stored, any readable dtype; of complex numbers the real or the imaginary part counts.
         valid: (rows, cols), nonzero = valid, or None.
-        radiometry: nothing is saturated where its saturation is None.
+        radiometry: as `radiometry.as_stored`; nothing is saturated where its saturation is None.
     """
     found = np.zeros(values.shape[1:], bool)
     level = stored_level(radiometry, values.dtype)
@@ -28,7 +28,7 @@ def saturated(values: np.ndarray, valid: np.ndarray | None, radiometry: SourceRa
     if found.any():                                             # hardly ever: the rest costs nothing where nothing is
         for band in values:
             found &= np.isfinite(band)
-            for nodata in stored_nodata(radiometry, values.dtype):
+            for nodata in radiometry.nodata:
                 found &= band != nodata
         if valid is not None:
             found &= np.asarray(valid, bool)
@@ -49,11 +49,6 @@ def stored_level(radiometry: SourceRadiometry, dtype: np.dtype) -> float | int |
     level = math.ceil(radiometry.saturation) if whole else _rounded(radiometry.saturation, dtype)
     limits = np.iinfo(dtype) if whole else np.finfo(dtype)
     return None if level > limits.max else max(level, type(level)(limits.min))
-
-
-def stored_nodata(radiometry: SourceRadiometry, dtype: np.dtype) -> list[float]:
-    """The nodata values that a number of the dtype can be: gather compares exactly, so 0.1 is no float32's, and no pixel of a map's nodata."""
-    return [value for value in radiometry.nodata if dtype.kind in "iu" or _rounded(value, dtype) == value]
 
 
 def _rounded(value: float, dtype: np.dtype) -> float:
