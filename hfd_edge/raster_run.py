@@ -114,7 +114,7 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
             writer = MapWriter(target, place.rows, place.cols, place.geo, meaning, tags, options.overwrite, form)
             return stack.enter_context(writer)
 
-        counts = ClassCounts(len(spec.classes))
+        counts = ClassCounts(len(spec.classes), place.geo)
         scores = None if score_path is None else open_map(score_path, score_name(spec.classes, score))
         labels = open_map(out, legend)              # entered last, so the first to get its name
 
@@ -132,7 +132,7 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
             if writer is not None:
                 writer.add_tags(known if window is None else {**known, "HFD_WINDOW": ",".join(map(str, window))})
                 writer.complete()                   # both, before one has its name
-        return replace(report, read_as=taken, window=window, classes=class_shares(counts, legend, place), notes=(*report.notes, *run_notes(source, spec)))
+        return replace(report, read_as=taken, window=window, classes=class_shares(counts, legend), notes=(*report.notes, *run_notes(source, spec)))
 
 
 def check_probability(pair: object, confidence: object) -> None:
@@ -160,9 +160,9 @@ def chosen_window(scene: RasterSource, options: RasterOptions) -> tuple[int, int
     return None if options.window is None else check_window(options.window)
 
 
-def class_shares(counts: ClassCounts, legend: Legend, place: RasterSource | RasterPart) -> tuple[ClassShare, ...]:
-    """What each value of a finished map covers; `place`: the scene, or the window of it, that the map is of."""
-    pixels, km2 = counts.pixels(), counts.km2(place.geo, place.cols)
+def class_shares(counts: ClassCounts, legend: Legend) -> tuple[ClassShare, ...]:
+    """What each value of a finished map covers."""
+    pixels, km2 = counts.pixels, counts.km2
     groups = [[number] for number in range(len(pixels) - 1)]                    # the engine's classes behind each value of the map
     if isinstance(legend, Selection):
         kept = [*legend.values[:-1]]

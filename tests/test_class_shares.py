@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from rasterio.transform import Affine
+from rasterio.warp import transform
 
 from hfd_edge import _native
 from hfd_edge.errors import ArrayError
@@ -81,27 +82,42 @@ def test_ground_is_told_where_a_map_has_a_place(engine, tmp_path, place, area_km
             assert each.km2 is None if area_km2 is None else each.km2 == pytest.approx(each.pixels * area_km2, rel=6e-3)
 
 
-@pytest.mark.parametrize(("crs", "transform"), [
+@pytest.mark.parametrize(("crs", "place"), [
     ("EPSG:3035", Affine(10, 0, 4.3e6, 0, -10, 3.2e6)), ("EPSG:6933", Affine(30, 0, 1e6, 0, -30, 5e6)), ("EPSG:6933", Affine(25, 0, -1e7, 0, 25, -2e6)),
     ("EPSG:5070", Affine(30, 4, 1e5, 4, -30, 2e6))])
-def test_in_an_equal_area_projection_a_pixel_has_the_area_of_its_sides(crs, transform):
-    geo = GeoReference(GeoReference.north_up(crs, 0, 0, 1).crs, transform)
-    assert geo.pixel_km2(500.5, 300.5) == pytest.approx(abs(transform.determinant) * 1e-6, rel=2e-6)
+def test_in_an_equal_area_projection_a_pixel_has_the_area_of_its_sides(crs, place):
+    geo = GeoReference(GeoReference.north_up(crs, 0, 0, 1).crs, place)
+    assert geo.pixel_km2(500.5, 300.5) == pytest.approx(abs(place.determinant) * 1e-6, rel=2e-6)
 
 
 def test_in_degrees_rows_towards_the_pole_have_less_ground():
     """Between two parallels, against the area of the zone in closed form."""
     rows, cols, step = 2000, 100, 1e-3
     geo = GeoReference(GeoReference.north_up("EPSG:4326", 0, 0, 1).crs, Affine(step, 0, 30, 0, -step, 71))
-    counts = ClassCounts(2)
+    counts = ClassCounts(2, geo)
     for row in range(0, rows, 250):
         labels = np.zeros((250, cols), np.uint8)
         labels[:] = row >= 1000
         counts.add(row, labels)
-    north, south, none = counts.km2(geo, cols)
+    north, south, none = counts.km2
     for found, top, bottom in ((north, 71, 70), (south, 70, 69)):
         assert found == pytest.approx(zone_km2(top, bottom) * cols * step / 360, rel=1e-5)
     assert none == 0 and south > 1.04 * north
+
+
+def test_in_a_polar_projection_columns_nearer_to_the_pole_have_more_ground():
+    """Left and right half of a scene as wide as a swath of 400 km, against the cells' corners in an equal-area projection."""
+    rows, cols, cell = 1000, 10000, 100
+    geo = GeoReference(GeoReference.north_up("EPSG:3413", 0, 0, 1).crs, Affine(40, 0, 1.5e6, 0, -40, -2.5e6))
+    counts = ClassCounts(2, geo)
+    for row in range(0, rows, 250):
+        counts.add(row, np.broadcast_to(np.arange(cols) >= cols // 2, (250, cols)).astype(np.uint8))
+    x, y = np.meshgrid(np.arange(0, cols + 1, cell) * 40 + 1.5e6, np.arange(0, rows + 1, cell) * -40 - 2.5e6)
+    x, y = (np.reshape(numbers, x.shape) for numbers in transform("EPSG:3413", "EPSG:6931", x.ravel(), y.ravel()))       # EASE-Grid 2.0 of the north
+    (x0, x1, x2, x3), (y0, y1, y2, y3) = ((a[:-1, :-1], a[:-1, 1:], a[1:, 1:], a[1:, :-1]) for a in (x, y))
+    exact = abs((x0 - x2) * (y1 - y3) - (x1 - x3) * (y0 - y2)).reshape(rows // cell, 2, -1).sum(axis=(0, 2)) / 2e6
+    np.testing.assert_allclose(counts.km2[:2], exact, rtol=5e-4)
+    assert exact[0] > 1.008 * exact[1] and counts.pixels.tolist() == [rows * cols // 2] * 2 + [0]
 
 
 def zone_km2(north: float, south: float) -> float:

@@ -7,34 +7,35 @@ import numpy as np
 from hfd_edge import _native
 from hfd_edge.raster.georeference import GeoReference
 
+_PIECES, _PIECE_PX = 16, 512            # at most so many of a strip, none narrower
+
 
 class ClassCounts:
-    """Takes the rows of a label map, in any order; whole numbers, so the counts are exact."""
+    """Takes the rows of a label map, in any order.
 
-    def __init__(self, classes: int) -> None:
-        """`classes`: labels 0..classes-1 are counted one by one, all others (nodata) together."""
-        self._classes = classes
-        self._strips: list[tuple[int, int, np.ndarray]] = []        # first row, rows, (classes + 1,) int64
+    Attributes:
+        pixels: (classes + 1,) int64, of each class, and of none.
+        km2: (classes + 1,) float64, ground of each class, and of none; None where pixels have no size on the ground.
+    """
+
+    def __init__(self, classes: int, geo: GeoReference | None) -> None:
+        """`classes`: labels 0..classes-1 are counted one by one, all others (nodata) together; `geo`: of the map."""
+        self._classes, self._geo = classes, geo
+        self.pixels = np.zeros(classes + 1, np.int64)
+        self.km2: np.ndarray | None = None if geo is None else np.zeros(classes + 1, np.float64)
 
     def add(self, row: int, labels: np.ndarray) -> None:
-        """Count labels (rows, cols) uint8 that begin at a row of the map. A pixel of up to 12 classes takes 0.1 to 0.25 ns."""
-        counts = np.zeros(self._classes + 1, np.int64)
-        _native.count_labels(labels if labels.strides[1:] == (1,) else np.ascontiguousarray(labels), self._classes, counts)
-        self._strips.append((row, len(labels), counts))
+        """Count labels (rows, cols) uint8 that begin at a row of the map. A pixel of up to 12 classes takes 0.1 to 0.25 ns.
 
-    def pixels(self) -> np.ndarray:
-        """(classes + 1,) int64: pixels of each class, and of none."""
-        return sum((counts for *_, counts in self._strips), np.zeros(self._classes + 1, np.int64))
-
-    def km2(self, geo: GeoReference | None, cols: int) -> np.ndarray | None:
-        """(classes + 1,) float64: ground of each class, and of none, in km2; None where pixels have no size on the ground.
-
-        The pixels of a strip count by that in its middle: in degrees they get smaller towards the poles.
+        The pixels of a piece of a strip count by that in its middle: in degrees they get smaller towards the poles, in a polar
+        projection larger, along rows as well as columns.
         """
-        total = np.zeros(self._classes + 1, np.float64)
-        for row, rows, counts in self._strips:
-            area = None if geo is None else geo.pixel_km2(row + rows / 2, cols / 2)
-            if area is None:
-                return None
-            total += counts * area
-        return total
+        rows, cols = labels.shape
+        step = max(_PIECE_PX, -(-cols // _PIECES))
+        for col in range(0, cols, step):
+            counts, piece = np.zeros(self._classes + 1, np.int64), labels[:, col:col + step]
+            _native.count_labels(piece if piece.strides[1:] == (1,) else np.ascontiguousarray(piece), self._classes, counts)
+            self.pixels += counts
+            if self.km2 is not None:
+                area = self._geo.pixel_km2(row + rows / 2, col + piece.shape[1] / 2)
+                self.km2 = None if area is None else self.km2 + counts * area
