@@ -107,6 +107,15 @@ def test_an_internal_mask_and_nodata_add_up(tmp_path):
     assert not valid[4, 4]
 
 
+def test_a_mask_of_each_band_makes_the_pixel_invalid(tmp_path):
+    """GDAL's way of it: a file beside with a band of mask for each, and no flag."""
+    masks = np.full((2, 7, 11), 255, np.uint8)
+    masks[0, 2, 2] = masks[1, 4, 5] = 0
+    path = write_tif(tmp_path / "a.tif", ramp())
+    write_tif(tmp_path / "mask.tif", masks, tags={"INTERNAL_MASK_FLAGS_1": "0", "INTERNAL_MASK_FLAGS_2": "0"}).rename(tmp_path / "a.tif.msk")
+    np.testing.assert_array_equal(read_all(path)[1], masks.all(axis=0))
+
+
 def test_an_alpha_band_is_validity_and_not_data(tmp_path):
     from rasterio.enums import ColorInterp
     values = ramp(3, dtype="uint16")

@@ -79,7 +79,7 @@ def test_a_confidence_map_states_its_scale(tmp_path):
 
 
 @pytest.mark.parametrize("place", [{"crs": "EPSG:32633", "transform": UTM}, {"crs": "EPSG:32631", "transform": ROTATED},
-                                   {"gcps": GCPS},
+                                   {"gcps": GCPS}, {"gcps": GCPS, "tags": {"AREA_OR_POINT": "Point"}},
                                    {"crs": "EPSG:4326", "transform": UTM, "tags": {"AREA_OR_POINT": "Point"}}, {}])
 def test_the_georeference_of_the_scene_is_the_maps(tmp_path, place):
     scene = write_tif(tmp_path / "scene.tif", ramp(2, 70, 53), **place)
@@ -99,6 +99,19 @@ def test_a_coordinate_system_without_a_transform_or_of_pixels_is_kept_without_a_
         write_map(tmp_path / "map.tif", labels_of(70, 53), geo=source.geo)
     with RasterSource(tmp_path / "map.tif") as copy:
         assert copy.geo.crs.to_epsg() == 32633 and copy.geo.transform == place.get("transform")
+
+
+def test_a_coordinate_system_that_no_geotiff_holds_is_refused_before_any_work(tmp_path):
+    """GDAL writes it beside the file that it makes, which is then renamed: the map had none, and despeckle left .NAME.partial.aux.xml."""
+    scene = write_tif(tmp_path / "scene.tif", ramp(2, 70, 53), crs="+proj=ob_tran +o_proj=longlat +o_lat_p=39 +lon_0=10", transform=UTM)
+    with RasterSource(scene) as source:
+        geo = source.geo
+    assert geo.crs is not None
+    with pytest.raises(RasterError, match="map.tif: a GeoTIFF cannot hold the scene's coordinate system, .*gdalwarp -t_srs"):
+        write_map(tmp_path / "map.tif", labels_of(70, 53), geo=geo)
+    with pytest.raises(RasterError, match="quiet.tif: a GeoTIFF cannot hold"):
+        write_raster(tmp_path / "quiet.tif", [], RasterProfile(70, 53, 1, "float32", geo=geo))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["scene.tif", "scene.tif.aux.xml"]
 
 
 def test_each_compressed_block_is_written_once(tmp_path):

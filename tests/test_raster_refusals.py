@@ -14,8 +14,9 @@ from hfd_edge.products import open_scene
 from hfd_edge.raster import RasterLimits, RasterSource, check_output
 from hfd_edge.raster_run import RasterOptions
 from hfd_edge.segmenter import Segmenter
+from tests import command
 from tests.engines import random_engine
-from tests.rasters import UTM, ramp, write_tif
+from tests.rasters import GCPS, UTM, ramp, write_tif
 
 VRT = ('<VRTDataset rasterXSize="4" rasterYSize="4"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
        "<SourceFilename>{}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>")
@@ -30,6 +31,18 @@ def test_urls_and_virtual_paths_are_refused(path):
             RasterSource(given)
         with pytest.raises(RasterError, match="only files on this machine are written"):
             check_output(given, overwrite=False)
+
+
+@pytest.mark.parametrize("place", [{"crs": "EPSG:32633", "transform": UTM}, {"gcps": GCPS}])
+def test_without_projs_tables_a_run_ends_before_it_begins(tmp_path, place):
+    """PROJ_LIB of another program's: the run ended in a traceback, when all was computed."""
+    engine, scene = random_engine(tmp_path / "e.engine"), write_tif(tmp_path / "scene.tif", ramp(), **place)
+    words = ("predict", scene, engine, "-o", tmp_path / "map.tif", "--unit", "dn")
+    (tmp_path / "empty").mkdir()
+    done = command.run(*words, env={**os.environ, "PROJ_LIB": str(tmp_path / "empty")})
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("error: the coordinate system EPSG:4326 cannot be made"), done.stderr
+    assert f"PROJ_LIB='{tmp_path / 'empty'}'" in done.stderr and "Traceback" not in done.stderr and "out of the environment" in done.stderr
+    assert command.run(*words).returncode == 0
 
 
 @pytest.mark.parametrize("path", [b"scene.tif", io.BytesIO(), None, 3, (name for name in ["scene.tif"]), [io.BytesIO()]])

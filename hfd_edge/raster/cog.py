@@ -55,6 +55,8 @@ class CogWriter:
         """Check that the file can be written; `table`: of its classes, for NAME.aux.xml. Raises RasterError as `check_output` does."""
         needed = int(_SPACE * profile.rows * profile.cols) + (1 << 20)
         path = check_output(path, overwrite, needed, profile.geo.files if profile.geo else ())
+        if profile.geo is not None:
+            profile.geo.check_storable(path)
         self.profile, self._form, self._table = profile, form, table
         self._folder = PartialFolder(path, overwrite)
         self._sizes = [(profile.rows, profile.cols), *level_sizes(profile.rows, profile.cols, BLOCK_PX)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from copy import copy
 from dataclasses import dataclass, replace
@@ -13,8 +14,10 @@ import rasterio
 from rasterio.control import GroundControlPoint
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 
+from hfd_edge.errors import RasterError
 from hfd_edge.forks import no_fork
 
+_DEGREES = "EPSG:4326"
 _METRES_A_DEGREE = 6371008.8 * math.pi / 180.0
 _EQUATOR_M, _ECCENTRICITY2 = 6378137.0, 0.00669437999014        # of WGS 84
 _BANDS_APART_PX = 0.1                    # what a spacing that is rounded to seven digits makes at the far corner of a large scene
@@ -35,13 +38,19 @@ class GeoReference:
 
     @classmethod
     def of(cls, dataset: Any, files: tuple[Path, ...]) -> GeoReference:
-        """The georeference of an open rasterio dataset."""
+        """The georeference of an open rasterio dataset.
+
+        GDAL has added half a pixel to control points of AREA_OR_POINT=Point as it read them; it would add another as it writes them with it.
+        Raises RasterError where there is one and PROJ lacks its tables.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             transform = dataset.transform
             gcps, gcp_crs = dataset.gcps
+        if dataset.crs is not None or gcps or not transform.is_identity:
+            _crs(_DEGREES)
         return cls(dataset.crs, None if transform.is_identity else transform, tuple(gcps), gcp_crs, dataset.rpcs,
-                   dataset.tags().get("AREA_OR_POINT", "Area"), files)
+                   "Area" if gcps else dataset.tags().get("AREA_OR_POINT", "Area"), files)
 
     @classmethod
     def north_up(cls, crs: str, left: float, top: float, spacing_m: float) -> GeoReference:
@@ -56,7 +65,7 @@ class GeoReference:
     @classmethod
     def by_points(cls, gcps: tuple[Any, ...], files: tuple[Path, ...]) -> GeoReference:
         """Control points in WGS 84 longitudes and latitudes, as products in radar geometry have them."""
-        return cls(gcps=gcps, gcp_crs=_crs("EPSG:4326"), files=files)
+        return cls(gcps=gcps, gcp_crs=_crs(_DEGREES), files=files)
 
     def shifted(self, row: int, col: int) -> GeoReference:
         """That of the pixels from (row, col) on: transform, control points and RPCs count from there."""
@@ -83,6 +92,20 @@ class GeoReference:
         if self.rpcs is not None:
             dataset.rpcs = self.rpcs
         dataset.update_tags(AREA_OR_POINT=self.area_or_point)
+
+    def check_storable(self, path: Path) -> None:
+        """Raise RasterError where a GeoTIFF at `path` cannot hold the coordinate system: GDAL then writes it beside, in a file that nobody keeps."""
+        crs = self.gcp_crs if self.gcps else self.crs
+        if crs is None:
+            return
+        with no_fork(), warnings.catch_warnings(), rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.MemoryFile() as file:
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with file.open(driver="GTiff", width=1, height=1, count=1, dtype="uint8", crs=crs):
+                pass
+            with file.open() as dataset:
+                if dataset.crs is None:
+                    raise RasterError(f"{path}: a GeoTIFF cannot hold the scene's coordinate system, {crs.to_wkt()[:120]}...; bring the scene into another "
+                                      "one first (gdalwarp -t_srs EPSG:...)")
 
     def same_place(self, other: GeoReference, rows: int, cols: int) -> bool:
         """Whether two rasters of this size lie on the same pixels: at the corners to a tenth of one, by control points to half of one.
@@ -121,7 +144,7 @@ class GeoReference:
     def of_degrees(self, places: list[tuple[float, float]]) -> list[tuple[float, float]]:
         """Longitudes and latitudes of WGS 84 in the coordinate system; infinity where it has no such place."""
         with no_fork():
-            return _converted(places, rasterio.crs.CRS.from_epsg(4326), self.crs)
+            return _converted(places, _crs(_DEGREES), self.crs)
 
     def spacing_m(self, rows: int, cols: int) -> tuple[float, float] | None:
         """Metres on the ground from row to row and from column to column in the middle of a raster of this size.
@@ -134,7 +157,7 @@ class GeoReference:
         t, row, col = self.transform, rows / 2, cols / 2
         with no_fork():
             places = _converted([(t.c + t.a * x + t.b * y, t.f + t.d * x + t.e * y) for x, y in ((col, row), (col, row + 1), (col + 1, row))],
-                                self.crs, rasterio.crs.CRS.from_epsg(4326))
+                                self.crs, _crs(_DEGREES))
         if not all(math.isfinite(number) for place in places for number in place):
             return None
         middle, below, right = places
@@ -149,7 +172,7 @@ class GeoReference:
             return None
         t, edges = self.transform, [(col - 0.5, row), (col + 0.5, row), (col, row - 0.5), (col, row + 0.5)]
         with no_fork():
-            places = _converted([(t.c + t.a * x + t.b * y, t.f + t.d * x + t.e * y) for x, y in edges], self.crs, rasterio.crs.CRS.from_epsg(4326))
+            places = _converted([(t.c + t.a * x + t.b * y, t.f + t.d * x + t.e * y) for x, y in edges], self.crs, _crs(_DEGREES))
         if not all(math.isfinite(number) for place in places for number in place):
             return None
         left, right, top, bottom = places
@@ -200,5 +223,10 @@ def _converted(places: list[tuple[float, float]], source: Any, target: Any) -> l
 
 
 def _crs(name: str) -> Any:
-    with no_fork():
-        return rasterio.crs.CRS.from_user_input(name)
+    try:
+        with no_fork():
+            return rasterio.crs.CRS.from_user_input(name)
+    except CRSError as error:
+        where = " and ".join(f"{key}={os.environ[key]!r}" for key in ("PROJ_DATA", "PROJ_LIB") if key in os.environ)
+        raise RasterError(f"the coordinate system {name} cannot be made ({error}){f': PROJ looks for its tables by {where}, which another program set' if where else ''}; "
+                          "take PROJ_DATA and PROJ_LIB out of the environment, or install rasterio again, which brings its own") from error

@@ -47,7 +47,7 @@ def _layer(dataset: Any, index: int, name: str, alpha: int | None, unit: Unit | 
     dtype = np.dtype({"complex_int16": "complex64"}.get(dataset.dtypes[index - 1], dataset.dtypes[index - 1]))
     flags = dataset.mask_flag_enums[index - 1]
     return Layer(dataset, index, name, dtype, _storable(dataset.nodatavals[index - 1], dtype),
-                 MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags, alpha, unit)
+                 flags != [MaskFlags.nodata] and not {MaskFlags.all_valid, MaskFlags.alpha} & {*flags}, alpha, unit)     # no flag: a mask of this band's own
 
 
 def _storable(nodata: float | None, dtype: np.dtype) -> float | None:

@@ -68,6 +68,8 @@ class RasterWriter:
         needed = profile.rows * profile.cols * profile.count * np.dtype(profile.dtype).itemsize + _HEADER_BYTES
         inputs = profile.geo.files if profile.geo else ()
         self._file = PartialFile(check_output(path, overwrite, needed, inputs), overwrite)
+        if profile.geo is not None and not scratch:
+            profile.geo.check_storable(self._file.path)
         self._tags = dict(profile.tags)
         self._next_row = 0
         self.crc = 0                                        # of the pixels written so far, row by row
