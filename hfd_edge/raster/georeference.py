@@ -40,7 +40,7 @@ class GeoReference:
     def of(cls, dataset: Any, files: tuple[Path, ...]) -> GeoReference:
         """The georeference of an open rasterio dataset.
 
-        GDAL has added half a pixel to control points of AREA_OR_POINT=Point as it read them; it would add another as it writes them with it.
+        Control points are kept without AREA_OR_POINT=Point: GDAL has counted it in as it read them, and would move them by a pixel as it writes them with it.
         Raises RasterError where there is one and PROJ lacks its tables.
         """
         with warnings.catch_warnings():
