@@ -184,6 +184,19 @@ def test_a_window_is_the_crop_of_the_scenes_map(engine_path, scene, mode, window
     assert (report.rows, report.cols) == (rows, cols) and [r for r, *_ in got] == [0, *np.cumsum([len(m) for _, m, _ in got])[:-1]]
 
 
+def test_beside_nodata_too_a_window_is_the_crop_of_the_scenes_map(engine_path):
+    """A tile without a valid pixel inside the window was left out of the last logits that it shares, from which valid pixels beside it are up-sampled."""
+    pixels = np.random.default_rng(2).normal(size=(2, 240, 400)).astype(np.float32)
+    pixels[:, 60:180, :208] = np.nan                        # where the tile whose core begins at column 128 ends
+    window = (80, 200, 40, 60)
+    with Segmenter(engine_path, tile=(272, 96), halo=16, stitch="constant") as segmenter:
+        whole, got = segmenter.run(pixels, confidence=True), []
+        segmenter.run_source(ArraySource(pixels, 2), segmenter.declared(None, pixels.dtype), lambda *made: got.append(made), confidence=True, window=window)
+    crop = np.s_[window[0]:window[0] + window[2], window[1]:window[1] + window[3]]
+    np.testing.assert_array_equal(np.concatenate([sure for *_, sure in got]), whole.confidence[crop])
+    np.testing.assert_array_equal(np.concatenate([labels for _, labels, _ in got]), whole.labels[crop])
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 150), (150, 1), (8, 8), (97, 33)])
 def test_scenes_smaller_than_a_tile_equal_the_whole(engine_path, shape):
     pixels = np.random.default_rng(1).normal(size=(2, *shape)).astype(np.float32)

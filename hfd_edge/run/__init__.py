@@ -153,7 +153,7 @@ def equal_shapes(tiles: tuple[Tile, ...], most: int) -> Iterator[list[Tile]]:
 
 
 def has_valid_pixel(tile: Tile, status: np.ndarray) -> bool:
-    """Whether one pixel of the tile's core has a value."""
-    row, col = tile.crop
-    core = status[row:row + tile.rows, col:col + tile.cols]
-    return any((core[first:first + LOOK_ROWS] != STATUS_NODATA).any() for first in range(0, tile.rows, LOOK_ROWS))
+    """Whether a pixel has a value where the tile is looked at."""
+    row, col, rows, cols = tile.look
+    part = status[row:row + rows, col:col + cols]
+    return any((part[first:first + LOOK_ROWS] != STATUS_NODATA).any() for first in range(0, rows, LOOK_ROWS))

@@ -83,7 +83,7 @@ class DeviceStages:
         if (tiles[0].in_rows, tiles[0].in_cols) != self._size:
             raise GridError(f"tile of {tiles[0].in_rows} x {tiles[0].in_cols} in a grid of {self._size}: on a GPU all tiles have one "
                             "size; please report it with the scene's size")
-        places = [(t.in_row, t.in_col, *t.crop, t.rows, t.cols) for t in tiles]
+        places = [(t.in_row, t.in_col, *t.look) for t in tiles]
         with self._run.watch("gather"):
             gpu.wait(slot.stream, part.memory.arrived)
             gpu.wait(slot.stream, slot.finished)            # of the batch before, whose logits may be read on another stream

@@ -46,7 +46,7 @@ class Tile:
     """One input of the network and the part of its output that is used; scene coordinates in pixels.
 
     With crop that part is the core, inside the scene. With blending it is the core and spread_px around it, and beyond the
-    scene's edge one stride, from which up-sampling reads.
+    scene's edge one stride, from which up-sampling reads; whether the network is asked is then the scene's matter, not a window's.
     """
 
     row: int        # first row and column used
@@ -57,6 +57,7 @@ class Tile:
     in_col: int
     in_rows: int    # input size, multiples of the stride
     in_cols: int
+    look: tuple[int, int, int, int]     # row, column, rows and columns inside the input: without a valid pixel there the network is not asked
 
     @property
     def crop(self) -> tuple[int, int]:
@@ -82,6 +83,8 @@ class _Span(NamedTuple):
     kept_count: int
     used: int           # first pixel of the network's answer that is used, and their number
     used_count: int
+    look: int           # first pixel of the part that is looked at for a valid one, and their number
+    look_count: int
     read: int           # first pixel of the input, and their number
     read_count: int
 
@@ -180,8 +183,8 @@ class TileGrid:
         columns = self._spans(1)
         for row in self._spans(0):
             first, last = reflected_range(row.read, row.read_count, self.scene_rows)
-            tiles = tuple(Tile(row.used, col.used, row.used_count, col.used_count, row.read, col.read, row.read_count,
-                               col.read_count) for col in columns)
+            tiles = tuple(Tile(row.used, col.used, row.used_count, col.used_count, row.read, col.read, row.read_count, col.read_count,
+                               (row.look - row.read, col.look - col.read, row.look_count, col.look_count)) for col in columns)
             yield Strip(row.kept, row.kept_count, first, last - first, tiles)
 
     def _cores(self, axis: int) -> list[tuple[int, int, int]]:
@@ -200,21 +203,22 @@ class TileGrid:
         low, high = self.kept[axis], self.kept[axis] + self.kept[axis + 2]
         spans, cores = [], self._cores(axis)
         for first, last, start in cores:
-            kept = max(first, low), min(last, high)
-            used = self._used(axis, (first, last, cores[0][0], cores[-1][1])) if self.spread_px else kept
+            kept = used = look = max(first, low), min(last, high)
+            if self.spread_px:
+                core_in_scene = first, last, cores[0][0], cores[-1][1]
+                used, look = self._used(core_in_scene, (low, high)), self._used(core_in_scene, (0, (self.scene_rows, self.scene_cols)[axis]))
             if used[0] >= used[1]:
                 continue
             read = ((start - self.halo_px, core) if self.fixed_shape else
                     (first - self.halo_px, round_up(last - first, stride)))
-            spans.append(_Span(kept[0], max(0, kept[1] - kept[0]), used[0], used[1] - used[0], read[0],
+            spans.append(_Span(kept[0], max(0, kept[1] - kept[0]), used[0], used[1] - used[0], look[0], look[1] - look[0], read[0],
                                read[1] + 2 * self.halo_px))
         return spans
 
-    def _used(self, axis: int, core: tuple[int, int, int, int]) -> tuple[int, int]:
-        """First and last + 1 pixel that a core gives to a blend: (its first, last + 1, the scene's first, last + 1) in."""
-        first, last, top, bottom = core
-        stride, (low, count) = self.stride_px, (self.kept[axis], self.kept[axis + 2])
-        edges = max(top - stride, low // stride * stride - stride), round_up(min(bottom, low + count), stride) + stride
+    def _used(self, core: tuple[int, int, int, int], kept: tuple[int, int]) -> tuple[int, int]:
+        """First and last + 1 pixel that a core gives to a blend of the pixels that are kept: (its first, last + 1, the scene's first, last + 1) in."""
+        (first, last, top, bottom), (low, high), stride = core, kept, self.stride_px
+        edges = max(top - stride, low // stride * stride - stride), round_up(min(bottom, high), stride) + stride
         begin = first - (self.spread_px if first > top else stride)
         end = round_up(last, stride) + stride if last == bottom else last + self.spread_px
         return max(begin, edges[0]), min(end, edges[1])
