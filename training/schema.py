@@ -15,7 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from hfd_edge.errors import HfdError
+from hfd_edge.errors import HfdError, SpecError
+from hfd_edge.export import strict_yaml
 
 
 class ConfigError(HfdError, ValueError):
@@ -47,7 +48,9 @@ def read_config(cls: type, path: Path, overrides: tuple[str, ...] = ()) -> Any:
         ConfigError: no such file, not YAML, or a key or value is refused; the text names the key in full.
     """
     try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+        record = strict_yaml.load(path.read_text(encoding="utf-8"))
+    except SpecError as error:
+        raise ConfigError(f"{path}: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a YAML file such as training/configs/simulated.yaml") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -111,8 +114,8 @@ def _override(record: dict[str, Any], word: str) -> None:
     if not sign or not path:
         raise ConfigError(f"{word!r}: an override is KEY=VALUE with a dotted key, e.g. loop.steps=100")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = strict_yaml.load(text)
+    except (yaml.YAMLError, SpecError) as error:
         raise ConfigError(f"{word!r}: the value is not YAML ({' '.join(str(error).split())}); quote it") from error
     *sections, last = path.split(".")
     for name in sections:
@@ -146,7 +149,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     if kind is dict or get_origin(kind) is dict:
         if not isinstance(value, dict):
             raise ConfigError(f"{where}={value!r}: it is a mapping of keys")
-        return {str(name): _value(float, number, f"{where}.{name}") for name, number in value.items()} if get_args(kind)[1:] == (float,) else value
+        return {name: _value(float, number, f"{where}.{name}") for name, number in value.items()} if get_args(kind)[1:] == (float,) else value
     return _scalar(kind, value, where)
 
 
@@ -165,7 +168,8 @@ def _scalar(kind: type, value: Any, where: str) -> Any:
     fits = {bool: isinstance(value, bool), int: isinstance(value, int) and not isinstance(value, bool),
             float: isinstance(value, (int, float)) and not isinstance(value, bool), str: isinstance(value, str)}[kind]
     if not fits:
-        raise ConfigError(f"{where}={value!r}: it must be a {_name_of(kind)}, not a {type(value).__name__}")
+        quotes = "; YAML reads yes, no, on and off as true and false, and digits as a number: put it in quotes" if isinstance(value, (bool, int, float)) else ""
+        raise ConfigError(f"{where}={value!r}: it must be a {_name_of(kind)}, not a {type(value).__name__}{quotes if kind is str else ''}")
     return kind(value)
 
 

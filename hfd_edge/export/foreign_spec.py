@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from hfd_edge.errors import SpecError
+from hfd_edge.export import strict_yaml
 from hfd_edge.spec import ModelInput, Unit
 from hfd_edge.speckle import BORDERS, FILTERS
 
@@ -135,24 +136,13 @@ def _filter_numbers(inner: Mapping[str, Any], bands: int) -> dict[str, Any]:
     return made
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain YAML, but a key that stands twice is an error and no longer the last one's silent victory."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key.value for key, _ in node.value]
-        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if twice:
-            raise SpecError(f"key {twice[0]!r} stands twice (line {node.start_mark.line + 1} on): keep one")
-        return super().construct_mapping(node, deep)
-
-
 def _load(data: bytes | str) -> Any:
     if len(data) > MAX_SPEC_BYTES:
         raise SpecError(f"it has more than {MAX_SPEC_BYTES} bytes: a spec is a page of YAML; give the spec, not the graph")
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
         _check_events(text)
-        record = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader: plain values only
+        record = strict_yaml.load(text)
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         if isinstance(error, SpecError):
             raise
@@ -163,7 +153,7 @@ def _load(data: bytes | str) -> Any:
 def _check_events(text: str) -> None:
     """Refuse what makes YAML grow or take long before a value is made of it."""
     depth = 0
-    for event in yaml.parse(text, _Loader):
+    for event in yaml.parse(text, yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             raise SpecError("it uses YAML aliases (*name): write the values out")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

@@ -36,6 +36,8 @@ def test_weights_of_a_command_line_are_kept_as_they_were_given(tmp_path):
     named = load_config(tmp_path / "run.yaml", ("loop.class_weights={water: 3, land: 1e-1}",)).loop.class_weights
     assert named == {"water": 3.0, "land": 0.1} and all(isinstance(value, float) for value in named.values())
     assert load_config(tmp_path / "run.yaml", ("loop.class_weights.water=3", "loop.class_weights.land=1")).loop.class_weights == {"water": 3.0, "land": 1.0}
+    for text in ("{no: 3, on: 1, 1: 2}", "{'no': 3, 'on': 1, '1': 2}"):
+        assert load_config(tmp_path / "run.yaml", (f"loop.class_weights={text}",)).loop.class_weights == {"no": 3.0, "on": 1.0, "1": 2.0}
     listed = load_config(tmp_path / "run.yaml", ("loop.class_weights=[3, 1]",))
     assert listed.loop.class_weights == (3.0, 1.0) and to_record(listed)["loop"]["class_weights"] == [3.0, 1.0]
     assert "none, balanced, mapping of numbers or list of numbers" in key_table(Config)

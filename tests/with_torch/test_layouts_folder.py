@@ -114,7 +114,7 @@ def test_a_set_file_that_contradicts_itself_is_refused(changes, words, tmp_path)
     ("split: {by: names, size: 2.5}", "size=2.5"), ("split: {by: names, size_m: 20}", "'size_m' is not known"),
     ("split: {by: lists, folder: 3}", "folder=3"), ("ignore: 0", r"write \[0\]"), ("ignore:", "ignore is empty"),
     ("ignore: [yes]", r"ignore\[0\]=True"), ("nodata: .inf", "infinity always counts"), ("nodata: low", "must be a number"),
-    ("classes: {no: 10, yes: 20}", "put the name in quotes"), ("classes: {1: 10, 2: 20}", "put the name in quotes"),
+    ("bands: [no, yes]", r"bands\[0\]=False.*put it in quotes"), ("classes: {land: 10, land: 11}", r"set.yaml: key 'land' stands twice"),
     ("classes: {land: yes, water: 20}", "code True"), ("classes: {land: [], water: 20}", "'land' has no code"),
     ("colors: {water: blue}", "water='blue'.*red, green, blue"), ("colors: {water: [300, 2, 3]}", "300.*0 to 255"),
     ("colors: {watr: [1, 2, 3]}", "'watr' is no class; did you mean water"), ("looks: about 4", "looks='about 4'.*number"),
@@ -130,6 +130,13 @@ def test_a_value_of_a_wrong_kind_is_one_line_when_the_set_is_opened(line, words,
     with pytest.raises(DataError, match=words) as error:
         open_pairs("folder", tmp_path)
     assert "set.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_class_has_the_name_that_stands_there(tmp_path):
+    folder(tmp_path, classes=None)
+    with open(tmp_path / "set.yaml", "a") as file:
+        file.write("classes: {no: [10, 11], yes: 20}\ncolors: {yes: [1, 2, 3]}\n")
+    assert open_pairs("folder", tmp_path).info.classes == ("no", "yes") and open_pairs("folder", tmp_path).info.colors[1] == (1, 2, 3)
 
 
 def test_no_flips_may_be_written_as_none_and_nodata_may_be_several_values(tmp_path):

@@ -209,6 +209,8 @@ def test_wrong_usage_is_exit_code_2_and_a_missing_file_is_named(tmp_path, capsys
     assert code == 1 and "none.yaml" in error
     (tmp_path / "bad.yaml").write_text("a: [")
     assert "is not YAML" in said(capsys, "student", tmp_path / "bad.yaml")[2]
+    (tmp_path / "twice.yaml").write_text("name: a\nwork: b\ndata: {layout: simulated}\nloop: {steps: 9}\nloop: {rate: 1}\n")
+    assert "twice.yaml: key 'loop' stands twice (line 5" in said(capsys, "student", tmp_path / "twice.yaml")[2]
     (tmp_path / "list.yaml").write_text("- a")
     assert "holds a list" in said(capsys, "student", tmp_path / "list.yaml")[2]
     (tmp_path / "less.yaml").write_text("name: a")

@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 import yaml
 
-from hfd_edge.errors import HfdError
+from hfd_edge.errors import HfdError, SpecError
+from hfd_edge.export import strict_yaml
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.spec import NODATA_LABEL, ModelInput, ModelSpec, Unit
 from training.layouts.files import find_files
@@ -22,7 +23,6 @@ from training.schema import build
 
 _MAY_BE_EMPTY = ("nodata", "scale", "looks", "pixel_spacing_m")     # an empty key says "not known"
 _SPLIT_KEYS = {"names": ("size",), "place": ("size_m",), "lists": ("folder",)}
-_QUOTES = "; YAML reads yes, no, on and off as true and false, and digits as a number: put the name in quotes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,9 @@ def read_set(root: Path) -> SetFile:
     if not path.is_file():
         find_files("folder", root, "set.yaml")                   # says what is there instead
     try:
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+        record = strict_yaml.load(path.read_text(encoding="utf-8"))
+    except SpecError as error:
+        raise DataError(f"{path}: {error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     try:
@@ -118,9 +120,8 @@ def _check_names(record: SetFile) -> None:
     named = {"name": [record.name], "bands": record.bands, "eo_bands": record.eo_bands, "classes": record.classes}
     for key, values in named.items():
         for value in values:
-            if not isinstance(value, str) or not value or not value.isprintable() or len(value) > 200:
-                raise DataError(f"{key}: {value!r} is no name: it must be a printable text of 1 to 200 characters"
-                                f"{'' if isinstance(value, str) else _QUOTES}")
+            if not value.isprintable() or not 0 < len(value) <= 200:
+                raise DataError(f"{key}: {value!r} is no name: it must be a printable text of 1 to 200 characters")
     if len(set(record.eo_bands)) < len(record.eo_bands):
         raise DataError(f"eo_bands={list(record.eo_bands)}: the names must differ from each other")
     if not all(math.isfinite(value) for value in record.nodata):
