@@ -75,7 +75,7 @@ def open_data(config: Config, log: Log = silent) -> Data:
     if config.start is not None:
         statistics = replace(statistics, input=input_of(config.start, pairs.info, statistics.input, log))
     data = Data(pairs, statistics, *shared_out(pairs.names("train"), config.data.labelled_share, config.seed))
-    for line in what_there_is(data):
+    for line in (*(pairs.notes if isinstance(pairs, FileSet) else ()), *what_there_is(data)):
         log(line)
     return data
 

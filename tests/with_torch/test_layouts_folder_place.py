@@ -61,6 +61,48 @@ def test_a_split_by_place_in_degrees_is_refused_and_other_units_of_length_are_co
     assert open_pairs("folder", root).names("test")
 
 
+def tiled(root, step_m, turn=0.0, **changes):
+    """Ten tiles of 160 m in a row, `step_m` from one to the next along their own columns, turned about their corner."""
+    folder(root, **changes)
+    for number in range(10):
+        way = Affine.rotation(turn)
+        x, y = 500_000 + way.a * step_m * number, way.d * step_m * number
+        rewrite(root / f"sar/p{number:02d}.tif", pixels(2, number), crs="EPSG:32631",
+                transform=Affine(10 * way.a, -10 * way.b, x, 10 * way.d, -10 * way.e, y))
+    return root
+
+
+def test_pairs_that_share_ground_with_a_pair_that_judges_are_left_out_and_it_is_said(tmp_path):
+    beside = open_pairs("folder", tiled(tmp_path / "beside", 160.0))
+    assert [beside.names(s) for s in SPLITS] == [("p00", "p01", "p03", "p05", "p06", "p08"), ("p02", "p07"), ("p04", "p09")] and beside.notes == ()
+    half = open_pairs("folder", tiled(tmp_path / "half", 80.0))
+    assert [half.names(s) for s in SPLITS] == [("p00",), ("p02", "p07"), ("p04", "p09")]
+    assert half.notes == ("split by names: 5 of 6 pairs of train lie on ground of pairs that judge (e.g. p01 on that of p02, which is in select); these are left "
+                          "out, as figures would be too good",)
+    by_place = open_pairs("folder", describe(tmp_path / "half", split={"by": "place", "size_m": 160}))
+    used = [np.array([int(name[1:]) for name in by_place.names(split)]) for split in SPLITS]
+    assert all(len(own) for own in used) and min(abs(used[0][:, None] - np.concatenate(used[1:])).min(), abs(used[1][:, None] - used[2]).min()) >= 2
+
+
+def test_turned_tiles_beside_each_other_share_no_ground_and_two_coordinate_systems_are_not_compared(tmp_path):
+    assert open_pairs("folder", tiled(tmp_path, 160.0, turn=40.0)).notes == ()
+    assert open_pairs("folder", tiled(tmp_path, 120.0, turn=40.0)).notes
+    for number in (2, 4, 7, 9):
+        rewrite(tmp_path / f"sar/p{number:02d}.tif", pixels(2, number), crs="EPSG:32632", transform=Affine(10, 0, 500_000 + 1000 * number, 0, -10, 0))
+    assert open_pairs("folder", tmp_path).notes == ()
+
+
+def test_lists_are_kept_as_they_are_given_with_a_warning_and_a_set_of_one_place_is_refused(tmp_path):
+    root = tiled(tmp_path, 80.0, split={"by": "lists"})
+    for split, names in (("train", "p00\np01\np05"), ("select", "p02"), ("test", "p03")):
+        (root / f"{split}.txt").write_text(names)
+    pairs = open_pairs("folder", root)
+    assert pairs.names("train") == ("p00", "p01", "p05") and pairs.names("select") == ("p02",)
+    assert pairs.notes[0].startswith("warning: 1 of 3 pairs of train and 1 of 1 pairs of select lie on ground") and "take them out of the lists" in pairs.notes[0]
+    with pytest.raises(DataError, match="no pair would be left of one split; cut the tiles without overlap"):
+        open_pairs("folder", tiled(tmp_path / "one", 0.0))
+
+
 @pytest.mark.parametrize("damage,words", [
     (lambda root: (root / "label/p09.tif").unlink(), "label has no file p09.*add it"),
     (lambda root: (root / "label/p09.tif").write_bytes((root / "label/p09.tif").read_bytes()[:300]), "label/p09.tif"),

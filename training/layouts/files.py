@@ -36,6 +36,7 @@ class FileSet(ABC):
     """A set whose names and splits are known when it is opened; a reader adds `_load`."""
 
     info: SetInfo
+    notes: tuple[str, ...] = ()          # what whoever trains on it should know
     _files: Mapping[str, Path] = {}      # by name: on whose grid the pixels of a pair lie, of a set whose pairs are neither cut nor turned
 
     def __init__(self, info: SetInfo, splits: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ from training.layouts.files import FileSet, one_folder, partner, read_lists, rec
 from training.layouts.folder_files import SUFFIXES, files_by_stem, stem_key
 from training.layouts.folder_images import Image, check_label, check_partner, opened, radiometry, read_eo, read_sar, square_of
 from training.layouts.folder_set import read_set
+from training.layouts.ground import Ground, shared
 from training.pairs import SPLITS, DataError, Pair, pair_of
 
 
@@ -28,7 +29,7 @@ class FolderPairs(FileSet):
         self._files = {path.stem: path for path in self._found["sar"].values()}
         self._codes = self._set.codes
         self._headers: dict[str, Image] = {}
-        super().__init__(self._set.info, _splits(root, list(self._files), self._set.split, self._square))
+        super().__init__(self._set.info, self._apart(_splits(root, list(self._files), self._set.split, self._square)))
         self._check_files([name for split in SPLITS for name in self.names(split)])
         self._headers.clear()
 
@@ -59,6 +60,25 @@ class FolderPairs(FileSet):
         if self._set.eo_bands and names and not any(map(self._optical_file, names)):
             raise DataError(f"layout folder: none of {len(names)} pairs has an optical image in {self._folder['eo']} (the first is "
                             f"{names[0]}): files of one place share their stem; rename them, or leave eo_bands out of set.yaml")
+
+    def _apart(self, splits: dict[str, str]) -> dict[str, str]:
+        """The splits without pairs that lie on ground of another split; lists are kept as they are given, with a warning."""
+        by, used = self._set.split["by"], {name: split for name, split in splits.items() if split}
+        found = shared({name: Ground(self._header(name).geo, self._header(name).size) for name in used}, used)
+        if not found:
+            return splits
+        counts = [f"{len(lost)} of {sum(own == split for own in used.values())} pairs of {split}"
+                  for split in ("train", "select") if (lost := [name for name in found if used[name] == split])]
+        one, other = next(iter(found.items()))
+        what = f"{' and '.join(counts)} lie on ground of pairs that judge (e.g. {one} on that of {other}, which is in {used[other]})"
+        if by == "lists":
+            self.notes = (f"warning: {what}: figures will be too good; take them out of the lists",)
+            return splits
+        if len({split for name, split in used.items() if name not in found}) < len(SPLITS):
+            raise DataError(f"set.yaml: split by {by}: {what}, and no pair would be left of one split; cut the tiles without overlap, make the blocks "
+                            "larger, or give lists")
+        self.notes = (f"split by {by}: {what}; these are left out, as figures would be too good",)
+        return {name: "" if name in found else split for name, split in splits.items()}
 
     def _square(self, name: str) -> tuple[str, int, int]:
         return square_of(self._header(name), self._set.split["size_m"])
