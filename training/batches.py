@@ -148,7 +148,7 @@ def make_batches(config: Config, data: Data, eo: bool, unlabelled: bool, seed: i
 def joined(one: Batch, other: Batch) -> Batch:
     """Two batches as one; images stay channels last."""
     own = _images(one, other)
-    return Batch(own.sar, own.eo, *(torch.cat([getattr(one, name), getattr(other, name)]) for name in ("has_eo", "labels", "valid")),
+    return Batch(own.sar, own.eo, *(torch.cat([getattr(one, name), getattr(other, name)]) for name in ("eo_seen", "labels", "valid")),
                  {by: _images(view, other.views[by]) for by, view in one.views.items()})
 
 

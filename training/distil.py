@@ -77,7 +77,7 @@ class Distillation:
 
     def counts(self, lesson: Lesson, batch: Batch) -> Tensor:
         """(n, h, w) float32, 1 where the teacher is listened to: where it saw something, SAR exists, and `mask` lets it speak."""
-        known, heard = batch.labels != NODATA_LABEL, lesson.knows[:, None, None] & batch.valid
+        known, heard = batch.labels != NODATA_LABEL, lesson.knows & batch.valid
         if self.options.mask == "all":
             return heard.float()
         confidence, answer = lesson.shares().max(dim=1)

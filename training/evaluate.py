@@ -120,7 +120,7 @@ def _blocks(config: Config, data: Data, scores: dict[str, Judged], calibration: 
                       f"seed {config.seed}, {config.loop.steps} steps. One confusion matrix over all pixels; {NODATA_LABEL} "
                       f"is left out."),
             page.heading("Scores, per cent"), page.table(("network", "mIoU", "accuracy", "F1", "pixels", "pairs"), lines),
-            page.text("A network that sees EO is judged on the pairs that have it."),
+            page.text("A network that sees EO is judged on the pairs, and of these on the pixels, that have it."),
             page.heading("Classes: IoU / F1, per cent"), page.table(("class", *scores, "train pixels"), classes),
             page.text("A class that the judged labels do not hold has no figure (-) and is left out of the means."),
             *_confusions(data.info.classes, scores),

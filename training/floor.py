@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,10 @@ def _sampled(pairs: PairSet, name: str, seed: int) -> tuple[np.ndarray, np.ndarr
 
 def _pairs(pairs: PairSet, split: str, name: str) -> Iterator[Pair]:
     for pair in (pairs.read(each, eo=name != "sar") for each in pairs.names(split)):
-        if name == "sar" or pair.eo is not None:
+        if name == "sar":
             yield pair
+        elif pair.eo is not None:
+            yield replace(pair, labels=pair.eo_labels)
 
 
 def _features(pair: Pair, pairs: PairSet, name: str) -> np.ndarray:

@@ -61,7 +61,7 @@ class Batch:
 
     sar: Tensor                          # (n, bands, c, c) float32, normalised as ModelInput says, 0 where not valid
     eo: Tensor | None                    # (n, eo bands, c, c) float32, normalised; zeros: an item has none; None: not asked for
-    has_eo: Tensor                       # (n,) bool
+    eo_seen: Tensor                      # (n, c, c) bool, an optical image exists; nowhere of one that is not asked for
     labels: Tensor                       # (n, c, c) int64, 255 = ignored (always where not valid)
     valid: Tensor                        # (n, c, c) bool
     views: dict[Normalisation, View] = field(default_factory=dict)      # the same images for teachers of another set
@@ -105,8 +105,8 @@ class Loader:
         own = self._shown(items, self._statistics.normalisation)
         labels = np.stack([item.labels for item in items]).astype(np.int64)
         valid = np.stack([item.valid for item in items])
-        has_eo = torch.tensor([self._eo and item.eo is not None for item in items])
-        return Batch(own.sar, own.eo, has_eo, torch.from_numpy(labels), torch.from_numpy(valid), {by: self._shown(items, by) for by in options.views})
+        seen = np.stack([np.zeros_like(item.valid) if item.eo_seen is None else item.eo_seen for item in items])
+        return Batch(own.sar, own.eo, *map(torch.from_numpy, (seen, labels, valid)), {by: self._shown(items, by) for by in options.views})
 
     def _shown(self, items: list[Item], by: Normalisation) -> View:
         """The images of some items, normalised."""

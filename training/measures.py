@@ -19,7 +19,7 @@ from training.pairs import DataError, Pair
 from training.statistics import Normalisation, eo_tensor, sar_tensor
 
 MARGIN_PX = 64                            # of reflection around a pair, as the run-time gives its tiles
-Answer = Callable[[Pair], np.ndarray | None]      # a pair to (r, c) uint8 classes; None = it cannot see this pair
+Answer = Callable[[Pair], np.ndarray | None]      # a pair to (r, c) uint8 classes, 255 = no answer; None = it cannot see this pair
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,13 @@ def pairs_of(data: Data, split: str, eo: bool = True) -> Iterator[Pair]:
 
 
 def judge(answers: dict[str, Answer], data: Data, split: str) -> dict[str, Judged]:
-    """Every classifier on the pairs of a split that it can see, each with one confusion matrix over all of them."""
+    """Every classifier on the pixels of a split that it can see, each with one confusion matrix over all of them."""
     counts, seen, number = {name: Confusion(data.info.classes) for name in answers}, dict.fromkeys(answers, 0), 0
     for number, pair in enumerate(pairs_of(data, split), 1):
         for name, answer in answers.items():
             if (labels := answer(pair)) is not None:
-                counts[name].add(pair.labels, labels)
+                asked = pair.labels if pair.eo_seen is None else np.where((labels == NODATA_LABEL) & ~pair.eo_seen, labels, pair.labels)
+                counts[name].add(asked, labels)
                 seen[name] += 1
     return {name: Judged(own.classes, own.counts, seen[name], number) for name, own in counts.items()}
 
@@ -85,17 +86,21 @@ def answer_of(net: torch.nn.Module, kind: str, data: Data) -> Answer:
 
 
 def answer_of_all(nets: Sequence[torch.nn.Module], kinds: Sequence[str], data: Data, views: Sequence[Normalisation | None] = ()) -> Answer:
-    """Several networks as one classifier: the class of the highest mean probability. What needs EO does not answer without.
+    """Several networks as one classifier: the class of the highest mean probability. What needs EO does not answer without: None of a pair, 255 of a
+    pixel that has none.
 
     Args:
         views: the normalisation of each, None = the set's own; () = that for all.
     """
+    needs_eo = any("eo" in kind for kind in kinds)
+
     def answer(pair: Pair) -> np.ndarray | None:
-        if pair.eo is None and any("eo" in kind for kind in kinds):
+        if pair.eo is None and needs_eo:
             return None
         logits = [logits_of(net, network_input(pair, kind, data, by)) for net, kind, by in zip(nets, kinds, views or (None,) * len(nets), strict=True)]
         shares = logits[0] if len(nets) == 1 else sum(own.softmax(dim=0) for own in logits)
-        return shares.argmax(dim=0).to(torch.uint8).cpu().numpy()
+        labels = shares.argmax(dim=0).to(torch.uint8).cpu().numpy()
+        return labels if pair.eo_seen is None or not needs_eo else np.where(pair.eo_seen, labels, np.uint8(NODATA_LABEL))
     return answer
 
 

@@ -41,6 +41,12 @@ class Pair:
                                 f"{np.dtype(dtype)} with {axes} axes and the labels' size {self.labels.shape}; repair the reader of this layout")
 
     @property
+    def eo_labels(self) -> np.ndarray:
+        """(rows, cols) uint8: what a network that needs EO may be taught and asked; 255 where there is no optical image."""
+        seen = self.eo is not None if self.eo_seen is None else self.eo_seen
+        return np.where(seen, self.labels, np.uint8(NODATA_LABEL))
+
+    @property
     def nbytes(self) -> int:
         return sum(plane.nbytes for plane in (self.sar, self.eo, self.labels, self.valid, self.eo_seen) if plane is not None)
 

@@ -44,15 +44,14 @@ def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | N
     if "eo" in kind and not data.info.eo_bands:
         raise ConfigError(f"teacher.kinds: {kind} needs optical images and the set {data.info.name} has none; use [sar], or train the "
                           "student alone with distil.weight=0")
-    if kind != "sar":
-        _check_sees(kind, data)
+    check_told(kind, data)
     torch.manual_seed(run.seed + 1)
     net = HFDNet(network_of(run, bands_of(kind, *data.bands), len(data.info.classes))).to(memory_format=torch.channels_last)
     weights = class_weights(run, data)
 
     def losses_of(batch: Batch, done: float) -> Losses:
-        if kind != "sar" and not batch.has_eo.all():
-            batch = _with_eo(batch)
+        if kind != "sar":                                            # it learns nothing from an empty picture
+            batch = replace(batch, labels=batch.labels.masked_fill(~batch.eo_seen, NODATA_LABEL))
         return {"segmentation": segmentation_loss(net(sees(kind, batch)), batch.labels, run.loop.dice_weight,
                                                   weights_on(weights, batch))}
 
@@ -62,14 +61,22 @@ def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | N
     return freeze(_fit(job, run, data, role, log, folder))
 
 
-def _check_sees(kind: str, data: Data) -> None:
-    """Refuse a teacher that would see nothing (its loss would be 0 from the first step on) or could not be judged at the end."""
+def check_told(kind: str, data: Data) -> None:
+    """Refuse a network that would be told nothing (its loss would be 0 from the first step on) or could not be judged at the end.
+
+    Raises:
+        DataError: no train pair with labels, or none of select, has a known label, of a teacher that needs EO with an optical image.
+    """
+    blind = kind == "sar"
     for what, names in (("train pairs with labels", data.labelled), ("pairs of the split select", data.pairs.names("select"))):
-        pairs = (data.pairs.read(name) for name in names)
-        if not any(pair.eo is not None and (pair.labels != NODATA_LABEL).any() for pair in pairs):
-            raise DataError(f"set {data.info.name}: none of the {len(names)} {what} has an optical image and a known label, and a teacher of kind {kind} "
-                            "learns and is judged on such pairs alone; add optical images (the folder eo/), raise data.labelled_share, or use "
-                            "teacher.kinds=[sar]")
+        pairs = (data.pairs.read(name, eo=not blind) for name in names)
+        if not any(((pair.labels if blind else pair.eo_labels) != NODATA_LABEL).any() for pair in pairs):
+            needed, way_out = ("a known label", "correct the labels, the codes of ignore or the split") if blind else (
+                "an optical image and a known label", "add optical images (the folder eo/), raise data.labelled_share, or use teacher.kinds=[sar]")
+            raise DataError(f"set {data.info.name}: none of the {len(names)} {what} has {needed}, and a network of kind {kind} learns and is judged on such "
+                            f"pairs alone; {way_out}")
+    if blind:
+        return
     if not data.statistics.eo_pairs:
         raise DataError(f"set {data.info.name}: none of the {data.statistics.pairs} measured train pairs has an optical image, so the mean and spread of these "
                         "are not known; raise data.measured_pairs, or use teacher.kinds=[sar]")
@@ -83,7 +90,9 @@ def train_student(config: Config, data: Data, teacher: Teacher | None = None, lo
         teacher: None trains on SAR and labels alone, which distillation weights of 0 equal bit for bit.
     Raises:
         ConfigError: no engine could be made of the network. CheckpointError: the checkpoint to start from is another network's.
+        DataError: no train pair, or none of select, has a label.
     """
+    check_told("sar", data)
     net = new_student(config, data)
     check_tileable(net)
     distillation = None if teacher is None else Distillation(teacher, net, config.distil)
@@ -193,11 +202,6 @@ def _judge(config: Config, data: Data, kind: str) -> Any:
     if not config.loop.select_every:
         return None
     return lambda net: miou_on(net, kind, data, "select")
-
-
-def _with_eo(batch: Batch) -> Batch:
-    """Items without an optical image lose their labels: a teacher learns nothing from an empty picture."""
-    return replace(batch, labels=batch.labels.masked_fill(~batch.has_eo[:, None, None], NODATA_LABEL))
 
 
 def weights_on(weights: Tensor | None, batch: Batch) -> Tensor | None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hfd_edge.errors import CheckpointError
 from hfd_edge.network import HFDNet, load_checkpoint, upsample
+from hfd_edge.network.checkpoint import weights_digest
 from training.batches import Data
 from training.config import TEACHER_KINDS
 from training.loader import Batch, View
@@ -46,7 +47,7 @@ class Lesson:
 
     taps: dict[str, Any]                 # as HFDNet.features, of the first member
     logits: tuple[Tensor, ...]           # of each member at full resolution: (n, classes, h, w)
-    knows: Tensor                        # (n,) bool, whether it saw what it needs
+    knows: Tensor                        # (n, h, w) bool, where it saw what it needs
 
     def shares(self, temperature: float = 1.0) -> Tensor:
         """(n, classes, h, w) float32, mean of the members' probabilities."""
@@ -83,7 +84,12 @@ class Teacher:
             answer = net.classifier(own["fused"])
             logits.append(upsample(answer, side // answer.shape[-1]))
             taps = taps or own
-        return Lesson(taps, tuple(logits), batch.has_eo if self.needs_eo else torch.ones_like(batch.has_eo))
+        return Lesson(taps, tuple(logits), batch.eo_seen if self.needs_eo else torch.ones_like(batch.valid))
+
+    @property
+    def digests(self) -> list[str]:
+        """SHA-256 of each member's weights, as of its checkpoint's file: a student knows by them who taught it."""
+        return [weights_digest(net) for net in self.members]
 
     @property
     def needs_eo(self) -> bool:

@@ -49,7 +49,7 @@ def save_checkpoint(path: str | os.PathLike, net: HFDNet, spec_part: dict[str, A
         CheckpointError: spec_part or provenance cannot be written as JSON.
     """
     weights, sidecar = checkpoint_paths(path)
-    data = save({name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()})      # save_file's files only their owner may read
+    data = _stored(net)
     try:
         record = {"network": net.config.to_dict(), "spec": spec_part, "provenance": provenance, WEIGHTS_KEY: hashlib.sha256(data).hexdigest()}
         text = json.dumps(record, indent=2, allow_nan=False)
@@ -67,6 +67,16 @@ def save_checkpoint(path: str | os.PathLike, net: HFDNet, spec_part: dict[str, A
         for _, part in parts:
             part.unlink(missing_ok=True)
     return weights
+
+
+def weights_digest(net: HFDNet) -> str:
+    """SHA-256 of the weights file that `save_checkpoint` writes of a network."""
+    return hashlib.sha256(_stored(net)).hexdigest()
+
+
+def _stored(net: HFDNet) -> bytes:
+    """The weights file; save_file's files only their owner may read."""
+    return save({name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()})
 
 
 def read_sidecar(path: str | os.PathLike) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def loader(statistics, eo=True, pairs=None, **changes):
     return Loader(pairs, pairs.names("train"), statistics, replace(OPTIONS, **changes), eo)
 
 
-def same(first, second, fields=("sar", "eo", "has_eo", "labels", "valid")):
+def same(first, second, fields=("sar", "eo", "eo_seen", "labels", "valid")):
     both = [(getattr(first, name), getattr(second, name)) for name in fields]
     return all(b is None if a is None else torch.equal(a, b) for a, b in both)
 
@@ -79,7 +79,7 @@ def test_sar_and_labels_do_not_depend_on_eo_in_any_way(number, seed, shift, drop
     with_eo, without = loader(statistics, seed=seed).batch(number), loader(statistics, eo=False, seed=seed).batch(number)
     otherwise = loader(statistics, seed=seed, augment=changed).batch(number)
     assert same(with_eo, without, ("sar", "labels", "valid")) and same(with_eo, otherwise, ("sar", "labels", "valid"))
-    assert without.eo is None and not without.has_eo.any()
+    assert without.eo is None and not without.eo_seen.any()
 
 
 def test_a_loader_without_eo_does_not_read_it():
@@ -96,9 +96,9 @@ def test_shapes_types_memory_and_what_is_invalid(statistics):
         assert batch.sar.dtype == batch.eo.dtype == torch.float32
         assert batch.sar.is_contiguous(memory_format=torch.channels_last) and batch.labels.dtype == torch.int64
         assert not batch.sar.movedim(1, -1)[~batch.valid].any() and (batch.labels[~batch.valid] == 255).all()
-        assert not batch.eo[~batch.has_eo].any() and torch.isfinite(batch.sar).all() and torch.isfinite(batch.eo).all()
+        assert not batch.eo.movedim(1, -1)[~batch.eo_seen].any() and torch.isfinite(batch.sar).all() and torch.isfinite(batch.eo).all()
         assert set(batch.labels.unique().tolist()) <= {0, 1, 255}
-        seen += batch.has_eo.tolist()
+        seen += batch.eo_seen.flatten(1).any(dim=1).tolist()
     assert 0.25 < np.mean(seen) < 0.75                                        # 4 of 5 pairs have EO, 0.4 of those are dropped
 
 

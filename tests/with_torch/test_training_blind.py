@@ -9,7 +9,7 @@ import yaml
 torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
-from lessons import RECORD, config, data, silent, teacher  # noqa: E402
+from lessons import RECORD, config, data, equal, silent, teacher  # noqa: E402
 from test_layouts_folder import folder  # noqa: E402
 from tests.with_torch.tiny_sets import write  # noqa: E402
 from training.__main__ import main  # noqa: E402
@@ -64,6 +64,49 @@ def test_a_teacher_that_would_see_no_image_at_all_is_refused_before_the_first_st
         with pytest.raises(DataError, match=words):
             train_teacher(config(), seen(*blind), log=silent)
         train_teacher(config(teacher={"kinds": ["sar"]}), seen(*blind), log=silent)
+
+
+class Clouded(Blind):
+    """The same set whose optical images end at column 40; what stands in the labels from there on may be changed."""
+
+    def __init__(self, hidden=lambda labels: labels):
+        super().__init__(())
+        self._hidden = hidden
+
+    def read(self, name, eo=True):
+        pair = super().read(name, eo=eo)
+        seen = np.broadcast_to(np.arange(pair.labels.shape[1]) < 40, pair.labels.shape)
+        return replace(pair, eo_seen=seen.copy() if eo else None, labels=np.where(seen, pair.labels, self._hidden(pair.labels)))
+
+
+def test_a_teacher_learns_nothing_from_labels_under_a_cloud():
+    def weights(kind, hidden):
+        return train_teacher(config(teacher={"kinds": [kind]}), replace(data(), pairs=Clouded(hidden)), log=silent).state_dict()
+    swapped = lambda labels: np.where(labels == 255, labels, 4 - labels).astype(np.uint8)  # noqa: E731
+    for kind in ("eo", "eo+sar"):
+        assert equal(weights(kind, lambda labels: labels), weights(kind, swapped))
+    assert not equal(weights("sar", lambda labels: labels), weights("sar", swapped))
+
+
+def test_a_network_that_needs_eo_is_judged_on_the_pixels_that_have_it():
+    some = replace(data(), pairs=Clouded())
+    found = judge({"eo": answer_of(teacher().leader, "eo", some), "sar": answer_of(teacher("sar").leader, "sar", some),
+                   "mute": lambda pair: np.full_like(pair.labels, 255)}, some, "test")
+    pairs = [some.pairs.read(name) for name in some.pairs.names("test")]
+    assert found["eo"].pixels == sum((pair.labels[:, :40] != 255).sum() for pair in pairs) < found["sar"].pixels and not found["eo"].counts[:, -1].any()
+    assert found["sar"].pixels == sum((pair.labels != 255).sum() for pair in pairs)
+    assert found["mute"].accuracy == 0 and found["mute"].pixels == found["eo"].pixels, "no answer where there is an image is a miss"
+    assert (answer_of(teacher().leader, "eo", some)(pairs[0])[:, 40:] == 255).all()
+    with pytest.raises(DataError, match="none of the 4 train pairs with labels has an optical image and a known label"):
+        train_teacher(config(), replace(data(), pairs=HiddenLabels()), log=silent)
+
+
+class HiddenLabels(Clouded):
+    """Labels stand only where there is no optical image."""
+
+    def read(self, name, eo=True):
+        pair = super().read(name, eo=eo)
+        return replace(pair, labels=np.where(np.arange(pair.labels.shape[1]) < 40, np.uint8(255), pair.labels))
 
 
 def test_optical_images_that_were_not_among_the_measured_pairs_are_not_taken_as_stored():

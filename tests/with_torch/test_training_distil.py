@@ -95,9 +95,13 @@ def test_the_masks_listen_where_they_say_and_never_without_eo_or_sar(batch):
     assert torch.equal(counts(batch, mask="confident", confidence=0.3), ((sure >= 0.3) & batch.valid).float())
     untold = replace(batch, labels=torch.full_like(batch.labels, 255))
     assert torch.equal(counts(untold, mask="right", confidence=0.3), ((sure >= 0.3) & batch.valid).float())
-    blind = replace(batch, has_eo=torch.tensor([True, False, True, True]), valid=batch.valid & (torch.arange(32) < 20))
-    heard = counts(blind, mask="all")
-    assert heard[1].sum() == 0 and heard[..., 20:].sum() == 0 and heard[0, :, :20].sum() > 0
+    seen = torch.ones(4, 32, 32, dtype=torch.bool)
+    seen[1], seen[2, :16] = False, False
+    blind = replace(batch, eo_seen=seen, valid=batch.valid & (torch.arange(32) < 20))
+    for mask in ("all", "right", "confident"):
+        heard = counts(blind, mask=mask, confidence=0.0)
+        assert heard[1].sum() == heard[2, :16].sum() == heard[..., 20:].sum() == 0
+        assert mask == "right" or (heard[0, :, :20].sum() > 0 and heard[2, 16:, :20].sum() > 0)
 
 
 def test_soft_labels_fall_to_zero_at_the_teachers_own_answer(batch):
