@@ -11,7 +11,7 @@ from typing import Any
 
 from hfd_edge.errors import CheckpointError
 from hfd_edge.network import HFDNet, load_checkpoint
-from hfd_edge.network.checkpoint import checkpoint_paths
+from hfd_edge.network.checkpoint import checkpoint_paths, read_sidecar
 from hfd_edge.spec import NODATA_LABEL, ModelInput
 from training import report as page
 from training.batches import Data
@@ -55,13 +55,19 @@ def find_teacher(config: Config, data: Data, log: Log = silent) -> Teacher:
     """The teacher of a run.
 
     Raises:
-        CheckpointError: it was not made yet, or does not fit.
+        CheckpointError: it was not made yet, does not fit, or was made of this run's work folder before the set changed.
     """
     paths = teacher_paths(config)
     if missing := [weights for weights in map(weights_of, paths) if not weights.exists()]:
         way_out = "correct teacher.checkpoints" if config.teacher.checkpoints else "make it with python -m training teacher CONFIG"
         raise CheckpointError(f"{missing[0]}: there is no teacher{'' if config.teacher.checkpoints else ' yet'}; {way_out}, or give distil.weight=0 to train "
                               "without one")
+    for path in paths if not config.teacher.checkpoints else ():
+        trained = read_sidecar(path)["provenance"].get("data", {}).get("statistics")
+        if trained != data.statistics.hash:
+            raise CheckpointError(f"{path}: trained on another set than this is now (pairs, split, pixels or data.measured_pairs have changed since), so it may "
+                                  f"have learnt what it is judged by; train it again (delete {path / 'state.pt'} first), or say with "
+                                  f"teacher.checkpoints=[{path}] that it is meant")
     return load_teacher(paths, data, log)
 
 

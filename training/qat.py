@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hfd_edge.errors import HfdError
 from hfd_edge.network import HFDNet
-from hfd_edge.network.checkpoint import read_sidecar
+from hfd_edge.network.checkpoint import read_sidecar, weights_digest
 from training.batches import Data, make_batches
 from training.config import Config, QatConfig, changed
 from training.evaluate import load_student
@@ -121,7 +121,7 @@ def tune(config: Config, data: Data, log: Log = print) -> HFDNet:
 def _fitted(net: HFDNet, ranges: Ranges, batches: Any, rest: tuple[Config, Data, Log, Path]) -> HFDNet:
     """The moving average after fine-tuning. Batch norm uses the statistics it has, as it will when it is folded."""
     run, data, log, folder = rest
-    weights = class_weights(run, data)
+    weights, began = class_weights(run, data), weights_digest(net)
 
     def losses_of(batch: Batch, done: float) -> Losses:
         ranges.observing = done < run.qat.observe
@@ -130,9 +130,8 @@ def _fitted(net: HFDNet, ranges: Ranges, batches: Any, rest: tuple[Config, Data,
             loss = segmentation_loss(net(batch.sar), batch.labels, run.loop.dice_weight, weights_on(weights, batch))
             return {"segmentation": loss}
 
-    tuned = fit_as({"role": "qat", "qat": {"bits": [run.qat.weight_bits, run.qat.activation_bits], "observe": run.qat.observe}},
-                   (net, losses_of, batches, ranges),
-                   run, data, (log, folder))
+    role = {"role": "qat", "student": began, "qat": {"bits": [run.qat.weight_bits, run.qat.activation_bits], "observe": run.qat.observe}}
+    tuned = fit_as(role, (net, losses_of, batches, ranges), run, data, (log, folder))
     ranges.observing = False
     return tuned.eval()
 

@@ -60,13 +60,29 @@ class StateFile:
             why = " ".join(str(error).split())[:200]
             raise StateError(f"{self.path} cannot be read ({why}); delete it to start anew") from error
         if version != VERSION or key != self._key:
-            raise StateError(f"{self.path} belongs to a run with other keys ({', '.join(_differences(record, self.record)) or 'another version'}); "
-                             "give another work=FOLDER, or delete it to start anew")
+            raise StateError(self._refusal(_differences(record, self.record)))
         return state
+
+    def _refusal(self, differences: list[str]) -> str:
+        words = (f"{self.path} is the state of another run ({', '.join(differences) or 'of another version of hfd_edge'}). Give what stands there to go on with "
+                 "it; delete the file to train anew from the first step (the finished checkpoint stays until then); or give another work=FOLDER")
+        if any("nothing" in text for text in differences):
+            words += ". Where one side holds nothing, the key was not given, or not known to the version of hfd_edge that wrote the state: then delete it"
+        return words
+
+
+class _Nothing:
+    """What a record holds of a key that it lacks."""
+
+    def __repr__(self) -> str:
+        return "nothing"
 
 
 def _differences(one: Any, other: Any, where: str = "") -> list[str]:
     if isinstance(one, dict) and isinstance(other, dict):
         return [text for name in sorted({*one, *other})
-                for text in _differences(one.get(name), other.get(name), f"{where}.{name}" if where else name)]
+                for text in _differences(one.get(name, _NOTHING), other.get(name, _NOTHING), f"{where}.{name}" if where else name)]
     return [] if one == other else [f"{where}: {one!r} there, {other!r} here"]
+
+
+_NOTHING = _Nothing()

@@ -107,7 +107,7 @@ def train_student(config: Config, data: Data, teacher: Teacher | None = None, lo
     taught = distillation is not None
     batches = make_batches(config, teacher.shown(data) if taught else data, eo=taught, unlabelled=taught and config.distil.teaches)
     job = Job(net, losses_of, batches, distillation.adapters if taught else None, _judge(config, data, "sar"), config.seed)
-    return _fit(job, config, data, {"role": "student", "taught": taught}, log, folder)
+    return _fit(job, config, data, {"role": "student", "teachers": teacher.digests if taught else []}, log, folder)
 
 
 def new_student(config: Config, data: Data) -> HFDNet:

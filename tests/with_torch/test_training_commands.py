@@ -117,7 +117,7 @@ def test_a_run_that_is_killed_goes_on_to_the_bits_of_one_that_was_not(run, tmp_p
 def test_a_state_of_another_run_is_refused_with_the_keys_that_differ(run, capsys):
     assert said(capsys, "student", run, "distil.weight=0")[0] == 0
     code, _, error = said(capsys, "student", run, "distil.weight=0", "loop.rate=0.5")
-    assert code == 1 and "loop.rate: 0.003 there, 0.5 here" in error and "work=FOLDER" in error
+    assert code == 1 and "loop.rate: 0.003 there, 0.5 here" in error and "work=FOLDER" in error and "nothing" not in error
 
 
 def test_a_damaged_state_is_refused(tmp_path):
