@@ -67,7 +67,10 @@ class Bench:
 
     def baseline(self, name: str) -> dict[str, Any]:
         """The cell of a network of another library."""
-        return self.cell(name, weights_record(self.config), lambda folder: self.judged(
+        record = weights_record(self.config)
+        if record["loop"]["class_weights"] != "none":
+            record["loss"] = "student's"             # cells that lack this were trained without the weights of classes
+        return self.cell(name, record, lambda folder: self.judged(
             train_baseline(name, self.config, self.data, self.log, folder)))
 
     def judged(self, net: nn.Module, kind: str = "sar") -> dict[str, Any]:

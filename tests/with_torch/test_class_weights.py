@@ -91,3 +91,13 @@ def test_a_baseline_is_trained_with_the_weights_of_the_student(monkeypatch):
     monkeypatch.setattr(baselines, "segmentation_loss", lambda *words: seen.append(words[3]) or real(*words))
     baselines.train_baseline("unet", config(loop={"class_weights": NUMBERS, "steps": 1}), data(), silent)
     assert seen and seen[0].tolist() == list(NUMBERS)
+
+
+def test_a_cell_of_a_baseline_from_before_it_had_the_weights_of_the_student_is_made_again(tmp_path, monkeypatch):
+    from training import ablate
+    records = []
+    monkeypatch.setattr(ablate.Bench, "cell", lambda bench, name, record, make: records.append(record) or {})
+    for given in ("none", "balanced", NUMBERS):
+        run = config(tmp_path, loop={"class_weights": given})
+        ablate.Bench(run, data(), silent).baseline("unet")
+        assert (records[-1] == ablate.weights_record(run)) == (given == "none")
