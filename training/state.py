@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,24 @@ class StateFile:
         return hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()
 
     def write(self, state: dict[str, Any]) -> None:
-        """Replace the state; it is written beside, flushed and renamed, so a kill leaves the old one or the new one."""
+        """Replace the state; it is written beside, flushed and renamed, so a kill leaves the old one or the new one.
+
+        Raises:
+            StateError: the disk refuses; the state of before stays.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
-        with part.open("wb") as file:
-            torch.save({"version": VERSION, "key": self._key, "record": json.dumps(self.record), **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, self.path)
+        try:
+            with part.open("wb") as file:
+                torch.save({"version": VERSION, "key": self._key, "record": json.dumps(self.record), **state}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, self.path)
+        except (OSError, RuntimeError) as error:
+            part.unlink(missing_ok=True)
+            why = error if isinstance(error, OSError) else error.__context__ or error        # torch: "unexpected pos 65152 vs 65048", whatever the disk said
+            raise StateError(f"{self.path} could not be written ({' '.join(str(why).split())}); {shutil.disk_usage(self.folder).free / 1e6:,.0f} MB are free there. "
+                             f"{'The state of before is whole' if self.path.exists() else 'There was none before'}: make room and give the same command again") from error
 
     def read(self) -> dict[str, Any] | None:
         """The state, or None where there is none. Opened with weights_only: it can hold numbers and words, nothing that runs.

@@ -130,6 +130,17 @@ def test_a_damaged_state_is_refused(tmp_path):
         state.read()
 
 
+def test_a_full_disk_is_one_line_and_leaves_the_state_of_before(tmp_path):
+    state = StateFile(tmp_path, {"a": 1})
+    for step, words in ((None, "There was none before"), (3, "The state of before is whole")):
+        if step is not None:
+            state.write({"step": step})
+        (tmp_path / "state.part").symlink_to("/dev/full")
+        with pytest.raises(StateError, match=f"state.pt could not be written .*No space left on device.* MB are free there. {words}"):
+            state.write({"step": 4, "net": torch.zeros(100_000)})
+        assert not (tmp_path / "state.part").is_symlink() and (state.read() or {}).get("step") == step
+
+
 def test_a_tiny_ablation_makes_the_table_and_runs_no_finished_cell_again(run, tmp_path, capsys):
     code, out, _ = said(capsys, "ablate", run)
     assert code == 0 and out.count("cell ") == 2 * 2 * 4 and "standard errors" in out and "Chosen on select: features" in out
