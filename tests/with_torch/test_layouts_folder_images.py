@@ -72,6 +72,14 @@ def test_a_student_sees_in_training_what_it_sees_in_a_run(marks, tmp_path):
     np.testing.assert_allclose(sar_tensor(read(tmp_path), Unit.DB, model).numpy(), made, atol=1e-5)
 
 
+@pytest.mark.parametrize("marks", [{"names": ("Gamma0_VV", "Gamma0_VH")}, {"unit": "gamma0 dB"}, {"tags": {"HFD_UNIT": "db", "HFD_QUANTITY": "gamma0"}}])
+def test_a_quantity_that_the_files_contradict_is_refused(marks, tmp_path):
+    rewrite(folder(tmp_path) / "sar/p03.tif", pixels(2, 3), **marks)
+    with pytest.raises(DataError, match="p03.tif: its tags or the names of its bands say gamma0 and set.yaml says quantity: sigma0"):
+        open_pairs("folder", tmp_path)
+    assert open_pairs("folder", describe(tmp_path, quantity="gamma0")).info.quantity == "gamma0"
+
+
 def test_bands_are_taken_by_name_where_the_file_names_them(tmp_path):
     rewrite(folder(tmp_path) / "sar/p03.tif", pixels(2, 3)[::-1], ("Sigma0_VH", "Sigma0_VV"))
     np.testing.assert_array_equal(read(tmp_path).sar, pixels(2, 3))

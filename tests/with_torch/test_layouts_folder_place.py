@@ -103,6 +103,12 @@ def test_lists_are_kept_as_they_are_given_with_a_warning_and_a_set_of_one_place_
         open_pairs("folder", tiled(tmp_path / "one", 0.0))
 
 
+@pytest.mark.parametrize("declared, others", [(10.0, 0), (11.5, 0), (None, 0), (20.0, 10)])
+def test_pixels_of_another_size_than_declared_are_told(declared, others, tmp_path):
+    notes = open_pairs("folder", folder(tmp_path, pixel_spacing_m=declared)).notes
+    assert len(notes) == bool(others) and (not others or f"pixel_spacing_m: 20, and {others} of 10 pairs have other pixels (e.g. p00: 10 x 10 m" in notes[0])
+
+
 @pytest.mark.parametrize("damage,words", [
     (lambda root: (root / "label/p09.tif").unlink(), "label has no file p09.*add it"),
     (lambda root: (root / "label/p09.tif").write_bytes((root / "label/p09.tif").read_bytes()[:300]), "label/p09.tif"),

@@ -30,7 +30,9 @@ class FolderPairs(FileSet):
         self._codes = self._set.codes
         self._headers: dict[str, Image] = {}
         super().__init__(self._set.info, self._apart(_splits(root, list(self._files), self._set.split, self._square)))
-        self._check_files([name for split in SPLITS for name in self.names(split)])
+        names = [name for split in SPLITS for name in self.names(split)]
+        self._check_files(names)
+        self.notes += self._spacings(names)
         self._headers.clear()
 
     def _header(self, name: str) -> Image:
@@ -79,6 +81,19 @@ class FolderPairs(FileSet):
                             "larger, or give lists")
         self.notes = (f"split by {by}: {what}; these are left out, as figures would be too good",)
         return {name: "" if name in found else split for name, split in splits.items()}
+
+    def _spacings(self, names: list[str]) -> tuple[str, ...]:
+        """A warning where pixels are of another size than declared, by as much as a run tells of a scene."""
+        declared, found = self._set.pixel_spacing_m, {}
+        for name in names if declared is not None else ():
+            spacing = self._header(name).geo.spacing_m(*self._header(name).size)
+            if spacing is not None and any(abs(value / declared - 1) > 0.2 for value in spacing):
+                found[name] = spacing
+        if not found:
+            return ()
+        name, (rows_m, cols_m) = next(iter(found.items()))
+        return (f"warning: set.yaml says pixel_spacing_m: {declared:g}, and {len(found)} of {len(names)} pairs have other pixels (e.g. {name}: {rows_m:.2g} x "
+                f"{cols_m:.2g} m by its georeference): an engine warns of scenes by that number; correct it, or resample the files",)
 
     def _square(self, name: str) -> tuple[str, int, int]:
         return square_of(self._header(name), self._set.split["size_m"])

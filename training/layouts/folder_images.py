@@ -35,6 +35,7 @@ class Image:
     declared: SourceRadiometry | None    # what its tags clearly say the pixels are
     nodata: tuple[float, ...]            # of its tags
     source: Any                          # `read(row, rows)`: stored pixels and a plane of validity, or None for all valid
+    quantity: str | None = None          # sigma0, gamma0 or beta0 where tags, units or names of its bands say so
 
     def stored(self) -> tuple[np.ndarray, np.ndarray | None]:
         """(bands, rows, cols) as stored, and (rows, cols) bool: what the file's nodata values and masks leave of it; None = all."""
@@ -67,7 +68,7 @@ def opened(path: Path, bands: Sequence[str] = (), alpha_is_data: bool = False) -
         return
     with _source(path, bands, alpha_is_data) as source:
         image = Image(path, source.count, (source.rows, source.cols), source.dtype, source.geo, source.band_names, source.scale,
-                      source.offset, source.declared, source.nodata, source)
+                      source.offset, source.declared, source.nodata, source, source.quantity)
         _check_names(image, bands)
         yield image
 
@@ -86,6 +87,9 @@ def radiometry(image: Image, record: SetFile) -> SourceRadiometry:
     if stated is not None and stated.unit is not unit:
         raise DataError(f"{path}: its tags say unit {stated.unit} and set.yaml says unit: {unit}; a run takes what the tags say: "
                         "correct the one that is wrong")
+    if image.quantity is not None and image.quantity != record.quantity and unit is not Unit.DN:
+        raise DataError(f"{path}: its tags or the names of its bands say {image.quantity} and set.yaml says quantity: {record.quantity} (sigma0 where it is left "
+                        "out); an engine has scenes calibrated to that quantity: correct the one that is wrong")
     scale, offset = image.scale, image.offset
     if record.scale is not None and (scale, offset) == (1.0, 0.0):
         scale = record.scale
