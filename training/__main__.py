@@ -48,7 +48,7 @@ def student(config: Config, log: Log) -> None:
     from training.batches import open_data
     from training.evaluate import evaluate as judge_run
     from training.evaluate import find_teacher
-    from training.measures import calibrate, miou_on
+    from training.measures import answer_of, calibrate, judged
     from training.student import save, train_student
     data = open_data(config, log)
     taught = find_teacher(config, data, log) if config.distil.teaches else None
@@ -56,10 +56,10 @@ def student(config: Config, log: Log) -> None:
     net = train_student(config, data, taught, log, config.folder / "student")
     if not Processes.here().first:
         return
-    calibration = asdict(calibrate(net, "sar", data, config.evaluate.bins, "select"))
-    found = {"kind": "sar", "calibration": {"split": "select", **calibration},
-             "select_miou": miou_on(net, "sar", data, "select")}
-    log(f"{save(config.folder / 'student', net, config, data, found)}: mIoU on select {found['select_miou']:.4f}")
+    score = judged(answer_of(net, "sar", data), data, "select")
+    calibration = asdict(calibrate(net, data, config.evaluate.bins, "select"))
+    path = save(config.folder / "student", net, config, data, {"kind": "sar", "calibration": {"split": "select", **calibration}, "select_miou": score.miou})
+    log(f"{path}: mIoU on select {score.miou:.4f} ({score.how_many})")
     judge_run(config, data, log)
 
 

@@ -87,7 +87,7 @@ def evaluate(config: Config, data: Data, log: Log = print) -> dict[str, Any]:
     split = config.evaluate.split
     log(f"judging on {split}")
     scores = judge(answers, data, split)
-    calibration = calibrate(student, "sar", data, config.evaluate.bins, split)
+    calibration = calibrate(student, data, config.evaluate.bins, split)
     record = {"split": split, "scores": {name: score.to_dict() for name, score in scores.items()},
               "calibration": {"temperature": calibration.temperature, "error_before": calibration.error_before,
                               "error": calibration.error, "bins": calibration.bins}}

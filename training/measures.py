@@ -19,6 +19,7 @@ from training.pairs import DataError, Pair
 from training.statistics import Normalisation, eo_tensor, sar_tensor
 
 MARGIN_PX = 64                            # of reflection around a pair, as the run-time gives its tiles
+_PIXELS = 4096                            # of a pair, that calibration looks at
 Answer = Callable[[Pair], np.ndarray | None]      # a pair to (r, c) uint8 classes, 255 = no answer; None = it cannot see this pair
 
 
@@ -34,8 +35,10 @@ class Judged(Accuracy):
 
     @property
     def how_many(self) -> str:
-        """"45 pairs", or "45 of 48 pairs, those with EO"."""
-        return f"{self.pairs} pairs" if self.pairs == self.of else f"{self.pairs} of {self.of} pairs, those with EO"
+        """"45 pairs", or "45 of 48 pairs, those with EO; no pixel of ice": a mean over fewer classes is no mean over all."""
+        absent = ", ".join(name for name, present in zip(self.classes, self.present) if not present)
+        pairs = f"{self.pairs} pairs" if self.pairs == self.of else f"{self.pairs} of {self.of} pairs, those with EO"
+        return f"{pairs}; no pixel of {absent}" if absent else pairs
 
 
 def pairs_of(data: Data, split: str, eo: bool = True) -> Iterator[Pair]:
@@ -150,12 +153,11 @@ class Calibration:
     bins: list[dict[str, float]]          # after: share of pixels, mean confidence, accuracy
 
 
-def calibrate(net: HFDNet, kind: str, data: Data, bins: int, split: str = "test") -> Calibration:
-    """The temperature that gives the select split the highest likelihood, and the calibration error on `split` with and
-    without it."""
-    scores, truth = _sampled(net, kind, data, "select")
-    temperature = fitted_temperature(scores, truth)
-    scores, truth = _sampled(net, kind, data, split)
+def calibrate(net: HFDNet, data: Data, bins: int, split: str) -> Calibration:
+    """The temperature that gives a student's answers on the select split the highest likelihood, and the calibration error on `split` with and without
+    it."""
+    temperature = fitted_temperature(*_sampled(net, data, "select"))
+    scores, truth = _sampled(net, data, split)
     before, after = (reliability(scores / t, truth, bins) for t in (1.0, temperature))
     return Calibration(temperature, before[0], *after)
 
@@ -189,18 +191,15 @@ def reliability(scores: Tensor, truth: Tensor, bins: int) -> tuple[float, list[d
     return error, rows
 
 
-def _sampled(net: HFDNet, kind: str, data: Data, split: str, per_pair: int = 4096) -> tuple[Tensor, Tensor]:
-    """Logits and truth at evenly spaced known pixels of every pair: ((n, classes), (n,))."""
+def _sampled(net: HFDNet, data: Data, split: str) -> tuple[Tensor, Tensor]:
+    """A student's logits and truth at evenly spaced known pixels of every pair: ((n, classes), (n,))."""
     scores, truth = [], []
-    for pair in pairs_of(data, split, eo="eo" in kind):
-        if "eo" in kind and pair.eo is None:
-            continue
+    for pair in pairs_of(data, split, eo=False):
         known = np.flatnonzero(pair.labels != NODATA_LABEL)
-        known = known[::max(1, len(known) // per_pair)]
-        flat = logits_of(net, network_input(pair, kind, data)).cpu().flatten(1)
+        known = known[::max(1, len(known) // _PIXELS)]
+        flat = logits_of(net, network_input(pair, "sar", data)).cpu().flatten(1)
         scores.append(flat[:, torch.from_numpy(known)].T)
         truth.append(torch.from_numpy(pair.labels.ravel()[known].astype(np.int64)))
     if not sum(map(len, truth)):
-        raise DataError(f"set {data.info.name}: no pixel of the split {split} has a label; nothing can be judged; check the "
-                        f"labels")
+        raise DataError(f"set {data.info.name}: no pixel of the split {split} has a label; nothing can be judged; check the labels")
     return torch.cat(scores), torch.cat(truth)

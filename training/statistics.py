@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,9 @@ def measure(pairs: PairSet, limit: int = LIMIT_PAIRS, log: Log = silent) -> Stat
     Raises:
         DataError: no train pairs, no valid pixel, a label that is no class, values that contradict the set's unit.
     """
-    chosen = _chosen(pairs, limit)
+    chosen = _evenly(pairs.names("train"), limit)
+    if not chosen:
+        raise DataError(f"set {pairs.info.name}: the train split is empty; nothing can be measured or learnt")
     decibel = pairs.info.sar_unit is not Unit.DN
     sar = _Histogram(len(pairs.info.bands)) if decibel else _Sums(len(pairs.info.bands))
     eo, counts, sizes = _Sums(len(pairs.info.eo_bands)), np.zeros(NODATA_LABEL + 1, np.int64), []
@@ -90,11 +93,8 @@ def measure(pairs: PairSet, limit: int = LIMIT_PAIRS, log: Log = silent) -> Stat
     return Statistics(spec, *eo_part, class_counts, _digest(record), len(chosen), eo_pairs)
 
 
-def _chosen(pairs: PairSet, limit: int) -> list[str]:
-    """Train pairs evenly over their names."""
-    names = pairs.names("train")
-    if not names:
-        raise DataError(f"set {pairs.info.name}: the train split is empty; nothing can be measured or learnt")
+def _evenly(names: Sequence[str], limit: int) -> list[str]:
+    """At most so many names, evenly over all."""
     count = min(limit, len(names))
     return [names[i * len(names) // count] for i in range(count)]
 
@@ -151,6 +151,8 @@ def identity(pairs: PairSet) -> str:
 def measured(pairs: PairSet, path: str | Path, limit: int = LIMIT_PAIRS, files: str = "", log: Log = silent) -> Statistics:
     """The statistics kept at `path` (JSON) if they are of this set, these files and this limit, else measured and written there.
 
+    Of a set of files the labels of as many pairs of select and test are looked at too.
+
     Args:
         files: fingerprint of the set's files; "" = it has none (simulated scenes).
     """
@@ -162,6 +164,9 @@ def measured(pairs: PairSet, path: str | Path, limit: int = LIMIT_PAIRS, files: 
             return _statistics(record, path)
         log(f"statistics: measured anew, as the set or a file of it has changed since {path} was written")
     found = measure(pairs, limit, log)
+    for split in ("select", "test") if files else ():                # what a judgement would end on after the training
+        for name in _evenly(pairs.names(split), limit):
+            check_labels(pairs.read(name, eo=False), pairs)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     record = {"key": key, **asdict(found), "input": _spec_record(found.input)}

@@ -48,7 +48,7 @@ def test_a_teacher_is_judged_on_the_pairs_that_it_can_see():
     known = first.labels != 255
     np.testing.assert_array_equal(found["eo"].counts.sum(), known.sum())
     assert found["eo"].accuracy == pytest.approx((answer_of(net, "eo", lone)(first)[known] == first.labels[known]).mean())
-    assert found["eo"].how_many == "1 of 4 pairs, those with EO" and found["sar"].how_many == "4 pairs"
+    assert found["eo"].how_many == "1 of 4 pairs, those with EO; no pixel of bare soil, cropland" and found["sar"].how_many == "4 pairs"
     assert found["eo"].to_dict()["pairs"] == 1 and miou_on(net, "eo", some, "test") == found["eo"].miou
 
 
@@ -141,10 +141,10 @@ def half_blind(tmp_path):
 def test_the_commands_say_how_many_pairs_were_judged_and_the_report_has_no_nan(half_blind, capsys):
     assert main(["teacher", str(half_blind / "mine.yaml")]) == 0
     out = capsys.readouterr().out
-    assert "12 train pairs, 6 with EO" in out and "(2 of 4 pairs, those with EO)" in out and "no pixel of the class ice" in out
+    assert "12 train pairs, 6 with EO" in out and "(2 of 4 pairs, those with EO; no pixel of ice, town)" in out and "no pixel of the class ice" in out
     assert main(["student", str(half_blind / "mine.yaml")]) == 0
     out = capsys.readouterr().out
-    assert "(4 pairs)" in out and "(2 of 4 pairs, those with EO)" in out
+    assert "(4 pairs; no pixel of ice, town)" in out and "(2 of 4 pairs, those with EO; no pixel of ice, town)" in out
     report = (half_blind / "work" / "report.md").read_text()
     assert "| ice | - | - | 0 |" in report and "| town | - | - | 126 |" in report and "nan" not in report and "2 of 4" in report
     assert "no figure (-)" in report

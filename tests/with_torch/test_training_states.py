@@ -67,3 +67,19 @@ def test_a_teacher_of_another_split_is_not_taken_for_one_of_this(tmp_path, capsy
     code, _, error = said(capsys, "student", tmp_path / "mine.yaml")
     assert code == 1 and "trained on another set than this is now" in error and "it may have learnt what it is judged by" in error
     assert said(capsys, "student", tmp_path / "mine.yaml", f"teacher.checkpoints=[{tmp_path / 'work/teacher-0'}]")[0] == 0
+
+
+def test_label_codes_that_a_judgement_would_end_on_are_found_before_the_training(tmp_path, capsys):
+    from test_layouts_folder import folder
+    from tiny_sets import write
+    folder(tmp_path / "mine")
+    base = {"name": "mine", "work": str(tmp_path / "work"), "network": RECORD["network"], "distil": {"weight": 0.0},
+            "data": {"layout": "folder", "root": str(tmp_path / "mine"), "crop_px": 16, "batch": 2, "workers": 0}, "loop": {"steps": 2, "threads": 1}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(base))
+    for number in (7, 9):                                                     # of select and of test
+        good = (tmp_path / f"mine/label/p{number:02d}.tif").read_bytes()
+        write(tmp_path / f"mine/label/p{number:02d}.tif", np.full((16, 16), 77, np.uint8))
+        code, out, error = said(capsys, "student", tmp_path / "mine.yaml")
+        assert code == 1 and f"pair p{number:02d}: label codes [77] are not known" in error and "step" not in out
+        (tmp_path / f"mine/label/p{number:02d}.tif").write_bytes(good)
+    assert said(capsys, "student", tmp_path / "mine.yaml")[0] == 0
