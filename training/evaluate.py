@@ -22,22 +22,29 @@ from training.progress import Log, read_log, silent
 from training.teacher import Teacher, load_teacher
 
 
-def load_student(path: Path, data: Data) -> HFDNet:
+def load_student(path: Path, data: Data, log: Log) -> HFDNet:
     """A finished student.
 
+    Args:
+        log: hears where the set was another when it was trained, though its pixels are normalised as then.
     Raises:
         CheckpointError: it is not there, its bands or classes are not the data set's, or it was trained on other statistics.
     """
-    net, spec, _ = load_checkpoint(path)
-    if (tuple(spec["bands"]), tuple(spec["classes"])) != (data.info.bands, data.info.classes):
-        raise CheckpointError(f"{path}: bands {spec['bands']} and classes {spec['classes']}; the data set has "
-                              f"{list(data.info.bands)} "
-                              f"and {list(data.info.classes)}; evaluate it on the data it was made for")
+    net, spec, provenance = load_checkpoint(path)
+    _check_for(path, tuple(spec["bands"]), tuple(spec["classes"]), data)
     if (trained := ModelInput(**spec["input"])) != data.statistics.input:
         raise CheckpointError(f"{path}: trained on pixels of mean {trained.mean} and spread {trained.std}, the train pairs now have "
                               f"{data.statistics.input.mean} and {data.statistics.input.std}: the data or data.measured_pairs have changed since; train again "
                               "(work=FOLDER), restore the one that was changed, or give the start= of that training")
+    if provenance.get("data", {}).get("statistics") != data.statistics.hash:
+        log(f"warning: {path}: names, split, labels or optical images of the set have changed since it was trained: what judges it now it may have been trained on")
     return net
+
+
+def _check_for(path: Path, bands: tuple[str, ...], classes: tuple[str, ...], data: Data) -> None:
+    if (bands, classes) != (data.info.bands, data.info.classes):
+        raise CheckpointError(f"{path}: bands {list(bands)} and classes {list(classes)}; the data set has {list(data.info.bands)} and {list(data.info.classes)}; "
+                              "judge it on the data it was made for")
 
 
 def weights_of(path: Path) -> Path:
@@ -77,7 +84,7 @@ def evaluate(config: Config, data: Data, log: Log = print) -> dict[str, Any]:
     Returns:
         the record in report.json.
     """
-    student = load_student(config.folder / "student", data)
+    student = load_student(config.folder / "student", data, log)
     answers: dict[str, Answer] = {"SAR student": answer_of(student, "sar", data)}
     if config.distil.teaches and (config.teacher.checkpoints or all(weights_of(path).exists() for path in teacher_paths(config))):
         teacher = find_teacher(config, data, log)
@@ -106,10 +113,7 @@ def package_answer(path: Path, data: Data) -> Answer:
     from hfd_edge.radiometry import SourceRadiometry
     from hfd_edge.segmenter import Segmenter
     segmenter = Segmenter(path)
-    if segmenter.spec.classes != data.info.classes:
-        raise CheckpointError(f"{path}: classes {list(segmenter.spec.classes)}; the data set has {list(data.info.classes)}; "
-                              f"give the "
-                              "package of this model")
+    _check_for(path, segmenter.spec.bands, segmenter.spec.classes, data)
     source = SourceRadiometry(data.info.sar_unit, quantity=data.info.quantity)
     return lambda pair: segmenter.run(pair.sar, source, pair.valid, confidence=False, allow_empty=True).labels
 

@@ -100,7 +100,7 @@ def tune(config: Config, data: Data, log: Log = print) -> HFDNet:
         CheckpointError: there is no student yet. QatError: its encoder has no ReLU.
     """
     source = config.folder / "student"
-    net = load_student(source, data).to(memory_format=torch.channels_last)
+    net = load_student(source, data, log).to(memory_format=torch.channels_last)
     found = read_sidecar(source)["provenance"]
     run = changed(config, {"loop": {"steps": config.qat.steps, "rate": config.qat.rate, "select_every": 0, "patience": 0,
                                     "precision": "32"}, "teacher": {"checkpoints": []}})

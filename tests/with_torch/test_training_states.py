@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning")
 
 from lessons import RECORD  # noqa: E402
-from test_training_commands import run, said  # noqa: E402, F401
+from test_training_commands import ROOT, run, said  # noqa: E402, F401
 
 
 def test_a_fine_tuning_of_one_student_is_not_given_for_that_of_another(run, tmp_path, capsys):
@@ -83,3 +83,32 @@ def test_label_codes_that_a_judgement_would_end_on_are_found_before_the_training
         assert code == 1 and f"pair p{number:02d}: label codes [77] are not known" in error and "step" not in out
         (tmp_path / f"mine/label/p{number:02d}.tif").write_bytes(good)
     assert said(capsys, "student", tmp_path / "mine.yaml")[0] == 0
+
+
+def test_a_student_whose_set_has_another_split_now_is_judged_with_a_warning(tmp_path, capsys):
+    from test_training_start import area
+    first = area(tmp_path / "first", -20, 0) / "run.yaml"
+    second = area(tmp_path / "second", -20, 0)
+    assert said(capsys, "student", first)[0] == 0
+    words = ("student", second / "run.yaml", f"start={tmp_path / 'first/work/student'}")
+    code, out, _ = said(capsys, *words)
+    assert code == 0 and "may have been trained on" not in out
+    text = (second / "set.yaml").read_text()
+    (second / "set.yaml").write_text(text + "split: {by: names, size: 2}\n")
+    for verb in ("evaluate", "qat"):
+        code, out, _ = said(capsys, verb, *words[1:], "qat.steps=1")
+        assert code == 0 and "warning: " in out and "what judges it now it may have been trained on" in out
+
+
+def test_a_package_of_other_bands_does_not_judge_a_set(tmp_path):
+    from dataclasses import replace
+
+    from hfd_edge.errors import CheckpointError
+    from lessons import data
+    from training.evaluate import package_answer
+    demo = ROOT / "hfd_edge/data/demo.engine"
+    own = data()
+    assert package_answer(demo, own)(own.pairs.read(own.pairs.names("test")[0])).shape == (64, 64)
+    turned = replace(own, pairs=type("Turned", (), {"info": replace(own.info, bands=own.info.bands[::-1])})())
+    with pytest.raises(CheckpointError, match=r"bands \['VV', 'VH'\] .* the data set has \['VH', 'VV'\]"):
+        package_answer(demo, turned)
