@@ -79,7 +79,8 @@ class FolderPairs(FileSet):
         if len({split for name, split in used.items() if name not in found}) < len(SPLITS):
             raise DataError(f"set.yaml: split by {by}: {what}, and no pair would be left of one split; cut the tiles without overlap, make the blocks "
                             "larger, or give lists")
-        self.notes = (f"split by {by}: {what}; these are left out, as figures would be too good",)
+        self.notes = (f"split by {by}: {what}; these are left out, as figures would be too good; larger blocks, or tiles "
+                      "without overlap, leave more",)
         return {name: "" if name in found else split for name, split in splits.items()}
 
     def _spacings(self, names: list[str]) -> tuple[str, ...]:

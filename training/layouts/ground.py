@@ -34,7 +34,7 @@ class Ground:
 def shared(grounds: Mapping[str, Ground], splits: Mapping[str, str]) -> dict[str, str]:
     """Pairs of train that share more than an edge with one of select or test, and pairs of select with one of test: name to the first such pair.
 
-    Pairs are compared where they lie in one coordinate system, by their corners.
+    Pairs are compared where they lie in one coordinate system, by their corners. A pair of select that is found is no reason to find one of train.
     """
     found: dict[str, str] = {}
     for split, kept_apart in (("select", ("test",)), ("train", ("test", "select"))):
@@ -44,7 +44,7 @@ def shared(grounds: Mapping[str, Ground], splits: Mapping[str, str]) -> dict[str
                 by_system.setdefault(system, []).append(name)
         corners = {system: np.stack([grounds[name].corners for name in names]) for system, names in by_system.items()}
         for other, own in splits.items():
-            system = grounds[other].system if own in kept_apart else None
+            system = grounds[other].system if own in kept_apart and other not in found else None
             if system in corners:
                 for number in _meeting(corners[system], grounds[other]):
                     found.setdefault(by_system[system][number], other)
