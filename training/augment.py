@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -125,7 +125,7 @@ def nodata_shape(side_px: int, rng: np.random.Generator) -> np.ndarray:
 def without(item: Item, hole: np.ndarray) -> Item:
     """The item with SAR and labels taken away in a hole; EO stays."""
     valid = item.valid & ~hole
-    return Item(item.sar * valid, item.eo, item.eo_seen, np.where(valid, item.labels, NODATA_LABEL).astype(np.uint8), valid)
+    return replace(item, sar=item.sar * valid, labels=np.where(valid, item.labels, NODATA_LABEL).astype(np.uint8), valid=valid)
 
 
 def _window(plane: np.ndarray, row: int, col: int, side: int, fill: float) -> np.ndarray:

@@ -15,10 +15,10 @@ from hfd_edge.network.encoder import load_imagenet
 from training.batches import Data, make_batches
 from training.config import Config
 from training.loader import Batch
-from training.loop import Losses
+from training.loop import Job, Losses
 from training.losses import segmentation_loss
 from training.progress import Log
-from training.student import class_weights, fit_as, network_of, weights_on
+from training.student import class_weights, fit_as, judge_of, network_of, weights_on
 
 BASELINES = {"unet": "Unet", "deeplabv3plus": "DeepLabV3Plus"}
 
@@ -58,4 +58,5 @@ def train_baseline(name: str, config: Config, data: Data, log: Log = print, fold
         return {"segmentation": segmentation_loss(net(batch.sar), batch.labels, config.loop.dice_weight, weights_on(weights, batch))}
 
     batches = make_batches(config, data, eo=False, unlabelled=False)
-    return fit_as({"role": name}, (net, losses_of, batches), config, data, (log, folder))
+    job = Job(net, losses_of, batches, judge=judge_of(config, data, "sar"), seed=config.seed)
+    return fit_as({"role": name}, job, config, data, log, folder)

@@ -34,14 +34,14 @@ class DataConfig:
     layout: str = key(why="reader of the data set: folder, ombria, spacenet6, ...; see docs/data.md")
     root: str = key(".", "folder of the data set; a relative path starts where the command is run")
     options: dict[str, Any] = key(make=dict, why="of the reader, e.g. the counts and the scene of `simulated`")
-    crop_px: int = key(256, "side of a training crop; larger sees more context and costs more")
-    batch: int = key(8, "crops per step and process; batch norm wants at least 8")
-    workers: int = key(2, "threads that make batches ahead; 0 = none")
-    crops_per_pair: int = key(1, "crops taken of a pair before the next pairs; raise it where pairs are large or slow to read")
-    measured_pairs: int = key(512, "train pairs read for mean and spread, evenly over their names")
+    crop_px: int = key(256, "side of a training crop; larger sees more context and costs more", within=(8, 1 << 14))
+    batch: int = key(8, "crops per step and process; batch norm wants at least 8", within=(1, 1 << 14))
+    workers: int = key(2, "threads that make batches ahead; 0 = none", within=(0, 256))
+    crops_per_pair: int = key(1, "crops taken of a pair before the next pairs; raise it where pairs are large or slow to read", within=(1, 1 << 20))
+    measured_pairs: int = key(512, "train pairs read for mean and spread, evenly over their names", within=(1, 1 << 30))
     labelled_share: float = key(1.0, "of the train pairs whose labels are used; the others teach through the teacher alone")
     unlabelled_batch: int = key(0, "crops per step of pairs without labels, beside `batch`; 0 with labelled_share < 1 = as "
-                                "many as `batch`")
+                                "many as `batch`", within=(0, 1 << 14))
     augment: Augment = key(make=Augment)
 
 
@@ -66,14 +66,14 @@ class TeacherConfig:
                                  "ensemble (mean of probabilities, features of the first), e.g. [eo, sar] or [eo, eo, eo]")
     network: dict[str, Any] = key(make=dict, why="keys of `network` that differ for the teacher: it may be larger than the "
                                   "student")
-    steps: int | None = key(None, "null = loop.steps")
+    steps: int | None = key(None, "null = loop.steps", within=(1, 1 << 40))
     seed: int = key(1000, "added to `seed`: teacher and student do not start alike")
     checkpoints: tuple[str, ...] = key((), "teachers made elsewhere, instead of those of WORK")
 
 
 @dataclass(frozen=True, slots=True)
 class DistilConfig:
-    weight: float = key(1.0, "of the feature loss; [paper: not known] 1 with normalised features; 0 = no feature loss")
+    weight: float = key(1.0, "of the feature loss; [paper: not known] 1 with normalised features; 0 = no feature loss", within=(0, 1e6))
     tap: Literal["encoder", "alignment", "fused"] = key("encoder", "[paper: not known] 'latent EO features' are read as the "
                                                         "encoder's levels")
     distance: Literal["mse", "cosine", "channel-wise", "relational"] = key(
@@ -86,12 +86,12 @@ class DistilConfig:
     mask: Literal["right", "all", "confident"] = key("right", "a teacher's mistakes are not worth imitating; where there are "
                                                      "no labels "
                                                      "`right` means confident")
-    confidence: float = key(0.8, "probability from which the teacher is confident")
-    channel_temperature: float = key(4.0, "of the spatial softmax of channel-wise; the method's own default")
+    confidence: float = key(0.8, "probability from which the teacher is confident", within=(0, 1))
+    channel_temperature: float = key(4.0, "of the spatial softmax of channel-wise; the method's own default", within=(0.1, 100))
     relation_cells: int = key(8, "side of the grid on which relational compares all cells with each other; cost grows with "
-                              "its 4th power")
-    logit_weight: float = key(0.0, "of the soft labels; [paper] names features only. 1 where labels are few")
-    temperature: float = key(2.0, "of the soft labels; > 1 shows what the teacher holds for second best")
+                              "its 4th power", within=(2, 64))
+    logit_weight: float = key(0.0, "of the soft labels; [paper] names features only. 1 where labels are few", within=(0, 1e6))
+    temperature: float = key(2.0, "of the soft labels; > 1 shows what the teacher holds for second best", within=(0.1, 100))
     hallucinate: bool = key(False, "the guessed EO features are added back to the student's and stay in the deployed graph; "
                             "off: [paper] "
                             "says the transfer supervises training, and they cost latency")
@@ -107,39 +107,39 @@ class DistilConfig:
 
 @dataclass(frozen=True, slots=True)
 class LoopConfig:
-    steps: int = key(4000, "optimizer steps; a fixed budget makes runs comparable")
-    rate: float = key(3e-3, "highest learning rate; [paper: not known] found on simulated scenes; 1e-3 with pretrained weights")
-    encoder_rate: float = key(1.0, "factor on the encoder's rate; below 1 for pretrained encoders")
+    steps: int = key(4000, "optimizer steps; a fixed budget makes runs comparable", within=(1, 1 << 40))
+    rate: float = key(3e-3, "highest learning rate; [paper: not known] found on simulated scenes; 1e-3 with pretrained weights", within=(1e-12, 1e3))
+    encoder_rate: float = key(1.0, "factor on the encoder's rate; below 1 for pretrained encoders", within=(0, 1e3))
     schedule: Literal["one-cycle", "poly", "constant"] = key("one-cycle", "of the rate; best for short budgets")
-    warm_up: float = key(0.1, "share of the steps until the rate is highest")
-    weight_decay: float = key(1e-2, "AdamW's default")
-    clip_norm: float = key(2.0, "of the gradient; network and adapters apart, so that adapters never slow the student")
-    accumulate: int = key(1, "batches per step, where memory is short")
+    warm_up: float = key(0.1, "share of the steps until the rate is highest", within=(0, 0.99))
+    weight_decay: float = key(1e-2, "AdamW's default", within=(0, 1e3))
+    clip_norm: float = key(2.0, "of the gradient; network and adapters apart, so that adapters never slow the student", within=(1e-9, 1e9))
+    accumulate: int = key(1, "batches per step, where memory is short", within=(1, 1 << 14))
     average: float = key(0.995, "decay of the moving average of weights and batch-norm statistics, which is what is kept; "
-                         "starts fast. It smooths over the luck of the last steps")
+                         "starts fast. It smooths over the luck of the last steps", within=(0, 0.999999))
     dice_weight: float = key(0.5, "of soft Dice beside cross entropy; [paper: not known] it counts small classes as much as "
-                             "large ones")
+                             "large ones", within=(0, 1e3))
     class_weights: Literal["none", "balanced"] | dict[str, float] | tuple[float, ...] = key(
         "none", "of the cross entropy: `balanced` = by the root of the inverse class frequency in the measured train labels; or numbers of your own, "
         "{water: 3, land: 1} or in the order of the classes [3, 1]; their ratios count")
-    select_every: int = key(0, "steps between judgements on the select split, whose best average is kept; 0 = the last is kept")
-    patience: int = key(0, "judgements without a better one until the run stops; 0 = never")
-    save_every: int = key(200, "steps between states from which a killed run goes on, to the same bits")
-    log_every: int = key(50, "steps between lines of log.csv")
+    select_every: int = key(0, "steps between judgements on the select split, whose best average is kept; 0 = the last is kept", within=(0, 1 << 40))
+    patience: int = key(0, "judgements without a better one until the run stops; 0 = never", within=(0, 1 << 30))
+    save_every: int = key(200, "steps between states from which a killed run goes on, to the same bits", within=(1, 1 << 40))
+    log_every: int = key(50, "steps between lines of log.csv", within=(1, 1 << 40))
     tensorboard: bool = key(False, "also write TensorBoard events; needs the package tensorboard")
     precision: Literal["32", "bf16", "16"] = key("32", "mixed precision for processors that are faster in it; 32 is what was "
                                                    "measured")
     device: Literal["auto", "cpu", "cuda"] = key("auto", "auto = CUDA where there is one")
     sync_batch_norm: bool = key(False, "batch norm over all processes (GPUs only), where the batch per process is small")
-    threads: int = key(0, "of the CPU; 0 = torch's own choice. Equal bits need equal threads")
+    threads: int = key(0, "of the CPU; 0 = torch's own choice. Equal bits need equal threads", within=(0, 1 << 12))
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateConfig:
     split: Literal["train", "select", "test"] = key("test", "looked at once, at the end")
-    panels: int = key(4, "example pictures in the report")
+    panels: int = key(4, "example pictures in the report", within=(0, 1000))
     package: str | None = key(None, "an .engine file: whole scenes are judged through Segmenter too")
-    bins: int = key(15, "of the calibration error")
+    bins: int = key(15, "of the calibration error", within=(2, 1000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +153,11 @@ class AblateConfig:
 
 @dataclass(frozen=True, slots=True)
 class QatConfig:
-    steps: int = key(400, "fine-tuning of a finished student; a tenth of its training")
-    rate: float = key(1e-4, "a thirtieth of the training's: the weights only settle on the grid")
-    weight_bits: int = key(7, "as many as the CPU graph has, whose 8-bit products saturate on x86 without VNNI; 8 for --weight-bits 8")
-    activation_bits: int = key(8, "unsigned, one scale per tensor, after ReLU")
-    observe: float = key(0.5, "share of the steps in which ranges still follow the data; then they are frozen")
+    steps: int = key(400, "fine-tuning of a finished student; a tenth of its training", within=(1, 1 << 40))
+    rate: float = key(1e-4, "a thirtieth of the training's: the weights only settle on the grid", within=(1e-12, 1e3))
+    weight_bits: int = key(7, "as many as the CPU graph has, whose 8-bit products saturate on x86 without VNNI; 8 for --weight-bits 8", within=(2, 8))
+    activation_bits: int = key(8, "unsigned, one scale per tensor, after ReLU", within=(2, 8))
+    observe: float = key(0.5, "share of the steps in which ranges still follow the data; then they are frozen", within=(0, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +167,9 @@ class Config:
     name: str = key(why="goes into the model's spec")
     work: str = key(why="folder of checkpoints, logs and reports")
     data: DataConfig = key(make=DataConfig)
-    seed: int = key(0, "equal seeds, equal weights")
+    seed: int = key(0, "equal seeds, equal weights", within=(0, 1 << 31))
     start: str | None = key(None, "checkpoint of an earlier student to go on from, e.g. runs/first/student; null = random numbers. Give a lower loop.rate")
-    tile_px: int = key(512, "side of the input tile written into the spec")
+    tile_px: int = key(512, "side of the input tile written into the spec", within=(1, 1 << 16))
     network: NetworkKeys = key(make=NetworkKeys)
     teacher: TeacherConfig = key(make=TeacherConfig)
     distil: DistilConfig = key(make=DistilConfig)
@@ -189,45 +189,19 @@ class Config:
 def check(config: Config) -> None:
     """Refuse values that contradict themselves or each other."""
     data, loop, distil = config.data, config.loop, config.distil
-    for name, value, low, high in (
-            ("data.crop_px", data.crop_px, 8, 1 << 14), ("data.batch", data.batch, 1, 1 << 14),
-            ("loop.steps", loop.steps, 1, 1 << 40),
-            ("data.measured_pairs", data.measured_pairs, 1, 1 << 30), ("data.workers", data.workers, 0, 256),
-            ("data.unlabelled_batch", data.unlabelled_batch, 0, 1 << 14),
-            ("loop.accumulate", loop.accumulate, 1, 1 << 14), ("loop.save_every", loop.save_every, 1, 1 << 40),
-            ("loop.log_every", loop.log_every, 1, 1 << 40), ("loop.average", loop.average, 0, 0.999999),
-            ("loop.warm_up", loop.warm_up, 0, 0.99), ("loop.rate", loop.rate, 1e-12, 1e3), ("loop.encoder_rate", loop.encoder_rate, 0, 1e3),
-            ("loop.weight_decay", loop.weight_decay, 0, 1e3), ("loop.dice_weight", loop.dice_weight, 0, 1e3),
-            ("loop.patience", loop.patience, 0, 1 << 30), ("loop.threads", loop.threads, 0, 1 << 12),
-            ("data.crops_per_pair", data.crops_per_pair, 1, 1 << 20), ("tile_px", config.tile_px, 1, 1 << 16),
-            ("teacher.steps", 1 if config.teacher.steps is None else config.teacher.steps, 1, 1 << 40),
-            ("evaluate.panels", config.evaluate.panels, 0, 1000), ("distil.channel_temperature", distil.channel_temperature, 0.1, 100),
-            ("qat.steps", config.qat.steps, 1, 1 << 40), ("qat.rate", config.qat.rate, 1e-12, 1e3), ("qat.observe", config.qat.observe, 0, 1),
-            ("loop.clip_norm", loop.clip_norm, 1e-9, 1e9), ("loop.select_every", loop.select_every, 0, 1 << 40),
-            ("distil.weight", distil.weight, 0, 1e6), ("distil.logit_weight", distil.logit_weight, 0, 1e6),
-            ("distil.temperature", distil.temperature, 0.1, 100), ("distil.confidence", distil.confidence, 0, 1),
-            ("distil.relation_cells", distil.relation_cells, 2, 64), ("evaluate.bins", config.evaluate.bins, 2, 1000),
-            ("qat.weight_bits", config.qat.weight_bits, 2, 8), ("qat.activation_bits", config.qat.activation_bits, 2, 8),
-            ("seed", config.seed, 0, 1 << 31)):
-        if not low <= value <= high:
-            raise ConfigError(f"{name}={value}: it must be {low} to {high}")
     if not isinstance(loop.class_weights, str):
         _check_weights(loop.class_weights)
     if not 0 < data.labelled_share <= 1:
-        raise ConfigError(f"data.labelled_share={data.labelled_share}: it must be above 0 and at most 1; the judge needs "
-                          f"labels too")
+        raise ConfigError(f"data.labelled_share={data.labelled_share}: it must be above 0 and at most 1; the judge needs labels too")
     if data.crop_px % config.network.max_stride:
-        raise ConfigError(f"data.crop_px={data.crop_px} is not a multiple of network.max_stride={config.network.max_stride}; "
-                          f"use "
-                          f"{-(-data.crop_px // config.network.max_stride) * config.network.max_stride}")
+        stride = config.network.max_stride
+        raise ConfigError(f"data.crop_px={data.crop_px} is not a multiple of network.max_stride={stride}; use {-(-data.crop_px // stride) * stride}")
     if loop.patience and not loop.select_every:
-        raise ConfigError(f"loop.patience={loop.patience} with loop.select_every=0: nothing is judged on the way; give "
-                          f"select_every")
+        raise ConfigError(f"loop.patience={loop.patience} with loop.select_every=0: nothing is judged on the way; give select_every")
     if not config.teacher.kinds or set(config.teacher.kinds) - set(TEACHER_KINDS):
         raise ConfigError(f"teacher.kinds={list(config.teacher.kinds)}: give at least one of {', '.join(TEACHER_KINDS)}")
     if distil.hallucinate and distil.tap != "encoder":
-        raise ConfigError(f"distil.hallucinate with distil.tap={distil.tap}: guessed features are added to the encoder's; use "
-                          f"tap=encoder")
+        raise ConfigError(f"distil.hallucinate with distil.tap={distil.tap}: guessed features are added to the encoder's; use tap=encoder")
 
 
 def _check_weights(weights: dict[str, float] | tuple[float, ...]) -> None:

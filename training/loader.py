@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -147,12 +147,11 @@ class Loader:
         item = cut(pair, draw_geometry(pair, options.crop_px, options.augment, info, self._rng(_GEOMETRY, index)))
         rng = self._rng(_SAR, index)
         if options.augment.speckle_looks is not None:
-            sar = speckled(item.sar, info.sar_unit, options.augment.speckle_looks, rng) * item.valid
-            item = Item(sar, item.eo, item.eo_seen, item.labels, item.valid)
+            item = replace(item, sar=speckled(item.sar, info.sar_unit, options.augment.speckle_looks, rng) * item.valid)
         if rng.random() < options.augment.nodata_wedge:
             item = without(item, nodata_shape(options.crop_px, rng))
         if self._eo and self._rng(_EO, index).random() < options.augment.drop_eo:
-            item = Item(item.sar, None, None, item.labels, item.valid)
+            item = replace(item, eo=None, eo_seen=None)
         return item
 
     def _name(self, index: int) -> str:

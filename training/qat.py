@@ -22,7 +22,7 @@ from training.batches import Data, make_batches
 from training.config import Config, QatConfig, changed
 from training.evaluate import load_student
 from training.loader import Batch
-from training.loop import Losses
+from training.loop import Job, Losses
 from training.losses import segmentation_loss
 from training.measures import miou_on
 from training.progress import Log
@@ -131,7 +131,7 @@ def _fitted(net: HFDNet, ranges: Ranges, batches: Any, rest: tuple[Config, Data,
             return {"segmentation": loss}
 
     role = {"role": "qat", "student": began, "qat": {"bits": [run.qat.weight_bits, run.qat.activation_bits], "observe": run.qat.observe}}
-    tuned = fit_as(role, (net, losses_of, batches, ranges), run, data, (log, folder))
+    tuned = fit_as(role, Job(net, losses_of, batches, ranges, seed=run.seed), run, data, log, folder)
     ranges.observing = False
     return tuned.eval()
 

@@ -33,12 +33,9 @@ class Key:
     why: str
 
 
-def key(default: Any = MISSING, why: str = "", *, make: Any = MISSING) -> Any:
-    """A field with its reason; `make` builds the default of a section, a list or a dictionary."""
-    if make is not MISSING:
-        return dataclasses.field(default_factory=make, metadata={"why": why})
-    return dataclasses.field(default=default, metadata={"why": why}) if default is not MISSING else dataclasses.field(
-        metadata={"why": why})
+def key(default: Any = MISSING, why: str = "", *, make: Any = MISSING, within: tuple[float, float] | None = None) -> Any:
+    """A field with its reason; `make` builds the default of a section, a list or a dictionary, `within` are the lowest and highest number it may be."""
+    return dataclasses.field(default=default, default_factory=make, metadata={"why": why, "within": within})
 
 
 def read_config(cls: type, path: Path, overrides: tuple[str, ...] = ()) -> Any:
@@ -71,6 +68,10 @@ def build(cls: type, record: dict[str, Any], where: str = "") -> Any:
         if name not in known:
             raise ConfigError(f"{_join(where, name)}: there is no such key; {_nearest(str(name), sorted(known))}")
     values = {name: _value(hints[name], record[name], _join(where, name)) for name in record}
+    for name, value in values.items():
+        low, high = known[name].metadata.get("within") or (None, None)
+        if low is not None and value is not None and not low <= value <= high:
+            raise ConfigError(f"{_join(where, name)}={value}: it must be {low} to {high}")
     if missing := [n for n, f in known.items() if n not in values and f.default is MISSING and f.default_factory is MISSING]:
         raise ConfigError(f"{_join(where, missing[0])} is missing: it has no default; give it in the file or as {_join(where, missing[0])}=VALUE")
     try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hfd_edge.network import HFDNet, NetworkConfig, save_checkpoint
 from hfd_edge.spec import NODATA_LABEL
@@ -56,9 +57,9 @@ def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | N
                                                   weights_on(weights, batch))}
 
     batches = make_batches(run, data, eo=kind != "sar", unlabelled=False)
-    job = Job(net, losses_of, batches, judge=_judge(run, data, kind), seed=run.seed)
+    job = Job(net, losses_of, batches, judge=judge_of(run, data, kind), seed=run.seed)
     role = {"role": "teacher", "kind": kind, **(record_of(config.start) if "sar" in kind else {})}        # whose normalisation its SAR has
-    return freeze(_fit(job, run, data, role, log, folder))
+    return freeze(fit_as(role, job, run, data, log, folder))
 
 
 def check_told(kind: str, data: Data) -> None:
@@ -106,8 +107,8 @@ def train_student(config: Config, data: Data, teacher: Teacher | None = None, lo
 
     taught = distillation is not None
     batches = make_batches(config, teacher.shown(data) if taught else data, eo=taught, unlabelled=taught and config.distil.teaches)
-    job = Job(net, losses_of, batches, distillation.adapters if taught else None, _judge(config, data, "sar"), config.seed)
-    return _fit(job, config, data, {"role": "student", "teachers": teacher.digests if taught else []}, log, folder)
+    job = Job(net, losses_of, batches, distillation.adapters if taught else None, judge_of(config, data, "sar"), config.seed)
+    return fit_as({"role": "student", "teachers": teacher.digests if taught else []}, job, config, data, log, folder)
 
 
 def new_student(config: Config, data: Data) -> HFDNet:
@@ -184,21 +185,16 @@ def weights_record(config: Config) -> dict[str, Any]:
     return {**record, **record_of(config.start)}
 
 
-def fit_as(role: dict[str, Any], parts: tuple[Any, ...], config: Config, data: Data, out: tuple[Log, Path | None]) -> Any:
-    """Train another network as the student is trained. `parts`: net, losses_of, batches, extra as in Job; `out`: log and
-    folder."""
-    job = Job(*parts, judge=_judge(config, data, "sar"), seed=config.seed)
-    return _fit(job, config, data, role, *out)
-
-
-def _fit(job: Job, config: Config, data: Data, role: dict[str, Any], log: Log, folder: Path | None) -> HFDNet:
+def fit_as(role: dict[str, Any], job: Job, config: Config, data: Data, log: Log, folder: Path | None) -> nn.Module:
+    """The moving average after a job; `role` tells its state from those of other jobs of this configuration. `folder` None keeps no state."""
     record = {**weights_record(config), **role, "statistics": data.statistics.hash}
     loop = config.loop
     progress = Progress(loop.steps, loop.log_every, log, folder, loop.tensorboard)
     return fit(job, loop, progress, None if folder is None else StateFile(folder, record))
 
 
-def _judge(config: Config, data: Data, kind: str) -> Any:
+def judge_of(config: Config, data: Data, kind: str) -> Callable[[nn.Module], float] | None:
+    """How a network of this kind is judged on the way; None = it is not."""
     if not config.loop.select_every:
         return None
     return lambda net: miou_on(net, kind, data, "select")
