@@ -48,7 +48,7 @@ class GeoReference:
             transform = dataset.transform
             gcps, gcp_crs = dataset.gcps
         if dataset.crs is not None or gcps or not transform.is_identity:
-            _crs(_DEGREES)
+            _degrees()
         return cls(dataset.crs, None if transform.is_identity else transform, tuple(gcps), gcp_crs, dataset.rpcs,
                    "Area" if gcps else dataset.tags().get("AREA_OR_POINT", "Area"), files)
 
@@ -65,7 +65,7 @@ class GeoReference:
     @classmethod
     def by_points(cls, gcps: tuple[Any, ...], files: tuple[Path, ...]) -> GeoReference:
         """Control points in WGS 84 longitudes and latitudes, as products in radar geometry have them."""
-        return cls(gcps=gcps, gcp_crs=_crs(_DEGREES), files=files)
+        return cls(gcps=gcps, gcp_crs=_degrees(), files=files)
 
     def shifted(self, row: int, col: int) -> GeoReference:
         """That of the pixels from (row, col) on: transform, control points and RPCs count from there."""
@@ -144,7 +144,7 @@ class GeoReference:
     def of_degrees(self, places: list[tuple[float, float]]) -> list[tuple[float, float]]:
         """Longitudes and latitudes of WGS 84 in the coordinate system; infinity where it has no such place."""
         with no_fork():
-            return _converted(places, _crs(_DEGREES), self.crs)
+            return _converted(places, _degrees(), self.crs)
 
     def spacing_m(self, rows: int, cols: int) -> tuple[float, float] | None:
         """Metres on the ground from row to row and from column to column in the middle of a raster of this size.
@@ -157,7 +157,7 @@ class GeoReference:
         t, row, col = self.transform, rows / 2, cols / 2
         with no_fork():
             places = _converted([(t.c + t.a * x + t.b * y, t.f + t.d * x + t.e * y) for x, y in ((col, row), (col, row + 1), (col + 1, row))],
-                                self.crs, _crs(_DEGREES))
+                                self.crs, _degrees())
         if not all(math.isfinite(number) for place in places for number in place):
             return None
         middle, below, right = places
@@ -172,7 +172,7 @@ class GeoReference:
             return None
         t, edges = self.transform, [(col - 0.5, row), (col + 0.5, row), (col, row - 0.5), (col, row + 0.5)]
         with no_fork():
-            places = _converted([(t.c + t.a * x + t.b * y, t.f + t.d * x + t.e * y) for x, y in edges], self.crs, _crs(_DEGREES))
+            places = _converted([(t.c + t.a * x + t.b * y, t.f + t.d * x + t.e * y) for x, y in edges], self.crs, _degrees())
         if not all(math.isfinite(number) for place in places for number in place):
             return None
         left, right, top, bottom = places
@@ -223,10 +223,18 @@ def _converted(places: list[tuple[float, float]], source: Any, target: Any) -> l
 
 
 def _crs(name: str) -> Any:
+    """Raises CRSError: PROJ knows no such coordinate system; RasterError: it knows none."""
+    _degrees()
+    with no_fork():
+        return rasterio.crs.CRS.from_user_input(name)
+
+
+def _degrees() -> Any:
+    """WGS 84, which every PROJ knows that finds its tables. Raises RasterError: it does not find them."""
     try:
         with no_fork():
-            return rasterio.crs.CRS.from_user_input(name)
+            return rasterio.crs.CRS.from_user_input(_DEGREES)
     except CRSError as error:
         where = " and ".join(f"{key}={os.environ[key]!r}" for key in ("PROJ_DATA", "PROJ_LIB") if key in os.environ)
-        raise RasterError(f"the coordinate system {name} cannot be made ({error}){f': PROJ looks for its tables by {where}, which another program set' if where else ''}; "
+        raise RasterError(f"the coordinate system {_DEGREES} cannot be made ({error}){f': PROJ looks for its tables by {where}, which another program set' if where else ''}; "
                           "take PROJ_DATA and PROJ_LIB out of the environment, or install rasterio again, which brings its own") from error
