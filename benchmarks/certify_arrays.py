@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from certify_context import Context, NotHere, require
+from certify_context import Context, NotHere, need_torch, require
 from certify_engines import SAME_LABELS, check_varied, declared, scene, segmenter
 
 BUSY = 30           # products of large matrices that a stream does before the scene is there
@@ -77,12 +77,7 @@ def cupy_library() -> Library:
 
 def part_of(library: Callable[[], Library]) -> Callable[[Context], dict[str, Any]]:
     def part(_: Context) -> dict[str, Any]:
-        try:
-            import torch
-        except ImportError as error:
-            raise NotHere(f"torch, which is the engine here, is not installed ({error})") from error
-        if not torch.cuda.is_available():
-            raise NotHere("torch, which is the engine here, sees no CUDA device")
+        need_torch()
         from certify_torch import TorchEngine
 
         return arrays_run(lambda package: TorchEngine(package.spec, False), library())

@@ -32,6 +32,16 @@ class Context:
         return self.budget_s - (time.monotonic() - self.started)
 
 
+def need_torch() -> None:
+    """Raises NotHere: torch is not installed, or sees no CUDA device."""
+    try:
+        import torch
+    except ImportError as error:
+        raise NotHere(f"torch, which is the engine here, is not installed ({error})") from error
+    if not torch.cuda.is_available():
+        raise NotHere("torch, which is the engine here, sees no CUDA device")
+
+
 Part = Callable[[Context], dict[str, Any]]
 
 

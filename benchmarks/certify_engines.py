@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from bench_filtered import with_lee
-from certify_context import ROOT, Context, NotHere, require
+from certify_context import ROOT, Context, NotHere, need_torch, require
 
 ENGINE = ROOT / "hfd_edge" / "data" / "demo.engine"
 SAME_LABELS = {"float32": 0.9999, "float16": 0.995}         # of a random network, whose classes lie close together
@@ -178,12 +178,7 @@ def torch_part(precision: str, tiles: dict[str, Any] | None = None, filtered: bo
         filtered: whether Lee 7 x 7 stands in front of the network.
     """
     def part(context: Context) -> dict[str, Any]:
-        try:
-            import torch
-        except ImportError as error:
-            raise NotHere(f"torch is not installed ({error})") from error
-        if not torch.cuda.is_available():
-            raise NotHere("torch sees no CUDA device")
+        need_torch()
         from certify_torch import TorchEngine, TorchOnHost
 
         if options.get("compiled") and context.left_s < 150:

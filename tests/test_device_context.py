@@ -19,7 +19,7 @@ from tests import emulated_cuda
 from tests.device_engine import emulated_segmenter
 from tests.emulated_cuda import OWN
 from tests.test_device_array import ArrayInterface, SecondVersion
-from tests.test_tensorrt_engine import GRAPH, SIDE, batch_of, engine_file, machine, opened, own_cache, package  # noqa: F401 - fixtures
+from tests.test_tensorrt_engine import SIDE, batch_of, engine_file, machine, opened, own_cache, package  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
 NONE = -1

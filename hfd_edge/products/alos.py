@@ -8,7 +8,7 @@ mosaics and of the terrain-flattened scenes (level 2.2), whose summary states th
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np

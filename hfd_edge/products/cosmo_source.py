@@ -5,21 +5,18 @@ Written after published descriptions and never checked on a real product; every 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hfd_edge.errors import RasterError
-from hfd_edge.forks import no_fork
 from hfd_edge.products.cosmo import ON_A_MAP, check_compensated, corners_of, factor_of, images_of, kind_of, map_of, spacing_of
 from hfd_edge.products.hdf5 import Hdf5File, Hdf5Scene
 from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits
-from hfd_edge.raster.opened import refused
 from hfd_edge.spec import Unit
 
 
@@ -42,19 +39,10 @@ class CosmoSource(Hdf5Scene):
             RasterError: h5py is missing, the file is damaged, no detected image, larger than the limits, or without a wanted polarisation.
             RadiometryError: it cannot be calibrated.
         """
-        with no_fork():
-            self._open = self._file = Hdf5File(path, limits)
-        self.files, self.name = (self._file.path,), self._file.path.name
-        self._lock = threading.Lock()
-        try:
-            with no_fork(), refused(self._file.path, "HDF5"):
-                self._take(bands, wanted)
-        except BaseException:
-            self._file.close()
-            raise
+        self._opened(path, limits, lambda file: self._take(file, bands, wanted))
 
-    def _take(self, bands: Sequence[int | str] | None, wanted: Sequence[str] | None) -> None:
-        file, kind = self._file, kind_of(self._file)
+    def _take(self, file: Hdf5File, bands: Sequence[int | str] | None, wanted: Sequence[str] | None) -> None:
+        kind = kind_of(file)
         there = images_of(file)
         self.band_names = choose_polarisations(self.name, there, bands, wanted)
         self.count = len(self.band_names)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,11 +151,24 @@ class Hdf5File:
 
 
 class Hdf5Scene(BlockScene):
-    """Images of an open file that lie on one grid; a reader sets `rows`, `cols`, `name`, `_file` and `_lock`, and gives `_read_piece`."""
+    """Images of one file that lie on one grid; a reader opens it by `_opened`, sets `rows` and `cols`, and gives `_read_piece`."""
 
     rows: int
     name: str
     _file: Hdf5File
+
+    def _opened(self, path: str | Path, limits: RasterLimits, take: Callable[[Hdf5File], None]) -> None:
+        """Open the file for `take`, which sets the rest by what it finds; where that fails nothing is left open. Raises as `Hdf5File` and `take`."""
+        with no_fork():
+            self._open = self._file = Hdf5File(path, limits)
+        self.files, self.name = (self._file.path,), self._file.path.name
+        self._lock = threading.Lock()
+        try:
+            with no_fork(), refused(self._file.path, "HDF5"):
+                take(self._file)
+        except BaseException:
+            self._file.close()
+            raise
 
     def _take_blocks(self, rasters: Sequence[Any]) -> None:
         """Sets how the images are stored, by their chunks."""

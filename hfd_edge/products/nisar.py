@@ -5,7 +5,6 @@ Written after the published specification (D-102274, 1.1.2 to 1.2.1) and never c
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import rasterio
 from rasterio.errors import CRSError
 
 from hfd_edge.errors import RadiometryError, RasterError
-from hfd_edge.forks import no_fork
 from hfd_edge.products.annotation import QUANTITIES
 from hfd_edge.products.hdf5 import Hdf5File, Hdf5Scene
 from hfd_edge.products.nisar_bands import choose_terms
@@ -23,7 +21,6 @@ from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterLimits
 from hfd_edge.raster.guard import CONVERT_ONE
-from hfd_edge.raster.opened import refused
 from hfd_edge.spec import Unit
 
 _BANDS = {"LSAR": "L", "SSAR": "S"}
@@ -55,19 +52,9 @@ class GcovSource(Hdf5Scene):
             RasterError: h5py is missing, the file is damaged, no GCOV, larger than the limits, or without a wanted polarisation.
             RadiometryError: it does not state a quantity in linear power.
         """
-        with no_fork():
-            self._open = self._file = Hdf5File(path, limits)
-        self.files, self.name = (self._file.path,), self._file.path.name
-        self._lock = threading.Lock()
-        try:
-            with no_fork(), refused(self._file.path, "HDF5"):
-                self._take(bands, wanted, quantity)
-        except BaseException:
-            self._file.close()
-            raise
+        self._opened(path, limits, lambda file: self._take(file, bands, wanted, quantity))
 
-    def _take(self, bands: Sequence[int | str] | None, wanted: Sequence[str] | None, quantity: str | None) -> None:
-        file = self._file
+    def _take(self, file: Hdf5File, bands: Sequence[int | str] | None, wanted: Sequence[str] | None, quantity: str | None) -> None:
         sar = _product(file)
         root = f"/science/{sar}/GCOV"
         frequency, self.band_names = choose_terms(file, f"{root}/grids", bands, wanted)

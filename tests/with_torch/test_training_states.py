@@ -90,7 +90,7 @@ def test_a_student_whose_set_has_another_split_now_is_judged_with_a_warning(tmp_
     first = area(tmp_path / "first", -20, 0) / "run.yaml"
     second = area(tmp_path / "second", -20, 0)
     assert said(capsys, "student", first)[0] == 0
-    words = ("student", second / "run.yaml", f"start={tmp_path / 'first/work/student'}")
+    words = ("student", second / "run.yaml", f"start={tmp_path / 'first' / 'work' / 'student'}")
     code, out, _ = said(capsys, *words)
     assert code == 0 and "may have been trained on" not in out
     text = (second / "set.yaml").read_text()
