@@ -26,6 +26,7 @@ from hfd_edge.package import Package
 
 DATA = Path(hfd_edge.__file__).parent / "data"
 SHIPPED, LIGHT = DATA / "demo.engine", DATA / "demo-light.engine"
+EXPORT = Path(hfd_edge.__file__).parent / "export"
 TOLERANCE = 1e-3                # of logits up to about 11: rounding of another order of sums
 
 
@@ -76,14 +77,15 @@ def rebuilt(engine: Path) -> tuple[HFDNet, dict]:
 
 
 def make(out: Path, shipped: Path = SHIPPED) -> tuple[Path, Path]:
-    """(checkpoint, engine) in `out`, made where they are missing."""
+    """(checkpoint, engine) in `out`, made where they are missing, the engine also where a file of the export is newer."""
     names = ("light.safetensors", "light.engine") if shipped == LIGHT else ("demo.safetensors", "model.engine")
     checkpoint, target = (out / name for name in names)
     if not checkpoint.is_file():
         net, part = rebuilt(shipped)
         save_checkpoint(checkpoint, net, part, {"kind": "sar", "about": f"put together from the graph of the shipped {shipped.name}"})
-    if not target.is_file():
-        words = ["export", str(checkpoint), "-o", str(target), "--calibration", "simulated", "--quiet"]
+    newest = max(each.stat().st_mtime for each in EXPORT.glob("*.py"))
+    if not target.is_file() or target.stat().st_mtime < newest:
+        words = ["export", str(checkpoint), "-o", str(target), "--calibration", "simulated", "--quiet", "--overwrite"]
         subprocess.run([sys.executable, "-m", "hfd_edge.cli", *words], check=True)
     return checkpoint, target
 

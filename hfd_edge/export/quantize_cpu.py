@@ -16,6 +16,7 @@ from onnxruntime.quantization.calibrate import TensorsData
 from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration import Ranges
 from hfd_edge.export.foreign_rewrite import drop_unused
+from hfd_edge.export.quantize_bytes import carry_bytes, round_once
 from hfd_edge.export.quantize_head import head_as_product, head_of
 from hfd_edge.export.quantize_layout import attributes_of, prepare, set_nodes
 from hfd_edge.export.quantize_options import Int8Options, check_kept
@@ -48,7 +49,9 @@ def to_int8_cpu(graph: bytes, ranges: Ranges, options: Int8Options = Int8Options
         prepare(model, tensors, steps)
     quantised = _quantise(model, (tensors, steps), _excluded(model, kept), options)
     _keep_weights_float(quantised)
+    round_once(quantised)
     if options.fast_layout:
+        carry_bytes(quantised)
         _dense_at_load(quantised)
         head_as_product(quantised, head_of(model), options.weight_bits)
     drop_unused(quantised)                              # ONNX Runtime runs a dequantisation that has lost its reader all the same

@@ -109,7 +109,7 @@ def test_the_head_as_a_product_of_whole_numbers_is_as_good_as_in_float(monkeypat
     graph, pixels = demo()[0], np.ascontiguousarray(gate_tiles()[0].pixels[None, :, :256, :256])
     made = to_int8_cpu(graph, ranges(), Int8Options(weight_bits=bits))
     model = onnx.load_from_string(made)
-    product, = (node for node in model.graph.node if node.op_type == "MatMul")
+    product = next(node for node in model.graph.node if node.op_type == "MatMul")
     weights = constants(model)[makers(model)[product.input[1]].input[0]]
     assert weights.dtype == np.int8 and np.abs(weights.astype(int)).max() == {8: 127, 7: 63}[bits]
     found = runner(made)(pixels)
