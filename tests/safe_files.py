@@ -66,6 +66,10 @@ class MadeUp:
     def grid(self) -> list[tuple[int, int]]:
         return [(r, c) for r in (0, self.rows // 2, self.rows - 1) for c in (0, self.cols // 2, self.cols - 1)]
 
+    def places(self) -> list[tuple[float, float]]:
+        """Where the grid's samples lie as rows and columns from the raster's corner: in the middle of their pixels."""
+        return [(line + 0.5, pixel + 0.5) for line, pixel in self.grid()]
+
     def manifest(self) -> str:
         kinds = (("product", "s1Level1ProductSchema", "annotation/{}.xml"),
                  ("noise", "s1Level1NoiseSchema", "annotation/calibration/noise-{}.xml"),

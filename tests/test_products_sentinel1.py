@@ -230,7 +230,7 @@ def test_predict_on_a_safe_gives_the_map_of_the_reference_with_its_control_point
             np.testing.assert_array_equal(written.read(1), expected)
             points, crs = written.gcps
     assert (expected[10:20, :15] == 255).all() and crs.to_epsg() == 4326
-    assert [(p.row, p.col) for p in points] == made.grid()
+    assert [(p.row, p.col) for p in points] == made.places()
     placed = [(9 + c * 1e-4, 46 - r * 1e-4, 120.0) for r, c in made.grid()]
     np.testing.assert_allclose([(p.x, p.y, p.z) for p in points], placed)
 

@@ -39,7 +39,7 @@ def test_despeckle_with_a_boxcar_of_one_writes_what_was_read(product, tmp_path):
     made, safe, _ = product
     verb("despeckle", safe, "-o", tmp_path / "out.tif", "--filter", "boxcar", "--radius", "1", "--json")
     with RasterSource(tmp_path / "out.tif") as written, Sentinel1Source(safe) as source:
-        assert written.declared.quantity == "sigma0" and [(p.row, p.col) for p in written.geo.gcps] == made.grid()
+        assert written.declared.quantity == "sigma0" and [(p.row, p.col) for p in written.geo.gcps] == made.places()
         values, valid = source.read(0, source.rows)
         got = written.read(0, written.rows)[0]
     window = values[0, 40:43, 40:43]
@@ -56,7 +56,7 @@ def test_predict_with_truth_picture_and_window(product, tmp_path):
     assert whole["accuracy"] is not None and (tmp_path / "map.png").stat().st_size and (tmp_path / "part.png").stat().st_size
     with RasterSource(tmp_path / "map.tif") as a, RasterSource(tmp_path / "part.tif") as b:
         np.testing.assert_array_equal(b.read(0, 40)[0][0], a.read(8, 40)[0][0][:, 16:46])
-        assert [(p.row, p.col) for p in b.geo.gcps] == [(r - 8, c - 16) for r, c in made.grid()]
+        assert [(p.row, p.col) for p in b.geo.gcps] == [(r - 8, c - 16) for r, c in made.places()]
 
 
 def test_seams_measures_tiles_of_the_calibrated_scene(product):

@@ -64,13 +64,13 @@ def read_image(channel: Channel) -> Image:
 
 
 def _control_points(root: Element, where: Path) -> tuple[GroundControlPoint, ...]:
-    """The geolocation grid; lines and pixels counted as the annotation counts them, which is how the measurement file does."""
+    """The geolocation grid. The annotation counts samples (0 to one less than there are), and a sample is the middle of its pixel."""
     points = root.findall("geolocationGrid/geolocationGridPointList/geolocationGridPoint")
     if not 4 <= len(points) <= _MOST_CONTROL_POINTS:
         raise RasterError(f"{where} has {len(points)} geolocation points: 4 to {_MOST_CONTROL_POINTS} place a map; {_AGAIN}")
     names = ("line", "pixel", "longitude", "latitude", "height")
-    return tuple(GroundControlPoint(*(number_of(point, name, where) for name in names), id=str(number))
-                 for number, point in enumerate(points, 1))
+    places = ([number_of(point, name, where) for name in names] for point in points)
+    return tuple(GroundControlPoint(line + 0.5, pixel + 0.5, *place, id=str(number)) for number, (line, pixel, *place) in enumerate(places, 1))
 
 
 def read_calibration(channel: Channel, cols: int, quantity: str) -> BilinearTable:
