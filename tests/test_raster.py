@@ -66,6 +66,15 @@ def test_nodata_of_any_band_makes_the_pixel_invalid(tmp_path, dtype, nodata):
     assert sorted(map(tuple, np.argwhere(~valid))) == [(1, 2), (3, 4)]
 
 
+@pytest.mark.parametrize("nodata", [-9999.0, -32768.0, -99.99, 65519.0, -3.4028234663852886e38])
+def test_nodata_is_what_floats_of_16_bits_hold_of_it(tmp_path, nodata):
+    values = ramp()
+    values[0, 1, 2] = values[1, 3, 4] = nodata
+    got, valid = read_all(write_tif(tmp_path / "a.tif", values, nodata=nodata, NBITS=16))
+    seen = np.isfinite(got).all(axis=0) if valid is None else np.isfinite(got).all(axis=0) & valid       # infinity is nodata without being told
+    assert sorted(map(tuple, np.argwhere(~seen))) == [(1, 2), (3, 4)]
+
+
 def test_nan_as_nodata_is_left_in_the_values(tmp_path):
     values = ramp()
     values[1, 2, 3] = np.nan

@@ -46,15 +46,27 @@ def _snap_bands(dataset: Any) -> tuple[tuple[SnapBand, ...], tuple[str, ...]]:
 def _layer(dataset: Any, index: int, name: str, alpha: int | None, unit: Unit | None) -> Layer:
     dtype = np.dtype({"complex_int16": "complex64"}.get(dataset.dtypes[index - 1], dataset.dtypes[index - 1]))
     flags = dataset.mask_flag_enums[index - 1]
-    return Layer(dataset, index, name, dtype, _storable(dataset.nodatavals[index - 1], dtype),
+    half = dtype == np.float32 and dataset.tags(index, ns="IMAGE_STRUCTURE").get("NBITS") == "16"
+    return Layer(dataset, index, name, dtype, _storable(dataset.nodatavals[index - 1], np.dtype(np.float16) if half else dtype),
                  flags != [MaskFlags.nodata] and not {MaskFlags.all_valid, MaskFlags.alpha} & {*flags}, alpha, unit)     # no flag: a mask of this band's own
 
 
 def _storable(nodata: float | None, dtype: np.dtype) -> float | None:
-    """The nodata value as a pixel of this dtype can hold it; None where no pixel can, and for NaN, which always is nodata."""
+    """The nodata value as a pixel of this dtype can hold it; None where no pixel can, and for NaN and infinity, which always are nodata."""
     if nodata is None or np.isnan(nodata):
         return None
     if dtype.kind in "iu":
         limits = np.iinfo(dtype)
         return nodata if nodata == int(nodata) and limits.min <= nodata <= limits.max else None
+    if dtype == np.float16:
+        return _cut_to_half(nodata)
     return float(np.float32(nodata)) if dtype in (np.float32, np.complex64) and np.isfinite(np.float32(nodata)) else nodata
+
+
+def _cut_to_half(nodata: float) -> float | None:
+    """What GDAL writes of a number into floats of 16 bits (NBITS=16): it cuts, so that -9999 is -9992; infinity from 65536 on."""
+    if abs(nodata) >= 65536.0:
+        return None
+    with np.errstate(over="ignore"):
+        half = np.float16(nodata)
+    return float(np.nextafter(half, np.float16(0)) if abs(float(half)) > abs(nodata) else half)
