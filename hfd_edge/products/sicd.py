@@ -161,10 +161,10 @@ def _factors(path: Path, meta: Any, quantity: str) -> np.ndarray:
 
 
 def _corners(meta: Any, rows: int, cols: int) -> tuple[GroundControlPoint, ...]:
-    """The four corners as ground control points; none where the file has none."""
+    """The four corners as ground control points, in the middle of their pixels (the format counts samples); none where the file has none."""
     given = getattr(meta.GeoData, "ImageCorners", None)
     if given is None:
         return ()
-    places = ((0, 0), (0, cols - 1), (rows - 1, cols - 1), (rows - 1, 0))
+    places = ((0.5, 0.5), (0.5, cols - 0.5), (rows - 0.5, cols - 0.5), (rows - 0.5, 0.5))
     points = [(row, col, float(lon), float(lat)) for (row, col), (lat, lon) in zip(places, given.get_array(dtype="float64")[:, :2])]
     return tuple(GroundControlPoint(row, col, lon, lat, 0.0) for row, col, lon, lat in points) if all(map(math.isfinite, sum(points, ()))) else ()
