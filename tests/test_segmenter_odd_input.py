@@ -1,5 +1,7 @@
 """Odd but honest input to Segmenter.run, and declarations that are none."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,18 @@ def test_a_nodata_value_is_found_among_numbers_that_hold_fewer_digits_of_it(db_e
         with Segmenter(db_engine) as seg:
             labels = seg.run(scene, SourceRadiometry("db", nodata=(value, 1e300))).labels
         assert (labels[10:20, 30:60] == 255).all() and np.count_nonzero(labels == 255) == 300
+
+
+@pytest.mark.parametrize("dtype, value", [("uint16", -9999), ("int16", 65535), ("uint16", 0.5), ("int32", 1e10), ("int8", np.inf)])
+def test_a_nodata_value_that_no_pixel_can_be_is_refused_and_nan_is_none(db_engine, power, dtype, value):
+    """It hid nothing without a word: the border was segmented."""
+    scene = np.clip(10 * np.log10(power) * 2, -120, 120).astype(dtype)
+    with Segmenter(db_engine) as seg:
+        with pytest.raises(RadiometryError, match=re.escape(f"nodata={value:g}: pixels of {dtype} are whole numbers from")):
+            seg.run(scene, SourceRadiometry("db", scale=0.5, nodata=(0, value)))
+        if dtype == "int8":
+            scene[:, 3] = 7
+            assert (seg.run(scene, SourceRadiometry("db", scale=0.5, nodata=(7, np.nan))).labels[3] == 255).all()
 
 
 @pytest.mark.parametrize("field", [{"nodata": 5}, {"nodata": ("a",)}, {"scale": "x"}, {"scale": None}, {"scale": 10**400}, {"offset": 1j}])

@@ -142,7 +142,7 @@ def check_declared(source: SourceRadiometry | None, dtype: np.dtype, bands: tupl
     """The declaration, as `as_stored`, if there is one, the stored dtype can be it, and it names no other bands than the network's `bands`.
 
     Raises:
-        RadiometryError: no unit is known, the dtype contradicts it (complex numbers, 8-bit display data), or so do the bands.
+        RadiometryError: no unit is known, the dtype contradicts it (complex numbers, 8-bit display data) or cannot hold a nodata value, or the bands do.
     """
     dtype = np.dtype(dtype)
     if dtype == np.uint8 and (source is None or (source.unit is not Unit.DN and source.scale == 1.0 and source.offset == 0.0)):
@@ -157,7 +157,18 @@ def check_declared(source: SourceRadiometry | None, dtype: np.dtype, bands: tupl
         raise RadiometryError(f"unit={source.unit} was declared but the pixels are {dtype}: declare unit={right}")
     if bands is not None and source.bands is not None:
         _check_bands(source.bands, bands)
+    if dtype.kind in "iu":
+        _check_whole(source.nodata, dtype)
     return as_stored(source, dtype)
+
+
+def _check_whole(nodata: tuple[float, ...], dtype: np.dtype) -> None:
+    """NaN is let through: it means none."""
+    limits = np.iinfo(dtype)
+    for value in nodata:
+        if not (math.isnan(value) or (value.is_integer() and limits.min <= value <= limits.max)):
+            raise RadiometryError(f"nodata={value:g}: pixels of {dtype} are whole numbers from {limits.min} to {limits.max}, so none can be it; give the "
+                                  "stored number that marks them (often 0), or leave it out")
 
 
 def as_stored(source: SourceRadiometry, dtype: np.dtype) -> SourceRadiometry:
