@@ -6,34 +6,23 @@ Written after the published descriptions and never checked on a real product; ev
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from hfd_edge.errors import RasterError
 from hfd_edge.forks import no_fork
+from hfd_edge.products.image import ImageOptions
 from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.radarsat import TABLES, Radarsat, Table
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
-from hfd_edge.raster import GeoReference, RasterLimits, RasterSource
+from hfd_edge.raster import GeoReference
 from hfd_edge.raster.opened import OpenScene
 from hfd_edge.spec import Unit
 
 _DTYPES = ("uint8", "uint16", "float32")
-
-
-@dataclass(frozen=True, slots=True)
-class RadarsatOptions:
-    """How a product is read."""
-
-    quantity: str | None = None         # sigma0, gamma0 or beta0: each has a table of its own; None or another = sigma0
-    limits: RasterLimits = RasterLimits()
-    raster: Mapping[str, Any] = field(default_factory=dict)     # further options of RasterSource
 
 
 class RadarsatSource(OpenScene):
@@ -48,7 +37,7 @@ class RadarsatSource(OpenScene):
     scale, offset, nodata = 1.0, 0.0, ()
 
     def __init__(self, xml: Path, bands: Sequence[int | str] | None = None, wanted: Sequence[str] | None = None,
-                 options: RadarsatOptions = RadarsatOptions()) -> None:
+                 options: ImageOptions = ImageOptions()) -> None:
         """Open the polarisations `bands`, else those that the names in `wanted` hold, else all.
 
         Raises:
@@ -66,20 +55,12 @@ class RadarsatSource(OpenScene):
         self.files = (*images, *(table.file for table in self._tables), product.xml)
         self.geo = GeoReference.by_points(product.control_points(), self.files)
         with ExitStack() as stack:
-            self._pixels = [stack.enter_context(self._opened(image, options)) for image in images]
+            self._pixels = [stack.enter_context(options.opened(image, _DTYPES, (self.rows, self.cols))) for image in images]
             self._open = stack.pop_all()
         self.declared = SourceRadiometry(Unit.INTENSITY, quantity=quantity, bands=self.band_names)
         self.stored_block = max(pixels.stored_block[0] for pixels in self._pixels), self.cols
         self.notes = (_about(product, quantity), LAYOUT_ONLY)
         self._lock = threading.Lock()
-
-    def _opened(self, image: Path, options: RadarsatOptions) -> RasterSource:
-        pixels = RasterSource(image, limits=options.limits, **options.raster)
-        if pixels.count != 1 or pixels.dtype.name not in _DTYPES or (pixels.rows, pixels.cols) != (self.rows, self.cols):
-            pixels.close()
-            raise RasterError(f"{image} has {pixels.count} band(s) of {pixels.dtype}, {pixels.rows} x {pixels.cols} pixels, and its product.xml says one "
-                              f"detected image of {self.rows} x {self.cols} ({', '.join(_DTYPES)}): they do not belong together; unpack the product again")
-        return pixels
 
     def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
         """As `read`, of these columns."""

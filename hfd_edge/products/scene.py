@@ -14,14 +14,15 @@ from hfd_edge.products.annotation import QUANTITIES
 from hfd_edge.products.cosmo import is_cosmo
 from hfd_edge.products.cosmo_source import CosmoSource
 from hfd_edge.products.hdf5 import is_hdf5
+from hfd_edge.products.image import ImageOptions
 from hfd_edge.products.nisar import GcovSource
 from hfd_edge.products.radarsat import folder_of, radarsat_xml
-from hfd_edge.products.radarsat_source import RadarsatOptions, RadarsatSource
+from hfd_edge.products.radarsat_source import RadarsatSource
 from hfd_edge.products.safe import safe_folder
 from hfd_edge.products.sentinel1 import Sentinel1Options, Sentinel1Source
 from hfd_edge.products.sicd import SicdSource, is_nitf
 from hfd_edge.products.terrasar import terrasar_xml
-from hfd_edge.products.terrasar_source import TerraSarOptions, TerraSarSource
+from hfd_edge.products.terrasar_source import TerraSarSource
 from hfd_edge.products.vendor import declare_vendor
 from hfd_edge.raster import RasterLimits, RasterSource
 from hfd_edge.raster.guard import CONVERT_ONE
@@ -97,11 +98,11 @@ def _product(path: PathLike, request: SceneRequest) -> Scene | None:
     radarsat = radarsat_xml(path)                       # first, as in product_folder
     if radarsat is not None:
         no_unit(str(path), "a RADARSAT product is calibrated by its own tables; leave --unit out")
-        return RadarsatSource(radarsat, request.bands, request.wanted, RadarsatOptions(request.quantity, request.limits, request.raster))
+        return RadarsatSource(radarsat, request.bands, request.wanted, ImageOptions(request.quantity, request.limits, request.raster))
     terrasar = terrasar_xml(path)
     if terrasar is not None:
         no_unit(str(path), "it is calibrated by its own factors; leave --unit out, or give a file of its IMAGEDATA folder as a raster with --unit")
-        return TerraSarSource(terrasar, request.bands, request.wanted, TerraSarOptions(request.quantity, request.limits, request.raster))
+        return TerraSarSource(terrasar, request.bands, request.wanted, ImageOptions(request.quantity, request.limits, request.raster))
     folder = safe_folder(path)
     if folder is not None:
         no_unit(folder.name, "a SAFE is calibrated by its own tables; leave --unit out, or give a file of its measurement folder as a raster with "

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,11 +14,12 @@ from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.forks import no_fork
 from hfd_edge.products.annotation import QUANTITIES, Image, read_calibration, read_image, read_noise
 from hfd_edge.products.border import CLEAN_SINCE_IPF, measured_columns
+from hfd_edge.products.image import ImageOptions
 from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.safe import Channel, Safe, read_safe
 from hfd_edge.products.tables import BilinearTable, NoiseTable
 from hfd_edge.radiometry import SourceRadiometry
-from hfd_edge.raster import GeoReference, RasterLimits, RasterSource
+from hfd_edge.raster import GeoReference, RasterSource
 from hfd_edge.raster.opened import OpenScene
 from hfd_edge.spec import Unit
 
@@ -27,13 +27,11 @@ STATUS = "this reader was checked on made-up files only"
 
 
 @dataclass(frozen=True, slots=True)
-class Sentinel1Options:
+class Sentinel1Options(ImageOptions):
     """How a product is calibrated."""
 
     quantity: str = "sigma0"            # sigma0, gamma0 or beta0: each has a table of its own in the product
     remove_noise: bool = True
-    limits: RasterLimits = RasterLimits()
-    raster: Mapping[str, Any] = field(default_factory=dict)     # further options of RasterSource
 
     def __post_init__(self) -> None:
         if self.quantity not in QUANTITIES:
@@ -92,11 +90,7 @@ class Sentinel1Source(OpenScene):
 
     def _opened(self, stack: ExitStack, channel: Channel, options: Sentinel1Options) -> tuple[Image, _Plane, str]:
         image = read_image(channel)
-        pixels = stack.enter_context(RasterSource(channel.measurement, limits=options.limits, **options.raster))
-        if (pixels.count, pixels.dtype) != (1, np.dtype(np.uint16)) or (pixels.rows, pixels.cols) != (image.rows, image.cols):
-            raise RasterError(f"{channel.measurement} has {pixels.count} band(s) of {pixels.dtype}, {pixels.rows} x "
-                              f"{pixels.cols} pixels, and its annotation says one of uint16, {image.rows} x {image.cols}: "
-                              "they do not belong together; unpack the product again")
+        pixels = stack.enter_context(options.opened(channel.measurement, ("uint16",), (image.rows, image.cols)))
         calibration = read_calibration(channel, image.cols, options.quantity)
         noise, words = read_noise(channel, image.cols, self._safe.ipf)
         border = noise if self._safe.ipf is not None and self._safe.ipf < CLEAN_SINCE_IPF else None
@@ -106,8 +100,8 @@ class Sentinel1Source(OpenScene):
             return image, _Plane(pixels, calibration, None, border), "noise not removed, as asked"
         return image, _Plane(pixels, calibration, noise, border), words
 
-    def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-        """Linear power (bands, rows, cols) float32 and validity (rows, cols) bool; new memory. Raises RasterError."""
+    def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `read`, of these columns; whole rows are read, for the border is found from their ends."""
         values = np.empty((self.count, rows, self.cols), np.float32)
         valid = np.ones((rows, self.cols), bool)
         with no_fork(), self._lock:
@@ -117,11 +111,6 @@ class Sentinel1Source(OpenScene):
                     valid &= marked
                 for i in range(rows):
                     out[i] = _calibrated(plane, row + i, stored[0, i], valid[i])
-        return values, valid
-
-    def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `read`, of these columns."""
-        values, valid = self.read(row, rows)
         return values[:, :, col:col + cols], valid[:, col:col + cols]
 
 

@@ -7,37 +7,28 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hfd_edge.errors import RasterError
 from hfd_edge.forks import no_fork
+from hfd_edge.products.image import ImageOptions
 from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.tables import BilinearTable
 from hfd_edge.products.terrasar import TerraSar
 from hfd_edge.products.terrasar_grid import control_points, incidence_of_places, incidence_of_times, read_georef, read_mapping
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
-from hfd_edge.raster import GeoReference, RasterLimits, RasterSource
+from hfd_edge.raster import GeoReference
 from hfd_edge.raster.opened import OpenScene
 from hfd_edge.spec import Unit
 
 _OF_BETA: dict[str, Callable[[np.ndarray], np.ndarray] | None] = {"sigma0": np.sin, "gamma0": np.tan, "beta0": None}      # of the incidence
 _IN_WORDS = {"sigma0": "k DN^2 sin(incidence)", "gamma0": "k DN^2 tan(incidence)", "beta0": "k DN^2"}
-
-
-@dataclass(frozen=True, slots=True)
-class TerraSarOptions:
-    """How a product is read."""
-
-    quantity: str | None = None         # sigma0, gamma0 or beta0; None or another = sigma0
-    limits: RasterLimits = RasterLimits()
-    raster: Mapping[str, Any] = field(default_factory=dict)     # further options of RasterSource
 
 
 class TerraSarSource(OpenScene):
@@ -53,7 +44,7 @@ class TerraSarSource(OpenScene):
     scale, offset, nodata = 1.0, 0.0, ()
 
     def __init__(self, xml: Path, bands: Sequence[int | str] | None = None, wanted: Sequence[str] | None = None,
-                 options: TerraSarOptions = TerraSarOptions()) -> None:
+                 options: ImageOptions = ImageOptions()) -> None:
         """Open the polarisations `bands`, else those that the names in `wanted` hold, else all.
 
         Raises:
@@ -70,21 +61,13 @@ class TerraSarSource(OpenScene):
         self._of_beta = _OF_BETA[quantity]
         self.files: tuple[Path, ...] = (*(product.images[name] for name in self.band_names), product.xml)
         with ExitStack() as stack:
-            self._pixels = [stack.enter_context(self._opened(product.images[name], options)) for name in self.band_names]
+            self._pixels = [stack.enter_context(options.opened(product.images[name], ("uint16",), (self.rows, self.cols))) for name in self.band_names]
             self._incidence = self._placed(product)
             self.notes = (_about(product, quantity), *_noise(product, self.band_names, self._factors), LAYOUT_ONLY)
             self._open = stack.pop_all()
         self.declared = SourceRadiometry(Unit.INTENSITY, quantity=quantity, bands=self.band_names)
         self.stored_block = max(pixels.stored_block[0] for pixels in self._pixels), self.cols
         self._lock = threading.Lock()
-
-    def _opened(self, image: Path, options: TerraSarOptions) -> RasterSource:
-        pixels = RasterSource(image, limits=options.limits, **options.raster)
-        if pixels.count != 1 or pixels.dtype != np.uint16 or (pixels.rows, pixels.cols) != (self.rows, self.cols):
-            pixels.close()
-            raise RasterError(f"{image} has {pixels.count} band(s) of {pixels.dtype}, {pixels.rows} x {pixels.cols} pixels, and its XML says one of "
-                              f"uint16, {self.rows} x {self.cols}: they do not belong together; unpack the product again")
-        return pixels
 
     def _placed(self, product: TerraSar) -> BilinearTable | None:
         """Sets geo, spacing_m and files; gives the incidence where the quantity needs it. Raises RasterError."""
