@@ -35,6 +35,7 @@ class MadeUp:
     along: bool = False                                  # rowSpacing is along the rows, as some readers take it, not from row to row
     angle: Callable[[float, float], float] = lambda row, col: 30 + 0.05 * col + 0.002 * row      # degrees, of a pixel
     dn: dict[str, np.ndarray] = field(default_factory=dict)
+    gim: np.ndarray | None = None                        # (rows, cols) uint16 of local incidence, of an EEC
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng(11)
@@ -56,6 +57,8 @@ class MadeUp:
         place = {} if self.variant == "MGD" else {"transform": UTM, "crs": CRS}
         for pol in self.pols:
             write_tif(product / self.image(pol), self.dn[pol][np.newaxis], **place)
+        if self.gim is not None:
+            write_tif(product / "AUXRASTER" / "GIM.tif", self.gim[np.newaxis], **place)
         (product / "ANNOTATION" / "GEOREF.xml").write_text(self.georef_xml())
         self.nodes().astype(">f4").tofile(product / "AUXRASTER" / "MAPPING_GRID.bin")
         (product / f"{self.name}.xml").write_text(self.product_xml())

@@ -101,6 +101,43 @@ def test_beta_nought_of_an_image_on_a_map_needs_no_angles(tmp_path):
         np.testing.assert_allclose(scene.read(0, 61)[0], made.by_hand(("HH", "VV"), "beta0")[0], rtol=1e-6)
 
 
+def local_angles(made):
+    """Slopes of up to 25 degrees either way, layover and shadow marked, and a hole."""
+    tenths = np.array([[round(10 * (made.angle(row, col) + 25 * math.sin(row / 5) * math.cos(col / 7))) for col in range(made.cols)] for row in range(made.rows)])
+    gim = (10 * tenths + np.arange(made.cols) % 4).astype(np.uint16)
+    gim[5:9, 30:50] = 0
+    return tenths, gim
+
+
+@pytest.mark.parametrize("kind", ["uint16", "int16"])
+def test_sigma_nought_of_an_eec_goes_by_its_local_angles_where_they_are_there(tmp_path, kind):
+    made = MadeUp("EEC")
+    tenths, gim = local_angles(made)
+    made.gim = gim.astype(kind)
+    folder = made.write(tmp_path)
+    beta, valid = made.by_hand(("HH", "VV"), "beta0")
+    with open_scene(folder, SceneRequest(quantity="sigma0")) as scene:
+        values, found = scene.read(0, 61)
+        np.testing.assert_allclose(values[:, gim > 0], (beta * np.sin(np.deg2rad(tenths / 10)))[:, gim > 0], rtol=1e-6)
+        np.testing.assert_array_equal(found, valid & (gim > 0))
+        part, part_valid = scene.read_part(4, 11, 20, 37)
+        np.testing.assert_array_equal(part, values[:, 4:15, 20:57])
+        np.testing.assert_array_equal(part_valid, found[4:15, 20:57])
+        assert "slopes of the terrain included" in scene.notes[0] and folder / "AUXRASTER" / "GIM.tif" in scene.geo.files
+    with open_scene(folder, SceneRequest(quantity="gamma0")) as scene:
+        np.testing.assert_allclose(scene.read(0, 61)[0], made.by_hand(("HH", "VV"), "gamma0")[0], rtol=1e-6)
+        assert "without the slopes of the terrain" in scene.notes[0]
+
+
+def test_noise_that_the_processor_removed_is_told_so(tmp_path):
+    made = MadeUp()
+    folder = made.write(tmp_path)
+    flags = "<processing><processingFlags><noiseCorrectedFlag>true</noiseCorrectedFlag></processingFlags></processing></level1Product>"
+    (folder / f"{made.name}.xml").write_text(made.product_xml().replace("</level1Product>", flags))
+    with open_scene(folder) as scene:
+        assert "noise removed by the processor, as the product says" in scene.notes and not any("not removed" in note for note in scene.notes)
+
+
 def test_a_scene_over_the_date_line_is_placed_on_both_sides(tmp_path):
     made = MadeUp()
     made.lon_lat = lambda row, col: ((179.999 + 1e-4 * col + 180) % 360 - 180, 10 - 1e-4 * row)

@@ -163,3 +163,11 @@ def test_a_folder_of_several_main_files_or_of_none_is_refused(tmp_path):
     open_scene(other).close()
     shutil.copy(other / f"{made.name}.xml", other / MadeUp("GEC").name).rename(other / f"{MadeUp('GEC').name}.xml")
     assert "2 main XML files" in refused(other)
+
+
+@pytest.mark.parametrize(("change", "words"), [(lambda gim: gim // 10, "local incidences about .* degrees and .* states"), (lambda gim: gim[:-1], "do not belong together"),
+                                               (lambda gim: gim.astype(np.float32), "of float32")])
+def test_local_angles_that_are_not_those_of_the_image_are_refused(tmp_path, change, words):
+    made = MadeUp("EEC", gim=change(np.full((61, 83), 3210, np.uint16)))
+    with pytest.raises(RasterError, match=words):
+        open_scene(made.write(tmp_path), SceneRequest(quantity="sigma0"))

@@ -76,6 +76,10 @@ class TerraSar:
         known = [each for each in found if each is not None]
         return sum(known) / len(known) if 0 < len(known) == len(found) else None
 
+    def noise_removed(self) -> bool:
+        """Whether the processor took it from the pixels."""
+        return self.root.findtext("processing/processingFlags/noiseCorrectedFlag", "").strip().lower() in ("true", "1")
+
     def component(self, kind: str) -> Path | None:
         """The file of a type such as GEOREF or MAPPING_GRID; None where the product names none. Raises RasterError."""
         found = [item for item in self.root.iterfind("productComponents/*") if item.findtext("type", "").strip().upper() == kind]

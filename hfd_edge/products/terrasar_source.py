@@ -20,6 +20,7 @@ from hfd_edge.products.image import ImageOptions
 from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.tables import BilinearTable
 from hfd_edge.products.terrasar import TerraSar
+from hfd_edge.products.terrasar_angles import open_angles, read_degrees
 from hfd_edge.products.terrasar_grid import control_points, incidence_of_places, incidence_of_times, read_georef, read_mapping
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
@@ -35,7 +36,7 @@ class TerraSarSource(OpenScene):
     """Linear power as float32, read like a RasterSource (whole rows). A context manager; one thread at a time reads.
 
     beta nought = k DN^2; sigma nought is that times the sine of the incidence, gamma nought times its tangent; in float64 until it is stored. Not valid is
-    DN = 0 in any chosen polarisation.
+    DN = 0 in any chosen polarisation, and where the raster of local incidences that sigma nought of an EEC is made by states none.
 
     Attributes: as RasterSource, and notes: sentences for the report; spacing_m: of lines and samples, of an image in radar geometry.
     """
@@ -63,7 +64,12 @@ class TerraSarSource(OpenScene):
         with ExitStack() as stack:
             self._pixels = [stack.enter_context(options.opened(product.images[name], ("uint16",), (self.rows, self.cols))) for name in self.band_names]
             self._incidence = self._placed(product)
-            self.notes = (_about(product, quantity), *_noise(product, self.band_names, self._factors), LAYOUT_ONLY)
+            self._local = open_angles(product, self.geo, options) if quantity == "sigma0" else None
+            if self._local is not None:
+                stack.enter_context(self._local)
+                self.files = (*self.files, *self._local.files)
+                self.geo = replace(self.geo, files=self.files)
+            self.notes = (_about(product, quantity, self._local is not None), *_noise(product, self.band_names, self._factors), LAYOUT_ONLY)
             self._open = stack.pop_all()
         self.declared = SourceRadiometry(Unit.INTENSITY, quantity=quantity, bands=self.band_names)
         self.stored_block = max(pixels.stored_block[0] for pixels in self._pixels), self.cols
@@ -105,8 +111,12 @@ class TerraSarSource(OpenScene):
                 valid &= stored[0] != 0
                 if marked is not None:
                     valid &= marked
+            local = None
+            if self._local is not None:
+                local, stated = read_degrees(self._local, (row, rows, col, cols))
+                valid &= stated
             for line in range(rows):                # so that nothing but a row is held in float64
-                share = self._share(row + line, slice(col, col + cols))
+                share = self._share(row + line, slice(col, col + cols)) if local is None else np.sin(np.deg2rad(local[line], dtype=np.float64))
                 for out, numbers, factor in zip(values, planes, self._factors):
                     out[line] = np.square(numbers[line].astype(np.float64)) * (factor * share)
         return values, valid
@@ -118,11 +128,12 @@ class TerraSarSource(OpenScene):
         return self._of_beta(np.deg2rad(self._incidence.row(line)[columns]))
 
 
-def _about(product: TerraSar, quantity: str) -> str:
+def _about(product: TerraSar, quantity: str, local: bool) -> str:
     """One sentence: what was read."""
     place = {"MGD": "radar geometry, placed by control points of its own grids", "GEC": "on its own map, without the terrain",
              "EEC": "on its own map, corrected for the terrain's displacement"}[product.variant]
-    angle = "" if quantity == "beta0" else ", incidence of the product's grid without the slopes of the terrain"
+    angle = "" if quantity == "beta0" else (", local incidence of the product's GIM, slopes of the terrain included" if local else
+                                            ", incidence of the product's grid without the slopes of the terrain")
     return (f"{product.said('missionInfo/mission')} {product.variant}, mode {product.said('acquisitionInfo/imagingMode')}, "
             f"{product.said('missionInfo/orbitDirection').lower()}, looking {product.said('acquisitionInfo/lookDirection').lower()}, "
             f"{product.spacing_m[0]:g} x {product.spacing_m[1]:g} m, calibrated to {quantity} = {_IN_WORDS[quantity]}{angle}, DN 0 is nodata, "
@@ -133,5 +144,7 @@ def _noise(product: TerraSar, names: Sequence[str], factors: Sequence[float]) ->
     """How strong the noise is that stays in the pixels, as beta nought."""
     stated = {name: product.noise(name) for name in names}
     told = [f"{name} {10 * math.log10(factor * noise):.1f} dB" for (name, noise), factor in zip(stated.items(), factors) if noise is not None and noise > 0]
+    if product.noise_removed():
+        return ["noise removed by the processor, as the product says"]
     return [f"noise not removed; the product states it, as beta0 in the middle of its range: {', '.join(told)}" if told else
             "noise not removed; how strong it is could not be read from the product"]
