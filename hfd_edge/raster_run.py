@@ -193,7 +193,13 @@ def _taken(name: str, number: int, wanted: str) -> str:
 
 
 def declared_radiometry(source: RasterSource, options: RasterOptions) -> SourceRadiometry | None:
-    """What the options and the file's tags together say the pixels are; None if neither names a unit."""
+    """What the options and the file's tags together say the pixels are; None if neither names a unit.
+
+    Raises RadiometryError: a scale or offset for a product, whose own calibration has made power of its pixels.
+    """
+    for name, value in (("scale", options.scale), ("offset", options.offset)):
+        if value is not None and not isinstance(source, RasterSource):
+            raise RadiometryError(f"{name}={value:g} with {source.name}: its pixels are power by its own calibration, which a {name} would change; leave it out")
     if isinstance(options.unit, SourceRadiometry):
         raise RadiometryError("RasterOptions(unit=SourceRadiometry(...)): a raster's options name a unit only; give its fields "
                               "to unit=, scale=, offset= and nodata= of RasterOptions")

@@ -10,6 +10,7 @@ import pytest
 
 from hfd_edge.products import Sentinel1Source
 from hfd_edge.raster import RasterSource
+from tests import command
 from tests.rasters import write_tif
 from tests.safe_files import MadeUp
 from tests.test_products_sentinel1 import engine_with_names, scene_of
@@ -33,6 +34,14 @@ def verb(*words):
 def test_scene_measures_the_calibrated_power(product):
     record = verb("scene", product[1], "--json")
     assert "VV, VH in intensity" in record["read_as"]
+
+
+@pytest.mark.parametrize("option", ["scale", "offset"])
+def test_a_factor_for_a_product_is_refused_as_a_unit_is(product, tmp_path, option):
+    _, safe, engine = product
+    for words in (("predict", safe, engine, "-o", tmp_path / "x.tif"), ("scene", safe), ("despeckle", safe, "-o", tmp_path / "x.tif")):
+        command.failed(command.run(*words, f"--{option}", "0.5"), f"{option}=0.5", "leave it out")
+    assert not (tmp_path / "x.tif").exists()
 
 
 def test_despeckle_with_a_boxcar_of_one_writes_what_was_read(product, tmp_path):
