@@ -35,7 +35,6 @@ from hfd_edge.source.filter import check_filter, counted, filter_notes, filtered
 from hfd_edge.source.offset import sample_offset
 from hfd_edge.source.vector import scene_vector
 from hfd_edge.spec import Unit
-from hfd_edge.tiles import Strip
 
 if TYPE_CHECKING:
     from hfd_edge.raster_run import RasterOptions
@@ -170,7 +169,7 @@ class Segmenter:
         else:
             labels = np.empty((source.rows, source.cols), np.uint8)
             made = run.into = labels, None if score is None else np.empty_like(labels)
-        for _ in self.finished_strips(run, self.windows(run)):
+        for _ in self.finished_strips(run):
             continue
         return Result(*made, self.spec.classes, self.spec.colors, self._report(run, time.perf_counter() - start))
 
@@ -208,10 +207,11 @@ class Segmenter:
         # closing: after an error the traceback keeps the generators alive, and the source must not be read once it is closed
         with (closing(prefetch(self.windows(run))) as windows, WriteBehind(write_timed) as behind,
               closing(self.finished_strips(run, windows)) as strips):
-            for strip, stitcher in strips:
-                behind.put(strip.row - first_row, stitcher.labels, stitcher.score)
+            for part in strips:
+                row = part.strip.row - first_row
+                behind.put(row, part.labels, part.score)
                 if progress is not None:
-                    progress(strip.row - first_row + strip.rows, rows)
+                    progress(row + part.strip.rows, rows)
         return self._report(run, time.perf_counter() - start)
 
     def run_raster(self, path: str | Path | Sequence[str | Path], out: str | Path, options: RasterOptions | None = None,
@@ -271,10 +271,9 @@ class Segmenter:
         """Stored pixels, strip by strip; of a scene on a GPU they are read where they lie."""
         return windows_of(run, self._gpu is not None)
 
-    def finished_strips(self, run: Run, windows: Iterable[Window]) -> Iterator[tuple[Strip, FinishedStrip]]:
-        """Strips with every pixel labelled; holds a few strips, never the scene."""
-        for each in finished_strips(self.stages(run), windows, run.plan.batch):
-            yield each.strip, each
+    def finished_strips(self, run: Run, windows: Iterable[Window] | None = None) -> Iterator[FinishedStrip]:
+        """Strips with every pixel labelled, of the windows as they are read or as they are given; holds a few strips, never the scene."""
+        yield from finished_strips(self.stages(run), self.windows(run) if windows is None else windows, run.plan.batch)
 
     def stages(self, run: Run) -> Stages:
         """What this device does with each strip of a run."""

@@ -41,7 +41,7 @@ def holed(data, rows: int, cols: int) -> np.ndarray:
 def maps(seg: Segmenter, power: np.ndarray, request: PlanRequest) -> tuple:
     """Labels, confidence and counts."""
     run = seg.prepare(ArraySource(power, 2), SourceRadiometry("intensity"), score=OWN_CLASS, request=request)
-    strips = [part for _, part in seg.finished_strips(run, seg.windows(run))]
+    strips = list(seg.finished_strips(run))
     counts = run.counts
     return (*(np.concatenate([getattr(part, name) for part in strips]) for name in ("labels", "score")),
             (counts.written, counts.nodata, counts.nan, counts.tiles_run, counts.tiles_empty))

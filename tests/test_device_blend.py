@@ -65,8 +65,8 @@ def test_any_overlap_batch_and_offset(engine_path, scene, emulated_device, overl
         with seg:
             request = PlanRequest(104, 32, batch, offset=offset, stitch="hann", overlap=overlap)
             run = seg.prepare(ArraySource(scene, 2), seg.declared(None, scene.dtype), score=OWN_CLASS, request=request)
-            strips = list(seg.finished_strips(run, seg.windows(run)))
-            maps.append([np.concatenate([getattr(part, name) for _, part in strips]) for name in ("labels", "score")])
+            strips = list(seg.finished_strips(run))
+            maps.append([np.concatenate([getattr(part, name) for part in strips]) for name in ("labels", "score")])
     np.testing.assert_array_equal(*maps)
 
 

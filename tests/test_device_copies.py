@@ -55,7 +55,7 @@ def test_an_error_of_the_reading_thread_is_raised_and_the_next_run_is_sound(db_e
         wanted, allocated = seg.run(power, declared).labels, emulated_device.counts()["allocations"]
         run = seg.prepare(Breaking(power, 2), declared)
         with pytest.raises(OSError, match="is broken"):
-            list(seg.finished_strips(run, seg.windows(run)))
+            list(seg.finished_strips(run))
         assert emulated_device.counts()["waiting"] == 0
         np.testing.assert_array_equal(seg.run(power, declared).labels, wanted)
         assert emulated_device.counts()["allocations"] == allocated

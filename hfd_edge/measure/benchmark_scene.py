@@ -91,10 +91,10 @@ class BenchScene:
     @staticmethod
     def _in_sequence(segmenter: Segmenter, source: Any, radiometry: Any, writer: MapWriter | None) -> dict[str, float]:
         run = segmenter.prepare(source, radiometry, windows_held=0 if writer is None else 2)
-        for strip, finished in segmenter.finished_strips(run, segmenter.windows(run)):
+        for part in segmenter.finished_strips(run):
             if writer is not None:
                 with run.watch("write"):
-                    writer.write(strip.row, finished.labels)
+                    writer.write(part.strip.row, part.labels)
         return dict(run.watch.seconds)
 
 

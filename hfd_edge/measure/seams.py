@@ -152,8 +152,8 @@ def stitched_labels(segmenter: Segmenter, array: np.ndarray, request: PlanReques
     source = ArraySource(array, len(segmenter.spec.bands))
     run = segmenter.prepare(source, segmenter.declared(unit, source.dtype), request=request)
     labels = np.empty((source.rows, source.cols), np.uint8)
-    for strip, part in segmenter.finished_strips(run, segmenter.windows(run)):
-        labels[strip.row:strip.row + strip.rows] = part.labels
+    for part in segmenter.finished_strips(run):
+        labels[part.strip.row:part.strip.row + part.strip.rows] = part.labels
     return labels, run.plan
 
 

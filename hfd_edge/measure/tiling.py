@@ -71,7 +71,8 @@ def tile_logits(segmenter: Segmenter, run: Run) -> Iterator[tuple[Tile, np.ndarr
 
 def _put_fused(whole: np.ndarray, segmenter: Segmenter, run: Run) -> None:
     s = segmenter.spec.logit_stride_px
-    for strip, part in segmenter.finished_strips(run, segmenter.windows(run)):
+    for part in segmenter.finished_strips(run):
+        strip = part.strip
         rows, cols, top, left = -(-strip.rows // s), whole.shape[2], (strip.row - part.row) // s, -part.col // s
         whole[:, strip.row // s:strip.row // s + rows] = part.field[:, top:top + rows, left:left + cols]
 
