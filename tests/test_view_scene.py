@@ -7,9 +7,11 @@ import pytest
 
 from hfd_edge import _native
 from hfd_edge.cli.scene import _looks
+from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.radiometry.power import power_edges
 from hfd_edge.scene import measure_array
-from hfd_edge.view import Panel, draw_quicklook, enlarged
+from hfd_edge.source import ArraySource
+from hfd_edge.view import NODATA_GREY, Panel, draw_quicklook, draw_scene, enlarged
 from hfd_edge.view.scene import db_counts
 from tests.engines import make_spec
 
@@ -57,3 +59,17 @@ def test_panels_of_a_quicklook_are_enlarged_alike_and_the_legend_keeps_to_one_li
     panels = [Panel("scene", np.zeros((200, 100, 3), np.uint8)), Panel("map", np.zeros((100, 100, 3), np.uint8))]
     draw_quicklook(tmp_path / "q.png", panels, make_spec(2, 5, 16, 4, 100))
     assert cv2.imread(str(tmp_path / "q.png")).shape[:2] == (4 * 200 + 2 * 34, 4 * 200 + 8)
+
+
+def test_a_scene_is_drawn_alike_whatever_unit_its_power_is_stored_in():
+    power = np.random.default_rng(5).gamma(4.4, 0.05, (2, 40, 60)).astype(np.float32)
+    power[:, 3:20, 5:30] *= 9
+    stored = {"intensity": power, "amplitude": np.sqrt(power), "db": 10 * np.log10(power), "complex": np.sqrt(power).astype(np.complex64)}
+    pictures = []
+    for unit, values in stored.items():
+        values[:, 30:], values[0, 0, :3] = -99.99, np.nan                           # what float32 holds of it is -99.9899978637695
+        pictures.append(draw_scene(ArraySource(values, 2), SourceRadiometry(unit, nodata=(-99.99,)), largest_px=20).astype(int))
+    grey = (pictures[0] == NODATA_GREY).all(axis=-1)
+    assert pictures[0].shape == (14, 20, 3) and np.ptp(pictures[0]) > 200 and grey[10:].all() and not grey[:10].any()
+    for picture in pictures[1:]:
+        assert np.abs(picture - pictures[0]).max() <= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hfd_edge.errors import HfdError, RasterError
+from hfd_edge.radiometry import check_declared, gathered, linear_power, make_gather
 from hfd_edge.spec import NODATA_LABEL, Unit
+from hfd_edge.stitch import STATUS_NODATA
 
 if TYPE_CHECKING:
     from hfd_edge.radiometry import SourceRadiometry
@@ -130,38 +132,18 @@ def _step(source: RasterSource, largest_px: int) -> int:
 
 
 def _reduced_power(source: RasterSource, radiometry: SourceRadiometry, largest_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """(bands, r, c) float32 mean power of each cell's valid pixels, and (r, c) bool whether it has any."""
+    """(bands, r, c) float32 mean power of each cell's valid pixels, of digital numbers their mean, and (r, c) bool whether it has any."""
     step = _step(source, largest_px)
     strip_rows = max(1, _READ_PX // (source.cols * step)) * step
+    plain = linear_power(source.count)
+    gather = make_gather(check_declared(radiometry, source.dtype), replace(plain, unit=Unit.DN) if radiometry.unit is Unit.DN else plain)
     means, anys = [], []
     for row in range(0, source.rows, strip_rows):
-        values, valid = source.read(row, min(strip_rows, source.rows - row))
-        power = _power(values, radiometry)
-        good = np.isfinite(power).all(axis=0)
-        if valid is not None:
-            good &= valid
-        for value in radiometry.nodata:
-            good &= (values != value).all(axis=0)
-        power[:, ~good] = 0
-        counts = _cell_sums(good[np.newaxis].astype(np.float32), step)
+        power, status = gathered(gather, *source.read(row, min(strip_rows, source.rows - row)))
+        counts = _cell_sums((status != STATUS_NODATA)[np.newaxis].astype(np.float32), step)
         means.append(_cell_sums(power, step) / np.maximum(counts, 1))
         anys.append(counts[0] > 0)
     return np.concatenate(means, axis=1), np.concatenate(anys)
-
-
-def _power(values: np.ndarray, radiometry: SourceRadiometry) -> np.ndarray:
-    """(bands, r, c) float32 linear power for display; digital numbers stay as they are."""
-    if radiometry.unit is Unit.COMPLEX:
-        return (np.abs(values).astype(np.float32) * np.float32(radiometry.scale)) ** 2
-    real = values.astype(np.float32) * np.float32(radiometry.scale) + np.float32(radiometry.offset)
-    if radiometry.unit is Unit.DB:
-        return 10 ** (np.clip(real, -100, 100, out=real) / 10) if np.isfinite(real).all() else _power_with_holes(real)
-    return real * real if radiometry.unit is Unit.AMPLITUDE else real
-
-
-def _power_with_holes(real: np.ndarray) -> np.ndarray:
-    finite = np.isfinite(real)
-    return np.where(finite, 10 ** (np.clip(np.where(finite, real, 0), -100, 100) / 10), np.float32(np.nan)).astype(np.float32)
 
 
 def _cell_sums(planes: np.ndarray, step: int) -> np.ndarray:
