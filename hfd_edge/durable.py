@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from contextlib import suppress
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 # The folder may be written to and not read (mode 733), or its file system (SMB, FUSE, 9p) syncs files only.
 _NOT_OFFERED = (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS)
@@ -31,6 +34,20 @@ def sync_name(path: Path) -> None:
     except OSError as error:
         if error.errno not in _NOT_OFFERED:
             raise
+
+
+@contextmanager
+def beside(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """A new file that is on the disk and has the name `path` once the block ends, and is gone if the block fails. Raises OSError."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    try:
+        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def hold(path: Path) -> int | None:

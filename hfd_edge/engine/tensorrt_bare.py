@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from pathlib import Path
 
+from hfd_edge.durable import beside
 from hfd_edge.engine.graph_scan import scan
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
@@ -96,15 +96,12 @@ def _profiles(package: Package, key: PlanKey) -> list[dict[str, list[int] | str]
 def _write(files: dict[Path, bytes], overwrite: bool) -> list[Path]:
     _refuse_taken(list(files), overwrite)
     for path, data in files.items():
-        part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(data)
-            os.replace(part, path)
+            with beside(path) as file:
+                file.write(data)
         except OSError as error:
             raise EngineError(f"{path} cannot be written ({error}): check the folder and the free space") from error
-        finally:
-            part.unlink(missing_ok=True)
     return list(files)
 
 

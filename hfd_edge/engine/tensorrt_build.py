@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hfd_edge.durable import beside
 from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.engine.onnx_scene import with_scene_input
 from hfd_edge.engine.tensorrt_capabilities import Gpu, TensorRT, check_driver
@@ -194,14 +193,11 @@ def _with_timing_cache(trt: TensorRT, config: Any, path: Path | None) -> Any:
 
 
 def _write_timing_cache(cache: Any, path: Path) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
-        part.write_bytes(bytes(cache.serialize()))
-        os.replace(part, path)
+        with beside(path) as file:
+            file.write(bytes(cache.serialize()))
     except OSError as error:
         raise EngineError(f"the timing cache {path} cannot be written ({error}): choose another place, or leave it out") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _monitor(trt: TensorRT, tell: Progress) -> Any:

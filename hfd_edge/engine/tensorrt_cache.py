@@ -10,13 +10,13 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hfd_edge.durable import beside
 from hfd_edge.errors import EngineError, PackageError
 from hfd_edge.package.plans import PlanKey
 
@@ -68,8 +68,9 @@ class PlanCache:
         plan, record = self._paths(key)
         text = json.dumps({"key": key.to_dict(), "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}, indent=1)
         try:
-            _replace(plan, data)
-            _replace(record, text.encode("ascii") + b"\n")
+            for path, content in ((plan, data), (record, text.encode("ascii") + b"\n")):
+                with beside(path, 0o600) as file:
+                    file.write(content)
         except OSError as error:
             raise EngineError(f"the plan cannot be kept in {self.folder} ({error}): free space, or choose another folder with "
                               "XDG_CACHE_HOME") from error
@@ -142,16 +143,3 @@ def cache_folder() -> Path:
     """XDG_CACHE_HOME/hfd_edge, by default ~/.cache/hfd_edge (XDG Base Directory Specification)."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "hfd_edge"
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
-    try:
-        with open(part, "xb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
