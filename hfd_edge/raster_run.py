@@ -22,9 +22,10 @@ from hfd_edge.raster.bands import names_it
 from hfd_edge.raster.class_counts import ClassCounts
 from hfd_edge.results import ClassShare, RunReport
 from hfd_edge.score import OWN_CLASS, asked_score, score_name
-from hfd_edge.spec import Unit
+from hfd_edge.spec import ModelSpec, Unit
 
 if TYPE_CHECKING:
+    from hfd_edge.products.scene import Scene
     from hfd_edge.segmenter import Progress, Segmenter
 
 
@@ -100,9 +101,7 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
     form = CogForm(options.compress, segmenter.threads)
     legend = spec if options.classes is None else select_classes(spec, options.classes)
     with ExitStack() as stack:
-        request = SceneRequest(options.bands, spec.bands, options.limits, spec.input.quantity, options.unit,
-                               {"threads": segmenter.threads})
-        source = stack.enter_context(open_scene(path, request))
+        source = stack.enter_context(open_as_declared(path, options, spec, threads=segmenter.threads))
         radiometry = declared_radiometry(source, options)
         tags = {"HFD_ENGINE_SHA256": segmenter.engine_hash, "HFD_ENGINE": spec.name, "HFD_SOURCE": source.name}
 
@@ -133,6 +132,17 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
                 writer.add_tags(known if window is None else {**known, "HFD_WINDOW": ",".join(map(str, window))})
                 writer.complete()                   # both, before one has its name
         return replace(report, read_as=taken, window=window, classes=class_shares(counts, legend), notes=(*report.notes, *run_notes(source, spec)))
+
+
+def open_as_declared(path: str | Path | Sequence[str | Path], options: RasterOptions, spec: ModelSpec | None = None, **driver: Any) -> Scene:
+    """The open scene that options of a run, and the network that it runs, want of a path; raises as `open_scene`.
+
+    Args:
+        spec: None = no network is to be run: all bands are taken.
+        driver: further options of RasterSource, such as threads.
+    """
+    wanted, quantity = (None, None) if spec is None else (spec.bands, spec.input.quantity)
+    return open_scene(path, SceneRequest(options.bands, wanted, options.limits, quantity, options.unit, driver))
 
 
 def check_probability(pair: object, confidence: object) -> None:

@@ -131,12 +131,10 @@ def accuracy_of_map(truth: Path, answer: Path, classes: tuple[str, ...], options
 
 def _check_truth(truth: Path, rasters: list[Path], spec: ModelSpec, options: RasterOptions) -> None:
     """Against the scene as the run opens it: of a product the bands can choose the grid."""
-    from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.raster import TruthSource
-    from hfd_edge.raster_run import chosen_window
+    from hfd_edge.raster_run import chosen_window, open_as_declared
 
-    request = SceneRequest(options.bands, spec.bands, options.limits, spec.input.quantity, options.unit)
-    with TruthSource(truth, spec.classes, options.limits) as known, open_scene(rasters, request) as scene:
+    with TruthSource(truth, spec.classes, options.limits) as known, open_as_declared(rasters, options, spec) as scene:
         known.check_place((scene.rows, scene.cols), scene.geo, "the scene")
         there = windowed(known, replace(options, window=chosen_window(scene, options), bounds=None))
         for row in range(0, there.rows, 512):

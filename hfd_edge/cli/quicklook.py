@@ -23,14 +23,12 @@ class Pictured:
 
 def draw_run(picture: Path, pictured: Pictured, spec: ModelSpec, options: RasterOptions) -> None:
     """Write the picture of a run made with these options; a window of it is `options.window`. Raises HfdError where OpenCV is missing."""
-    from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.raster import OTHER_COLOR, OTHER_LABEL, RasterSource, TruthSource, select_classes
-    from hfd_edge.raster_run import declared_radiometry
+    from hfd_edge.raster_run import declared_radiometry, open_as_declared
     from hfd_edge.view import Panel, draw_map, draw_quicklook, draw_scene
 
     title, rasters = pictured.scene
-    request = SceneRequest(options.bands, spec.bands, options.limits, spec.input.quantity, options.unit)
-    with open_scene(rasters, request) as source:
+    with open_as_declared(rasters, options, spec) as source:
         scene = draw_scene(windowed(source, options), declared_radiometry(source, options))
         panels = [Panel(title or f"scene: {source.name}", scene)]
     colors = dict(enumerate(spec.colors))

@@ -46,9 +46,8 @@ def scene(  # an option of the command line is an argument here: more than six a
 
     hfd-edge scene scene.tif --engine model.engine
     """
-    from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.raster import check_output
-    from hfd_edge.raster_run import declared_radiometry, read_as
+    from hfd_edge.raster_run import declared_radiometry, open_as_declared, read_as
     from hfd_edge.scene import measure_scene
     from hfd_edge.scene.strips import IntensitySource
     from hfd_edge.source import check_count
@@ -62,8 +61,7 @@ def scene(  # an option of the command line is an argument here: more than six a
         check_picture(plot)
     options = declared_options(unit, scale, offset, nodata, bands, saturation=saturation)
     spec = _spec(engine) if engine else None
-    request = SceneRequest(options.bands, unit=options.unit, **({"wanted": spec.bands, "quantity": spec.input.quantity} if spec else {}))
-    with open_scene(rasters, request) as source:
+    with open_as_declared(rasters, options, spec) as source:
         if spec:
             check_count(source, spec.bands)
         intensity = IntensitySource(source, declared_radiometry(source, options))

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
     from hfd_edge.measure.seams import SeamReport, SeamStudy
     from hfd_edge.plan import PlanRequest
-    from hfd_edge.products import Sentinel1Source
+    from hfd_edge.products.scene import Scene
     from hfd_edge.radiometry import SourceRadiometry
-    from hfd_edge.raster import RasterSource
     from hfd_edge.raster_run import RasterOptions
     from hfd_edge.spec import ModelSpec
 
@@ -102,7 +101,7 @@ class _Place:
     side: int                                           # of the middle, at most
     window: tuple[int, int, int, int] | None            # or this: row, column, rows, columns
 
-    def cut(self, source: RasterSource | Sentinel1Source) -> np.ndarray:
+    def cut(self, source: Scene) -> np.ndarray:
         """A masked array of the part, bands first. Raises GridError where the window is not in the scene."""
         import numpy as np
 
@@ -148,13 +147,11 @@ def _requests(spec: ModelSpec, wish: _Wish) -> list[PlanRequest]:
 
 
 def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, place: _Place, truth: Path | None) -> _Crop:
-    from hfd_edge.products import SceneRequest, open_scene
     from hfd_edge.radiometry import check_declared
     from hfd_edge.raster import TruthSource
-    from hfd_edge.raster_run import declared_radiometry
+    from hfd_edge.raster_run import declared_radiometry, open_as_declared
 
-    request = SceneRequest(options.bands, spec.bands, options.limits, spec.input.quantity, options.unit)
-    with open_scene(paths, request) as source:
+    with open_as_declared(paths, options, spec) as source:
         radiometry = check_declared(declared_radiometry(source, options), source.dtype)
         array, size, geo = place.cut(source), (source.rows, source.cols), source.geo
     if truth is None:

@@ -12,12 +12,12 @@ import numpy as np
 from hfd_edge.errors import ArrayError, EmptySceneError, ExportError, HfdError, RasterError
 from hfd_edge.export.data_files import Place, SceneFiles, given_scenes
 from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
-from hfd_edge.products import SceneRequest, open_scene, run_notes
+from hfd_edge.products import run_notes
 from hfd_edge.products.scene import Scene
 from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, differences, gathered, make_gather
 from hfd_edge.radiometry.fill import find_fill
 from hfd_edge.raster import TruthSource
-from hfd_edge.raster_run import RasterOptions, declared_radiometry
+from hfd_edge.raster_run import RasterOptions, declared_radiometry, open_as_declared
 from hfd_edge.simulate import BANDS, CLASS_NAMES, SceneConfig
 from hfd_edge.simulate import Scene as SimulatedScene
 from hfd_edge.source import ArraySource, Source, check_count, sample
@@ -228,8 +228,7 @@ def _as_seen(scene: DataScene, spec: ModelSpec) -> tuple[Source, SourceRadiometr
 
 def _opened(given: SceneFiles, spec: ModelSpec, stack: ExitStack, options: RasterOptions) -> DataScene:
     """Through the door of `predict`, with its refusals, and with what a run's report would say of the scene."""
-    request = SceneRequest(options.bands, spec.bands, options.limits, spec.input.quantity, options.unit)
-    source = stack.enter_context(open_scene(given.files, request))
+    source = stack.enter_context(open_as_declared(given.files, options, spec))
     try:
         check_count(source, spec.bands)
         radiometry = check_declared(declared_radiometry(source, options), source.dtype)

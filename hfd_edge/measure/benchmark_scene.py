@@ -18,7 +18,7 @@ from hfd_edge.measure.benchmark_machine import peak_bytes, reset_peak, resident_
 from hfd_edge.measure.benchmark_times import Spread
 from hfd_edge.measure.benchmark_timetable import Timetable
 from hfd_edge.raster import MapWriter
-from hfd_edge.raster_run import RasterOptions, declared_radiometry
+from hfd_edge.raster_run import RasterOptions, declared_radiometry, open_as_declared
 from hfd_edge.results import RunReport
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.simulate import Scene, SceneConfig
@@ -81,12 +81,9 @@ class BenchScene:
         if self.array is not None:
             return self._in_sequence(segmenter, ArraySource(self.array, len(segmenter.spec.bands)),
                                      segmenter.declared(self.unit, self.array.dtype), None)
-        from hfd_edge.products import SceneRequest, open_scene
-
-        spec, options = segmenter.spec, self.options
-        request = SceneRequest(options.bands, spec.bands, options.limits, spec.input.quantity, options.unit, {"threads": segmenter.threads})
-        with open_scene(self.path, request) as source, MapWriter(target, source.rows, source.cols, source.geo, spec, {}, True) as writer:
-            return self._in_sequence(segmenter, source, declared_radiometry(source, options), writer)
+        with (open_as_declared(self.path, self.options, segmenter.spec, threads=segmenter.threads) as source,
+              MapWriter(target, source.rows, source.cols, source.geo, segmenter.spec, {}, True) as writer):
+            return self._in_sequence(segmenter, source, declared_radiometry(source, self.options), writer)
 
     @staticmethod
     def _in_sequence(segmenter: Segmenter, source: Any, radiometry: Any, writer: MapWriter | None) -> dict[str, float]:

@@ -13,10 +13,9 @@ import numpy as np
 
 from hfd_edge.device import thread_budget
 from hfd_edge.errors import ArrayError
-from hfd_edge.products import SceneRequest, open_scene
 from hfd_edge.raster import RasterProfile, RasterSource, RasterWriter
 from hfd_edge.raster.declaration import FILTER_TAG
-from hfd_edge.raster_run import RasterOptions, declared_radiometry, read_as
+from hfd_edge.raster_run import RasterOptions, declared_radiometry, open_as_declared, read_as
 from hfd_edge.scene import measure_scene
 from hfd_edge.scene.strips import IntensitySource, OutputUnit, strips_of
 from hfd_edge.speckle import NEED_LOOKS, SpeckleFilter
@@ -77,8 +76,7 @@ def despeckle_raster(path: str | Path | Sequence[str | Path], out: str | Path, o
     """
     start, threads = time.perf_counter(), thread_budget(options.threads)
     with ExitStack() as stack:
-        request = SceneRequest(options.raster.bands, limits=options.raster.limits, unit=options.raster.unit)
-        source = stack.enter_context(open_scene(path, request))
+        source = stack.enter_context(open_as_declared(path, options.raster))
         scene = IntensitySource(source, declared_radiometry(source, options.raster), threads)
         unit = OutputUnit(_output_unit(options, scene), source.count, threads)
         _check_numbers(options)
