@@ -18,7 +18,6 @@ from hfd_edge.errors import RasterError
 from hfd_edge.forks import no_fork
 
 _DEGREES = "EPSG:4326"
-_METRES_A_DEGREE = 6371008.8 * math.pi / 180.0
 _EQUATOR_M, _ECCENTRICITY2 = 6378137.0, 0.00669437999014        # of WGS 84
 _BANDS_APART_PX = 0.1                    # what a spacing that is rounded to seven digits makes at the far corner of a large scene
 _MOST_APART_PX = 0.499                   # half a pixel is another place, whatever the digits of a georeference lose of it
@@ -147,38 +146,33 @@ class GeoReference:
             return _converted(places, _degrees(), self.crs)
 
     def spacing_m(self, rows: int, cols: int) -> tuple[float, float] | None:
-        """Metres on the ground from row to row and from column to column in the middle of a raster of this size.
-
-        On a sphere, whatever the coordinate system calls a metre (a metre of Web Mercator is cos(latitude) of one). None without a
-        transform and a coordinate system in which the middle has a place on the Earth.
-        """
-        if self.transform is None or self.crs is None:
-            return None
-        t, row, col = self.transform, rows / 2, cols / 2
-        with no_fork():
-            places = _converted([(t.c + t.a * x + t.b * y, t.f + t.d * x + t.e * y) for x, y in ((col, row), (col, row + 1), (col + 1, row))],
-                                self.crs, _degrees())
-        if not all(math.isfinite(number) for place in places for number in place):
-            return None
-        middle, below, right = places
-        return _apart_m(middle, below), _apart_m(middle, right)
+        """Metres on the ground from row to row and from column to column in the middle of a raster of this size; None as `_steps_m`."""
+        steps = self._steps_m(rows / 2, cols / 2)
+        return steps and (math.hypot(*steps[0]), math.hypot(*steps[1]))
 
     def pixel_km2(self, row: float, col: float) -> float | None:
-        """Area on the ground of a pixel whose middle lies at (row, col), counted from the raster's corner, in km2.
+        """Area on the ground of a pixel whose middle lies at (row, col), counted from the raster's corner, in km2; None as `_steps_m`."""
+        if (steps := self._steps_m(row, col)) is None:
+            return None
+        (a, b), (c, d) = steps
+        return abs(a * d - b * c) * 1e-6
 
-        On the ellipsoid of WGS 84, whatever the coordinate system calls a metre. None where `spacing_m` is.
+    def _steps_m(self, row: float, col: float) -> tuple[tuple[float, float], tuple[float, float]] | None:
+        """Metres east and north from row to row and from column to column, across the place (row, col).
+
+        On the ellipsoid of WGS 84, whatever the coordinate system calls a metre (a metre of Web Mercator is cos(latitude) of one). None
+        without a transform and a coordinate system in which it has a place on the Earth.
         """
         if self.transform is None or self.crs is None:
             return None
-        t, edges = self.transform, [(col - 0.5, row), (col + 0.5, row), (col, row - 0.5), (col, row + 0.5)]
+        t, edges = self.transform, [(col, row - 0.5), (col, row + 0.5), (col - 0.5, row), (col + 0.5, row)]
         with no_fork():
             places = _converted([(t.c + t.a * x + t.b * y, t.f + t.d * x + t.e * y) for x, y in edges], self.crs, _degrees())
         if not all(math.isfinite(number) for place in places for number in place):
             return None
-        left, right, top, bottom = places
+        top, bottom, left, right = places
         latitude = math.radians((top[1] + bottom[1]) / 2)
-        (a, b), (c, d) = _metres(left, right, latitude), _metres(top, bottom, latitude)
-        return abs(a * d - b * c) * 1e-6
+        return _metres(top, bottom, latitude), _metres(left, right, latitude)
 
     def another_place(self, other: GeoReference, rows: int, cols: int) -> str | None:
         """How far a raster of this size lies off this one, in words: "2.0 pixels"; None below half a pixel, and as `pixels_apart`."""
@@ -205,12 +199,6 @@ def _metres(one: tuple[float, float], other: tuple[float, float], latitude: floa
     flat = 1 - _ECCENTRICITY2 * math.sin(latitude) ** 2
     east, north = math.radians(math.remainder(other[0] - one[0], 360.0)), math.radians(other[1] - one[1])
     return east * math.cos(latitude) * _EQUATOR_M / math.sqrt(flat), north * _EQUATOR_M * (1 - _ECCENTRICITY2) / flat ** 1.5
-
-
-def _apart_m(one: tuple[float, float], other: tuple[float, float]) -> float:
-    """Between two neighbours in degrees of longitude and latitude."""
-    east = math.remainder(other[0] - one[0], 360.0) * math.cos(math.radians(one[1]))
-    return math.hypot(east, other[1] - one[1]) * _METRES_A_DEGREE
 
 
 def _converted(places: list[tuple[float, float]], source: Any, target: Any) -> list[tuple[float, float]]:
