@@ -15,15 +15,13 @@ import numpy as np
 
 from hfd_edge._native import Gather
 from hfd_edge.engine.base import Engine, PixelBytes
-from hfd_edge.engine.protobuf_wire import BYTES, VARINT, read_fields, write_fields
+from hfd_edge.engine.protobuf_wire import BYTES, VARINT, Fields, fields_of, values_of, write_fields
 
 MOST_BANDS = 4              # csrc/ops/gather_bytes.h
 _UINT8, _FLOAT = 2, 1       # TensorProto.DataType
 _LEAST_SCALE = 2.0**-126    # csrc/ops/gather.cpp: no denormal one
 _INTS = 7                   # AttributeProto.AttributeType
 _NCHW = (0, 3, 1, 2)        # of (batch, rows, cols, channels)
-
-Fields = list[tuple[int, int, "int | bytes"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +41,22 @@ def with_byte_input(model: bytes, image: str, bands: int) -> tuple[bytes, PixelB
     Returns:
         serialised ONNX, and how bytes are made; None where the graph does not begin so.
     """
-    outer, name = _fields(model), image.encode()
+    outer, name = fields_of(model), image.encode()
     at = next(i for i, (number, wire, _) in enumerate(outer) if (number, wire) == (7, BYTES))
-    graph = _fields(outer[at][2])
-    nodes = [_node(value) for value in _all(graph, 1)]
-    results = {part for value in _all(graph, 12) for part in _all(_fields(value), 1)}
-    images = [value for value in _all(graph, 11) if _all(_fields(value), 1) == [name]]
+    graph = fields_of(outer[at][2])
+    nodes = [_node(value) for value in values_of(graph, 1)]
+    results = {part for value in values_of(graph, 12) for part in values_of(fields_of(value), 1)}
+    images = [value for value in values_of(graph, 11) if values_of(fields_of(value), 1) == [name]]
     cells = _only(nodes, name, b"SpaceToDepth")
     to_bytes = None if cells is None or _ints(cells).get(b"blocksize") != [2] else _only(nodes, cells.outputs[0], b"QuantizeLinear")
-    made = None if to_bytes is None or bands > MOST_BANDS else _pixel_bytes(to_bytes, _all(graph, 5))
+    made = None if to_bytes is None or bands > MOST_BANDS else _pixel_bytes(to_bytes, values_of(graph, 5))
     if made is None or not results.isdisjoint((name, cells.outputs[0])) or len(images) != 1 or _has_fixed_size(images[0]):
         return None
     first = write_fields([(1, BYTES, name), (2, BYTES, to_bytes.outputs[0]), (4, BYTES, b"Transpose"),
                           (5, BYTES, write_fields([(1, BYTES, b"perm"), *((8, VARINT, axis) for axis in _NCHW), (20, VARINT, _INTS)]))])
     gone, kept = (cells.fields, to_bytes.fields), [(1, BYTES, first)]
     for number, wire, value in graph:
-        if number == 1 and _fields(value) in gone:
+        if number == 1 and fields_of(value) in gone:
             continue
         is_image = (number, wire) == (11, BYTES) and value == images[0]
         kept.append((number, wire, _input(name, bands) if is_image else value))
@@ -92,7 +90,7 @@ def _only(nodes: list[_Node], tensor: bytes, operator: bytes) -> _Node | None:
 
 def _pixel_bytes(node: _Node, initializers: list[bytes]) -> PixelBytes | None:
     """Scale and zero point of a QuantizeLinear to uint8; None where they are not one number each, in the file."""
-    constants = {b"".join(_all(fields, 8)): fields for fields in map(_fields, initializers)}
+    constants = {b"".join(values_of(fields, 8)): fields for fields in map(fields_of, initializers)}
     if len(node.inputs) != 3 or not {*node.inputs[1:]} <= {*constants}:
         return None
     scale, zero = (constants[name] for name in node.inputs[1:])
@@ -105,17 +103,17 @@ def _pixel_bytes(node: _Node, initializers: list[bytes]) -> PixelBytes | None:
 
 def _raw(tensor: Fields, kind: int, size: int) -> bytes | None:
     """The bytes of a tensor of one number of this type, None where it is another or is written in another way."""
-    raw = _all(tensor, 9)
-    return raw[0] if _all(tensor, 2, VARINT) == [kind] and len(raw) == 1 and len(raw[0]) == size else None
+    raw = values_of(tensor, 9)
+    return raw[0] if values_of(tensor, 2, VARINT) == [kind] and len(raw) == 1 and len(raw[0]) == size else None
 
 
 def _has_fixed_size(value_info: bytes) -> bool:
     """Whether an input declares a number for its batch, rows or columns: what it takes would be lost."""
-    inner = _fields(value_info)
+    inner = fields_of(value_info)
     for number in (2, 1, 2):                                # TypeProto, its tensor, the shape
-        inner = _fields(b"".join(_all(inner, number)))
-    sizes = [_fields(size) for size in _all(inner, 1)]
-    return any(_all(size, 1, VARINT) for axis, size in enumerate(sizes) if axis != 1)
+        inner = fields_of(b"".join(values_of(inner, number)))
+    sizes = [fields_of(size) for size in values_of(inner, 1)]
+    return any(values_of(size, 1, VARINT) for axis, size in enumerate(sizes) if axis != 1)
 
 
 def _input(name: bytes, bands: int) -> bytes:
@@ -126,20 +124,11 @@ def _input(name: bytes, bands: int) -> bytes:
 
 
 def _node(data: bytes) -> _Node:
-    fields = _fields(data)
-    return _Node(_all(fields, 1), _all(fields, 2), b"".join(_all(fields, 4)), fields)
+    fields = fields_of(data)
+    return _Node(values_of(fields, 1), values_of(fields, 2), b"".join(values_of(fields, 4)), fields)
 
 
 def _ints(node: _Node) -> dict[bytes, list[int]]:
     """Whole-number attributes of a node by name."""
-    attributes = [_fields(value) for value in _all(node.fields, 5)]
-    return {b"".join(_all(fields, 1)): _all(fields, 3, VARINT) for fields in attributes}
-
-
-def _all(fields: Fields, wanted: int, kind: int = BYTES) -> list:
-    """The values of a field, if they are of this wire type."""
-    return [value for number, wire, value in fields if (number, wire) == (wanted, kind)]
-
-
-def _fields(data: bytes) -> Fields:
-    return [(number, wire, value if wire == VARINT else bytes(value)) for number, wire, value in read_fields(memoryview(data))]
+    attributes = [fields_of(value) for value in values_of(node.fields, 5)]
+    return {b"".join(values_of(fields, 1)): values_of(fields, 3, VARINT) for fields in attributes}

@@ -6,7 +6,7 @@ goes before TensorRT sees the graph. Source of the field numbers: onnx/onnx.prot
 
 from __future__ import annotations
 
-from hfd_edge.engine.protobuf_wire import BYTES, read_fields, write_fields
+from hfd_edge.engine.protobuf_wire import BYTES, fields_of, values_of, write_fields
 from hfd_edge.spec import SCENE_INPUT
 
 _GRAPH, _INITIALIZER, _INPUT = 7, 5, 11         # of a ModelProto, and of its GraphProto
@@ -21,20 +21,16 @@ def with_scene_input(model: bytes) -> bytes:
     Returns:
         serialised ONNX; `model` itself where it has no such input, or no default for it.
     """
-    outer = list(read_fields(memoryview(model)))
-    at = next(i for i, (number, wire, _) in enumerate(outer) if (number, wire) == (_GRAPH, BYTES))
-    graph = list(read_fields(outer[at][2]))
-    if not any(_named(field, _INPUT, _INPUT_NAME) for field in graph):
-        return model
+    outer = fields_of(model)
+    at = next(i for i, field in enumerate(outer) if field[:2] == (_GRAPH, BYTES))
+    graph = fields_of(outer[at][2])
     kept = [field for field in graph if not _named(field, _INITIALIZER, _TENSOR_NAME)]
-    if len(kept) == len(graph):
+    if len(kept) == len(graph) or not any(_named(field, _INPUT, _INPUT_NAME) for field in graph):
         return model
     outer[at] = (_GRAPH, BYTES, write_fields(kept))
     return write_fields(outer)
 
 
-def _named(field: tuple[int, int, int | memoryview], number: int, name: int) -> bool:
+def _named(field: tuple[int, int, int | bytes], number: int, name: int) -> bool:
     """Whether a field of a graph is of this kind, and is called SCENE_INPUT."""
-    if field[:2] != (number, BYTES):
-        return False
-    return any((inner, wire) == (name, BYTES) and bytes(value) == SCENE_INPUT.encode() for inner, wire, value in read_fields(field[2]))
+    return field[:2] == (number, BYTES) and SCENE_INPUT.encode() in values_of(fields_of(field[2]), name)

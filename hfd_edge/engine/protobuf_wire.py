@@ -15,6 +15,8 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _FIXED_SIZE = {FIXED64: 8, FIXED32: 4}
 _MAX_FIELD = 2**29 - 1
 
+Fields = list[tuple[int, int, "int | bytes"]]
+
 
 def read_fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
     """The fields of one message in file order: (field number, wire type, value).
@@ -46,6 +48,16 @@ def read_fields(message: memoryview) -> Iterator[tuple[int, int, int | memoryvie
             raise EngineError(f"field {number} wants {size} bytes from byte {at} on, {len(message) - at} are left")
         yield number, wire, message[at:at + size]
         at += size
+
+
+def fields_of(message: bytes | memoryview) -> Fields:
+    """All of `read_fields`, values as bytes: to be compared, and written again."""
+    return [(number, wire, value if wire == VARINT else bytes(value)) for number, wire, value in read_fields(memoryview(message))]
+
+
+def values_of(fields: Fields, wanted: int, kind: int = BYTES) -> list:
+    """The values of a field, if they are of this wire type."""
+    return [value for number, wire, value in fields if (number, wire) == (wanted, kind)]
 
 
 def write_fields(fields: Iterable[tuple[int, int, int | bytes | memoryview]]) -> bytes:
