@@ -21,8 +21,8 @@ from hfd_edge.pipeline import Stopwatch, WriteBehind, prefetch
 from hfd_edge.plan import PlanRequest, SceneShape, TilePlan, costly, plan_tiles
 from hfd_edge.plan.blend import check_stitch, no_gain
 from hfd_edge.plan.device import plan_on_device
-from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, differences, make_gather
-from hfd_edge.radiometry.fill import filtered_fill, find_fill
+from hfd_edge.radiometry import SourceRadiometry, differences, make_gather
+from hfd_edge.radiometry.fill import filtered_fill
 from hfd_edge.results import Result, RunReport
 from hfd_edge.run import Run, Window
 from hfd_edge.run.device import GpuRuns
@@ -31,7 +31,8 @@ from hfd_edge.run.stages import FinishedStrip, Stages, finished_strips
 from hfd_edge.run.windows import windows_of
 from hfd_edge.score import asked_score, score_name
 from hfd_edge.source import ArraySource, Source, check_count, sample
-from hfd_edge.source.filter import check_filter, counted, filter_notes, filtered_input, scene_shape
+from hfd_edge.source.checked import checked
+from hfd_edge.source.filter import check_filter, filter_notes, filtered_input, scene_shape
 from hfd_edge.source.offset import sample_offset
 from hfd_edge.source.vector import scene_vector
 from hfd_edge.spec import Unit
@@ -238,11 +239,8 @@ class Segmenter:
                 request: PlanRequest | None = None, allow_empty: bool = False) -> Run:
         """Check a scene's declaration against its values and plan its tiles; the first stage of every run."""
         self._owner.check()
-        radiometry = check_declared(radiometry, source.dtype, self.spec.bands)
-        stored = sample(source)
-        check_values(*stored, radiometry)
+        radiometry, stored, fill = checked(source, radiometry, self.spec.bands)
         watch = Stopwatch()
-        fill = find_fill(*stored, radiometry, getattr(source, "zeros_measured", False))
         scene, known = (source, radiometry), (*differences(radiometry, self.spec.input), *((fill.note("were segmented"),) if fill else ()))
         source, radiometry = filtered_input(source, radiometry, self.spec.input, self.threads, watch, allow_empty)
         plan = self._plan(scene_shape(source, windows_held), request or self._request)
@@ -252,7 +250,7 @@ class Segmenter:
         offset = sample_offset(stored, radiometry, self.spec.input, self.spec.bands, fill)
         notes = (*known, *(offset.notes() if offset else ()), *filter_notes(source, scene[1].saturation), *costly(plan),
                  *no_gain(self.spec, plan.grid.halo_px, plan.blend))
-        run = Run(source, self._gather(radiometry), plan, score, notes, offset=offset, stored=counted(radiometry),
+        run = Run(source, self._gather(radiometry), plan, score, notes, offset=offset, stored=None if radiometry.saturation is None else radiometry,
                   allow_empty=allow_empty, watch=watch)
         if self.spec.scene_percentiles is not None:
             with run.watch("scene"):
@@ -265,7 +263,7 @@ class Segmenter:
         return plan_on_device(self.spec, shape, request, self._engine, self._gpu.gpu.memory_info()[1])
 
     def _gather(self, radiometry: SourceRadiometry) -> Any:
-        return make_gather(radiometry, self.spec.input, *(() if self._gpu is None else (self._gpu.native,)))
+        return make_gather(radiometry, self.spec.input, *(() if self._gpu is None else (self._gpu.gpu.native,)))
 
     def windows(self, run: Run) -> Iterator[Window]:
         """Stored pixels, strip by strip; of a scene on a GPU they are read where they lie."""

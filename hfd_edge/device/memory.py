@@ -61,22 +61,17 @@ class CudaDevice:
         """Raises DeviceError where the device cannot be used."""
         check_device(index)
         self.index = index
-        self._cuda = cuda_module()
-
-    @property
-    def native(self) -> ModuleType:
-        """The operations: hfd_edge._cuda."""
-        return self._cuda
+        self.native = cuda_module()              # the operations
 
     @contextmanager
     def current(self) -> Iterator[None]:
         """This device is the calling thread's inside the block: what takes a stream alone, TensorRT first of all, works on the current one.
         Afterwards the thread is as it was, also where it had no device yet; no other device gets a context."""
-        before = self._cuda.enter_device(self.index)
+        before = self.native.enter_device(self.index)
         try:
             yield
         finally:
-            self._cuda.leave_device(before)
+            self.native.leave_device(before)
 
     @contextmanager
     def current_to_free(self) -> Iterator[None]:
@@ -88,44 +83,44 @@ class CudaDevice:
 
     def allocate(self, nbytes: int) -> Any:
         """Device memory that is not initialised, with .ptr, .nbytes, .device and .free(); freed with its last reference."""
-        return self._cuda.DeviceBuffer(self.index, nbytes)
+        return self.native.DeviceBuffer(self.index, nbytes)
 
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
         """An array in pinned main memory, not initialised; it lives as long as a view of it does."""
         dtype, count = np.dtype(dtype), math.prod(shape)
-        return np.frombuffer(self._cuda.PinnedBuffer(self.index, max(1, count * dtype.itemsize)), dtype, count).reshape(shape)
+        return np.frombuffer(self.native.PinnedBuffer(self.index, max(1, count * dtype.itemsize)), dtype, count).reshape(shape)
 
     def stream(self) -> Any:
         """A stream with .handle and .device; it does not wait for the default stream."""
-        return self._cuda.Stream(self.index)
+        return self.native.Stream(self.index)
 
     def event(self, timing: bool = False) -> Any:
         """An event with .handle, .record(stream), .synchronize(), .done() and, with timing, .milliseconds_since(earlier)."""
-        return self._cuda.Event(self.index, timing)
+        return self.native.Event(self.index, timing)
 
     def wait(self, stream: int, event: Any) -> None:
         """What is enqueued on `stream` from now on waits for `event`; the host does not."""
-        self._cuda.wait_event((self.index, stream), event.handle)
+        self.native.wait_event((self.index, stream), event.handle)
 
     def synchronize(self, stream: int) -> None:
         """Wait until `stream` has done everything."""
-        self._cuda.synchronize((self.index, stream))
+        self.native.synchronize((self.index, stream))
 
     def copy_in(self, to: int, host: np.ndarray, stream: int) -> None:
         """`host`, C order, to the device address `to`. From pinned memory it is asynchronous: leave `host` alone until then."""
-        self._cuda.copy_in(to, host, (self.index, stream))
+        self.native.copy_in(to, host, (self.index, stream))
 
     def copy_out(self, host: np.ndarray, address: int, stream: int) -> None:
         """`host.nbytes` bytes from a device address into `host`, C order and writable; asynchronous into pinned memory."""
-        self._cuda.copy_out(host, address, (self.index, stream))
+        self.native.copy_out(host, address, (self.index, stream))
 
     def fill(self, to: int, byte: int, nbytes: int, stream: int) -> None:
         """Write `byte` to `nbytes` bytes of device memory."""
-        self._cuda.fill(to, byte, nbytes, (self.index, stream))
+        self.native.fill(to, byte, nbytes, (self.index, stream))
 
     def memory_info(self) -> tuple[int, int]:
         """Free and total bytes of the device."""
-        return self._cuda.memory_info(self.index)
+        return self.native.memory_info(self.index)
 
     @contextmanager
     def captured(self, stream: int) -> Iterator[Any]:
@@ -134,7 +129,7 @@ class CudaDevice:
         Raises:
             DeviceError: something in the block cannot be captured; the stream can be used again.
         """
-        graph = self._cuda.Graph(self.index)
+        graph = self.native.Graph(self.index)
         graph.begin(stream)
         try:
             yield graph

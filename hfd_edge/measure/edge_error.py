@@ -14,8 +14,9 @@ from hfd_edge.engine.base import Engine
 from hfd_edge.engine.choose import open_engine
 from hfd_edge.errors import GridError
 from hfd_edge.package import Package
-from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, make_gather
-from hfd_edge.source import Source, check_count, sample
+from hfd_edge.radiometry import SourceRadiometry, check_declared, make_gather
+from hfd_edge.source import Source, check_count
+from hfd_edge.source.checked import checked
 from hfd_edge.source.filter import filtered_input
 from hfd_edge.source.vector import scene_vector
 from hfd_edge.spec import ModelSpec
@@ -135,9 +136,7 @@ def _told(engine: Engine, source: Source, radiometry: SourceRadiometry | None, s
 
 def _patches(source: Source, radiometry: SourceRadiometry | None, spec: ModelSpec) -> Iterator[Patch]:
     check_count(source, spec.bands)
-    radiometry = check_declared(radiometry, source.dtype)
-    check_values(*sample(source), radiometry)
-    source, radiometry = filtered_input(source, radiometry, spec.input, thread_budget(None))
+    source, radiometry = filtered_input(source, checked(source, radiometry)[0], spec.input, thread_budget(None))
     gather = make_gather(radiometry, spec.input)
     side = spec.tile_px + spec.halo_px if spec.fixed_tile else round_up(max(spec.tile_px, 3 * spec.halo_px), spec.stride_px)
     values, valid = source.read(0, source.rows)

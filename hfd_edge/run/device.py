@@ -11,7 +11,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -184,16 +183,12 @@ class DeviceStages:
 class GpuRuns:
     """The device of one Segmenter: gives every run a pool of its own, used again when the run is over."""
 
-    def __init__(self, device: str, engine: Any, spec: ModelSpec, threads: int = 1) -> None:
+    def __init__(self, device: str, engine: Any, spec: ModelSpec, threads: int) -> None:
         """`threads`: that copy pixels into pinned memory. Raises DeviceError where the device cannot be used."""
         self.gpu = CudaDevice(cuda_index(device))
         self._engine, self._spec, self._threads = engine, spec, threads
         self._lock = threading.Lock()
         self._spare: list[DevicePool] = []
-
-    @property
-    def native(self) -> ModuleType:
-        return self.gpu.native
 
     def stages(self, run: Run) -> DeviceStages:
         """Stages for one run; two threads get pools of their own."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from hfd_edge import _native
 from hfd_edge.errors import RadiometryError
-from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, gathered, linear_power, make_gather
-from hfd_edge.radiometry.fill import Fill, find_fill
-from hfd_edge.source import Source, sample
+from hfd_edge.radiometry import SourceRadiometry, gathered, linear_power, make_gather
+from hfd_edge.source import Source
+from hfd_edge.source.checked import checked
 from hfd_edge.source.saturation import saturated
 from hfd_edge.source.vector import PowerCounts
 from hfd_edge.spec import Unit
@@ -32,11 +32,11 @@ class IntensitySource:
         Raises:
             RadiometryError: the unit is not known, has no intensity (dn), or the values contradict it.
         """
-        self.radiometry = check_declared(radiometry, source.dtype)
+        self.radiometry, (values, valid), self.fill = checked(source, radiometry)
         if self.radiometry.unit is Unit.DN:
             raise RadiometryError("unit=dn: digital numbers without physical meaning have no intensity; declare what they are "
                                   "with --unit, and --scale where the product has a calibration factor")
-        self.checked_pixels, self.fill = _check(source, self.radiometry)
+        self.checked_pixels = int((valid & np.isfinite(values).all(axis=0)).sum())
         self.source, self.rows, self.cols = source, source.rows, source.cols
         names = getattr(source, "band_names", ("",) * source.count)
         self.names = tuple(name or f"band {i}" for i, name in enumerate(names, 1))
@@ -122,11 +122,3 @@ def _codes(intensity: np.ndarray, known: np.ndarray, full: np.ndarray) -> np.nda
     codes[full] = 3
     codes[~known] = 1
     return codes
-
-
-def _check(source: Source, radiometry: SourceRadiometry) -> tuple[int, Fill | None]:
-    """How many sampled pixels do not contradict the unit, and the number that many of them are."""
-    values, valid = sample(source)
-    check_values(values, valid, radiometry)
-    fill = find_fill(values, valid, radiometry, getattr(source, "zeros_measured", False))
-    return int((valid & np.isfinite(values).all(axis=0)).sum()), fill

@@ -91,11 +91,6 @@ def scene_shape(source: Source, windows_held: int) -> SceneShape:
     return SceneShape(source.rows, source.cols, stored, held, min(getattr(source, "block_rows", 1), source.rows) - 1)
 
 
-def counted(radiometry: SourceRadiometry) -> SourceRadiometry | None:
-    """What a run's stored pixels are where saturated ones are to be counted; None where no level is known."""
-    return None if radiometry.saturation is None else radiometry
-
-
 def filter_notes(source: Source, saturation: float | None = None) -> tuple[str, ...]:
     """A sentence for the report about the filter that ran; () where none did. `saturation`: of the stored pixels."""
     if not isinstance(source, FilteredSource):
