@@ -96,7 +96,6 @@ def test_plans_are_this_users_alone_and_nothing_is_left_beside_them(package, cac
     path = cache.put(key_for(package), PLAN)
     assert path.stat().st_mode & 0o777 == 0o600 and cache.folder.stat().st_mode & 0o777 == 0o700
     assert sorted(p.suffix for p in cache.folder.iterdir()) == [".json", ".plan"]
-    assert cache.clear() > len(PLAN) and not list(cache.folder.iterdir())
 
 
 def _build_once(folder, key, log):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import numpy as np
@@ -30,7 +31,7 @@ def test_plans_in_a_package_run_only_when_trusted(machine, tmp_path):
         opened(package).close()
         cached = PlanCache().plans()[0]
         embed_plans(package, {cached.key: cached.path.read_bytes()})
-    PlanCache().clear()
+    shutil.rmtree(PlanCache().folder)
     with Package.open(path) as package:
         with pytest.raises(EngineError, match="the package holds one that fits, which is native code.*--trust-plans"):
             opened(package, policy=PlanPolicy("never", cache=PlanCache()))

@@ -43,6 +43,7 @@ def build(  # an option of the command line is an argument here: more than six a
 
     hfd-edge build model.engine --precision fp16
     """
+    from hfd_edge.engine.tensorrt_cache import PlanCache
     from hfd_edge.engine.tensorrt_request import make_plans
     from hfd_edge.package import Package
     from hfd_edge.package.again import embed_plans
@@ -51,7 +52,7 @@ def build(  # an option of the command line is an argument here: more than six a
         request = _request(precision, tile, max_batch, library, device, _options(workspace, timing_cache, progress))
         made = make_plans(package, request, quiet)
         members = embed_plans(package, {found.key: bytes(found.plan) for found in made}) if embed else ()
-    cache = request.cache
+    cache = PlanCache()
     if as_json:
         print_json({"plans": [{"key": found.key.to_dict(), "plan_bytes": len(found.plan), "source": found.source} for found in made],
                     "embedded": list(members), "cache": str(cache.folder), "cache_bytes": cache.size_bytes()})

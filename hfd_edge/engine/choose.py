@@ -17,8 +17,6 @@ from hfd_edge.errors import DeviceError, EngineError, PackageError
 from hfd_edge.package import Package
 from hfd_edge.package.manifest import FP32, INT8_CPU
 
-__all__ = ["GpuOptions", "Way", "check_golden", "choose_device", "open_engine", "open_way", "ways_here", "why_not_cuda"]
-
 GRAPHS_FOR_CPU = (INT8_CPU, FP32)     # the first that a package has is taken; `hfd-edge benchmark` tells which is fastest here
 PRECISIONS = {"auto": GRAPHS_FOR_CPU, "int8": GRAPHS_FOR_CPU[:1], "fp32": GRAPHS_FOR_CPU[1:]}
 WAYS_OUT = "hfd_edge does not fall back in silence: mend that (hfd-edge doctor tells more), or use device='cpu' (--device cpu)"

@@ -107,14 +107,6 @@ class PlanCache:
         same = [cached.key for cached in self.plans() if cached.key.graph_sha256 == key.graph_sha256]
         return min(same, key=lambda other: len(other.differences(key)), default=None)
 
-    def clear(self) -> int:
-        """Remove every plan, timing cache and lock; gives the bytes."""
-        freed = 0
-        for path in [*self.folder.glob("*.json"), *self.folder.glob("*.plan"), *self.folder.glob("*.cache"), *self.folder.glob("*.lock")]:
-            freed += path.stat().st_size
-            path.unlink(missing_ok=True)
-        return freed
-
     def size_bytes(self) -> int:
         """Of all plans together."""
         return sum(cached.size for cached in self.plans())

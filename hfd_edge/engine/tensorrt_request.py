@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from hfd_edge.device.memory import CudaDevice
 from hfd_edge.engine.tensorrt_build import PRECISION_OF, BuildOptions, plan_shapes
-from hfd_edge.engine.tensorrt_cache import PlanCache
 from hfd_edge.engine.tensorrt_capabilities import load_tensorrt
 from hfd_edge.engine.tensorrt_find import Found, PlanPolicy, find_plan, say_aloud
 from hfd_edge.errors import EngineError
@@ -29,7 +28,6 @@ class BuildRequest:
     library: str | None = None                  # None = the full TensorRT where it is there
     device: int = 0
     options: BuildOptions = BuildOptions()
-    cache: PlanCache = field(default_factory=PlanCache)
 
 
 def trt_graph(package: Package, precision: str = "auto") -> str:
@@ -58,7 +56,7 @@ def make_plan(package: Package, request: BuildRequest, quiet: bool = False) -> F
     """
     graph = trt_graph(package, request.precision)
     trt = load_tensorrt(request.library)
-    policy = PlanPolicy(options=request.options, cache=request.cache, say=_silent if quiet else say_aloud)
+    policy = PlanPolicy(options=request.options, say=(lambda _: None) if quiet else say_aloud)
     with nullcontext() if trt.builds_without_gpu else CudaDevice(request.device).current():     # TensorRT measures on the thread's own device
         return find_plan(trt, package, graph, plan_shapes(package, request.tile, request.batch), policy, request.device)
 
@@ -69,7 +67,3 @@ def make_plans(package: Package, request: BuildRequest, quiet: bool = False) -> 
     wide = wide_tile_px(package.spec)
     sizes = [request.tile] if request.tile or request.batch or wide is None else [None, (wide, wide)]
     return [make_plan(package, replace(request, tile=tile), quiet) for tile in sizes]
-
-
-def _silent(_: str) -> None:
-    return None
