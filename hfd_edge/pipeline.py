@@ -37,8 +37,8 @@ class Stopwatch:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
-    """Yield `items` in order while a thread of its own already makes the next ones, `depth` at most, the one in its hands included.
+def prefetch(items: Iterable[T]) -> Iterator[T]:
+    """Yield `items` in order while a thread of its own already makes the next one.
 
     An error in `items` is raised here, at the place in the order where it happened. Leaving the loop early stops the thread.
     """
@@ -60,8 +60,7 @@ def prefetch(items: Iterable[T], depth: int = 1) -> Iterator[T]:
     try:
         _start(work, "hfd-read-ahead")
         begun = True
-        for _ in range(depth):
-            room.put(None)
+        room.put(None)
         while True:
             _check_process(process, "reads ahead")
             item, error = made.get()

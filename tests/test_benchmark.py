@@ -104,7 +104,6 @@ def test_sweeps_run_on_the_middle_of_a_large_scene_and_on_all_of_a_small_one():
 def test_a_part_has_as_many_rounds_as_its_seconds_allow_and_two_at_least():
     now, said = [0.0], []
     timetable = Timetable({"a": 10.0, "b": 20.0}, said.append, lambda: now[0])
-    assert timetable.rounds(99, 5) == 5                             # nothing has begun: nothing is bounded
     timetable.begin("a")
     now[0] = 4.0
     assert [timetable.rounds(each, 5) for each in (0.0, 1.0, 2.0, 100.0)] == [5, 5, 3, 2] and timetable.rounds(100, 1) == 1

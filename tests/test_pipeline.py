@@ -19,7 +19,7 @@ def numbers(upto, fail_at=None):
 
 
 def test_prefetch_keeps_the_order_and_ends():
-    assert list(prefetch(numbers(100), depth=3)) == list(range(100))
+    assert list(prefetch(numbers(100))) == list(range(100))
 
 
 def test_prefetch_raises_the_error_where_it_happened():
@@ -30,7 +30,7 @@ def test_prefetch_raises_the_error_where_it_happened():
     assert got == [0, 1, 2, 3, 4]
 
 
-def test_prefetch_runs_ahead_by_its_depth_and_not_further():
+def test_prefetch_runs_one_ahead_and_not_further():
     made = []
 
     def items():
@@ -38,10 +38,10 @@ def test_prefetch_runs_ahead_by_its_depth_and_not_further():
             made.append(i)
             yield i
 
-    ahead = prefetch(items(), depth=2)
+    ahead = prefetch(items())
     assert next(ahead) == 0
     time.sleep(0.3)
-    assert len(made) <= 1 + 2 + 1       # taken, waiting, and one in the hand
+    assert made == [0, 1]               # taken, and the next one
     ahead.close()
 
 

@@ -10,14 +10,10 @@ SECONDS = {ENGINE: 15.0, SCENE: 45.0, TILES: 45.0, PRECISIONS: 15.0}      # two 
 LEAST_ROUNDS = 2                        # a spread needs two; a slow machine takes longer than its seconds rather than fewer
 
 
-def _silent(text: str) -> None:
-    pass
-
-
 class Timetable:
     """The parts of a benchmark in order; says where it stands. A part has as many rounds as its seconds allow."""
 
-    def __init__(self, seconds: Mapping[str, float] = SECONDS, say: Callable[[str], None] = _silent,
+    def __init__(self, seconds: Mapping[str, float] = SECONDS, say: Callable[[str], None] = lambda text: None,
                  clock: Callable[[], float] = time.perf_counter) -> None:
         """
         Args:
@@ -26,7 +22,7 @@ class Timetable:
         """
         self._seconds, self._say, self._clock = dict(seconds), say, clock
         self._expected: dict[str, float] = {}
-        self._part, self._began = "", clock()
+        self._part, self._began = next(iter(self._seconds)), clock()
 
     def begin(self, part: str) -> None:
         """What is measured from now on."""
@@ -34,8 +30,6 @@ class Timetable:
 
     def rounds(self, round_s: float, most: int) -> int:
         """Rounds that the rest of this part's seconds allow: `most` at most, LEAST_ROUNDS at least."""
-        if not self._part:
-            return most
         return _fitting(self._seconds[self._part] - (self._clock() - self._began), round_s, most)
 
     def expect(self, part: str, warm_s: float, round_s: float, most: int) -> None:
@@ -47,8 +41,6 @@ class Timetable:
 
         "up to" are the seconds of parts that nothing was expected of yet.
         """
-        if not self._part:
-            return
         parts = list(self._seconds)
         number = parts.index(self._part)
         seconds = {**self._seconds, **self._expected}

@@ -77,10 +77,9 @@ def _put_fused(whole: np.ndarray, segmenter: Segmenter, run: Run) -> None:
         whole[:, strip.row // s:strip.row // s + rows] = part.field[:, top:top + rows, left:left + cols]
 
 
-def whole_request(segmenter: Segmenter, rows: int, cols: int, halo: int | None = None) -> PlanRequest:
+def whole_request(segmenter: Segmenter, rows: int, cols: int) -> PlanRequest:
     """One tile over the whole scene with the scene-anchored reflection around it."""
-    halo = segmenter.spec.halo_px if halo is None else halo
-    stride = segmenter.spec.stride_px
+    halo, stride = segmenter.spec.halo_px, segmenter.spec.stride_px
     return PlanRequest(tile=(round_up(rows, stride) + 2 * halo, round_up(cols, stride) + 2 * halo), halo=halo)
 
 
