@@ -184,7 +184,7 @@ def test_the_command_measures_a_crop_and_tells(db_engine, power, tmp_path):
     assert "grid" in command.run("seams", path, db_engine, "--unit", "intensity").stdout
     told = json.loads(command.run("seams", path, db_engine, "--unit", "intensity", "--window", "5,7,60,40", "--json").stdout)
     assert (told["rows"], told["cols"]) == (60, 40)
-    command.failed(command.run("seams", path, db_engine, "--unit", "intensity", "--window", "5,7,700,40"), "inside the scene")
+    command.failed(command.run("seams", path, db_engine, "--unit", "intensity", "--window", "5,7,700,40"), "inside")
     command.failed(command.run("seams", path, db_engine), "--unit")
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from hfd_edge.measure.seams import SeamReport, SeamStudy
     from hfd_edge.plan import PlanRequest
-    from hfd_edge.products.scene import Scene
     from hfd_edge.radiometry import SourceRadiometry
     from hfd_edge.raster_run import RasterOptions
     from hfd_edge.spec import ModelSpec
@@ -66,7 +65,7 @@ def seams(  # an option of the command line is an argument here: more than six a
     options = declared_options(unit, scale, offset, nodata, bands)
     _check_outputs(plot, profile, [*rasters, *([truth] if truth else [])], overwrite)
     with Segmenter(engine) as segmenter:
-        crop = _read(paths, segmenter.spec, options, _Place(side, parse_window(window)), truth)
+        crop = _read(paths, segmenter.spec, options, (side, parse_window(window)), truth)
         if profile:
             return _write_profile(engine, crop, profile, overwrite, as_json)
         requests = _requests(segmenter.spec, _Wish(tile, halo, stitch, overlap, wanted))
@@ -92,30 +91,6 @@ class _Wish:
     stitch: str
     overlap: str
     wanted: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Which part of a scene is measured."""
-
-    side: int                                           # of the middle, at most
-    window: tuple[int, int, int, int] | None            # or this: row, column, rows, columns
-
-    def cut(self, source: Scene) -> np.ndarray:
-        """A masked array of the part, bands first. Raises GridError where the window is not in the scene."""
-        import numpy as np
-
-        from hfd_edge.tiles import TileGrid
-
-        rows, cols = min(self.side, source.rows), min(self.side, source.cols)
-        top, left = (source.rows - rows) // 2, (source.cols - cols) // 2
-        if self.window is not None:
-            top, left, rows, cols = TileGrid(source.rows, source.cols, 1, 1, 0, 1, window=self.window).kept
-        values, valid = source.read(top, rows)
-        part = np.ascontiguousarray(values[:, :, left:left + cols])
-        if valid is None:
-            return part
-        return np.ma.MaskedArray(part, np.broadcast_to(~valid[:, left:left + cols], part.shape))
 
 
 @dataclass(frozen=True)
@@ -146,20 +121,27 @@ def _requests(spec: ModelSpec, wish: _Wish) -> list[PlanRequest]:
             for mode in modes for word in words if mode == "crop" or word != "0" or len(words) == 1]
 
 
-def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, place: _Place, truth: Path | None) -> _Crop:
+def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, place: tuple[int, tuple[int, int, int, int] | None], truth: Path | None) -> _Crop:
+    """The middle of a scene, its side at most as given, or the window. Raises RasterError where that is not in the scene."""
+    import numpy as np
+
     from hfd_edge.radiometry import check_declared
-    from hfd_edge.raster import TruthSource
+    from hfd_edge.raster import RasterPart, TruthSource
     from hfd_edge.raster_run import declared_radiometry, open_as_declared
 
+    side, window = place
     with open_as_declared(paths, options, spec) as source:
         radiometry = check_declared(declared_radiometry(source, options), source.dtype)
-        array, size, geo = place.cut(source), (source.rows, source.cols), source.geo
+        size, geo = (source.rows, source.cols), source.geo
+        rows, cols = (min(side, length) for length in size)
+        window = window or ((size[0] - rows) // 2, (size[1] - cols) // 2, rows, cols)
+        values, valid = RasterPart(source, window).read(0, window[2])
+    array = values if valid is None else np.ma.MaskedArray(values, np.broadcast_to(~valid, values.shape))
     if truth is None:
         return _Crop(array, radiometry, None)
     with TruthSource(truth, spec.classes, options.limits) as known:
         known.check_place(size, geo, "the scene")
-        import numpy as np
-        return _Crop(array, radiometry, np.ma.filled(place.cut(known)[0], 255))
+        return _Crop(array, radiometry, RasterPart(known, window).read(0, window[2])[0][0])
 
 
 def _write_profile(engine: Path, crop: _Crop, to: Path, overwrite: bool, as_json: bool) -> None:
