@@ -34,24 +34,21 @@ if TYPE_CHECKING:
 
     __version__: str
 
-_ERRORS = ("HfdError", "SpecError", "PackageError", "ArrayError", "GridError", "RadiometryError", "EmptySceneError", "RasterError",
-           "EngineError", "DeviceError", "ReachError", "ExportError", "CheckpointError", "GateError")
+# Spelled out, for type checkers take nothing else as what a typed package offers.
+__all__ = [
+    "Segmenter", "Result", "RunReport", "ModelSpec", "ModelInput", "Unit", "Package", "SourceRadiometry", "RasterOptions", "build_info",
+    "HfdError", "SpecError", "PackageError", "ArrayError", "GridError", "RadiometryError", "EmptySceneError", "RasterError",
+    "EngineError", "DeviceError", "ReachError", "ExportError", "CheckpointError", "GateError", "errors"]
 _HOME = {
     "Segmenter": "segmenter", "Result": "results", "RunReport": "results",
     "ModelSpec": "spec", "ModelInput": "spec", "Unit": "spec",
     "Package": "package",
     "SourceRadiometry": "radiometry", "RasterOptions": "raster_run",
     "build_info": "build", "__version__": "build",
-    **dict.fromkeys(_ERRORS, "errors"),
+    **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "errors"),
 }
 _ROOMS = ("build", "engine", "errors", "export", "measure", "network", "package", "radiometry", "raster", "scene", "segmenter",
           "simulate", "spec", "speckle", "stitch", "tiles")
-
-# Spelled out, for type checkers take nothing else as what a typed package offers.
-__all__ = [
-    "Segmenter", "Result", "RunReport", "ModelSpec", "ModelInput", "Unit", "Package", "SourceRadiometry", "RasterOptions", "build_info",
-    "HfdError", "SpecError", "PackageError", "ArrayError", "GridError", "RadiometryError", "EmptySceneError", "RasterError",
-    "EngineError", "DeviceError", "ReachError", "ExportError", "CheckpointError", "GateError", "errors"]
 
 
 def __getattr__(name: str) -> Any:

@@ -65,7 +65,8 @@ class BlendStitch:
         above, self._waiting = self._waiting, part
         if above is None:
             return []
-        _fuse_strips(above, part, self.frame)
+        share = shared_rows(above.strip, part.strip, self.frame)
+        _native.blend_strips(above.field, part.field, share, above.holds, part.holds, self.frame.threads)
         return above.finished()
 
     def end(self) -> list[BlendStrip]:
@@ -144,11 +145,6 @@ def shared_rows(above: Strip, below: Strip, frame: BlendFrame) -> np.ndarray:
     s, upper, lower = frame.logit_stride, above.tiles[0], below.tiles[0]
     first = (lower.in_row + frame.grid.halo_px - frame.grid.spread_px) // s         # of the band, a cell of the scene
     return np.asarray(frame.blend.rows, np.int32)[lower.row // s - first:(upper.row + upper.rows) // s - first]
-
-
-def _fuse_strips(above: BlendStrip, below: BlendStrip, frame: BlendFrame) -> None:
-    share = shared_rows(above.strip, below.strip, frame)
-    _native.blend_strips(above.field, below.field, share, above.holds, below.holds, frame.threads)
 
 
 def field_columns(tiles: tuple[Tile, ...], frame: BlendFrame) -> dict[int, FieldColumns]:

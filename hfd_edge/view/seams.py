@@ -54,7 +54,7 @@ def draw_seams(path: Path, picture: SeamPicture, colors: Sequence[tuple[int, int
     flipped = picture.labels != picture.whole
     faint = np.full((*picture.labels.shape, 3), 255, np.uint8)
     faint[picture.whole == NODATA_LABEL] = NODATA_GREY
-    _draw_borders(faint, picture.borders)
+    faint[list(picture.borders[0])] = faint[:, list(picture.borders[1])] = _LINE
     grown = cv2.dilate(flipped.astype(np.uint8), np.ones((2 * _DOT_PX + 1,) * 2, np.uint8)) > 0
     faint[grown] = _RED
     panels = [Panel(picture.title, enlarged(table[picture.labels], _CHART_PX[0])),
@@ -62,11 +62,6 @@ def draw_seams(path: Path, picture: SeamPicture, colors: Sequence[tuple[int, int
     if any(len(curve.halos_px) > 1 for curve in curves):
         panels.append(Panel("share of labels that differ, by halo in px; thin = upper 95 % bound", _chart(cv2, curves, wanted)))
     draw_panels(path, panels)
-
-
-def _draw_borders(image: np.ndarray, borders: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    image[list(borders[0])] = _LINE
-    image[:, list(borders[1])] = _LINE
 
 
 def _chart(cv2: Any, curves: Sequence[FlipCurve], wanted: float | None) -> np.ndarray:
