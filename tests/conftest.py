@@ -111,6 +111,7 @@ def emulated_device(emulated_device_module):
     """The emulated device, lazy: nothing runs before somebody waits for it."""
     emulated_device_module.policy("lazy")
     emulated_device_module.limit()
+    emulated_device_module.devices(1)
     return emulated_device_module
 
 

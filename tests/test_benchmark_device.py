@@ -125,11 +125,8 @@ def test_the_energy_is_that_of_the_board_that_runs_whatever_its_number_elsewhere
     monkeypatch.setattr(benchmark_energy.Tegrastats, "__init__", lambda _: (_ for _ in ()).throw(OSError("no Jetson")))
     monkeypatch.setattr(benchmark_energy.ctypes, "CDLL", lambda library: boards)
     emulated_device.devices(2)
-    try:
-        with emulated_device.installed():
-            meter, why = benchmark_energy.open_meter(device)
-            emulated_device.fail("cudaDeviceGetPCIBusId", 1, after=int(device[-1]))
-            assert benchmark_energy.open_meter(device)[0] is None           # a driver that tells no bus: no board is guessed
-    finally:
-        emulated_device.devices(1)
+    with emulated_device.installed():
+        meter, why = benchmark_energy.open_meter(device)
+        emulated_device.fail("cudaDeviceGetPCIBusId", 1, after=int(device[-1]))
+        assert benchmark_energy.open_meter(device)[0] is None           # a driver that tells no bus: no board is guessed
     assert meter is not None and not why and boards.asked == [name, b""]

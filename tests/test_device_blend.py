@@ -17,7 +17,6 @@ from hfd_edge.tiles.shares import MODES
 from tests import emulated_cuda
 from tests.device_engine import emulated_segmenter
 from tests.engines import random_engine
-from tests.rasters import write_tif
 from tests.test_device_run import POLICIES, same
 
 pytestmark = [pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not())), pytest.mark.usefixtures("gpu")]
@@ -81,18 +80,6 @@ def test_a_scene_on_the_device_is_fused_where_it_lies(engine_path, scene, emulat
         np.testing.assert_array_equal(got.labels.numpy(), wanted.labels)
         np.testing.assert_array_equal(got.confidence.numpy(), wanted.confidence)
         assert got.report.nodata_share == wanted.report.nodata_share
-
-
-@pytest.mark.parametrize("window", [None, (41, 33, 90, 200), (0, 300, 203, 17), (150, 100, 1, 1)])
-def test_windows_of_a_raster(tmp_path, engine_path, scene, emulated_device, window):
-    write_tif(tmp_path / "scene.tif", scene)
-    maps = []
-    for name, seg in (("cpu", Segmenter(engine_path, stitch="gaussian", **TILES)),
-                      ("gpu", emulated_segmenter(engine_path, emulated_device, stitch="gaussian", **TILES))):
-        with seg:
-            seg.run_raster(tmp_path / "scene.tif", tmp_path / f"{name}.tif", unit="dn", window=window)
-            maps.append((tmp_path / f"{name}.tif").read_bytes())
-    assert maps[0] == maps[1]
 
 
 def test_precision_with_a_margin_of_the_reach_equals_crop(engine_path, scene, emulated_device):

@@ -35,7 +35,6 @@ def two(emulated_device):
     with emulated_device.installed():
         yield emulated_device
     emulated_device.bind(NONE)
-    emulated_device.devices(1)
 
 
 def come_with(device, context: int) -> None:

@@ -76,22 +76,6 @@ def test_a_mask_is_nodata_and_its_pixels_are_not_read(db_engine, power):
     assert ((clean == 255) == ~valid).all()
 
 
-def test_what_a_masked_array_hides_is_nodata(db_engine, power):
-    decibels = 10 * np.log10(power)
-    hidden = np.zeros(power.shape, bool)
-    hidden[0, 5:9], hidden[1, :, 20:30] = True, True
-    valid = np.ones(power.shape[1:], bool)
-    valid[60:] = False
-    with Segmenter(db_engine) as seg:
-        holes = np.where(hidden.any(axis=0), np.nan, decibels)
-        for fill in (-9999, -12):
-            masked = np.ma.masked_array(np.where(hidden, np.float32(fill), decibels), hidden)
-            np.testing.assert_array_equal(seg.run(masked, unit="db").labels, seg.run(holes, unit="db").labels)
-            np.testing.assert_array_equal(seg.run(masked, "db", valid).labels, seg.run(holes, "db", valid).labels)
-        plain = np.ma.masked_array(decibels)
-        np.testing.assert_array_equal(seg.run(plain, unit="db").labels, seg.run(decibels, unit="db").labels)
-
-
 class Foreign:
     """An array that is not numpy's, with the array interface alone."""
 
@@ -168,13 +152,6 @@ def test_nan_answers_are_counted_and_never_a_class(tmp_path):
     with Segmenter(path) as seg:
         result = seg.run(np.array([[4.0, -1.0, 9.0]], np.float32), unit="dn")
     assert result.labels.tolist() == [[0, 255, 0]] and result.report.nan_pixels == 1 and result.report.nodata_share == 0
-
-
-def test_a_closed_segmenter_says_so(db_engine, power):
-    with Segmenter(db_engine) as seg:
-        pass
-    with pytest.raises(EngineError, match="is closed: open the package again"):
-        seg.run(power, unit="intensity")
 
 
 def test_an_engine_that_answers_otherwise_than_at_export_is_not_used(tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ def test_a_closed_segmenter_says_so(db_engine):
         with pytest.raises(EngineError, match="cannot be copied or sent"):
             pickle.dumps(seg)
     seg.close()
-    with seg, pytest.raises(EngineError, match="closed.*Segmenter"):
+    with seg, pytest.raises(EngineError, match="is closed: open the package again .Segmenter"):
         seg.run(SCENE, unit="intensity")
 
 

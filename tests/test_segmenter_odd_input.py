@@ -17,13 +17,14 @@ def test_what_a_masked_array_masks_is_not_valid(db_engine, power):
     with Segmenter(db_engine) as seg:
         expected = seg.run(power, unit="intensity", valid=~mask[1]).labels
         assert (expected[:20, 5:] == 255).all() and (expected[20:] != 255).all()
-        masked = np.ma.array(power, mask=mask)
-        for scene in (masked, list(masked), masked[:, ::-1, ::-1][:, ::-1, ::-1]):
+        masked, filled = np.ma.array(power, mask=mask), np.ma.array(np.where(mask, np.float32(-9999), power), mask=mask)
+        for scene in (masked, filled, list(masked), masked[:, ::-1, ::-1][:, ::-1, ::-1]):
             np.testing.assert_array_equal(seg.run(scene, unit="intensity").labels, expected)
         valid = np.ma.array(np.ones(mask[1].shape, bool), mask=mask[1])
         np.testing.assert_array_equal(seg.run(power, unit="intensity", valid=valid).labels, expected)
         both = seg.run(masked, unit="intensity", valid=np.arange(70)[:, None].repeat(90, 1) < 60).labels
         assert (both[60:] == 255).all() and ((both[:60] == 255) == (expected[:60] == 255)).all()
+        np.testing.assert_array_equal(seg.run(np.ma.array(power), unit="intensity").labels, seg.run(power, unit="intensity").labels)
 
 
 def test_numpys_truth_values_are_some(db_engine):

@@ -23,34 +23,28 @@ pytestmark = pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(
 
 def test_on_a_second_gpu_everything_is_built_loaded_and_run_there_whatever_the_threads_own_is(machine, package, emulated_device, monkeypatch):
     emulated_device.devices(2)
-    try:
-        module, _ = machine()
-        engine = opened(package, device=1)
-        batch = batch_of(package, 4)
-        np.testing.assert_array_equal(engine.infer(batch), OnnxRuntimeEngine(package, GRAPH, 1).infer(batch))
-        slot, gpu = engine.slot(4, SIDE, SIDE), engine.gpu
-        stream, source, target = gpu.stream(), gpu.allocate(batch.nbytes), gpu.allocate(4 * 4 * 5 * 44 * 44)
-        slot.enqueue(source.ptr, target.ptr, stream.handle)
-        gpu.synchronize(stream.handle)
-        assert set(module.built_on) == {1}
-        monkeypatch.setattr(type(gpu), "current", lambda self: nullcontext())
-        with pytest.raises(AssertionError):                         # the stand-in's: TensorRT would work on the wrong device
-            slot.enqueue(target.ptr, source.ptr, stream.handle)
-        monkeypatch.undo()
-        engine.close()
-    finally:
-        emulated_device.devices(1)
+    module, _ = machine()
+    engine = opened(package, device=1)
+    batch = batch_of(package, 4)
+    np.testing.assert_array_equal(engine.infer(batch), OnnxRuntimeEngine(package, GRAPH, 1).infer(batch))
+    slot, gpu = engine.slot(4, SIDE, SIDE), engine.gpu
+    stream, source, target = gpu.stream(), gpu.allocate(batch.nbytes), gpu.allocate(4 * 4 * 5 * 44 * 44)
+    slot.enqueue(source.ptr, target.ptr, stream.handle)
+    gpu.synchronize(stream.handle)
+    assert set(module.built_on) == {1}
+    monkeypatch.setattr(type(gpu), "current", lambda self: nullcontext())
+    with pytest.raises(AssertionError):                         # the stand-in's: TensorRT would work on the wrong device
+        slot.enqueue(target.ptr, source.ptr, stream.handle)
+    monkeypatch.undo()
+    engine.close()
 
 
 @pytest.mark.parametrize("device", [0, 1])
 def test_a_plan_that_is_built_ahead_is_measured_on_the_gpu_it_is_for(machine, package, emulated_device, device):
     emulated_device.devices(2)
-    try:
-        module, _ = machine()
-        make_plan(package, BuildRequest(tile=(SIDE, SIDE), device=device), quiet=True)
-        assert module.built_on == [device]
-    finally:
-        emulated_device.devices(1)
+    module, _ = machine()
+    make_plan(package, BuildRequest(tile=(SIDE, SIDE), device=device), quiet=True)
+    assert module.built_on == [device]
 
 
 @pytest.mark.parametrize(("graphs", "failures"), [(True, 0), (True, 1), (True, 2), (True, 3), (False, 0)])

@@ -113,12 +113,6 @@ def test_what_is_no_window_is_refused(window):
         check_window(window)
 
 
-def test_a_window_without_a_valid_pixel_is_all_nodata_like_the_crop(engine, scene, tmp_path):
-    with Segmenter(engine, threads=1) as segmenter:
-        labels, *_, report = maps(segmenter, scene, tmp_path, (10, 390, 20, 20))
-    assert (labels == 255).all() and report.nodata_share == 1 and report.tiles_run == 0
-
-
 def test_control_points_and_rpcs_count_from_the_windows_first_pixel():
     rpcs = RPC(0, 1, 0, 1, [1.0] * 20, [1.0] * 20, 150.0, 100.0, 0, 1, [1.0] * 20, [1.0] * 20, 80.0, 90.0)
     geo = GeoReference(gcps=tuple(GCPS), rpcs=rpcs)
