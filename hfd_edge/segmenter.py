@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from hfd_edge.device import ThreadOwner, is_whole, thread_budget
+from hfd_edge.device import check_threads, is_whole, thread_budget
 from hfd_edge.device.array import is_on_device
 from hfd_edge.engine.base import DeviceEngine, Engine
 from hfd_edge.engine.choose import GpuOptions, choose_device, open_engine, why_cpu
@@ -82,7 +83,7 @@ class Segmenter:
         """
         self._asked, self.device = device, choose_device(device)
         self.threads = thread_budget(threads)
-        self._owner = ThreadOwner(self.threads)
+        self._made_in = os.getpid()
         self._request = PlanRequest(tile, halo, batch, memory, stitch=stitch, overlap=overlap)
         self._plans = GpuOptions(build, trust_plans, None if batch == "auto" else batch, _sides(tile))
         self._package = Package.open(path)
@@ -238,7 +239,7 @@ class Segmenter:
     def prepare(self, source: Source, radiometry: SourceRadiometry | None, *, score: int | None = None, windows_held: int = 0,
                 request: PlanRequest | None = None, allow_empty: bool = False) -> Run:
         """Check a scene's declaration against its values and plan its tiles; the first stage of every run."""
-        self._owner.check()
+        check_threads(self.threads, self._made_in)
         radiometry, stored, fill = checked(source, radiometry, self.spec.bands)
         watch = Stopwatch()
         scene, known = (source, radiometry), (*differences(radiometry, self.spec.input), *((fill.note("were segmented"),) if fill else ()))

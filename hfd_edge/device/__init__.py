@@ -52,19 +52,12 @@ def is_whole(value: object) -> bool:
     return hasattr(value, "__index__") and not isinstance(value, bool) and getattr(value, "ndim", 0) == 0
 
 
-class ThreadOwner:
-    """Remembers which process made an engine's threads: a forked one inherits their locks but not the threads, and would wait for
-    ever. The operations' own threads are made anew in a forked process, so a Segmenter opened there runs."""
-
-    def __init__(self, threads: int) -> None:
-        self._threads, self._process = threads, os.getpid()
-
-    def check(self) -> None:
-        """Called before every run. Raises DeviceError in a process forked since the owner was made."""
-        if self._threads > 1 and self._process != os.getpid():
-            raise DeviceError(f"threads={self._threads} in process {os.getpid()}, forked from process {self._process}: the "
-                              "engine's threads were made there and do not exist here; open the Segmenter in the worker, or "
-                              "with threads=1")
+def check_threads(threads: int, made_in: int) -> None:
+    """Raise DeviceError in a process forked from the one, `made_in`, that made an engine's threads: it inherits their locks but not the
+    threads, and would wait for ever. The operations' own threads are made anew in a forked process, so a Segmenter opened there runs."""
+    if threads > 1 and made_in != os.getpid():
+        raise DeviceError(f"threads={threads} in process {os.getpid()}, forked from process {made_in}: the engine's threads were made there and do "
+                          "not exist here; open the Segmenter in the worker, or with threads=1")
 
 
 def available_memory_bytes() -> int:

@@ -51,27 +51,26 @@ class _Damaged(Exception):
 
 
 def _text(file: BinaryIO, tag: int, most_bytes: int) -> bytes | None:
-    size = os.fstat(file.fileno()).st_size
-    layout = _layout(_part(file, size, 0, 8))
-    at = _number(file, size, layout, layout.offset, layout.start)
-    count = _number(file, size, layout, layout.entries, at)
+    layout = _layout(_part(file, 0, 8))
+    at = _number(file, layout, layout.offset, layout.start)
+    count = _number(file, layout, layout.entries, at)
     if count > _MOST_ENTRIES:
         raise _Damaged(f"cannot be looked for: the directory claims {count} entries and {_MOST_ENTRIES} are the most that are read")
-    directory = _part(file, size, at + struct.calcsize("<" + layout.entries), count * layout.entry.size)
+    directory = _part(file, at + struct.calcsize("<" + layout.entries), count * layout.entry.size)
     for number, kind, length, value in layout.entry.iter_unpack(directory):
         if number == tag:
-            return _value(file, size, layout, (kind, length, value), most_bytes)
+            return _value(file, layout, (kind, length, value), most_bytes)
     return None
 
 
-def _value(file: BinaryIO, size: int, layout: _Layout, entry: tuple[int, int, bytes], most_bytes: int) -> bytes | None:
+def _value(file: BinaryIO, layout: _Layout, entry: tuple[int, int, bytes], most_bytes: int) -> bytes | None:
     kind, length, value = entry
     if kind != _ASCII:
         return None
     if length > most_bytes:
         raise _Damaged(f"claims {length} bytes and {most_bytes} are the most that are read")
     if length > len(value):
-        value = _part(file, size, struct.unpack(layout.order + layout.offset, value)[0], length)
+        value = _part(file, struct.unpack(layout.order + layout.offset, value)[0], length)
     return value[:length].rstrip(b"\0")
 
 
@@ -85,11 +84,12 @@ def _layout(head: bytes) -> _Layout:
     raise _Damaged(f"cannot be looked for: the file begins with {head!r}, which no TIFF does")
 
 
-def _number(file: BinaryIO, size: int, layout: _Layout, code: str, at: int) -> int:
-    return struct.unpack(layout.order + code, _part(file, size, at, struct.calcsize("<" + code)))[0]
+def _number(file: BinaryIO, layout: _Layout, code: str, at: int) -> int:
+    return struct.unpack(layout.order + code, _part(file, at, struct.calcsize("<" + code)))[0]
 
 
-def _part(file: BinaryIO, size: int, at: int, length: int) -> bytes:
+def _part(file: BinaryIO, at: int, length: int) -> bytes:
+    size = os.fstat(file.fileno()).st_size
     if at + length > size:
         raise _Damaged(f"or its directory lies at byte {at} and has {length}, and the file has {size}")
     file.seek(at)
