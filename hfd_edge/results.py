@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -135,3 +137,16 @@ class Result:
             write_bytes(path, content.getbuffer(), overwrite)
         else:
             raise ArrayError(f"cannot save labels as {path.suffix or 'a file without suffix'}: use .tif or .npy")
+
+
+def json_line(record: dict[str, Any]) -> str:
+    """A record as one line of ASCII; what is not a number in JSON (nan, infinity) becomes null."""
+    return json.dumps(_finite(record), allow_nan=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

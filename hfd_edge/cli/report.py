@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,8 +44,10 @@ def written(path: Path) -> Iterator[None]:
 
 
 def print_json(record: dict[str, Any]) -> None:
-    """One line of ASCII; what is not a number in JSON (nan, infinity) becomes null."""
-    _say(json.dumps(_finite(record), allow_nan=False, default=str))
+    """As `json_line`."""
+    from hfd_edge.results import json_line
+
+    _say(json_line(record))
 
 
 def print_lines(lines: dict[str, str]) -> None:
@@ -114,11 +114,3 @@ def accuracy_lines(accuracy: Accuracy) -> dict[str, str]:
     why = "" if accuracy.present.all() else " (-: the truth has no pixel of it, so it is not in the mIoU)"
     mean = f"{accuracy.miou:.4f}" if accuracy.pixels else "-"
     return {"mIoU": f"{mean} over {accuracy.pixels} pixels with a truth", "IoU": per_class + why}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from hfd_edge.measure.benchmark_scene import BenchScene, part_shape, scene_recor
 from hfd_edge.measure.benchmark_sweep import Setting, costly_tiles, sweep, tile_plans
 from hfd_edge.measure.benchmark_timetable import ENGINE, PRECISIONS, SCENE, TILES, Timetable
 from hfd_edge.package import Package
+from hfd_edge.results import json_line
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.spec import ModelSpec
 from hfd_edge.tiles import round_up
@@ -149,8 +149,8 @@ def winner(records: list[Record]) -> tuple[str, dict[str, float]]:
 
 
 def to_lines(records: list[Record]) -> str:
-    """JSON lines, a record each; what is not a number in JSON is null."""
-    return "".join(json.dumps(_finite(record), allow_nan=False) + "\n" for record in records)
+    """JSON lines, a record each, as `json_line`."""
+    return "".join(json_line(record) + "\n" for record in records)
 
 
 def read_lines(path: Path) -> list[Record]:
@@ -170,11 +170,3 @@ def read_lines(path: Path) -> list[Record]:
         raise ArrayError(f"{path} holds {first.get('kind')} of format {first.get('format')}: this version reads benchmarks of format "
                          f"{FORMAT}; measure again")
     return records
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
