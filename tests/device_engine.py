@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from hfd_edge.device import cuda_index
+from hfd_edge.device.array import DeviceArray
 from hfd_edge.device.memory import CudaDevice
 from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
 from hfd_edge.errors import EngineError
@@ -18,6 +19,14 @@ from tests.emulated_cuda import Emulated
 def floats_at(address: int, shape: tuple[int, ...]) -> np.ndarray:
     """Device memory, which here is main memory, as an array."""
     return np.frombuffer((ctypes.c_float * math.prod(shape)).from_address(address), np.float32).reshape(shape)
+
+
+def filled(gpu, host: np.ndarray) -> DeviceArray:
+    """An array on the device, complete."""
+    array, stream = DeviceArray(gpu, host.shape, host.dtype), gpu.stream()
+    gpu.copy_in(array.ptr, np.ascontiguousarray(host), stream.handle)
+    gpu.synchronize(stream.handle)
+    return array
 
 
 class Slot:

@@ -14,7 +14,7 @@ from hfd_edge.errors import DeviceError, RadiometryError
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter
 from tests import emulated_cuda
-from tests.device_engine import emulated_segmenter
+from tests.device_engine import emulated_segmenter, filled
 
 pytestmark = pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
 
@@ -63,13 +63,6 @@ class OnlyDlpack:
 
     def __dlpack__(self, stream=None):
         return self._array.__dlpack__(stream=stream)
-
-
-def filled(gpu, host: np.ndarray) -> DeviceArray:
-    array, stream = DeviceArray(gpu, host.shape, host.dtype), gpu.stream()
-    gpu.copy_in(array.ptr, np.ascontiguousarray(host), stream.handle)
-    gpu.synchronize(stream.handle)
-    return array
 
 
 @pytest.mark.parametrize("how", ["interface", "fortran", "dlpack"])

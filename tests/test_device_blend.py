@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from hfd_edge.run import device as run_device, device_stitch as run_device_stitch
-from hfd_edge.device.array import DeviceArray
 from hfd_edge.device.memory import CudaDevice
 from hfd_edge.errors import GridError
 from hfd_edge.plan import PlanRequest
@@ -15,7 +14,7 @@ from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
 from hfd_edge.tiles.shares import MODES
 from tests import emulated_cuda
-from tests.device_engine import emulated_segmenter
+from tests.device_engine import emulated_segmenter, filled
 from tests.engines import random_engine
 from tests.test_device_run import POLICIES, same
 
@@ -70,10 +69,7 @@ def test_any_overlap_batch_and_offset(engine_path, scene, emulated_device, overl
 
 
 def test_a_scene_on_the_device_is_fused_where_it_lies(engine_path, scene, emulated_device):
-    gpu = CudaDevice(0)
-    there, stream = DeviceArray(gpu, scene.shape, scene.dtype), gpu.stream()
-    gpu.copy_in(there.ptr, scene, stream.handle)
-    gpu.synchronize(stream.handle)
+    there = filled(CudaDevice(0), scene)
     with Segmenter(engine_path, stitch="precision", **TILES) as cpu, \
             emulated_segmenter(engine_path, emulated_device, stitch="precision", **TILES) as seg:
         wanted, got = cpu.run(scene), seg.run(there)

@@ -7,13 +7,12 @@ import pytest
 
 from hfd_edge.run import device as run_device
 from hfd_edge.source import filter as source_filter
-from hfd_edge.device.array import DeviceArray
 from hfd_edge.device.memory import CudaDevice
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.speckle import FILTERS
 from tests import emulated_cuda
-from tests.device_engine import emulated_segmenter
+from tests.device_engine import emulated_segmenter, filled
 from tests.engines import plain_input, random_engine
 from tests.rasters import write_tif
 from tests.test_device_run import POLICIES, same
@@ -78,10 +77,7 @@ def test_windows_of_a_raster(tmp_path, scene, emulated_device, window):
 def test_a_scene_on_the_device_is_filtered_where_it_lies(tmp_path, scene, emulated_device, name, stitch):
     """Lee sigma's bright level is counted there too."""
     path = engine(tmp_path, name, filter_looks=4.0, filter_bright=None)
-    gpu = CudaDevice(0)
-    there, stream = DeviceArray(gpu, scene.shape, scene.dtype), gpu.stream()
-    gpu.copy_in(there.ptr, scene, stream.handle)
-    gpu.synchronize(stream.handle)
+    there = filled(CudaDevice(0), scene)
     with emulated_segmenter(path, emulated_device, stitch=stitch, **TILES) as seg:
         wanted, got = seg.run(scene, "intensity"), seg.run(there, "intensity")
         np.testing.assert_array_equal(got.labels.numpy(), wanted.labels)

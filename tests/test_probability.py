@@ -18,7 +18,7 @@ from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import ArraySource
 from tests import emulated_cuda
 from tests.command import failed, run
-from tests.device_engine import emulated_segmenter
+from tests.device_engine import emulated_segmenter, filled
 from tests.engines import random_engine
 from tests.rasters import UTM, write_tif
 
@@ -179,15 +179,11 @@ def test_the_engine_and_the_map_are_never_replaced_by_the_plane(tmp_path, scene)
 @pytest.mark.skipif(emulated_cuda.why_not() is not None, reason=str(emulated_cuda.why_not()))
 @pytest.mark.parametrize("stitch", ["crop", "hann"])
 def test_a_device_gives_the_planes_of_the_cpu(engine, pixels, emulated_device, stitch):
-    from hfd_edge.device.array import DeviceArray
     from hfd_edge.device.memory import CudaDevice
 
     options = {"tile": 64, "halo": 16, "stitch": stitch}
     with emulated_device.installed(), Segmenter(engine, **options) as cpu, emulated_segmenter(engine, emulated_device, **options) as seg:
-        gpu = CudaDevice(0)
-        there, stream = DeviceArray(gpu, pixels.shape, pixels.dtype), gpu.stream()
-        gpu.copy_in(there.ptr, pixels, stream.handle)
-        gpu.synchronize(stream.handle)
+        there = filled(CudaDevice(0), pixels)
         for name in ("water", "ice"):                           # the first one's number is 0
             wanted, host, device = (each.run(array, "dn", probability=name) for each, array in ((cpu, pixels), (seg, pixels), (seg, there)))
             np.testing.assert_array_equal(host.labels, wanted.labels)

@@ -10,6 +10,7 @@ import rasterio
 
 from hfd_edge.errors import ArrayError, RasterError
 from hfd_edge.raster import GeoReference, MapWriter, RasterProfile, RasterSource, write_raster
+from hfd_edge.raster.guard import rasterio_open
 from tests.rasters import GCPS, ROTATED, UTM, ramp, write_tif
 
 COLORS = ((0, 0, 255), (0, 255, 0), (200, 30, 30))
@@ -47,10 +48,7 @@ def test_a_map_holds_what_was_written(tmp_path, shape, step):
 
 def test_a_map_says_what_it_is(tmp_path):
     write_map(tmp_path / "map.tif", labels_of())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset = rasterio.open(tmp_path / "map.tif")
-    with dataset:
+    with rasterio_open(tmp_path / "map.tif") as dataset:
         tags = dataset.tags()
         assert tags["HFD_ENGINE_SHA256"] == "ab" * 32 and tags["HFD_HALO"] == "exact 64 px" and "HFD_EDGE_VERSION" in tags
         assert json.loads(tags["HFD_CLASSES"]) == list(Legend().classes)
@@ -107,10 +105,7 @@ def test_each_compressed_block_is_written_once(tmp_path):
     labels = labels_of(1500, 1700)
     strips = ((row, labels[np.newaxis, row:row + 100]) for row in range(0, 1500, 100))     # 100 divides no block
     write_raster(tmp_path / "map.tif", strips, RasterProfile(1500, 1700, 1, "uint8", 255))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset = rasterio.open(tmp_path / "map.tif")
-    with dataset:
+    with rasterio_open(tmp_path / "map.tif") as dataset:
         blocks = sum(int(dataset.get_tag_item(f"BLOCK_SIZE_{c}_{r}", "TIFF", bidx=1)) for r in range(3) for c in range(4))
     overhead = (tmp_path / "map.tif").stat().st_size - blocks
     assert overhead < 8000, f"{overhead} bytes beside {blocks} of blocks: a block written twice leaves its first version behind"
