@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hfd_edge.cli.options import parse_bands
+from hfd_edge.cli.options import check_outputs, parse_bands
 from hfd_edge.cli.report import printable
 from hfd_edge.spec import Unit
 
@@ -52,7 +52,7 @@ def benchmark(  # an option of the command line is an argument here: more than s
     from hfd_edge.raster_run import RasterOptions
 
     printed = json_lines is not None and str(json_lines) == "-"
-    _check_outputs([report, None if printed else json_lines], [engine, *([scene] if scene else [])], overwrite)
+    check_outputs([report, None if printed else json_lines], None, [engine, *([scene] if scene else [])], overwrite)
     rows, cols = _size(size, quick)
     request = BenchmarkRequest(engine, device, threads, rows, cols, scene, RasterOptions(unit, bands=parse_bands(bands)), **(_QUICK if quick else {}))
     records = run_benchmark(request, lambda step: typer.echo(f"measuring {step}", err=True))
@@ -95,11 +95,3 @@ def _size(size: str | None, quick: bool) -> tuple[int, int]:
     if not found or not (rows.isdecimal() and cols.isdecimal() and int(rows) and int(cols)):
         raise typer.BadParameter(f"--size {size}: give rows and columns in pixels, such as 4096x4096")
     return int(rows), int(cols)
-
-
-def _check_outputs(outputs: list[Path | None], inputs: list[Path], overwrite: bool) -> None:
-    from hfd_edge.raster import check_output
-
-    for path in outputs:
-        if path is not None:
-            check_output(path, overwrite, inputs=inputs)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,6 +42,18 @@ def declared_options(unit: Unit | None, scale: float | None, offset: float | Non
     from hfd_edge.raster_run import RasterOptions
 
     return RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands), **more)
+
+
+def check_outputs(files: Sequence[Path | None], picture: Path | None, inputs: Sequence[Path], overwrite: bool) -> None:
+    """What can be known to fail as it is written is asked before any work; None = not asked for."""
+    from hfd_edge.raster import check_output
+
+    for path in (*files, picture):
+        if path is not None:
+            check_output(path, overwrite, inputs=inputs)
+    if picture is not None:
+        from hfd_edge.view import check_picture
+        check_picture(picture)
 
 
 def check_calibrated(calibration: list[str] | None, given: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from hfd_edge.cli.options import (
     BandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, UnitOption,
-    declared_options, parse_bounds, parse_memory, parse_probability, parse_size, parse_window)
+    check_outputs, declared_options, parse_bounds, parse_memory, parse_probability, parse_size, parse_window)
 from hfd_edge.cli.quicklook import Pictured, draw_run, windowed
 from hfd_edge.cli.report import accuracy_lines, print_json, print_lines, progress_bar, run_lines
 from hfd_edge.errors import EmptySceneError, EngineError, RadiometryError, RasterError
@@ -142,19 +142,13 @@ def _check_truth(truth: Path, rasters: list[Path], spec: ModelSpec, options: Ras
 
 
 def _check_outputs(maps: list[Path], picture: Path | None, inputs: list[Path], overwrite: bool) -> None:
-    """Everything that can be known to fail is asked before any work."""
-    from hfd_edge.raster import check_different, check_output
+    from hfd_edge.raster import check_different
 
-    outputs = [*maps, *([picture] if picture else [])]
     try:
-        check_different(outputs)
+        check_different([*maps, *([picture] if picture else [])])
     except RasterError as error:
         raise typer.BadParameter(str(error)) from error
-    for path in outputs:
-        check_output(path, overwrite, inputs=inputs)
+    check_outputs(maps, picture, inputs, overwrite)
     for path in maps:
         if path.suffix.lower() not in (".tif", ".tiff"):
             raise typer.BadParameter(f"{path} would be a GeoTIFF: give it the suffix .tif; pictures come from --quicklook")
-    if picture:
-        from hfd_edge.view import check_picture
-        check_picture(picture)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hfd_edge.cli.options import AnyBandsOption, NodataOption, OffsetOption, ScaleOption, UnitOption, declared_options
+from hfd_edge.cli.options import AnyBandsOption, NodataOption, OffsetOption, ScaleOption, UnitOption, check_outputs, declared_options
 from hfd_edge.cli.report import print_json, print_lines, progress_bar
 
 if TYPE_CHECKING:
@@ -46,19 +46,12 @@ def scene(  # an option of the command line is an argument here: more than six a
 
     hfd-edge scene scene.tif --engine model.engine
     """
-    from hfd_edge.raster import check_output
     from hfd_edge.raster_run import declared_radiometry, open_as_declared, read_as
     from hfd_edge.scene import measure_scene
     from hfd_edge.scene.strips import IntensitySource
     from hfd_edge.source import check_count
 
-    inputs = [*rasters, *([engine] if engine else [])]
-    if validity:
-        check_output(validity, overwrite, inputs=inputs)
-    if plot:
-        from hfd_edge.view import check_picture
-        check_output(plot, overwrite, inputs=inputs)
-        check_picture(plot)
+    check_outputs([validity], plot, [*rasters, *([engine] if engine else [])], overwrite)
     options = declared_options(unit, scale, offset, nodata, bands, saturation=saturation)
     spec = _spec(engine) if engine else None
     with open_as_declared(rasters, options, spec) as source:

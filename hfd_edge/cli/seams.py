@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfd_edge.cli.options import (
-    BandsOption, JsonOption, NodataOption, OffsetOption, ScaleOption, UnitOption, declared_options, parse_size, parse_window)
+    BandsOption, JsonOption, NodataOption, OffsetOption, ScaleOption, UnitOption, check_outputs, declared_options, parse_size, parse_window)
 from hfd_edge.cli.report import print_json, print_lines, progress_bar
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def seams(  # an option of the command line is an argument here: more than six a
         raise typer.BadParameter("give the scene and the .engine file: hfd-edge seams scene.tif model.engine")
     *paths, engine = rasters
     options = declared_options(unit, scale, offset, nodata, bands)
-    _check_outputs(plot, profile, [*rasters, *([truth] if truth else [])], overwrite)
+    if plot and profile:
+        raise typer.BadParameter("--plot with --profile: a profile is written into an engine and not drawn; run twice")
+    check_outputs([profile], plot, [*rasters, *([truth] if truth else [])], overwrite)
     with Segmenter(engine) as segmenter:
         crop = _read(paths, segmenter.spec, options, (side, parse_window(window)), truth)
         if profile:
@@ -173,19 +175,6 @@ def _draw(path: Path, study: SeamStudy, request: PlanRequest, reports: list[Seam
               for mode in dict.fromkeys(report.stitch for report in reports)]
     title = f"{plan.stitch}, halo {plan.grid.halo_px} px"
     draw_seams(path, SeamPicture(title, labels, study.whole, plan.grid.borders), study.segmenter.spec.colors, curves, wanted)
-
-
-def _check_outputs(plot: Path | None, profile: Path | None, inputs: list[Path], overwrite: bool) -> None:
-    from hfd_edge.raster import check_output
-
-    if plot and profile:
-        raise typer.BadParameter("--plot with --profile: a profile is written into an engine and not drawn; run twice")
-    for path in (plot, profile):
-        if path:
-            check_output(path, overwrite, inputs=inputs)
-    if plot:
-        from hfd_edge.view import check_picture
-        check_picture(plot)
 
 
 def _print(reports: list[SeamReport], crop: _Crop, wanted: float | None, as_json: bool, plot: Path | None) -> None:
