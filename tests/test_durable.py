@@ -132,10 +132,10 @@ def of_another_user(monkeypatch, gone):
     """Every lock's file can be read and not written; it can be taken away or not."""
     opened, unlink = os.open, Path.unlink
 
-    def to_read(path, flags, *mode):
+    def to_read(path, flags, *mode, **more):
         if Path(path).suffix == ".lock" and flags & os.O_RDWR:
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return opened(path, flags, *mode)
+        return opened(path, flags, *mode, **more)
 
     def take_away(path, missing_ok=False):
         if path.suffix == ".lock" and not gone:
