@@ -20,7 +20,7 @@ from training.pairs import Pair, PairSet, SetInfo
 from training.processes import Processes
 from training.progress import Log, silent
 from training.start import input_of
-from training.statistics import Normalisation, Statistics, measured
+from training.statistics import Normalisation, Statistics, count_classes, evenly, measured
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,16 @@ class Data:
     def bands(self) -> tuple[int, int]:
         """Of SAR and of EO."""
         return len(self.info.bands), len(self.info.eo_bands)
+
+    def class_counts(self, eo: bool = False) -> tuple[int, ...]:
+        """Pixels per class in the labels that training sees, of as many pairs as were measured at most.
+
+        Args:
+            eo: of a network that needs optical images, which learns where there is one.
+        """
+        if not eo and not self.unlabelled:
+            return self.statistics.class_counts
+        return count_classes(self.pairs, evenly(self.labelled, self.statistics.pairs), eo)
 
 
 class WithoutLabels:
@@ -87,13 +97,14 @@ def for_seed(data: Data, config: Config) -> Data:
 
 
 def what_there_is(data: Data) -> list[str]:
-    """A line on the train pairs, and a warning for each class without a pixel in those that were measured."""
+    """A line on the train pairs, and a warning for each class without a pixel in those of them that were looked at and whose labels are used."""
     found, count = data.statistics, len(data.labelled) + len(data.unlabelled)
     measured_of = "" if found.pairs == count else f" of the {found.pairs} that were measured"
     optical = f"{found.eo_pairs}{measured_of} with EO" if data.info.eo_bands else "the set has no EO"
     lines = [f"{count} train pairs, {optical}" + (f", {len(data.labelled)} with labels in use" if data.unlabelled else "")]
-    return lines + [f"warning: no pixel of the class {name} in the {found.pairs} measured train pairs: it is not learnt; give pairs that hold it, or leave "
-                    "the class out" for name, pixels in zip(data.info.classes, found.class_counts) if not pixels]
+    looked_at = f"{found.pairs} measured train pairs" if not data.unlabelled else f"{len(data.labelled)} train pairs with labels in use"
+    return lines + [f"warning: no pixel of the class {name} in the {looked_at}: it is not learnt; give pairs that hold it, or leave "
+                    "the class out" for name, pixels in zip(data.info.classes, data.class_counts()) if not pixels]
 
 
 def shared_out(names: tuple[str, ...], share: float, seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

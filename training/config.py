@@ -120,7 +120,7 @@ class LoopConfig:
     dice_weight: float = key(0.5, "of soft Dice beside cross entropy; [paper: not known] it counts small classes as much as "
                              "large ones", within=(0, 1e3))
     class_weights: Literal["none", "balanced"] | dict[str, float] | tuple[float, ...] = key(
-        "none", "of the cross entropy: `balanced` = by the root of the inverse class frequency in the measured train labels; or numbers of your own, "
+        "none", "of the cross entropy: `balanced` = by the root of the inverse class frequency in the train labels that it learns from; or numbers of your own, "
         "{water: 3, land: 1} or in the order of the classes [3, 1]; their ratios count")
     select_every: int = key(0, "steps between judgements on the select split, whose best average is kept; 0 = the last is kept", within=(0, 1 << 40))
     patience: int = key(0, "judgements without a better one until the run stops; 0 = never", within=(0, 1 << 30))

@@ -119,7 +119,7 @@ def package_answer(path: Path, data: Data) -> Answer:
 
 
 def _blocks(config: Config, data: Data, scores: dict[str, Judged], calibration: Calibration) -> list[page.Block]:
-    counts = data.statistics.class_counts
+    counts = data.class_counts()
     lines = [(name, *(_figure(100 * v, 2) for v in (s.miou, s.accuracy, s.mean_f1)), f"{s.pixels:,}", f"{s.pairs} of {s.of}")
              for name, s in scores.items()]
     classes = [(name, *(f"{_figure(100 * s.iou[i], 1)} / {_figure(100 * s.f1[i], 1)}" if s.present[i] else "-" for s in scores.values()),

@@ -61,7 +61,7 @@ def measure(pairs: PairSet, limit: int = LIMIT_PAIRS, log: Log = silent) -> Stat
     Raises:
         DataError: no train pairs, no valid pixel, a label that is no class, values that contradict the set's unit.
     """
-    chosen = _evenly(pairs.names("train"), limit)
+    chosen = evenly(pairs.names("train"), limit)
     if not chosen:
         raise DataError(f"set {pairs.info.name}: the train split is empty; nothing can be measured or learnt")
     decibel = pairs.info.sar_unit is not Unit.DN
@@ -93,10 +93,20 @@ def measure(pairs: PairSet, limit: int = LIMIT_PAIRS, log: Log = silent) -> Stat
     return Statistics(spec, *eo_part, class_counts, _digest(record), len(chosen), eo_pairs)
 
 
-def _evenly(names: Sequence[str], limit: int) -> list[str]:
+def evenly(names: Sequence[str], limit: int) -> list[str]:
     """At most so many names, evenly over all."""
     count = min(limit, len(names))
     return [names[i * len(names) // count] for i in range(count)]
+
+
+def count_classes(pairs: PairSet, names: Sequence[str], eo: bool = False) -> tuple[int, ...]:
+    """Pixels per class in some pairs; `eo`: where there is an optical image alone."""
+    counts = np.zeros(NODATA_LABEL + 1, np.int64)
+    for name in names:
+        pair = pairs.read(name, eo=eo)
+        check_labels(pair, pairs)
+        counts += np.bincount((pair.eo_labels if eo else pair.labels).ravel(), minlength=NODATA_LABEL + 1)
+    return tuple(int(v) for v in counts[:len(pairs.info.classes)])
 
 
 def check_labels(pair: Pair, pairs: PairSet) -> None:
@@ -165,7 +175,7 @@ def measured(pairs: PairSet, path: str | Path, limit: int = LIMIT_PAIRS, files: 
         log(f"statistics: measured anew, as the set or a file of it has changed since {path} was written")
     found = measure(pairs, limit, log)
     for split in ("select", "test") if files else ():                # what a judgement would end on after the training
-        for name in _evenly(pairs.names(split), limit):
+        for name in evenly(pairs.names(split), limit):
             check_labels(pairs.read(name, eo=False), pairs)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")

@@ -48,7 +48,7 @@ def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | N
     check_told(kind, data)
     torch.manual_seed(run.seed + 1)
     net = HFDNet(network_of(run, bands_of(kind, *data.bands), len(data.info.classes))).to(memory_format=torch.channels_last)
-    weights = class_weights(run, data)
+    weights = class_weights(run, data, eo=kind != "sar")
 
     def losses_of(batch: Batch, done: float) -> Losses:
         if kind != "sar":                                            # it learns nothing from an empty picture
@@ -121,15 +121,15 @@ def new_student(config: Config, data: Data) -> HFDNet:
     return net.to(memory_format=torch.channels_last)
 
 
-def class_weights(config: Config, data: Data) -> Tensor | None:
-    """(classes,) float32 of the cross entropy; None = all alike.
+def class_weights(config: Config, data: Data, eo: bool = False) -> Tensor | None:
+    """(classes,) float32 of the cross entropy; None = all alike. `eo`: of a network that learns where there is an optical image.
 
     Raises:
         ConfigError: a class is not the set's, or one of the set's has no weight.
     """
     given, classes = config.loop.class_weights, data.info.classes
     if isinstance(given, str):
-        return balanced(data.statistics.class_counts) if given == "balanced" else None
+        return balanced(data.class_counts(eo)) if given == "balanced" else None
     if isinstance(given, dict):
         unknown, missing = ([name for name in one if name not in other] for one, other in ((given, classes), (classes, given)))
         if unknown or missing:

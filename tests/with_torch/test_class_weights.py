@@ -1,5 +1,7 @@
 """Weights of classes in the loss: by their frequency, or numbers of one's own, which are refused where they cannot be meant."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
@@ -9,6 +11,7 @@ pytest.importorskip("lightning")
 
 from lessons import RECORD, config, data, silent  # noqa: E402
 from training import student as learning  # noqa: E402
+from training.batches import what_there_is  # noqa: E402
 from training.config import Config, load_config  # noqa: E402
 from training.losses import balanced, segmentation_loss  # noqa: E402
 from training.schema import ConfigError, key_table, to_record  # noqa: E402
@@ -29,6 +32,32 @@ def test_weights_are_given_by_name_or_in_the_order_of_the_classes(given, expecte
 def test_balanced_weights_are_those_of_the_measured_labels():
     found = class_weights(config(loop={"class_weights": "balanced"}), data())
     assert torch.equal(found, balanced(data().statistics.class_counts))
+
+
+class OneClassEach:
+    """The small set: pair number k of train holds class k alone, and only the first has an optical image."""
+
+    def __init__(self):
+        self.info, self._pairs = data().info, data().pairs
+
+    def names(self, split):
+        return self._pairs.names(split)
+
+    def read(self, name, eo=True):
+        pair, number = self._pairs.read(name, eo=eo), self.names("train").index(name)
+        return replace(pair, labels=np.full_like(pair.labels, number), eo=None if number else pair.eo)
+
+
+def test_balanced_weights_come_from_the_labels_that_training_sees():
+    pairs, used = OneClassEach(), config(loop={"class_weights": "balanced"})
+    names, pixels = pairs.names("train"), 64 * 64
+    few = replace(data(), pairs=pairs, labelled=names[1:3], unlabelled=(names[0], names[3]))
+    assert few.class_counts() == (0, pixels, pixels, 0, 0)
+    assert torch.equal(class_weights(used, few), balanced((0, pixels, pixels, 0, 0)))
+    whole = replace(data(), pairs=pairs)
+    assert torch.equal(class_weights(used, whole, eo=True), balanced((pixels, 0, 0, 0, 0)))         # a teacher that needs EO
+    said = [line for line in what_there_is(few) if "warning" in line]
+    assert ["bare soil" not in line and "2 train pairs with labels in use" in line for line in said] == [True] * 3
 
 
 def test_weights_of_a_command_line_are_kept_as_they_were_given(tmp_path):
