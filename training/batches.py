@@ -83,7 +83,7 @@ def open_data(config: Config, log: Log = silent) -> Data:
     files = fingerprint(root, config.folder) if isinstance(pairs, FileSet) else ""
     statistics = measured(pairs, config.folder / name, config.data.measured_pairs, files, log)
     if config.start is not None:
-        statistics = replace(statistics, input=input_of(config.start, pairs.info, statistics.input, log))
+        statistics = replace(statistics, input=input_of(config.start, pairs, statistics.input, log))
     data = Data(pairs, statistics, *shared_out(pairs.names("train"), config.data.labelled_share, config.seed))
     for line in (*(pairs.notes if isinstance(pairs, FileSet) else ()), *what_there_is(data)):
         log(line)

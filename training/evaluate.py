@@ -20,6 +20,7 @@ from training.measures import Answer, Calibration, Judged, answer_of, answer_of_
 from training.pictures import draw_curves, draw_panels
 from training.progress import Log, read_log, silent
 from training.teacher import Teacher, load_teacher
+from training.trained_on import tell_of_known_pairs
 
 
 def load_student(path: Path, data: Data, log: Log) -> HFDNet:
@@ -38,6 +39,7 @@ def load_student(path: Path, data: Data, log: Log) -> HFDNet:
                               "(work=FOLDER), restore the one that was changed, or give the start= of that training")
     if provenance.get("data", {}).get("statistics") != data.statistics.hash:
         log(f"warning: {path}: names, split, labels or optical images of the set have changed since it was trained: what judges it now it may have been trained on")
+    tell_of_known_pairs(path, provenance, data.pairs, log)
     return net
 
 

@@ -13,9 +13,9 @@ from hfd_edge.errors import CheckpointError
 from hfd_edge.network import HFDNet, load_checkpoint
 from hfd_edge.network.checkpoint import checkpoint_paths, read_sidecar
 from hfd_edge.spec import ModelInput
-from training.pairs import SetInfo
+from training.pairs import PairSet
 from training.progress import Log
-from training.trained_on import check_sar, other_quantity, sar_of, shown
+from training.trained_on import check_sar, other_quantity, sar_of, shown, tell_of_known_pairs
 
 
 def digest(path: str | Path) -> str:
@@ -30,7 +30,7 @@ def digest(path: str | Path) -> str:
     return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
-def input_of(path: str, info: SetInfo, own: ModelInput, log: Log) -> ModelInput:
+def input_of(path: str, pairs: PairSet, own: ModelInput, log: Log) -> ModelInput:
     """How pixels are normalised in a run from this checkpoint: as its weights have learnt them, not by what was measured here.
 
     Args:
@@ -39,7 +39,7 @@ def input_of(path: str, info: SetInfo, own: ModelInput, log: Log) -> ModelInput:
         CheckpointError: it is missing, no student, or of other bands, another unit or another scale of digital numbers.
     """
     digest(path)
-    record = read_sidecar(path)
+    record, info = read_sidecar(path), pairs.info
     spec, kind = record["spec"], record["provenance"].get("kind", "sar")
     theirs = sar_of(path, spec)
     if kind != "sar":
@@ -50,6 +50,7 @@ def input_of(path: str, info: SetInfo, own: ModelInput, log: Log) -> ModelInput:
     check_sar(f"start={path}: its pixels were", theirs, own)
     log(f"start: {path}; pixels stay normalised as it learnt them, mean {shown(theirs.mean)}, spread {shown(theirs.std)} (this set: {shown(own.mean)}, "
         f"{shown(own.std)}{other_quantity(theirs, own)})")
+    tell_of_known_pairs(path, record["provenance"], pairs, log)
     left, new = ([name for name in one if name not in other] for one, other in ((spec["classes"], info.classes), (info.classes, spec["classes"])))
     if new or left:
         log("start: classes are taken over by name" + "".join(f"; {what}: {', '.join(names)}" for what, names in (

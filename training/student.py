@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hfd_edge.network import HFDNet, NetworkConfig, save_checkpoint
+from hfd_edge.network.checkpoint import PAIRS_KEY, read_sidecar
 from hfd_edge.spec import NODATA_LABEL
 from training.batches import Data, make_batches
 from training.config import Config, changed
@@ -27,6 +28,7 @@ from training.start import digest, fill, record_of
 from training.state import StateFile
 from training.teacher import Teacher, band_names, bands_of, freeze, sees
 from training.tileable import check_tileable
+from training.trained_on import pairs_of, pairs_record
 
 _NOT_THE_RUN = ("work", "start", "evaluate", "ablate", "qat", "name")        # keys that leave the weights as they are, or say where
 _NOT_THE_LOOP = ("save_every", "log_every", "tensorboard", "device")
@@ -163,7 +165,9 @@ def save(path: Path, net: HFDNet, config: Config, data: Data, found: dict[str, A
             "pixel_spacing_m": info.pixel_spacing_m, "tile_px": config.tile_px}
     if "eo" in found["kind"]:
         part["eo_input"] = {"mean": list(data.statistics.eo_mean), "std": list(data.statistics.eo_std)}
-    return save_checkpoint(path, net, part, {**found, **provenance(config, data)})
+    start = {} if config.start is None else read_sidecar(config.start)["provenance"]
+    learnt = pairs_record(info.name, data.labelled, pairs_of(path, {**start, **found}))
+    return save_checkpoint(path, net, part, {**found, **provenance(config, data), PAIRS_KEY: learnt})
 
 
 def provenance(config: Config, data: Data) -> dict[str, Any]:

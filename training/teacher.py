@@ -18,7 +18,7 @@ from training.loader import Batch, View
 from training.pairs import SetInfo
 from training.progress import Log, silent
 from training.statistics import Normalisation
-from training.trained_on import teacher_view
+from training.trained_on import teacher_view, tell_of_known_pairs
 
 
 def freeze(net: HFDNet) -> HFDNet:
@@ -104,7 +104,7 @@ def load_teacher(paths: list[Path], data: Data, log: Log = silent) -> Teacher:
     """The teacher in one or several checkpoints.
 
     Args:
-        data: the set that it teaches on. log: hears where pixels are normalised in another way than the set's.
+        data: the set that it teaches on. log: hears where pixels are normalised in another way than the set's, and of pairs that judge now and taught a teacher.
     Raises:
         CheckpointError: missing or damaged, its kind is not recorded, its bands or classes are not the data set's, in their order, or the set's
             pixels are of another unit or scale than those it learnt from.
@@ -124,4 +124,5 @@ def load_teacher(paths: list[Path], data: Data, log: Log = silent) -> Teacher:
         members.append(net.to(memory_format=torch.channels_last))
         kinds.append(kind)
         views.append(teacher_view(path, spec, provenance, data.statistics, log))
+        tell_of_known_pairs(path, provenance, data.pairs, log)
     return Teacher(tuple(members), tuple(kinds), tuple(views))

@@ -1,17 +1,23 @@
-"""What a checkpoint takes its pixels for, beside what a data set holds: weights mean something on the numbers that they learnt, on no others."""
+"""What a checkpoint takes its pixels for and which pairs it learnt from, beside what a data set holds: weights mean something on the numbers that they
+learnt, on no others, and their figures something on pairs that they did not learn."""
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hfd_edge.errors import CheckpointError, SpecError
+from hfd_edge.network.checkpoint import PAIRS_KEY
 from hfd_edge.spec import ModelInput, Unit
+from training.pairs import PairSet
 from training.progress import Log
 from training.statistics import Normalisation, Statistics
 
+_DIGITS = 12                             # of the SHA-256 of a pair's name: a sidecar holds 13 bytes a pair
 _OTHER_SCALE = 10.0                      # spreads of all bands at least so many times apart: 8 bits for 16, reflectance for digital numbers
 
 
@@ -42,6 +48,36 @@ def eo_of(path: str | Path, spec: dict[str, Any], bands: int) -> tuple[tuple[flo
     if not len(mean) == len(std) == bands or not all(map(math.isfinite, mean + std)) or not all(value > 0 for value in std):
         raise _unusable(path, "spec.eo_input", ValueError(f"mean {mean}, std {std} for {bands} bands"))
     return mean, std
+
+
+def pairs_record(name: str, pairs: Iterable[str], earlier: dict[str, str]) -> dict[str, str]:
+    """By a set's name the digests of the pairs that a network learnt from, in one line; those of the network that it began with too."""
+    own = {*map(_digits, pairs), *earlier.get(name, "").split()}
+    return {**earlier, name: " ".join(sorted(own))}
+
+
+def pairs_of(path: str | Path, provenance: dict[str, Any]) -> dict[str, str]:
+    """The record in a checkpoint; {} of one that is older.
+
+    Raises:
+        CheckpointError: it is no such record.
+    """
+    record = provenance.get(PAIRS_KEY, {})
+    if not isinstance(record, dict) or not all(isinstance(line, str) for line in record.values()):
+        raise _unusable(path, f"provenance.{PAIRS_KEY}", TypeError("it is names of sets and lines of digests"), "which pairs it learnt from")
+    return record
+
+
+def tell_of_known_pairs(path: str | Path, provenance: dict[str, Any], pairs: PairSet, log: Log) -> None:
+    """Warn where a checkpoint learnt from pairs, of a set of this name, that judge now. Raises as `pairs_of`."""
+    known, parts = {*pairs_of(path, provenance).get(pairs.info.name, "").split()}, []
+    for split in ("select", "test"):
+        names = pairs.names(split)
+        if seen := [name for name in names if _digits(name) in known]:
+            parts.append(f"{len(seen)} of the {len(names)} pairs of {split} (e.g. {seen[0]})")
+    if parts:
+        log(f"warning: {path} learnt from {' and '.join(parts)}: figures on them will be too good; keep the split that it was trained with (split: by lists), "
+            "or train it again on this one")
 
 
 def check_scale(what: str, theirs: tuple[float, ...], own: tuple[float, ...], way_out: str) -> None:
@@ -114,6 +150,10 @@ def shown(values: tuple[float, ...]) -> str:
     return "/".join(f"{value:.3g}" for value in values)
 
 
-def _unusable(path: str | Path, what: str, error: Exception) -> CheckpointError:
-    return CheckpointError(f"{path}: {what} of its sidecar is not what a training writes ({type(error).__name__}: {error}), so nobody knows how its "
-                           "pixels were normalised; save the checkpoint again")
+def _digits(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]
+
+
+def _unusable(path: str | Path, what: str, error: Exception, lost: str = "how its pixels were normalised") -> CheckpointError:
+    return CheckpointError(f"{path}: {what} of its sidecar is not what a training writes ({type(error).__name__}: {error}), so nobody knows {lost}; "
+                           "save the checkpoint again")

@@ -34,7 +34,7 @@ from hfd_edge.export.sealed import Contents, seal
 from hfd_edge.export.session import tool_versions
 from hfd_edge.export.target import check_target
 from hfd_edge.export.verify import network_runner
-from hfd_edge.network.checkpoint import checkpoint_paths, load_checkpoint
+from hfd_edge.network.checkpoint import PAIRS_KEY, checkpoint_paths, load_checkpoint
 from hfd_edge.network.hfdnet import HFDNet
 from hfd_edge.package import Golden
 from hfd_edge.package.manifest import FP32
@@ -128,7 +128,7 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
             spec = replace(spec, halo_bounded_px=made.halo_bounded_px, edge_error=made.edge and made.edge.values)
         golden = Golden(pixels, {FP32: labels, **{name: golden_labels(data, pixels) for name, data in made.graphs.items()
                                                    if name != FP32}})
-        record = {"checkpoint": _hashes(checkpoint), "network": net.config.to_dict(), "training": training,
+        record = {"checkpoint": _hashes(checkpoint), "network": net.config.to_dict(), "training": {key: value for key, value in training.items() if key != PAIRS_KEY},
                   "tools": tool_versions(*_TOOLS), "parity": {FP32: parity.to_dict()}, "measured_reach_px": measured, LINEAGE: lineage,
                   **made.provenance()}
         contents = Contents(output, spec, made, golden, record, options.overwrite, options.report)

@@ -19,6 +19,7 @@ from hfd_edge.network.config import NetworkConfig
 from hfd_edge.network.hfdnet import HFDNet
 
 WEIGHTS_KEY = "weights_sha256"      # of the sidecar: which weights it speaks of; older ones do not say
+PAIRS_KEY = "trained_on"            # of the provenance: which pairs it learnt from; a package does without
 SIDECAR_KEYS = ("network", "spec", "provenance")
 MAX_SIDECAR_BYTES = 16 * 2 ** 20
 

@@ -204,3 +204,47 @@ def test_a_teacher_that_is_given_and_not_there_is_not_left_out(tmp_path, made, c
 def test_a_table_of_its_own_teachers_takes_none_from_elsewhere(tmp_path):
     with pytest.raises(ConfigError, match="ablate trains teachers of its own"):
         ablate(config(tmp_path, teacher={"checkpoints": ["a/teacher-0"]}), silent)
+
+
+def split_anew(root, target, name=None):
+    """The files of a set, other pairs of which judge: what trained is the test."""
+    for part in ("sar", "eo", "label"):
+        (target / part).mkdir(parents=True)
+        for path in sorted((root / part).iterdir()):
+            (target / part / path.name).write_bytes(path.read_bytes())
+    for split, numbers in (("train", (2, 4, 7)), ("select", (9, 1)), ("test", (0, 3, 5, 6))):
+        (target / f"{split}.txt").write_text("".join(f"p{number:02d}\n" for number in numbers))
+    info = yaml.safe_load((root / "set.yaml").read_text())
+    (target / "set.yaml").write_text(yaml.safe_dump({**info, "name": name or info["name"], "split": {"by": "lists"}}, sort_keys=False))
+    run = yaml.safe_load((root / "run.yaml").read_text())
+    (target / "run.yaml").write_text(yaml.safe_dump({**run, "work": str(target / "work"), "data": {**run["data"], "root": str(target)}}))
+    return target
+
+
+@pytest.mark.parametrize("name, known", [(None, True), ("another place", False)])
+def test_a_teacher_that_learnt_from_pairs_which_judge_now_is_told_of(made, tmp_path, name, known):
+    first, _, path = made("eo")
+    lines, anew = [], split_anew(first, tmp_path / "anew", name)
+    load_teacher([path], open_data(load_config(anew / "run.yaml")), lines.append)
+    told = [line for line in lines if "learnt from" in line]
+    assert len(told) == known
+    assert all(f"warning: {path} learnt from 1 of the 2 pairs of select (e.g. p01) and 4 of the 4 pairs of test (e.g. p00): figures" in line for line in told)
+
+
+def test_a_student_tells_of_the_pairs_of_all_that_it_began_with(made, tmp_path, capsys):
+    first, second, _ = made("eo")
+    alone = ("distil.weight=0", "distil.logit_weight=0")
+    assert said(capsys, "student", first, *alone, f"work={tmp_path / 'one'}")[0] == 0
+    code, out, error = said(capsys, "student", second, *alone, f"work={tmp_path / 'two'}", f"start={tmp_path / 'one/student'}")
+    assert code == 0 and "learnt from" not in out, (out, error)
+    anew = split_anew(first, tmp_path / "anew")
+    code, out, error = said(capsys, "student", anew, *alone, f"start={tmp_path / 'two/student'}")
+    assert code == 0 and f"warning: {tmp_path / 'two/student'} learnt from 1 of the 2 pairs of select" in out, (out, error)
+    record = json.loads((tmp_path / "two/student.json").read_text())["provenance"]["trained_on"]
+    assert {name: len(line.split()) for name, line in record.items()} == {"first": 6, "second": 6}
+    sidecar = copied(tmp_path / "two/student", tmp_path / "spoilt").with_suffix(".json")
+    spoilt = json.loads(sidecar.read_text())
+    spoilt["provenance"]["trained_on"] = {"first": 3}
+    sidecar.write_text(json.dumps(spoilt))
+    code, _, error = said(capsys, "student", anew, *alone, f"start={tmp_path / 'spoilt'}", f"work={tmp_path / 'three'}")
+    assert code == 1 and "provenance.trained_on of its sidecar" in error and "nobody knows which pairs it learnt from" in error
