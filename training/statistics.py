@@ -21,6 +21,7 @@ from training.units import UnitCheck
 LIMIT_PAIRS = 512                        # measured of a large set, evenly over its names
 _FORMAT = 2                              # of statistics.json: what an older one holds is measured again
 _DB_RANGE, _DB_STEP = (-100.0, 100.0), 0.01
+_RESOLVED = 1e-6                         # of the mean: float32 pixels tell no smaller spread apart
 _CLIPPED_SHARE = 5e-4                    # of pixels beyond each end of the clip
 
 
@@ -234,7 +235,8 @@ class _Sums:
 
     def result(self) -> tuple[None, tuple[float, ...], tuple[float, ...]]:
         mean = self._sum / self.count
-        return None, _rounded(mean), _spread(np.sqrt(np.maximum(self._square / self.count - mean ** 2, 0)))
+        std = np.sqrt(np.maximum(self._square / self.count - mean ** 2, 0))
+        return None, _rounded(mean), _spread(np.where(std > _RESOLVED * np.abs(mean), std, 0))       # what is left of a constant band is rounding
 
 
 class _Histogram:

@@ -267,3 +267,6 @@ def test_a_class_is_drawn_as_maps_usually_show_it_and_no_two_alike():
     assert _colors(["open water", "flooded", "Trees"], {})[0::2] == (blue, green)
     many = _colors([f"class {i}" for i in range(20)] + ["water", "sea", "built-up"], {"sea": [1, 2, 3]})
     assert len({*many}) == 23 and many[20] == blue and many[21] == (1, 2, 3) and many[22] == red
+    assert blue not in _colors(["burnt", "unburnt", "ship"], {}), "blue is water"
+    assert _colors(["water", "burnt", "city"], {"water": [*blue], "burnt": [*red]})[:2] == (blue, red)
+    assert len({*_colors(["water", *map(str, range(200))], {"water": [*blue], "7": [148, 103, 189]})}) == 201

@@ -69,6 +69,15 @@ def test_eo_classes_and_a_constant_band():
     assert found.class_counts == (3 * 40 * 60, 3 * 40 * 60)
 
 
+@pytest.mark.parametrize("value", [63.6961669921875, 4.097352504730225, 2.0, 0.1, 0.0])
+def test_what_rounding_leaves_of_a_constant_band_is_no_spread(value):
+    band = Gamma(pairs=9)
+    band.read = lambda name, eo=True: pair_of(name, np.full((2, 251, 79), value), None, np.zeros((251, 79), np.uint8), np.ones((251, 79), bool))
+    band.info = replace(band.info, sar_unit=Unit.DN, quantity="dn")
+    found = measure(band).input
+    assert found.std == (1.0, 1.0) and found.mean == pytest.approx((value, value), rel=1e-5)
+
+
 def test_a_large_set_is_measured_on_pairs_spread_over_its_names():
     pairs = Gamma(pairs=9)
     found = measure(pairs, limit=3)

@@ -183,20 +183,19 @@ _WHEEL = ((38, 102, 178), (200, 58, 52), (34, 110, 60), (232, 214, 92), (148, 10
 _USUAL = {0: ("water", "flood", "flooded", "sea", "ocean", "lake", "river"), 1: ("built", "urban", "building", "buildings", "city", "settlement"),
           2: ("forest", "tree", "trees", "wood"), 3: ("crop", "crops", "cropland", "agriculture", "field", "fields"),
           5: ("ice", "snow"), 6: ("bare", "soil", "land", "dry"), 7: ("background", "other", "road", "roads")}      # place in the wheel: words
+_UNUSUAL = (4, 1, 3, 6, 5, 7, 2, 0)      # places for other classes: what says least of land cover first, water's blue last
 
 
 def _colors(classes: Iterable[str], given: Mapping[str, Any]) -> tuple[tuple[int, int, int], ...]:
-    """Of each class what is given, else what maps usually show it in, else what no other class has; far from each other."""
-    names, taken = list(classes), {}
+    """Of each class what is given, else what maps usually show it in, else a colour that no other class has; far from each other."""
+    found, names = {name: tuple(color) for name, color in given.items()}, list(classes)
     for name in names:
         words = set(re.split(r"[^a-z]+", name.lower()))
-        usual = next((place for place, known in _USUAL.items() if words & {*known}), None)
-        if name not in given and usual is not None and usual not in taken.values():
-            taken[name] = usual
-    free = (place for place in count() if place not in taken.values())
-    places = {name: taken[name] if name in taken else next(free) for name in names if name not in given}
-    return tuple(tuple(given[name]) if name in given else _of_wheel(places[name]) for name in names)
-
-
-def _of_wheel(place: int) -> tuple[int, int, int]:
-    return tuple((v + 40 * (place // len(_WHEEL))) % 256 for v in _WHEEL[place % len(_WHEEL)])
+        usual = next((_WHEEL[place] for place, known in _USUAL.items() if words & {*known}), None)
+        if name not in found and usual is not None and usual not in found.values():
+            found[name] = usual
+    more = (tuple((v + 40 * turn) % 256 for v in _WHEEL[place]) for turn in count() for place in _UNUSUAL)
+    for name in names:
+        if name not in found:
+            found[name] = next(color for color in more if color not in found.values())
+    return tuple(found[name] for name in names)
