@@ -15,6 +15,8 @@ from hfd_edge.errors import SpecError
 
 MAX_CLASSES = 255
 NODATA_LABEL = 255
+_LEAST_STD, _MOST_STDS = 1e-12, 1e6
+MAX_TILE_PX = 1 << 15           # 2^30 pixels: no machine runs a larger tile
 SCENE_INPUT = "scene"           # of a graph whose spec has scene_percentiles: (1, n) float32, zeros where it is not given
 
 
@@ -71,6 +73,8 @@ class ModelInput:
                 raise SpecError(f"input.{name}={values}: every value must be finite; recompute the statistics without nodata")
         if not all(v > 0 for v in self.std):
             raise SpecError(f"input.std={self.std}: every value must be above 0; a constant band cannot be normalised, use std 1")
+        for band in range(len(self.std)):
+            self._check_scale(band)
         for low, high in self.clip or ():
             if not low < high:
                 raise SpecError(f"input.clip=({low}, {high}): the low end must be below the high end; swap or widen them")
@@ -79,6 +83,16 @@ class ModelInput:
                                 f"pixel becomes {high:g}; give the value that zero power lands on, such as {low:g}")
         if self.unit is Unit.DB and self.floor is None:
             raise SpecError("input.floor=None with unit=db: zero power has no logarithm; give the dB value it lands on, e.g. -35")
+
+    def _check_scale(self, band: int) -> None:
+        """Refuse a spread that cannot be meant: float32 pixels of such a mean do not tell it apart, or all would enter as one number."""
+        mean, std = self.mean[band], self.std[band]
+        ends = [mean] if self.clip is None else [end - mean for end in self.clip[band] if math.isfinite(end)]
+        largest = max(map(abs, ends), default=0.0) / std
+        if not _LEAST_STD <= std <= 1 / _LEAST_STD or largest > _MOST_STDS:
+            raise SpecError(f"input.std={self.std}, input.mean={self.mean}: of band {band} it must be {_LEAST_STD:g} to {1 / _LEAST_STD:g}, and at least "
+                            f"1 / {_MOST_STDS:g} of the distance from the mean to 0 or to the ends of input.clip ({largest * std:g}): float32 pixels tell "
+                            f"nothing smaller apart; give the standard deviation in {self.unit}, and 1 for a band that is constant")
 
     @property
     def bands(self) -> int:
@@ -199,6 +213,9 @@ def _check_geometry(spec: ModelSpec) -> None:
         value, least = getattr(spec, name), 0 if name in ("reach_px", "halo_px") else 1
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise SpecError(f"{name}={value!r}: it must be a whole number of pixels, at least {least}")
+    if spec.tile_px > MAX_TILE_PX:
+        raise SpecError(f"tile_px={spec.tile_px} (halo_px={spec.halo_px}): at most {MAX_TILE_PX}, as no machine holds a tile of more than 2^30 pixels, and "
+                        f"twice the halo must be smaller; give a smaller tile, and where a halo was given by hand a smaller halo")
     if spec.stride_px % spec.logit_stride_px:
         raise SpecError(f"logit_stride_px={spec.logit_stride_px} does not divide stride_px={spec.stride_px}: "
                         "the logits' grid must fit into the network's; export the head at a stride of the network")

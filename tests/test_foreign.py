@@ -92,6 +92,13 @@ def test_global_pooling_is_refused_by_name_and_packaged_when_asked_for_without_a
         seg.run(scene, unit="dn")
 
 
+@pytest.mark.parametrize("halo, words", [(100_000, "tile_px=400000 (halo_px=100000): at most 32768"), (-8, "reach_px=-8: it must be a whole number of pixels, at least 0")])
+def test_a_halo_that_cannot_be_meant_is_refused(halo, words, tmp_path):
+    network, spec = save(tmp_path, deeplab(pooling=True))
+    failed(run("package", network, "--spec", spec, "-o", tmp_path / "net.engine", "--halo", halo), words)
+    assert not (tmp_path / "net.engine").exists()
+
+
 def test_a_halo_is_not_asked_for_where_the_reach_is_known(tmp_path):
     network, spec = save(tmp_path, unet())
     failed(run("package", network, "--spec", spec, "-o", tmp_path / "net.engine", "--halo", 16), "reach is bounded by", "--halo")

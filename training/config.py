@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from hfd_edge.spec import MAX_TILE_PX
 from training.augment import AugmentOptions
 from training.pairs import FLIPS
 from training.schema import ConfigError, build, key, read_config, to_record
@@ -169,7 +170,7 @@ class Config:
     data: DataConfig = key(make=DataConfig)
     seed: int = key(0, "equal seeds, equal weights", within=(0, 1 << 31))
     start: str | None = key(None, "checkpoint of an earlier student to go on from, e.g. runs/first/student; null = random numbers. Give a lower loop.rate")
-    tile_px: int = key(512, "side of the input tile written into the spec", within=(1, 1 << 16))
+    tile_px: int = key(512, "side of the input tile written into the spec", within=(1, MAX_TILE_PX))
     network: NetworkKeys = key(make=NetworkKeys)
     teacher: TeacherConfig = key(make=TeacherConfig)
     distil: DistilConfig = key(make=DistilConfig)
