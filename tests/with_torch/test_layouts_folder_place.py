@@ -77,7 +77,7 @@ def test_pairs_that_share_ground_with_a_pair_that_judges_are_left_out_and_it_is_
     assert [beside.names(s) for s in SPLITS] == [("p00", "p01", "p03", "p05", "p06", "p08"), ("p02", "p07"), ("p04", "p09")] and beside.notes == ()
     half = open_pairs("folder", tiled(tmp_path / "half", 80.0))
     assert [half.names(s) for s in SPLITS] == [("p00",), ("p02", "p07"), ("p04", "p09")]
-    assert half.notes == ("split by names: 5 of 6 pairs of train lie on ground of pairs that judge (e.g. p01 on that of p02, which is in select); these are left "
+    assert half.notes == ("set.yaml: split by names: 5 of 6 pairs of train lie on ground of pairs that judge (e.g. p01 on that of p02, which is in select); these are left "
                           "out, as figures would be too good; larger blocks, or tiles without overlap, leave more",)
     by_place = open_pairs("folder", describe(tmp_path / "half", split={"by": "place", "size_m": 160}))
     used = [np.array([int(name[1:]) for name in by_place.names(split)]) for split in SPLITS]
@@ -99,7 +99,7 @@ def test_lists_are_kept_as_they_are_given_with_a_warning_and_a_set_of_one_place_
     pairs = open_pairs("folder", root)
     assert pairs.names("train") == ("p00", "p01", "p04") and pairs.names("select") == ("p02",)
     assert pairs.notes[0].startswith("warning: 1 of 3 pairs of train and 1 of 1 pairs of select lie on ground") and "take them out of the lists" in pairs.notes[0]
-    with pytest.raises(DataError, match="no pair would be left of one split; cut the tiles without overlap"):
+    with pytest.raises(DataError, match="^set.yaml: split by names: .*no pair would be left of one split; cut the tiles without overlap"):
         open_pairs("folder", tiled(tmp_path / "one", 0.0))
 
 

@@ -83,10 +83,10 @@ def sen12ms(root: Path, scenes=(1, 2, 3, 4, 146), season: str = "ROIs1868_summer
     return root
 
 
-def dfc2020(root: Path) -> Path:
+def dfc2020(root: Path, test_west: float = 500_000.0) -> Path:
     for part, folder, count in (("validation", "validation", 12), ("test", "0", 2)):
         for patch in range(count):
-            name, west = f"ROIs0000_{part}_{{}}_0_p{patch}.tif", 500_000 + 6_000.0 * patch
+            name, west = f"ROIs0000_{part}_{{}}_0_p{patch}.tif", (test_west if part == "test" else 500_000.0) + 6_000.0 * patch
             code = np.random.default_rng(patch).integers(0, 11, (SIDE, SIDE)).astype(np.uint8)
             for kind, image in (("s1", pixels(2, patch)), ("s2", pixels(13, patch, np.uint16, 0, 9000)), ("dfc", code)):
                 write(root / f"ROIs0000_{part}" / f"{kind}_{folder}" / name.format(kind), image, west, 5_000_000)

@@ -14,7 +14,7 @@ from training.layouts.files import FileSet, one_folder, partner, read_lists, rec
 from training.layouts.folder_files import SUFFIXES, files_by_stem, stem_key
 from training.layouts.folder_images import Image, check_label, check_partner, opened, radiometry, read_eo, read_sar, square_of
 from training.layouts.folder_set import read_set
-from training.layouts.ground import Ground, shared
+from training.layouts.ground import Ground, apart
 from training.pairs import SPLITS, DataError, Pair, pair_of
 
 
@@ -29,7 +29,10 @@ class FolderPairs(FileSet):
         self._files = {path.stem: path for path in self._found["sar"].values()}
         self._codes = self._set.codes
         self._headers: dict[str, Image] = {}
-        super().__init__(self._set.info, self._apart(_splits(root, list(self._files), self._set.split, self._square)))
+        by, splits = self._set.split["by"], _splits(root, list(self._files), self._set.split, self._square)
+        grounds = {name: self._ground(name) for name, split in splits.items() if split}
+        splits, self.notes = apart(f"set.yaml: split by {by}", grounds, splits, as_given=by == "lists")
+        super().__init__(self._set.info, splits)
         names = [name for split in SPLITS for name in self.names(split)]
         self._check_files(names)
         self.notes += self._spacings(names)
@@ -63,25 +66,9 @@ class FolderPairs(FileSet):
             raise DataError(f"layout folder: none of {len(names)} pairs has an optical image in {self._folder['eo']} (the first is "
                             f"{names[0]}): files of one place share their stem; rename them, or leave eo_bands out of set.yaml")
 
-    def _apart(self, splits: dict[str, str]) -> dict[str, str]:
-        """The splits without pairs that lie on ground of another split; lists are kept as they are given, with a warning."""
-        by, used = self._set.split["by"], {name: split for name, split in splits.items() if split}
-        found = shared({name: Ground(self._header(name).geo, self._header(name).size) for name in used}, used)
-        if not found:
-            return splits
-        counts = [f"{len(lost)} of {sum(own == split for own in used.values())} pairs of {split}"
-                  for split in ("train", "select") if (lost := [name for name in found if used[name] == split])]
-        one, other = next(iter(found.items()))
-        what = f"{' and '.join(counts)} lie on ground of pairs that judge (e.g. {one} on that of {other}, which is in {used[other]})"
-        if by == "lists":
-            self.notes = (f"warning: {what}: figures will be too good; take them out of the lists",)
-            return splits
-        if len({split for name, split in used.items() if name not in found}) < len(SPLITS):
-            raise DataError(f"set.yaml: split by {by}: {what}, and no pair would be left of one split; cut the tiles without overlap, make the blocks "
-                            "larger, or give lists")
-        self.notes = (f"split by {by}: {what}; these are left out, as figures would be too good; larger blocks, or tiles "
-                      "without overlap, leave more",)
-        return {name: "" if name in found else split for name, split in splits.items()}
+    def _ground(self, name: str) -> Ground:
+        header = self._header(name)
+        return Ground(header.geo.crs and header.geo.crs.to_string(), header.geo.transform, header.size)
 
     def _spacings(self, names: list[str]) -> tuple[str, ...]:
         """A warning where pixels are of another size than declared, by as much as a run tells of a scene."""

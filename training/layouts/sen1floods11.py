@@ -8,6 +8,7 @@ import numpy as np
 
 from hfd_edge.spec import NODATA_LABEL, Unit
 from training.layouts.files import FileSet, Plane, find_files, partner, read_lists, read_planes, recode, split_in_fives
+from training.layouts.ground import Ground, apart
 from training.pairs import FLIPS, DataError, Pair, SetInfo, pair_of
 
 _S2 = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B10", "B11", "B12")
@@ -37,6 +38,8 @@ class Sen1Floods11Pairs(FileSet):
         splits = self._by_event() if rule == "events" else self._by_list(found[0].parent, rule)
         info = SetInfo("sen1floods11", ("VV", "VH"), _S2, ("dry", "water"), ((196, 156, 104), (38, 102, 178)), Unit.DB,
                        "sigma0", None, 10.0, FLIPS)
+        grounds = {name: Ground.of_file(self._files[name]) for name, own in splits.items() if own}
+        splits, self.notes = apart(f"sen1floods11: split={rule}", grounds, splits, as_given=rule != "events")
         super().__init__(info, splits)
 
     def _by_event(self) -> dict[str, str]:
