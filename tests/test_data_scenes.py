@@ -80,6 +80,14 @@ def test_a_product_is_called_by_its_name_and_its_truth_lies_beside_it(tmp_path, 
         assert [part.name for (part,) in halves([scene])] == [f"{safe.name} rows 0 to 29", f"{safe.name} rows 30 to 60"]
 
 
+@pytest.mark.parametrize("ending", ["_labels.tif", "_labels.png", "_label.tif", "_label.png"])
+def test_labels_are_found_by_the_names_they_usually_have_and_are_no_scene(ending, tmp_path):
+    write_tif(tmp_path / "a.tif", np.ones((1, 60, 50), np.float32))
+    write_tif(tmp_path / f"a{ending}", np.zeros((1, 60, 50), np.uint8), driver="PNG" if ending.endswith("png") else "GTiff")
+    found = opened([tmp_path], spec_of("VV"), INTENSITY)
+    assert [(name, truth) for name, *_, truth in found] == [("a.tif", True)]
+
+
 def test_of_a_large_scene_rows_around_its_middle_that_hold_a_pixel_stand_for_it(tmp_path):
     values = np.full((2, 2600, 8), np.nan, np.float32)
     values[:, 100:105] = 0.1

@@ -21,7 +21,7 @@ Place = str | Path | Sequence[str | Path]           # a scene or a folder of the
 
 SIMULATED = "simulated"     # instead of a path: scenes of hfd_edge.simulate, for networks of its bands
 _SUFFIXES = (".tif", ".tiff", ".png", ".jp2", ".img", ".nitf", ".ntf", ".h5", ".hdf5")
-_NOT_SCENES = ("truth", "labels", "eo", "mask")     # what is called so is no scene, nor is NAME_truth, ...
+_NOT_SCENES = ("truth", "labels", "label", "eo", "mask")     # what is called so is no scene, nor is NAME_truth, ...
 _POLARISATION = re.compile(r"[-_. ]?(?<![A-Za-z])(VV|VH|HH|HV)(?![A-Za-z])", re.IGNORECASE)
 
 
@@ -30,7 +30,7 @@ class SceneFiles:
     """What one scene is opened from."""
 
     files: tuple[Path, ...]         # a raster, a product, or one raster per band
-    stem: Path                      # its truth is STEM_labels.tif
+    stem: Path                      # its truth is STEM_labels.tif, or another of `truths`
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -40,8 +40,8 @@ class SceneFiles:
     @property
     def truths(self) -> tuple[Path, ...]:
         """Where a truth may lie, the first that is there counts."""
-        suffixes = dict.fromkeys((self.files[0].suffix, ".tif"))
-        return (*(self.stem.with_name(f"{self.stem.name}_labels{suffix}") for suffix in suffixes),
+        suffixes = dict.fromkeys((self.files[0].suffix, ".tif", ".png"))
+        return (*(self.stem.with_name(f"{self.stem.name}_{word}{suffix}") for word in ("labels", "label") for suffix in suffixes),
                 *([self.stem.with_name("truth.tif")] if self.stem.name == "scene" else []))
 
 
