@@ -60,7 +60,7 @@ def student(config: Config, log: Log) -> None:
     calibration = asdict(calibrate(net, data, config.evaluate.bins, "select"))
     path = save(config.folder / "student", net, config, data, {"kind": "sar", "calibration": {"split": "select", **calibration}, "select_miou": score.miou})
     log(f"{path}: mIoU on select {score.miou:.4f} ({score.how_many})")
-    judge_run(config, data, log)
+    judge_run(config, data, log, taught)
 
 
 def evaluate(config: Config, log: Log) -> None:

@@ -80,16 +80,19 @@ def find_teacher(config: Config, data: Data, log: Log = silent) -> Teacher:
     return load_teacher(paths, data, log)
 
 
-def evaluate(config: Config, data: Data, log: Log = print) -> dict[str, Any]:
+def evaluate(config: Config, data: Data, log: Log = print, teacher: Teacher | None = None) -> dict[str, Any]:
     """Judge what the work folder holds; writes report.md, report.html, report.json and pictures there.
 
+    Args:
+        teacher: the run's own where it is at hand; None = it is looked for.
     Returns:
         the record in report.json.
     """
     student = load_student(config.folder / "student", data, log)
     answers: dict[str, Answer] = {"SAR student": answer_of(student, "sar", data)}
-    if config.distil.teaches and (config.teacher.checkpoints or all(weights_of(path).exists() for path in teacher_paths(config))):
+    if teacher is None and config.distil.teaches and (config.teacher.checkpoints or all(weights_of(path).exists() for path in teacher_paths(config))):
         teacher = find_teacher(config, data, log)
+    if teacher is not None:
         answers[f"teacher ({' & '.join(teacher.kinds)})"] = answer_of_all(teacher.members, teacher.kinds, data, teacher.views)
     if config.evaluate.package is not None:
         answers["package, whole scenes"] = package_answer(Path(config.evaluate.package), data)
