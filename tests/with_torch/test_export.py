@@ -113,7 +113,7 @@ def test_activations_are_counted_while_they_live():
 
 
 def checkpoint(folder, net, **changes):
-    return save_checkpoint(folder / "student", net, {**SPEC, **changes}, {"seed": 7})
+    return save_checkpoint(folder / "student", net, {**SPEC, **changes}, {"seed": 7, "trained_on": {"set": "012345678901"}})
 
 
 @pytest.fixture
