@@ -112,6 +112,9 @@ def tune(config: Config, data: Data, log: Log = print) -> HFDNet:
     tuned = _fitted(net, ranges, batches, (run, data, log, config.folder / "student-qat"))
     after = _quantised_miou(tuned, ranges, data)
     log(f"on the grid, tuned {after:.4f}; in float {miou_on(tuned, 'sar', data, 'select'):.4f}")
+    if after < before:
+        log(f"warning: on the grid the tuned student is {100 * (before - after):.2f} points of select mIoU worse than {source} untuned: export that one, or tune "
+            f"at a lower qat.rate ({config.qat.rate:g}) or for more qat.steps ({config.qat.steps})")
     record = {**ranges.to_dict(), "select_miou": {"float": plain, "quantised": before, "tuned": after}}
     kept = {key: value for key, value in found.items() if key not in ("data", "config", "versions")}
     log(str(save(config.folder / "student-qat", tuned, config, data, {**kept, "kind": "sar", "qat": record})))

@@ -178,3 +178,13 @@ def test_fine_tuning_for_int8_weighs_classes_as_the_training_did(tmp_path, monke
     monkeypatch.setattr(qat, "segmentation_loss", lambda *words: seen.append(words[3]) or real(*words))
     qat.tune(run, data(), lambda line: None)
     assert seen and seen[0].tolist() == list(given.values())
+
+
+@pytest.mark.parametrize("after, warned", [(0.4, True), (0.5, False), (0.6, False)])
+def test_a_fine_tuning_that_made_it_worse_says_so(after, warned, tmp_path, monkeypatch):
+    run, lines, scores = config(tmp_path, qat={"steps": 1}), [], iter((0.5, after))
+    save(tmp_path / "student", new_student(run, data()), run, data(), {"kind": "sar"})
+    monkeypatch.setattr(qat, "_quantised_miou", lambda *words: next(scores))
+    qat.tune(run, data(), lines.append)
+    said = [line for line in lines if "warning" in line]
+    assert len(said) == warned and all("10.00 points of select mIoU worse" in line and "qat.rate (0.0001)" in line for line in said)
