@@ -161,6 +161,24 @@ def test_any_number_of_threads_writes_the_same_bytes(case):
         assert tile.tobytes() == first[0].tobytes() and status.tobytes() == first[1].tobytes()
 
 
+@pytest.mark.parametrize("nodata", [0.0, 0.5])
+@pytest.mark.parametrize("gain", [0.25, 2e37])
+@pytest.mark.parametrize("unit, dtype", [("intensity", np.float32), ("intensity", np.float64), ("amplitude", np.uint16), ("complex", np.complex64)])
+def test_a_pixel_beside_others_is_what_it_is_alone(unit, dtype, gain, nodata):
+    """Neighbours of usual power take a way of their own together; a column that is a tile takes the general one."""
+    rng = np.random.default_rng(5)
+    values = rng.gamma(4, 0.5, (2, 4, 301))
+    odd = rng.random(values.shape) < 0.01
+    values[odd] = rng.choice([0, 0.5, 3] if np.dtype(dtype).kind == "u" else [0, 0.5, -1, 1e-40, 1.2e-38, 3e38, np.inf, np.nan], odd.sum())
+    values = values.astype(dtype)
+    radiometry = Radiometry(unit, "db", [-12.0, 3.0], [gain] * 2, 0.5, 0.0, [nodata], -35.0)
+    tile, status = run(values, whole(values), radiometry)
+    columns = [run(values, whole(values, (0, col), (4, 1)), radiometry) for col in range(values.shape[2])]
+    assert tile.tobytes() == np.concatenate([column for column, _ in columns], axis=2).tobytes()
+    assert status.tobytes() == np.concatenate([column for _, column in columns], axis=1).tobytes()
+    assert status.any() and not status.all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(cases(), st.integers(-9, 9), st.integers(-9, 9))
 def test_a_pixel_does_not_depend_on_where_its_tile_begins(case, down, right):

@@ -113,6 +113,15 @@ inline bool any_lane(const Ints& mask) {
 #endif
 }
 
+// Whether a lane is `limit` or more.
+inline bool any_at_least(const Ints& values, int32_t limit) {
+#if defined(__AVX512F__)
+  return _mm512_cmpge_epi32_mask((__m512i)values, _mm512_set1_epi32(limit)) != 0;
+#else
+  return any_lane(values >= limit);
+#endif
+}
+
 constexpr int64_t kBytes = sizeof(Bytes);
 
 struct LaneMasks {

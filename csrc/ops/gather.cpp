@@ -121,6 +121,17 @@ std::vector<Normal> normals(const GatherConfig& config) {
   return all;
 }
 
+bool decibels_stay_finite(const std::vector<Normal>& normal) {
+  for (const Normal& by : normal) {
+    double most = 386.0;
+    for (const float end : {by.low, by.high})
+      if (std::isfinite(end)) most = std::max(most, std::fabs(static_cast<double>(end)));
+    most += std::fabs(static_cast<double>(by.mean));
+    if (!(most < 3e38 && most * std::fabs(static_cast<double>(by.gain)) < 3e38)) return false;
+  }
+  return true;
+}
+
 Unit unit_from_name(const std::string& name, const char* argument) {
   for (int i = 0; i < 5; ++i)
     if (name == kUnitNames[i]) return static_cast<Unit>(i);

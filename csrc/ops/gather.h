@@ -60,6 +60,9 @@ std::vector<double> possible_nodata(const std::vector<double>& nodata, Element e
 // Floor and clip, mean and gain of every band; none is -0.
 std::vector<Normal> normals(const GatherConfig& config);
 
+// Whether all decibels of normal power, which are between -380 and 386 before the clip, are finite when normalised.
+bool decibels_stay_finite(const std::vector<Normal>& normal);
+
 // The loops; `config` and `call` have been checked.
 void gather_cpu(const GatherConfig& config, const GatherCall& call);
 

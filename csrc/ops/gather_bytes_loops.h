@@ -14,39 +14,52 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first band's byte 
 constexpr float kRounds = 12582912.0f;  // 1.5 * 2^23
 constexpr uint32_t kRoundsBits = 0x4b400000u;
 
-// The byte of value / scale, given as `steps`. What is no number becomes 0.
+// What is the same for all pixels, once per row: for all that the compiler knows, a word that is written changes the scale.
 template <class T>
-inline typename Of<T>::Unsigned byte_of(const T& steps, const ByteScale& by) {
-  const T low = every<T>(static_cast<float>(-by.zero)), high = every<T>(static_cast<float>(255 - by.zero));
-  const T inside = Of<T>::lower(Of<T>::higher(steps, low), high);
-  return bits_of(inside + kRounds) - (kRoundsBits - static_cast<uint32_t>(by.zero));
+struct BytesBy {
+  T scale, inverse, low, high;
+  uint32_t from;  // byte 0, as bits of a rounded number
+};
+
+template <class T>
+inline BytesBy<T> bytes_by(const ByteScale& by) {
+  return {every<T>(by.scale), every<T>(1.0f / by.scale), every<T>(static_cast<float>(-by.zero)), every<T>(static_cast<float>(255 - by.zero)),
+          kRoundsBits - static_cast<uint32_t>(by.zero)};
 }
 
-inline uint32_t byte_of_one(float value, const ByteScale& by) { return byte_of(value / by.scale, by); }
+// What is no number becomes byte 0.
+template <class T>
+inline T cut_off(const T& steps, const BytesBy<T>& by) {
+  return Of<T>::lower(Of<T>::higher(steps, by.low), by.high);
+}
+
+inline uint32_t byte_of(float value, const BytesBy<float>& by) { return bits_of(cut_off(value / by.scale, by) + kRounds) - by.from; }
 
 // A division costs as much as all the rest. The product with 1 / scale lies within 2^-14 of it where the byte is not cut off, and rounds
 // alike unless it lies that near to a half: then, a few times in ten thousand, it is divided after all.
-inline Unsigneds bytes_of_lanes(const Floats& value, const ByteScale& by) {
-  constexpr float kNearHalf = 0.5f - 0x1p-13f;
-  const Floats steps = value * (1.0f / by.scale);
-  const Floats beside = steps - ((steps + kRounds) - kRounds);
-  const Ints doubtful = (beside > kNearHalf) | (beside < -kNearHalf);
-  return byte_of(any_lane(doubtful) ? value / by.scale : steps, by);
+inline Unsigneds byte_of(const Floats& value, const BytesBy<Floats>& by) {
+  constexpr int32_t kNearHalf = 0x3efff000;  // 1/2 - 2^-13
+  const Floats steps = cut_off(value * by.inverse, by);
+  Floats rounded = steps + kRounds;
+  const Floats beside = steps - (rounded - kRounds);
+  if (any_at_least(bits_as<Ints>(bits_of(beside) & 0x7fffffffu), kNearHalf)) rounded = cut_off(value / by.scale, by) + kRounds;
+  return bits_of(rounded) - by.from;
 }
 
-template <class Word>
-inline void add_bytes(const Word& bytes, int64_t band, uint32_t* words) {
-  const Word moved = bytes << static_cast<int>(8 * band);
-  store_lanes(band == 0 ? moved : load_lanes<Word>(words) | moved, words);
+// The bytes of a pixel's bands as one word.
+template <class T>
+inline typename Of<T>::Unsigned word_of(const float* values, int64_t bands, int64_t cols, const BytesBy<T>& by) {
+  typename Of<T>::Unsigned word{};
+  for (int64_t b = 0; b < bands; ++b) word |= byte_of(load_lanes<T>(values + b * cols), by) << static_cast<int>(8 * b);
+  return word;
 }
 
-// The bytes of every pixel's bands as one word.
-void words_of(const ByteRows& rows, const float* values, uint32_t* words) {
-  for (int64_t b = 0; b < rows.bands; ++b, values += rows.cols) {
-    int64_t at = 0;
-    for (; at + kLanes <= rows.cols; at += kLanes) add_bytes(bytes_of_lanes(load_lanes<Floats>(values + at), rows.by), b, words + at);
-    for (; at < rows.cols; ++at) add_bytes(byte_of_one(values[at], rows.by), b, words + at);
-  }
+void words_of(const float* values, int64_t bands, int64_t cols, const ByteScale& by, uint32_t* words) {
+  const auto lanes = bytes_by<Floats>(by);
+  const auto single = bytes_by<float>(by);
+  int64_t at = 0;
+  for (; at + kLanes <= cols; at += kLanes) store_lanes(word_of(values + at, bands, cols, lanes), words + at);
+  for (; at < cols; ++at) words[at] = word_of(values + at, bands, cols, single);
 }
 
 // Two neighbours as one number, the first in its lower half.
@@ -82,8 +95,8 @@ void cells_of_many(const uint32_t* even, const uint32_t* odd, const ByteRows& ro
 
 void byte_rows(const ByteRows& rows) {
   uint32_t* odd = rows.words + rows.cols;
-  words_of(rows, rows.even, rows.words);
-  words_of(rows, rows.odd, odd);
+  words_of(rows.even, rows.bands, rows.cols, rows.by, rows.words);
+  words_of(rows.odd, rows.bands, rows.cols, rows.by, odd);
   if (rows.bands == 1) return cells_of_one(rows.words, odd, rows.cols / 2, rows.cells);
   if (rows.bands == 2) return cells_of_two(rows.words, odd, rows.cols / 2, rows.cells);
   cells_of_many(rows.words, odd, rows);

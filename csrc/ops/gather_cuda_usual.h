@@ -1,7 +1,6 @@
 // Decibels of four pixels that are all of the usual kind, in the fewest instructions. Included by gather_cuda.cu alone.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -13,18 +12,6 @@ namespace hfd {
 namespace {
 
 struct Four { float x[kPixels]; };
-
-// Whether all decibels, which are between -380 and 386 before the clip, are finite when normalised.
-bool decibels_stay_finite(const std::vector<Normal>& normal) {
-  for (const Normal& by : normal) {
-    double most = 386.0;
-    for (const float end : {by.low, by.high})
-      if (std::isfinite(end)) most = std::max(most, std::fabs(static_cast<double>(end)));
-    most += std::fabs(static_cast<double>(by.mean));
-    if (!(most < 3e38 && most * std::fabs(static_cast<double>(by.gain)) < 3e38)) return false;
-  }
-  return true;
-}
 
 // The same for all bands. Every number is multiplied and added to: by 1 and -0 where there is no calibration, which changes none.
 struct Calibration {

@@ -52,6 +52,14 @@ struct ConversionOf {
   NormalOf<T> normal;
 };
 
+// Linear power of a stored number.
+template <Unit From, class T>
+HFD_HD T calibrated_power(const ConversionOf<T>& by, bool calibrates, T x, T imaginary) {
+  if (calibrates) x = x * by.scale + by.offset;
+  if (calibrates && From == Unit::complex) imaginary = imaginary * by.scale;
+  return power_of<From>(x, imaginary);
+}
+
 // Nodata, calibration, unit, floor, clip and z-score of one number, or of a vector of them; adds to the Status bits. A value beyond
 // float32 after all of them is nodata as well: the network never sees a number that is not finite. `imaginary` counts for complex
 // alone, scale and offset only where `calibrates` is true.

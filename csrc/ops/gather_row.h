@@ -23,6 +23,7 @@ struct GatherPlan {
   int64_t bands, cols;
   int64_t band_stride, col_stride, valid_stride;  // of what was read, in bytes
   int64_t plane;                                  // pixels of the tile
+  bool decibels_finite;                           // see decibels_stay_finite
 };
 
 struct GatherRow {
