@@ -102,7 +102,9 @@ def what_there_is(data: Data) -> list[str]:
     measured_of = "" if found.pairs == count else f" of the {found.pairs} that were measured"
     optical = f"{found.eo_pairs}{measured_of} with EO" if data.info.eo_bands else "the set has no EO"
     lines = [f"{count} train pairs, {optical}" + (f", {len(data.labelled)} with labels in use" if data.unlabelled else "")]
-    looked_at = f"{found.pairs} measured train pairs" if not data.unlabelled else f"{len(data.labelled)} train pairs with labels in use"
+    seen, used = min(found.pairs, len(data.labelled)), f"{len(data.labelled)} train pairs with labels in use"
+    looked_at = (f"{found.pairs} measured train pairs" if not data.unlabelled else used if seen == len(data.labelled) else
+                 f"{seen} of {used} that {'was' if seen == 1 else 'were'} looked at")
     return lines + [f"warning: no pixel of the class {name} in the {looked_at}: it is not learnt; give pairs that hold it, or leave "
                     "the class out" for name, pixels in zip(data.info.classes, data.class_counts()) if not pixels]
 

@@ -55,9 +55,12 @@ def test_balanced_weights_come_from_the_labels_that_training_sees():
     assert few.class_counts() == (0, pixels, pixels, 0, 0)
     assert torch.equal(class_weights(used, few), balanced((0, pixels, pixels, 0, 0)))
     whole = replace(data(), pairs=pairs)
-    assert torch.equal(class_weights(used, whole, eo=True), balanced((pixels, 0, 0, 0, 0)))         # a teacher that needs EO
+    assert whole.class_counts(eo=True) == (pixels, 0, 0, 0, 0)                                      # a teacher that needs EO
+    assert torch.equal(class_weights(used, whole, eo=True), balanced((pixels, 0, 0, 0, 0)))
     said = [line for line in what_there_is(few) if "warning" in line]
     assert ["bare soil" not in line and "2 train pairs with labels in use" in line for line in said] == [True] * 3
+    one = replace(few, statistics=replace(few.statistics, pairs=1))
+    assert sum("in the 1 of 2 train pairs with labels in use that was looked at" in line for line in what_there_is(one)) == 4
 
 
 def test_weights_of_a_command_line_are_kept_as_they_were_given(tmp_path):
