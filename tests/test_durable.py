@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from hfd_edge import Segmenter
-from hfd_edge.durable import hold, let_go, lock_of
+from hfd_edge.durable import beside, hold, let_go, lock_of
 from hfd_edge.errors import PackageError, RasterError
 from hfd_edge.raster import MapWriter, write_bytes
 from tests.engines import levels_engine, random_engine
@@ -89,6 +89,18 @@ def test_a_deadline_of_the_callers_while_the_disk_is_waited_for_is_no_error_of_t
     with pytest.raises(error if said.errno else TimeoutError, match="cannot be" if said.errno else "60 s"):
         write(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_has_its_name_after_its_bytes_are_on_the_disk_and_not_before(tmp_path, monkeypatch):
+    path, sync, synced = tmp_path / "a.plan", os.fsync, []
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", lambda number: (synced.append((os.fstat(number).st_size, path.read_bytes())), sync(number)))
+    with beside(path) as file:
+        file.write(b"content")
+    assert synced == [(7, b"old")] and path.read_bytes() == b"content" and [*tmp_path.iterdir()] == [path]
+    with pytest.raises(ZeroDivisionError), beside(path) as file:
+        file.write(b"half" * (1 // 0))
+    assert path.read_bytes() == b"content" and [*tmp_path.iterdir()] == [path]
 
 
 def test_a_name_that_another_run_writes_is_refused_until_it_is_done_whoever_asks_to_overwrite(tmp_path):

@@ -106,6 +106,8 @@ def local_angles(made):
     tenths = np.array([[round(10 * (made.angle(row, col) + 25 * math.sin(row / 5) * math.cos(col / 7))) for col in range(made.cols)] for row in range(made.rows)])
     gim = (10 * tenths + np.arange(made.cols) % 4).astype(np.uint16)
     gim[5:9, 30:50] = 0
+    gim[20:22, 3:6] = 9     # a mark without an angle
+    gim[24:26, 3:6] = 18000
     return tenths, gim
 
 
@@ -113,13 +115,13 @@ def local_angles(made):
 def test_sigma_nought_of_an_eec_goes_by_its_local_angles_where_they_are_there(tmp_path, kind):
     made = MadeUp("EEC")
     tenths, gim = local_angles(made)
-    made.gim = gim.astype(kind)
+    made.gim, stated = gim.astype(kind), (gim >= 10) & (gim < 18000)
     folder = made.write(tmp_path)
     beta, valid = made.by_hand(("HH", "VV"), "beta0")
     with open_scene(folder, SceneRequest(quantity="sigma0")) as scene:
         values, found = scene.read(0, 61)
-        np.testing.assert_allclose(values[:, gim > 0], (beta * np.sin(np.deg2rad(tenths / 10)))[:, gim > 0], rtol=1e-6)
-        np.testing.assert_array_equal(found, valid & (gim > 0))
+        np.testing.assert_allclose(values[:, stated], (beta * np.sin(np.deg2rad(tenths / 10)))[:, stated], rtol=1e-6)
+        np.testing.assert_array_equal(found, valid & (stated))
         part, part_valid = scene.read_part(4, 11, 20, 37)
         np.testing.assert_array_equal(part, values[:, 4:15, 20:57])
         np.testing.assert_array_equal(part_valid, found[4:15, 20:57])

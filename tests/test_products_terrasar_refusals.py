@@ -171,3 +171,13 @@ def test_local_angles_that_are_not_those_of_the_image_are_refused(tmp_path, chan
     made = MadeUp("EEC", gim=change(np.full((61, 83), 3210, np.uint16)))
     with pytest.raises(RasterError, match=words):
         open_scene(made.write(tmp_path), SceneRequest(quantity="sigma0"))
+
+
+def test_local_angles_of_another_place_are_refused_and_only_an_eec_has_some(tmp_path):
+    gim = np.full((61, 83), 3210, np.uint16)
+    folder = MadeUp("EEC", gim=gim).write(tmp_path / "eec")
+    write_tif(folder / "AUXRASTER" / "GIM.tif", gim[np.newaxis], transform=Affine(10, 0, 5e5, 0, -10, 4.6e6 - 10), crs=CRS)
+    with pytest.raises(RasterError, match="GIM.tif lies elsewhere than the images"):
+        open_scene(folder, SceneRequest(quantity="sigma0"))
+    with open_scene(MadeUp("GEC", gim=gim).write(tmp_path / "gec"), SceneRequest(quantity="sigma0")) as scene:
+        assert "without the slopes of the terrain" in scene.notes[0]

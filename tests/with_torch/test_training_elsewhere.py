@@ -24,6 +24,7 @@ from training.measures import answer_of_all  # noqa: E402
 from training.schema import ConfigError  # noqa: E402
 from training.student import new_student, save, teacher_config, weights_record  # noqa: E402
 from training.teacher import load_teacher  # noqa: E402
+from training.trained_on import pairs_record  # noqa: E402
 
 KINDS = ["eo", "sar", "eo+sar"]
 SIDE = 32
@@ -248,3 +249,10 @@ def test_a_student_tells_of_the_pairs_of_all_that_it_began_with(made, tmp_path, 
     sidecar.write_text(json.dumps(spoilt))
     code, _, error = said(capsys, "student", anew, *alone, f"start={tmp_path / 'spoilt'}", f"work={tmp_path / 'three'}")
     assert code == 1 and "provenance.trained_on of its sidecar" in error and "nobody knows which pairs it learnt from" in error
+
+
+def test_pairs_of_one_set_that_two_trainings_chose_are_all_named():
+    first = pairs_record("a", ("p1", "p2"), {"b": "0123456789ab"})
+    both = pairs_record("a", ("p2", "p3"), first)
+    assert both["b"] == "0123456789ab" and both["a"].split() == sorted({*first["a"].split(), *pairs_record("a", ("p3",), {})["a"].split()})
+    assert len(both["a"].split()) == 3
