@@ -63,6 +63,20 @@ def test_balanced_weights_come_from_the_labels_that_training_sees():
     assert sum("in the 1 of 2 train pairs with labels in use that was looked at" in line for line in what_there_is(one)) == 4
 
 
+@pytest.mark.parametrize("kind, eo", [("sar", False), ("eo", True), ("eo+sar", True)])
+def test_a_teacher_that_needs_optical_images_is_weighed_where_there_are_some(monkeypatch, kind, eo):
+    class Asked(Exception):
+        pass
+
+    def ask(config, data, eo=False):
+        raise Asked(eo)
+
+    monkeypatch.setattr(learning, "class_weights", ask)
+    with pytest.raises(Asked) as asked:
+        learning.train_teacher(config(teacher={"kinds": [kind]}), data(), silent)
+    assert asked.value.args == (eo,)
+
+
 def test_weights_of_a_command_line_are_kept_as_they_were_given(tmp_path):
     (tmp_path / "run.yaml").write_text(yaml.safe_dump({**RECORD, "loop": {"steps": 4}}))
     named = load_config(tmp_path / "run.yaml", ("loop.class_weights={water: 3, land: 1e-1}",)).loop.class_weights
