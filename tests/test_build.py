@@ -36,6 +36,12 @@ def test_the_native_module_and_the_installed_package_have_one_version():
     assert hfd_edge.__version__ == installed
 
 
+def test_the_folder_above_a_checkout_of_our_name_does_not_hide_the_package(tmp_path):
+    (tmp_path / "hfd_edge").symlink_to(Path(__file__).resolve().parent.parent)
+    done = subprocess.run([sys.executable, "-c", "import hfd_edge; print(hfd_edge.Segmenter.__name__)"], cwd=tmp_path, text=True, capture_output=True)
+    assert done.stdout == "Segmenter\n", done.stderr
+
+
 def test_provenance_names_our_version_from_a_checkout_too(monkeypatch):
     session = pytest.importorskip("hfd_edge.export.session")
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from rasterio.transform import Affine
 
+import hfd_edge
 from hfd_edge import _native, speckle
 from hfd_edge.errors import ArrayError, RadiometryError
 from hfd_edge.radiometry import SourceRadiometry
@@ -207,6 +210,16 @@ def test_scene_prints_and_draws_what_it_found(raster, tmp_path):
     assert "looks" in text and "VH" in text and "nodata" in text
     command.failed(command.run("scene", path), "--unit")
     command.failed(command.run("scene", path, "--unit", "db", "--plot", picture), "exists")
+
+
+def test_scene_names_bands_by_their_own_numbers_and_tells_what_a_run_would(tmp_path):
+    stored = 10 * np.log10(np.random.default_rng(9).gamma(4.4, 0.02, (3, 60, 60))).astype(np.float32)
+    path = write_tif(tmp_path / "scene.tif", stored, crs="EPSG:32633", transform=Affine(30.0, 0.0, 500_000.0, 0.0, -30.0, 4_600_000.0))
+    engine = Path(hfd_edge.__file__).parent / "data" / "demo-light.engine"
+    told = json.loads(command.run("scene", path, "--unit", "db", "--bands", "3,2", "--engine", engine, "--json").stdout)
+    assert [band["name"] for band in told["bands"]] == ["band 3", "band 2"] and "bands 3 as VV, 2 as VH" in told["read_as"]
+    assert any("30 x 30 m and the network was trained on 10 m" in note for note in told["notes"])
+    assert not any("m and the network" in note for note in json.loads(command.run("scene", path, "--unit", "db", "--json").stdout)["notes"])
 
 
 def test_scene_of_nothing_valid_says_so(tmp_path):

@@ -122,7 +122,7 @@ def main(words: list[str] | None = None) -> int:
     except (HfdError, ImportError, OSError, MemoryError) as error:
         return _failed(" ".join(str(error).split()) or type(error).__name__)
     except KeyboardInterrupt:
-        return _failed("interrupted; the same command goes on from the last state")
+        return _failed("interrupted; the same command goes on from the last state, where one was saved (loop.save_every)")
 
 
 def _failed(text: str) -> int:

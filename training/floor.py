@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from hfd_edge.errors import HfdError
+from hfd_edge.extras import missing
 from hfd_edge.measure.accuracy import Accuracy, Confusion
 from hfd_edge.spec import NODATA_LABEL
 from training.layouts import LAYOUTS, open_pairs
@@ -92,6 +92,8 @@ def _features(pair: Pair, pairs: PairSet, name: str) -> np.ndarray:
 
 def options_of(words: Sequence[str]) -> dict[str, Any]:
     """`option=value` words, values as YAML: bands=[after, before]."""
+    import yaml
+
     options = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -114,8 +116,8 @@ def main() -> int:
         pairs = open_pairs(given.layout, given.root, **options_of(given.options))
         inputs = given.inputs.split(",") if given.inputs else INPUTS if pairs.info.eo_bands else INPUTS[:1]
         found = floors(pairs, inputs, seed=given.seed)
-    except HfdError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (HfdError, ModuleNotFoundError) as error:
+        print(f"error: {missing(error, 'training') if isinstance(error, ModuleNotFoundError) else error}", file=sys.stderr)
         return 1
     if given.json:
         print(json.dumps({name: score.to_dict() for name, score in found.items()}))

@@ -69,7 +69,7 @@ def pairs_of(path: str | Path, provenance: dict[str, Any]) -> dict[str, str]:
 
 
 def tell_of_known_pairs(path: str | Path, provenance: dict[str, Any], pairs: PairSet, log: Log) -> None:
-    """Warn where a checkpoint learnt from pairs, of a set of this name, that judge now. Raises as `pairs_of`."""
+    """Warn where a checkpoint learnt from the labels of pairs, of a set of this name, that judge now. Raises as `pairs_of`."""
     known, parts = {*pairs_of(path, provenance).get(pairs.info.name, "").split()}, []
     for split in ("select", "test"):
         names = pairs.names(split)

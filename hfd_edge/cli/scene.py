@@ -46,6 +46,7 @@ def scene(  # an option of the command line is an argument here: more than six a
 
     hfd-edge scene scene.tif --engine model.engine
     """
+    from hfd_edge.products import run_notes
     from hfd_edge.raster_run import declared_radiometry, open_as_declared, read_as
     from hfd_edge.scene import measure_scene
     from hfd_edge.scene.strips import IntensitySource
@@ -65,7 +66,7 @@ def scene(  # an option of the command line is an argument here: more than six a
             draw_statistics(plot, source, intensity.radiometry, statistics)
         taken = read_as(source, intensity.radiometry, spec.bands if spec else ())
         offset = statistics.offset(spec.input, spec.bands, intensity.radiometry.looks, intensity) if spec else None
-        notes = (*getattr(source, "notes", ()), *(offset.notes() if offset else ()))
+        notes = (*(run_notes(source, spec) if spec else getattr(source, "notes", ())), *(offset.notes() if offset else ()))
         written = [str(path) for path in (plot, validity) if path]
         if as_json:
             print_json({"read_as": taken, "plot": plot and str(plot), "validity": validity and str(validity),

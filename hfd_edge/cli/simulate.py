@@ -34,7 +34,7 @@ def simulate(  # an option of the command line is an argument here: more than si
                                            help="Made if it is not there; gets scene.tif, truth.tif and eo.tif.")],
     rows: Annotated[int, typer.Option(help="Height in pixels.")] = 2048,
     cols: Annotated[int, typer.Option(help="Width in pixels.")] = 2048,
-    seed: Annotated[int, typer.Option(help="Another seed is another place; the same one the same pixels.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another seed is other ground in the same place; the same one the same pixels.")] = 0,
     looks: Annotated[float | None, typer.Option(help="Equivalent number of looks; default 4.4, for complex 1.")] = None,
     product: Annotated[Product, typer.Option(help="What scene.tif holds.")] = Product.LINEAR,
     border: Annotated[int, typer.Option(help="Widest extent of the nodata wedges at both sides, in pixels.")] = 0,

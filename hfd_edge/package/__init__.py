@@ -177,7 +177,7 @@ def _refuse_foreign(head: bytes) -> None:
     elif len(head) > 2 and head[0] == 8 and 1 <= head[1] <= 64 and head[2] in b"\x12\x1a\x22\x2a\x32\x3a\x42":
         what, way = "a bare ONNX graph, without spec or hashes", "export the checkpoint with hfd-edge export"
     elif head[:2] in (b"II", b"MM") and head[2:4] in (b"*\0", b"\0*", b"+\0", b"\0+"):
-        what, way = "a TIFF raster", ("engine and raster are swapped: hfd-edge predict RASTER ENGINE, or Segmenter(ENGINE).run_raster(RASTER, MAP)")
+        what, way = "a TIFF raster", "give the engine; the order is hfd-edge predict RASTER ENGINE, and Segmenter(ENGINE).run_raster(RASTER, MAP)"
     elif head.startswith(b"version https://git-lfs"):
         what, way = "a Git LFS pointer, not the file itself", "fetch it with git lfs pull"
     elif head[8:9] == b"{" and head[6:8] == b"\0\0":

@@ -39,7 +39,8 @@ class IntensitySource:
         self.checked_pixels = int((valid & np.isfinite(values).all(axis=0)).sum())
         self.source, self.rows, self.cols = source, source.rows, source.cols
         names = getattr(source, "band_names", ("",) * source.count)
-        self.names = tuple(name or f"band {i}" for i, name in enumerate(names, 1))
+        numbers = getattr(source, "band_numbers", range(1, source.count + 1))
+        self.names = tuple(name or f"band {number}" for name, number in zip(names, numbers))
         self._gather = make_gather(self.radiometry, linear_power(source.count))
         self._threads = threads
         self.saturated = 0              # of the rows read so far

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
 from hfd_edge.spec import Unit  # noqa: E402
+from training import floor  # noqa: E402
 from training.floor import floors, options_of  # noqa: E402
 from training.pairs import FLIPS, DataError, SetInfo, check_split, pair_of  # noqa: E402
 
@@ -69,3 +70,10 @@ def test_the_command_prints_the_table_as_json_and_an_error_in_one_line(tmp_path)
     assert set(json.loads(done.stdout)) == {"sar", "eo"} and "urban" in json.loads(done.stdout)["sar"]["iou"]
     done = subprocess.run([*command, "scenes=2"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1 and not done.stdout and "scenes" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_library_that_is_not_there_is_named_with_its_extra(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    monkeypatch.setattr(sys, "argv", ["floor", "ombria", "nowhere", "bands=[after]"])
+    assert floor.main() == 1
+    assert "pip install 'hfd-edge[train]'" in capsys.readouterr().err
