@@ -112,7 +112,7 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(scene, engin
     failed(run("predict", scene, engine, "-o", tmp_path / "none/map.tif"), "mkdir")
     done = run("predict", scene, engine, "-o", tmp_path / "map.png")
     assert done.returncode == 2 and "--quicklook" in done.stderr and not (tmp_path / "map.png").exists()
-    failed(run("predict", engine, scene, "-o", tmp_path / "new.tif"), "swapped", "RASTER ENGINE")
+    failed(run("predict", engine, scene, "-o", tmp_path / "new.tif"), "give the engine", "RASTER ENGINE")
     assert out.read_text() == "precious"
     assert run("predict", scene, engine, "-o", out, "--overwrite", "-q").returncode == 0 and out.read_bytes()[:2] == b"II"
 
