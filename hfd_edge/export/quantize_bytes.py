@@ -37,7 +37,7 @@ def carry_bytes(model: onnx.ModelProto) -> None:
             nodes += [node, helper.make_node("DequantizeLinear", [node.output[0], scale, zero], [given], name=given)]
         else:
             nodes.append(node)
-        makers.update((name, made) for made in nodes[-2:] for name in made.output)
+        makers.update(dict.fromkeys(nodes[-1].output, nodes[-1]))
     set_nodes(model, nodes)
 
 

@@ -28,6 +28,10 @@ def graph_of(nodes, arrays):
     return model
 
 
+def constants_of(model):
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
 def pair(given, made, step="step", zero="zero"):
     return [helper.make_node("QuantizeLinear", [given, step, zero], [f"{made}/q"], name=f"{made}/q"),
             helper.make_node("DequantizeLinear", [f"{made}/q", step, zero], [made], name=made)]
@@ -103,6 +107,16 @@ def test_a_tensor_that_others_read_too_keeps_its_step():
     round_once(model)
     steps = {node.output[0]: node.input[1] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     assert steps == {"a": "fine", "b": "common", "whole": "common"}
+
+
+def test_bytes_that_are_read_twice_keep_their_step():
+    model = joined()
+    nodes = [*model.graph.node[:-1], helper.make_node("DequantizeLinear", ["a/q", "fine", "zero"], ["again"]),
+             helper.make_node("Concat", ["whole", "again"], ["logits"], axis=1)]
+    model = graph_of(nodes, constants_of(model))
+    expected = runner(model.SerializeToString())(PIXELS)[:, -3:]
+    round_once(model)
+    assert np.array_equal(runner(model.SerializeToString())(PIXELS)[:, -3:], expected)
 
 
 def test_the_demo_student_moves_no_float_and_loses_no_bit(monkeypatch):
