@@ -1,4 +1,4 @@
-"""Overlap added outside the stages: one thread that reads ahead, one that writes behind; both hand errors to the caller.
+"""Overlap added outside the stages: a thread that reads ahead, one that writes behind, some that answer; all hand errors to the caller.
 
 These threads wait by SimpleQueue alone: Ctrl-C in the middle of a lock of Python's own (Queue, Semaphore, Event) can lose the word
 that wakes the other one, and then both wait for ever; in the middle of Thread.join it marks a thread as ended that still runs;
@@ -12,8 +12,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from hfd_edge.errors import DeviceError
@@ -34,7 +35,11 @@ class Stopwatch:
         try:
             yield
         finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+            self.add(stage, time.perf_counter() - start)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Seconds that were measured elsewhere."""
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
 
 
 def prefetch(items: Iterable[T]) -> Iterator[T]:
@@ -178,3 +183,65 @@ class WriteBehind:
     def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+class Answers:
+    """Makes calls in `count` threads of its own, which start with the first call; calls are taken up in the order in which they are given."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._calls: queue.SimpleQueue = queue.SimpleQueue()
+        self._ended: list[_Ended] = []
+        self._dropped = False
+        self._process = os.getpid()
+
+    def of(self, call: Callable[[], T]) -> Callable[[], T]:
+        """Hand a call in. What is returned waits for its answer and gives it, or raises its error."""
+        if not self._ended:
+            self._begin()
+        answer: queue.SimpleQueue = queue.SimpleQueue()
+        self._calls.put((call, answer))
+
+        def taken() -> T:
+            _check_process(self._process, "answers")
+            made, error = answer.get()
+            if error is None:
+                return made
+            try:
+                raise error
+            finally:
+                del error                           # its traceback holds this frame, and the call all that it needed
+
+        return taken
+
+    def end(self) -> None:
+        """Wait until no call is being made; those that wait are dropped."""
+        self._dropped = True
+        for _ in range(self._count):                # one whose start was interrupted may run too
+            self._calls.put(_END)
+        if self._process == os.getpid():
+            with ExitStack() as every:
+                for ended in self._ended:
+                    every.callback(ended.wait)
+
+    def _begin(self) -> None:
+        for _ in range(self._count):
+            ended = _Ended()
+            _start(partial(self._work, ended), "hfd-answers")
+            self._ended.append(ended)
+
+    def _work(self, ended: _Ended) -> None:
+        try:
+            while (given := self._calls.get()) is not _END:
+                self._answer(*given)
+                given = None                        # what it needed is not held while the thread waits
+        finally:
+            ended.say()
+
+    def _answer(self, call: Callable[[], object], answer: queue.SimpleQueue) -> None:
+        if self._dropped:
+            return
+        try:
+            answer.put((call(), None))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+            answer.put((None, error))

@@ -34,7 +34,7 @@ class RunReport:
     cols: int
     nodata_share: float             # 0..1, pixels labelled nodata because the scene has no value there
     nan_pixels: int                 # pixels where the engine answered NaN; labelled nodata as well; 0 in a sound run
-    timings: dict[str, float]       # seconds per stage, and "total"; stages overlap, so they may add up to more than the total
+    timings: dict[str, float]       # seconds per stage, over the calls at once, and "total"; stages overlap, so they may add up to more than the total
     device: str                     # "cpu" or "cuda:0"
     engine: str                     # engine, its version and the graph that ran
     engine_hash: str
@@ -52,6 +52,7 @@ class RunReport:
     saturated_pixels: int | None = None     # valid, but their power is a lower bound; None = no level was declared, or the pixels were filtered
     offset: TrainingOffset | None = None    # how far the scene lies off the training data, in dB; None = cannot be told
     overlap_px: int = 0             # width of the bands in which two neighbours were fused; 0 with crop
+    at_once: int = 1                # most tiles (or batches) that the engine answered beside each other; on a GPU 1 is told
     window: tuple[int, int, int, int] | None = None     # row, col, rows, cols of a raster that were segmented; None = all of it
     classes: tuple[ClassShare, ...] = ()    # of a raster's map, in the order of its values; with --classes the chosen ones and "other"; () for an array
 

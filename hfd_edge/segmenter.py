@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from hfd_edge.device import check_threads, is_whole, thread_budget
+from hfd_edge.device import check_threads, thread_budget
 from hfd_edge.device.array import is_on_device
 from hfd_edge.engine.base import DeviceEngine, Engine
-from hfd_edge.engine.choose import GpuOptions, choose_device, open_engine, why_cpu
+from hfd_edge.engine.choose import GpuOptions, choose_device, open_engine, tile_sides, why_cpu
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
 from hfd_edge.pipeline import Stopwatch, WriteBehind, prefetch
-from hfd_edge.plan import PlanRequest, SceneShape, TilePlan, costly, plan_tiles
+from hfd_edge.plan import PlanRequest, SceneShape, TilePlan, plan_tiles
 from hfd_edge.plan.blend import check_stitch, no_gain
 from hfd_edge.plan.device import plan_on_device
+from hfd_edge.plan.notes import costly
 from hfd_edge.radiometry import SourceRadiometry, differences, make_gather
 from hfd_edge.radiometry.fill import filtered_fill
 from hfd_edge.results import Result, RunReport
@@ -85,7 +86,7 @@ class Segmenter:
         self.threads = thread_budget(threads)
         self._made_in = os.getpid()
         self._request = PlanRequest(tile, halo, batch, memory, stitch=stitch, overlap=overlap)
-        self._plans = GpuOptions(build, trust_plans, None if batch == "auto" else batch, _sides(tile))
+        self._plans = GpuOptions(build, trust_plans, None if batch == "auto" else batch, tile_sides(tile))
         self._package = Package.open(path)
         with ExitStack() as failed:
             failed.callback(self._package.close)
@@ -199,7 +200,7 @@ class Segmenter:
         start = time.perf_counter()
         check_count(source, self.spec.bands)
         run = self.prepare(source, radiometry, score=asked_score(self.spec.classes, confidence, probability), windows_held=2,
-                           request=replace(self._request, window=window), allow_empty=allow_empty or window is not None)
+                           request=replace(self._own_request(), window=window), allow_empty=allow_empty or window is not None)
         first_row, _, rows, _ = run.plan.grid.kept
 
         def write_timed(row: int, labels: np.ndarray, scores: np.ndarray | None) -> None:
@@ -244,7 +245,7 @@ class Segmenter:
         watch = Stopwatch()
         scene, known = (source, radiometry), (*differences(radiometry, self.spec.input), *((fill.note("were segmented"),) if fill else ()))
         source, radiometry = filtered_input(source, radiometry, self.spec.input, self.threads, watch, allow_empty)
-        plan = self._plan(scene_shape(source, windows_held), request or self._request)
+        plan = self._plan(scene_shape(source, windows_held), request or self._own_request())
         if source is not scene[0]:
             stored = sample(source)
             fill = filtered_fill(fill, *stored, radiometry)
@@ -257,6 +258,11 @@ class Segmenter:
             with run.watch("scene"):
                 run.vector = scene_vector(*scene, self.spec, self.threads, allow_empty)
         return run
+
+    def _own_request(self) -> PlanRequest:
+        """What was asked for when this was made, with two tiles at once where the engine can and is not known to be slower so."""
+        two = getattr(self._engine, "two_at_once", None)
+        return self._request if two is None or two.pays is False else replace(self._request, second_bytes=two.held_bytes)
 
     def _plan(self, shape: SceneShape, request: PlanRequest) -> TilePlan:
         if self._gpu is None:
@@ -287,11 +293,5 @@ class Segmenter:
             threads=self.threads, halo=run.plan.halo, halo_px=grid.halo_px, tile_px=grid.tile_px, score=score_name(self.spec.classes, run.score),
             tiles_run=counts.tiles_run, tiles_empty=counts.tiles_empty, compute_ratio=run.plan.compute_ratio,
             notes=(*ended, *run.notes, *why_cpu(self._asked, self._package), *getattr(self._engine, "notes", ())),
-            stitch=run.plan.stitch, offset=run.offset, saturated_pixels=counts.saturated if run.stored else None, overlap_px=2 * grid.spread_px)
-
-
-def _sides(tile: int | tuple[int, int] | str) -> tuple[int, int] | None:
-    """Rows and columns of a tile that was asked for, None where it was not; what is neither is refused when tiles are planned."""
-    if isinstance(tile, (tuple, list)) and len(tile) == 2:
-        return tuple(tile)
-    return (tile, tile) if is_whole(tile) else None
+            stitch=run.plan.stitch, offset=run.offset, saturated_pixels=counts.saturated if run.stored else None, overlap_px=2 * grid.spread_px,
+            at_once=run.plan.at_once)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hfd_edge.errors import DeviceError, GridError
-from hfd_edge.plan import PlanRequest, SceneShape, costly, plan_tiles
+from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
+from hfd_edge.plan.notes import costly
 from hfd_edge.tiles import TileGrid, equal_core, reflect101, reflected_range
 from tests.engines import make_spec
 

@@ -81,7 +81,8 @@ def run_lines(report: RunReport) -> dict[str, str]:
         "stages": f"{stages} (seconds; they overlap)",
         "device": f"{report.device}, {report.threads} threads, {report.engine}",
         "engine": report.engine_hash,
-        "tiles": f"{report.tiles_run} of up to {report.tile_px[0]} x {report.tile_px[1]} px, {report.tiles_empty} empty ones skipped",
+        "tiles": f"{report.tiles_run} of up to {report.tile_px[0]} x {report.tile_px[1]} px, {report.tiles_empty} empty ones skipped"
+        + (", two at once" if report.at_once > 1 else ""),
         "halo": f"{report.halo}, {report.halo_px} px, costs {report.compute_ratio:.2f} times the scene's pixels: "
         f"{report.halo_share:.0%} of the engine's work",
         "stitch": report.stitch + (f", tiles fused over {report.overlap_px} px at each border" if report.overlap_px else "")}

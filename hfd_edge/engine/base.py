@@ -20,12 +20,22 @@ class PixelBytes:
     zero_point: int
 
 
+@dataclass(slots=True)
+class TwoAtOnce:
+    """What is known of an engine that answers two batches beside each other."""
+
+    held_bytes: int                 # what it holds for that, without the batches
+    pays: bool | None = None        # whether that is faster here than one after the other; None = not tried yet, see run.pace
+
+
 @runtime_checkable
 class Engine(Protocol):
     """One graph of one package, loaded on one device, ready to answer. Two threads may call `infer` at once.
 
     An engine has answered the package's golden tile before anyone else sees it. It never moves to another device or precision
     by itself: what it cannot run is an EngineError.
+
+    One with an attribute `two_at_once` that is a TwoAtOnce gives with `for_two()` an engine of the same answers for two callers at once.
 
     One with an attribute `pixel_bytes` that is not None takes a batch as PixelBytes too, which `gather` writes in a quarter of the memory.
     """

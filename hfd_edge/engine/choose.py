@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from hfd_edge.build import build_info
-from hfd_edge.device import cuda_index, resolve_device
+from hfd_edge.device import cuda_index, is_whole, resolve_device
 from hfd_edge.engine.base import Engine
 from hfd_edge.engine.golden import check_golden
 from hfd_edge.engine.tensorrt_build import PRECISION_OF
@@ -33,6 +33,13 @@ class GpuOptions:
 
     def __post_init__(self) -> None:
         check_policy(self.build, self.trust_plans)              # on a CPU too: a word that is none is found where it stands
+
+
+def tile_sides(tile: int | tuple[int, int] | str) -> tuple[int, int] | None:
+    """Rows and columns of a tile that was asked for, None where it was not; what is neither is refused when tiles are planned."""
+    if isinstance(tile, (tuple, list)) and len(tile) == 2:
+        return tuple(tile)
+    return (tile, tile) if is_whole(tile) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hfd_edge.engine.base import TwoAtOnce
+from hfd_edge.engine.golden import check_golden
 from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.engine.onnx_bytes import as_bytes, with_byte_input
 from hfd_edge.errors import ArrayError, EngineError
@@ -16,6 +19,7 @@ from hfd_edge.spec import SCENE_INPUT
 if TYPE_CHECKING:
     import onnxruntime
 
+HELD_TIMES = 3          # a session holds a graph's weights that many times at most: as they are, and as its kernels want them
 _NO_MEMORY = ", for which this process may take no more memory (give a smaller tile, --tile or --memory, or raise its limit)"
 
 
@@ -33,11 +37,13 @@ class OnnxRuntimeEngine:
         """Raises EngineError if the graph is unsafe, or ONNX Runtime refuses it."""
         import onnxruntime
 
-        self.graph, self._threads = graph, threads
+        self.graph, self._package, self._threads = graph, package, threads
+        self._second, self._making = None, threading.Lock()
         self.version = onnxruntime.__version__
         data = bytes(package.read(graph))
         found = scan(data, f"{graph} of {package.path}")
         check_graph(found)
+        self.two_at_once = None if threads == 1 else TwoAtOnce(HELD_TIMES * len(data))
         image = found.inputs[0].name if found.inputs else ""
         data, self.pixel_bytes = with_byte_input(data, image, len(package.spec.bands)) or (data, None)
         options = onnxruntime.SessionOptions()
@@ -65,7 +71,7 @@ class OnnxRuntimeEngine:
         engine's `pixel_bytes`."""
         session = self._session                     # another thread may close the engine meanwhile
         if session is None:
-            raise EngineError(f"the engine of {self.graph} is closed: open the package again (Segmenter is a context manager)")
+            raise EngineError(self._closed())
         try:
             given = batch if self.pixel_bytes is None or batch.dtype != np.float32 else as_bytes(batch, self.pixel_bytes, self._threads)
         except ArrayError as error:
@@ -79,9 +85,29 @@ class OnnxRuntimeEngine:
             way = next((_NO_MEMORY for word in ("bad_alloc", "Failed to allocate") if word in said), "")
             raise EngineError(f"ONNX Runtime failed on {self.graph} with a batch of shape {batch.shape}{way}: {said}") from error
 
+    def for_two(self) -> OnnxRuntimeEngine:
+        """This engine for two calls at once, which share its threads and answer alike; made at the first call, closed with this one.
+
+        Where a call has a core to itself it waits for no other core; whether that pays is the run's to try (run.pace).
+        """
+        with no_fork(), self._making:
+            if self._session is None:
+                raise EngineError(self._closed())
+            if self._second is None:
+                second = OnnxRuntimeEngine(self._package, self.graph, self._threads - 1)        # beside these, each of the two callers is one
+                check_golden(self._package, second)
+                self._second = second
+            return self._second
+
     def close(self) -> None:
         """Free the session; the engine cannot be used afterwards."""
-        self._session = None
+        with no_fork(), self._making:
+            self._session = None
+            if self._second is not None:
+                self._second.close()
+
+    def _closed(self) -> str:
+        return f"the engine of {self.graph} is closed: open the package again (Segmenter is a context manager)"
 
 
 def _scene_input(session: onnxruntime.InferenceSession, package: Package, graph: str) -> str:

@@ -7,7 +7,7 @@ from math import ceil
 
 from hfd_edge.device import available_memory_bytes, is_whole
 from hfd_edge.errors import DeviceError, GridError
-from hfd_edge.plan.blend import blended, check_stitch, fused_bytes_per_px, is_exact
+from hfd_edge.plan.blend import STRIPS_HELD, blended, check_stitch, fused_bytes_per_px, is_exact
 from hfd_edge.spec import ModelSpec
 from hfd_edge.tiles import TileGrid, equal_core, round_up
 from hfd_edge.tiles.shares import Blend
@@ -18,9 +18,10 @@ STRIP_ROWS = 1024                       # kept rows of a strip where a scene has
 LARGEST_INPUT_PX = 1 << 23              # progress is told once a tile; a halo of 112 px still costs 1.17 there
 CACHED_INPUT_PX = 1 << 20               # up to here a pixel of input costs the engine the same
 UNCACHED_COSTS = 1.15                   # times that beyond it (docs/performance.md)
+TWO_COST = 0.87                         # two batches at once over one after the other, a core or more for each
+TWO_FROM = 8, 1 << 23                   # calls and input pixels: the last ones wait for each other, and the engine for two must be made
 ENGINE_SLACK = 1.25                     # measured peak over the live activations that a package names: 93 bytes against 80
 WAITING_WORTH = 1.05                    # decoding blocks twice costs 5 to 10 % of the engine's time
-NOTED_FROM = 2.0                        # times the scene's pixels: half of the work is halo, and more memory would help
 BOUNDED_WHERE_EXACT_COSTS = 1.5         # the bounded halo is the default where the exact one costs more than this
 
 
@@ -48,10 +49,16 @@ class TilePlan:
     memory_bytes: int               # expected peak of engine and strips together
     rows_below: int = 0             # rows that a window may hold below its own until the next one; 0 = blocks are not awaited
     blend: Blend | None = None      # how overlapping tiles are fused; None = crop
+    at_once: int = 1                # most batches that the engine answers beside each other
 
     @property
     def stitch(self) -> str:
         return "crop" if self.blend is None else self.blend.mode
+
+    @property
+    def calls(self) -> int:
+        """Of the engine, at most: tiles without a valid pixel need none."""
+        return ceil(self.grid.tile_count / self.batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ class PlanRequest:
     window: tuple[int, int, int, int] | None = None     # row, column, rows, columns that are kept; None = the scene
     stitch: str = "crop"                            # or "precision", "hann", "gaussian", "constant": overlapping tiles are fused
     overlap: int | str = "auto"                     # pixels in which two neighbours are fused; "auto" = all that both computed
+    second_bytes: int | None = None                 # what the engine holds to answer two batches at once, without them; None = it does not
 
 
 def plan_tiles(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> TilePlan:
@@ -83,11 +91,36 @@ def plan_tiles(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> Tile
                         "'gaussian' or 'constant', or leave the overlap out")
     request = replace(request, batch=1 if request.batch == "auto" else int(request.batch))
     scene = replace(scene, fused_bytes_per_px=fused_bytes_per_px(spec, request.stitch))
-    scene = _waiting_where_worth(spec, scene, request)
-    halo = _chosen_halo(spec, scene, request)
-    if request.window is None:
-        return _plan_with_halo(spec, scene, request, halo)
-    return _plan_window(spec, scene, request, halo)
+    alone = replace(request, second_bytes=None)
+    scene = _waiting_where_worth(spec, scene, alone)
+    halo = _chosen_halo(spec, scene, alone)
+    plan = _planned(spec, scene, alone, halo)
+    return plan if request.second_bytes is None else _two_at_once_where_worth(spec, scene, request, plan)
+
+
+def _planned(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo: int) -> TilePlan:
+    return (_plan_with_halo if request.window is None else _plan_window)(spec, scene, request, halo)
+
+
+def _two_at_once_where_worth(spec: ModelSpec, scene: SceneShape, request: PlanRequest, plan: TilePlan) -> TilePlan:
+    """The plan, or one with two batches at once where that costs less and memory has room; with other tiles only where any make the same map."""
+    halo, plans = plan.grid.halo_px, [plan]
+    others = ("auto",) if request.tile == "auto" and not spec.fixed_tile and _any_grid(spec, request, halo) else ()
+    for tile in (plan.grid.tile_px, *others):
+        try:
+            two = _planned(spec, scene, replace(request, tile=tile), halo)
+        except DeviceError:
+            continue                                        # no room for two of the smallest
+        if two.memory_bytes <= memory_budget_bytes(request.memory) and two.calls >= TWO_FROM[0] and two.grid.input_px >= TWO_FROM[1]:
+            plans.append(two)
+    return min(plans, key=_expected)
+
+
+def _expected(plan: TilePlan) -> float:
+    """Expected time over that of the kept pixels in cached tiles without a halo, one after the other."""
+    rows, cols = plan.grid.tile_px
+    uncached = UNCACHED_COSTS if rows * cols > CACHED_INPUT_PX else 1.0
+    return plan.compute_ratio * uncached * (1.0 if plan.at_once == 1 else TWO_COST * 2 * ceil(plan.calls / 2) / plan.calls)
 
 
 def _waiting_where_worth(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> SceneShape:
@@ -122,7 +155,7 @@ def _chosen_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> in
 
 def _plan_window(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo: int) -> TilePlan:
     """With the exact halo any grid gives the same answer, so the window has its own; otherwise it takes the scene's tiles."""
-    window, own = check_window(request.window), _own_cores(spec, request, halo)
+    window, own = check_window(request.window), _any_grid(spec, request, halo)
     TileGrid(scene.rows, scene.cols, spec.stride_px, spec.stride_px, halo, spec.stride_px, window=window)   # is it in the scene
     if own:
         rows, cols = (first % spec.stride_px + count for first, count in zip(window, window[2:]))
@@ -135,18 +168,8 @@ def _plan_window(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo:
     return replace(plan, grid=grid, compute_ratio=grid.input_px / (window[2] * window[3]))
 
 
-def _own_cores(spec: ModelSpec, request: PlanRequest, halo: int) -> bool:
+def _any_grid(spec: ModelSpec, request: PlanRequest, halo: int) -> bool:
     return halo >= spec.halo_px and spec.reach_bounded and not spec.fixed_tile and request.stitch == "crop"
-
-
-def costly(plan: TilePlan) -> tuple[str, ...]:
-    """A sentence for the report where tiles are so small that halos cost more than the scene itself; () where they are not."""
-    grid = plan.grid
-    whole = grid.core_rows >= grid.kept[2] and grid.core_cols >= grid.kept[3]           # one tile: none is larger
-    if whole or plan.compute_ratio <= NOTED_FROM or min(grid.kept[2:]) < 2 * grid.halo_px:
-        return ()
-    return (f"tiles keep {grid.core_rows} x {grid.core_cols} px inside a halo of {grid.halo_px}, so the network computes "
-            f"{plan.compute_ratio:.1f} times the scene's pixels: a larger --memory or --tile makes this run faster",)
 
 
 def memory_budget_bytes(memory: int | None) -> int:
@@ -182,7 +205,7 @@ def _plan_with_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, ha
     else:
         core = _given_core(spec, request.tile, halo)
         core = tuple(min(c, round_up(n, spec.stride_px)) for c, n in zip(core, (scene.rows, scene.cols)))
-    memory = _tile_bytes(spec, request.batch, halo, *core) + _strip_bytes(scene, core[0] + 2 * halo)
+    memory = _tiles_bytes(spec, request, halo, *core) + _strip_bytes(scene, request, core[0] + 2 * halo)
     if request.memory is not None and memory > memory_budget_bytes(request.memory):
         raise DeviceError(f"tile={request.tile!r} takes about {memory} bytes over a scene {scene.cols} px wide and "
                           f"memory={request.memory}: make the tile smaller, the memory larger, or leave one of them out")
@@ -193,7 +216,7 @@ def _plan_with_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, ha
         grid, blend = blended(spec, grid, request.stitch, request.overlap)
     bounded = halo == spec.halo_bounded_px and blend is None            # it was measured with crop
     kind = "exact" if is_exact(spec, halo, blend) else "bounded" if bounded else "custom"
-    return TilePlan(grid, request.batch, kind, grid.input_px / (scene.rows * scene.cols), memory, scene.rows_below, blend)
+    return TilePlan(grid, request.batch, kind, grid.input_px / (scene.rows * scene.cols), memory, scene.rows_below, blend, _at_once(request))
 
 
 def _fixed_core(spec: ModelSpec, tile: int | tuple[int, int] | str, halo: int) -> tuple[int, int]:
@@ -220,12 +243,12 @@ def _auto_core(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo: i
     budget = memory_budget_bytes(request.memory)
     stride, best = spec.stride_px, None
     most_rows = round_up(scene.rows if scene.rows <= 2 * STRIP_ROWS else STRIP_ROWS, stride)
-    below = _strip_bytes(scene, 0)
+    below, largest = _strip_bytes(scene, request, 0), LARGEST_INPUT_PX // _at_once(request)
     for pieces in range(1, ceil(scene.cols / stride) + 1):
         cols = equal_core(scene.cols, round_up(ceil(scene.cols / pieces), stride), stride)
-        per_row = _tile_bytes(spec, request.batch, halo, 1 - 2 * halo, cols) + _strip_bytes(scene, 1) - below
+        per_row = _tiles_bytes(spec, request, halo, 1 - 2 * halo, cols) + _strip_bytes(scene, request, 1) - below
         fitting = (budget - below) // per_row
-        for most_px in (LARGEST_INPUT_PX, CACHED_INPUT_PX):
+        for most_px in (largest, CACHED_INPUT_PX):
             rows = min(fitting, most_px // (cols + 2 * halo)) - 2 * halo
             rows = min(rows // stride * stride, most_rows)
             if rows >= stride:
@@ -233,7 +256,7 @@ def _auto_core(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo: i
         if best is not None and 1 + 2 * halo * pieces / scene.cols > best[0]:
             break                                       # narrower pieces cost more whatever their rows
     if best is None:
-        least = _tile_bytes(spec, request.batch, halo, stride, stride) + _strip_bytes(scene, stride + 2 * halo)
+        least = _tiles_bytes(spec, request, halo, stride, stride) + _strip_bytes(scene, request, stride + 2 * halo)
         raise DeviceError(f"memory={budget} bytes is not enough for one tile with a halo of {halo} px over a scene {scene.cols} px wide: "
                           f"give at least {least} bytes (--memory), or a smaller batch")
     return best[2], -best[1]
@@ -246,14 +269,21 @@ def _cost(scene: SceneShape, halo: int, rows: int, cols: int) -> float:
     return overhead * (UNCACHED_COSTS if tile_px > CACHED_INPUT_PX else 1.0)
 
 
-def _tile_bytes(spec: ModelSpec, batch: int, halo: int, core_rows: int, core_cols: int) -> int:
-    """Engine memory and tile buffers of one batch."""
+def _at_once(request: PlanRequest) -> int:
+    return 1 if request.second_bytes is None else 2
+
+
+def _tiles_bytes(spec: ModelSpec, request: PlanRequest, halo: int, core_rows: int, core_cols: int) -> int:
+    """Engine memory and tile buffers of a batch; where two are answered at once of three: one more is made meanwhile, and the engine keeps the
+    memory in which it answered one after the other."""
     live = spec.activation_bytes_per_px or UNKNOWN_ACTIVATION_BYTES_PER_PX
     per_px = ceil(ENGINE_SLACK * live) + 4 * len(spec.bands) + 1
-    return batch * per_px * (core_rows + 2 * halo) * (core_cols + 2 * halo)
+    return (1 if request.second_bytes is None else 3) * request.batch * per_px * (core_rows + 2 * halo) * (core_cols + 2 * halo)
 
 
-def _strip_bytes(scene: SceneShape, rows: int) -> int:
-    """Stored pixels with their mask, and three strips of labels and scores (made, waiting, written)."""
+def _strip_bytes(scene: SceneShape, request: PlanRequest, rows: int) -> int:
+    """Stored pixels with their mask, and three strips of labels and scores (made, waiting, written); with two batches at once a strip more is
+    open, and the engine that answers them lies beside the other one."""
     stored = scene.windows_held * (scene.bytes_per_px + 1)
-    return (scene.cols + scene.cols_beside) * ((stored + 3 * 2 + scene.fused_bytes_per_px) * rows + stored * scene.rows_below)
+    made = 3 * 2 + scene.fused_bytes_per_px if request.second_bytes is None else 4 * 2 + 3 * scene.fused_bytes_per_px // STRIPS_HELD
+    return (scene.cols + scene.cols_beside) * ((stored + made) * rows + stored * scene.rows_below) + (request.second_bytes or 0)

@@ -1,15 +1,21 @@
-"""The stages of a run in main memory: every call does its work at once."""
+"""The stages of a run in main memory: every call does its work at once, but for the engine where the plan has it answer two tiles at once."""
 
 from __future__ import annotations
 
+import time
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from hfd_edge.engine.base import Engine, PixelBytes
 from hfd_edge.errors import EngineError
+from hfd_edge.pipeline import Answers
 from hfd_edge.run import Run, Window
+from hfd_edge.run.pace import Pace
 from hfd_edge.spec import ModelSpec
 from hfd_edge.stitch import STATUS_NODATA, CropFrame, CropStitch
 from hfd_edge.stitch.blend import BlendFrame, BlendStitch
@@ -24,15 +30,15 @@ class _Begun:
 
     part: Any
     kept: list[Tile]
-    batch: np.ndarray               # (kept, bands, rows, cols) float32, or the engine's PixelBytes
     statuses: np.ndarray            # (kept, rows, cols) uint8
     empty: list[Tile]
+    asked: Callable[[], tuple[np.ndarray, float]] | None        # the engine's answer to `kept`, and its seconds over the calls at once
 
 
 class HostStages:
     """Gather, engine and stitching on the CPU; see run.stages.Stages."""
 
-    ahead, stages_ahead = 0, False
+    stages_ahead = False
 
     def __init__(self, run: Run, engine: Engine, spec: ModelSpec, threads: int) -> None:
         """Raises EngineError where the engine does not take what the network is told of the scene."""
@@ -40,11 +46,14 @@ class HostStages:
             raise EngineError(f"{engine.name} runs {engine.graph} without its second input, and this network is told of the whole "
                               "scene (scene_percentiles): run it with device='cpu'")
         self._run, self._engine, self._threads = run, engine, threads
+        most, self.ahead = run.plan.at_once, 0
+        self._pace = Pace(engine.two_at_once, run.plan.calls) if most > 1 else None
+        self._answers, self._for_two = Answers(most), engine.for_two() if most > 1 else None
         self._told = () if run.vector is None else (run.vector,)
         self._by: PixelBytes | None = getattr(engine, "pixel_bytes", None)
         self._stitch = _stitch(run, spec, threads)
         self._window: Window | None = None
-        self._batch, self._statuses = np.empty(0, np.float32 if self._by is None else np.uint8), np.empty(0, np.uint8)
+        self._held = deque([(np.empty(0, np.float32 if self._by is None else np.uint8), np.empty(0, np.uint8))] * (1 if most == 1 else most + 1))
 
     def stage(self, window: Window) -> Window:
         return window
@@ -61,7 +70,7 @@ class HostStages:
                 slot = len(kept)
                 self._gather(tile, batch[slot], statuses[slot])
                 (kept if _has_valid_pixel(tile, statuses[slot]) else empty).append(tile)
-        return _Begun(part, kept, batch[:len(kept)], statuses[:len(kept)], empty)
+        return _Begun(part, kept, statuses[:len(kept)], empty, self._asked(kept, batch[:len(kept)]) if kept else None)
 
     def answer(self, begun: _Begun) -> None:
         logits = self.infer(begun) if begun.kept else ()
@@ -70,19 +79,34 @@ class HostStages:
                 begun.part.put(tile, scores, status)
             for tile in begun.empty:
                 begun.part.put_empty(tile)
+        if begun.kept and self._pace is not None:
+            self._pace.answered(begun.statuses.size)
 
     def infer(self, begun: _Begun) -> np.ndarray:
         """Logits (kept, classes, rows / s, cols / s) of the tiles that the engine is asked for."""
+        logits, seconds = begun.asked()
+        self._run.watch.add("engine", seconds)
+        return logits
+
+    def _asked(self, tiles: list[Tile], batch: np.ndarray) -> Callable[[], tuple[np.ndarray, float]]:
+        """What gives the engine's answer: when it is called, or a thread is at it by now."""
+        at_once = 1 if self._pace is None else self._pace.at_once()
+        self.ahead = 0 if at_once == 1 else at_once
+        ask = partial(self._ask, self._engine if at_once == 1 else self._for_two, tiles, batch, at_once)
+        return ask if at_once == 1 else self._answers.of(ask)
+
+    def _ask(self, engine: Engine, tiles: list[Tile], batch: np.ndarray, at_once: int) -> tuple[np.ndarray, float]:
+        start = time.perf_counter()
         try:
-            with self._run.watch("engine"):
-                return self._engine.infer(begun.batch, *self._told)
+            return engine.infer(batch, *self._told), (time.perf_counter() - start) / at_once
         except EngineError as error:
-            first = begun.kept[0]
+            first = tiles[0]
             raise EngineError(f"tile at row {first.row}, column {first.col} ({first.in_rows} x {first.in_cols} with halo): "
                               f"{error}") from error
 
     def close(self, part: Any) -> list[Any]:
-        self._window = None
+        if self._window is not None and self._window.strip is part.strip:       # the next one may be open by now
+            self._window = None
         with self._run.watch("finish"):
             return self._stitch.close(part)
 
@@ -91,15 +115,19 @@ class HostStages:
             return self._stitch.end()
 
     def release(self) -> None:
-        """Nothing is held."""
+        """Wait for what the engine still answers: it reads from this run's memory."""
+        self._answers.end()
 
     def _buffers(self, tiles: int, rows: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
-        """Network input, (tiles, bands, rows, cols) float32 or PixelBytes, and validity (tiles, rows, cols) uint8: one batch at a time."""
+        """Network input, (tiles, bands, rows, cols) float32 or PixelBytes, and validity (tiles, rows, cols) uint8: of one batch, and of as
+        many as are begun."""
         pixels, bands = tiles * rows * cols, self._run.source.count
-        if self._statuses.size < pixels:
-            self._batch, self._statuses = np.empty(pixels * bands, self._batch.dtype), np.empty(pixels, np.uint8)
+        batch, statuses = self._held.popleft()
+        if statuses.size < pixels:
+            batch, statuses = np.empty(pixels * bands, batch.dtype), np.empty(pixels, np.uint8)
+        self._held.append((batch, statuses))
         shape = (tiles, bands, rows, cols) if self._by is None else (tiles, rows // 2, cols // 2, 4 * bands)
-        return self._batch[:pixels * bands].reshape(shape), self._statuses[:pixels].reshape(tiles, rows, cols)
+        return batch[:pixels * bands].reshape(shape), statuses[:pixels].reshape(tiles, rows, cols)
 
     def _gather(self, tile: Tile, made: np.ndarray, status: np.ndarray) -> None:
         """One tile of the window that is open to its places in the buffers."""

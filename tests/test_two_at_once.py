@@ -1,0 +1,191 @@
+"""Two tiles at once on the CPU: the same map, where memory has room, an error at its tile, and nothing left over."""
+
+import itertools
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hfd_edge.plan
+from hfd_edge.engine.base import TwoAtOnce
+from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
+from hfd_edge.errors import DeviceError, EngineError
+from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
+from hfd_edge.run import pace
+from hfd_edge.run.host import HostStages
+from hfd_edge.segmenter import Segmenter
+from tests.engines import make_spec, random_engine
+
+ALONE, TWO = PlanRequest(), PlanRequest(second_bytes=1 << 20)
+SPEC = make_spec(2, 5, 16, 4, 32, activation_bytes_per_px=80, tile_px=512)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Scenes of a test are small: two at once from two tiles on, tried in a run of 24."""
+    monkeypatch.setattr(hfd_edge.plan, "TWO_FROM", (2, 0))
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    return random_engine(tmp_path_factory.mktemp("two") / "random.engine", halo_bounded_px=16)
+
+
+def scene(rows, cols, seed=0):
+    """Noise with holes and an empty middle: tiles without a pixel are not sent to the engine."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(2, rows, cols)).astype(np.float32)
+    values[:, rng.random((rows, cols)) < 0.1] = np.nan
+    values[:, rows // 3:2 * rows // 3, cols // 4:3 * cols // 4] = np.nan
+    return values
+
+
+def both(engine, values, monkeypatch, **named):
+    """The map of one at a time and that of two, and which engines answered the latter."""
+    asked, infer = [], OnnxRuntimeEngine.infer
+    with Segmenter(engine, threads=2, **named) as seg:
+        with monkeypatch.context() as only:
+            only.setattr(seg, "_own_request", lambda: seg._request)
+            wanted = seg.run(values, confidence=True)
+        with monkeypatch.context() as watched:
+            watched.setattr(OnnxRuntimeEngine, "infer", lambda self, *given: asked.append(self._threads) or infer(self, *given))
+            got = seg.run(values, confidence=True)
+        return wanted, got, asked
+
+
+@pytest.mark.parametrize("named", [{}, {"tile": 128}, {"tile": (96, 160), "batch": 3}, {"tile": 96, "halo": "bounded"}, {"tile": 96, "halo": 16},
+                                   {"tile": 128, "halo": 16, "stitch": "hann"}, {"tile": 136, "halo": 24, "stitch": "gaussian", "batch": 2}])
+def test_the_map_is_that_of_one_tile_at_a_time(engine, small, monkeypatch, named):
+    wanted, got, asked = both(engine, scene(400, 520), monkeypatch, **named)
+    np.testing.assert_array_equal(got.labels, wanted.labels)
+    np.testing.assert_array_equal(got.confidence, wanted.confidence)
+    assert (got.report.tiles_run, got.report.tiles_empty, got.report.halo) == (wanted.report.tiles_run, wanted.report.tiles_empty, wanted.report.halo)
+    assert (1 in asked) == ("tile" in named), "a scene of one tile has all threads"
+    assert (wanted.report.at_once, got.report.at_once) == (1, 2 if "tile" in named else 1)
+    assert {"gather", "engine", "finish"} <= set(got.report.timings)
+
+
+@settings(deadline=None, max_examples=25)
+@given(rows=st.integers(1, 330), cols=st.integers(1, 330), tile=st.sampled_from([88, 104, 160]), seed=st.integers(0, 99),
+       window=st.booleans())
+def test_any_scene_and_any_window_of_it(engine, rows, cols, tile, seed, window):
+    values = scene(rows, cols, seed)
+    with pytest.MonkeyPatch.context() as patch, Segmenter(engine, threads=2, tile=tile) as seg:
+        patch.setattr(hfd_edge.plan, "TWO_FROM", (2, 0))
+        maps = []
+        for request in (seg._request, seg._own_request()):
+            where = (rows // 3, cols // 3, rows - rows // 3, cols - cols // 3) if window else None
+            run = seg.prepare(hfd_edge.segmenter.ArraySource(values, 2), seg.declared(None, values.dtype), request=replace(request, window=where),
+                              allow_empty=True)
+            maps.append([part.labels.copy() for part in seg.finished_strips(run)])
+            run.ended()
+    for wanted, got in zip(*maps, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_one_buffer_too_few_is_seen(engine, small, monkeypatch):
+    """The negative control: a tile gathered where an earlier one is still being answered."""
+    slow, infer = threading.Event(), OnnxRuntimeEngine.infer
+    monkeypatch.setattr(OnnxRuntimeEngine, "infer", lambda self, *given: slow.wait(0.02) or infer(self, *given))
+    made = HostStages.__init__
+
+    def with_one_buffer(self, *given):
+        made(self, *given)
+        while len(self._held) > 1:
+            self._held.pop()
+
+    monkeypatch.setattr(HostStages, "__init__", with_one_buffer)
+    wanted, got, _ = both(engine, scene(400, 520), monkeypatch, tile=128)
+    assert (got.labels != wanted.labels).any()
+
+
+def test_two_are_taken_where_they_cost_less_and_memory_has_room():
+    large = SceneShape(8000, 8000, 8)
+    alone, two = (plan_tiles(SPEC, large, request) for request in (ALONE, TWO))
+    assert (alone.at_once, two.at_once) == (1, 2) and two.memory_bytes > alone.memory_bytes
+    tight = plan_tiles(SPEC, large, replace(TWO, memory=alone.memory_bytes))
+    assert tight == plan_tiles(SPEC, large, replace(ALONE, memory=alone.memory_bytes)) or tight.at_once == 2
+    assert tight.memory_bytes <= alone.memory_bytes
+    for few in (SceneShape(500, 500, 8), SceneShape(2000, 2000, 8)):
+        assert plan_tiles(SPEC, few, TWO) == plan_tiles(SPEC, few, ALONE)
+    weights = replace(TWO, second_bytes=1 << 40)
+    assert plan_tiles(SPEC, large, weights).at_once == 1, "an engine of a terabyte is not held twice"
+
+
+@pytest.mark.parametrize("request_", [PlanRequest(halo=16), PlanRequest(tile=512), PlanRequest(halo="bounded"), PlanRequest(halo=32, stitch="hann")])
+def test_tiles_stay_where_they_are_where_another_grid_would_make_another_map(request_):
+    """So a map does not hang on the number of threads."""
+    spec = replace(SPEC, halo_bounded_px=16)
+    alone, two = (plan_tiles(spec, SceneShape(8000, 8000, 8), replace(request_, second_bytes=second)) for second in (None, 1 << 20))
+    assert two.grid == alone.grid and two.blend == alone.blend and two.at_once == 2
+
+
+@settings(deadline=None)
+@given(rows=st.integers(1, 20000), cols=st.integers(1, 20000), memory=st.integers(20 << 20, 2 << 30), reach=st.sampled_from([0, 32, 112]))
+def test_a_plan_for_two_keeps_to_the_budget_and_is_never_expected_to_be_slower(rows, cols, memory, reach):
+    spec, shape = make_spec(2, 5, 16, 4, reach, activation_bytes_per_px=80), SceneShape(rows, cols, 8)
+    try:
+        alone = plan_tiles(spec, shape, replace(ALONE, memory=memory))
+    except DeviceError:
+        return
+    two = plan_tiles(spec, shape, replace(TWO, memory=memory))
+    assert two.memory_bytes <= memory and two.halo == alone.halo
+    assert hfd_edge.plan._expected(two) <= hfd_edge.plan._expected(alone)
+
+
+def test_an_error_is_that_of_its_tile_and_no_thread_is_left(engine, small, monkeypatch):
+    values, infer, calls = scene(400, 520), OnnxRuntimeEngine.infer, []
+
+    def fails(self, *given):
+        calls.append(1)
+        if len(calls) > 6:
+            raise EngineError("the fan has stopped")
+        return infer(self, *given)
+
+    with Segmenter(engine, threads=2, tile=128) as seg:
+        seg.run(values)
+        monkeypatch.setattr(OnnxRuntimeEngine, "infer", fails)
+        with pytest.raises(EngineError, match=r"tile at row \d+, column \d+ .128 x 1\d\d with halo.: the fan has stopped"):
+            seg.run(values)
+        assert not [thread for thread in threading.enumerate() if thread.name == "hfd-answers"]
+        monkeypatch.undo()
+        seg.run(values)
+    with pytest.raises(EngineError, match="the engine of graph-fp32.onnx is closed"):
+        seg._engine.for_two()
+
+
+def test_what_is_slower_is_not_done_again(engine, monkeypatch, small):
+    values, times = scene(640, 640), itertools.accumulate([1.0] * (pace.ONE[1] + 1) + [2.0] * 99)
+    monkeypatch.setattr(pace.Pace, "__init__", slow_clock(pace.Pace.__init__, lambda: next(times)))
+    with Segmenter(engine, threads=2, tile=160, halo="exact") as seg:
+        two: TwoAtOnce = seg._engine.two_at_once
+        wanted = seg.run(values).labels
+        assert two.pays is False and seg._own_request() == seg._request
+        np.testing.assert_array_equal(seg.run(values).labels, wanted)
+    with Segmenter(engine, threads=1) as seg:
+        assert seg._engine.two_at_once is None and seg._own_request() == seg._request
+
+
+def slow_clock(made, clock):
+    return lambda self, two, calls: made(self, two, calls, clock)
+
+
+def test_two_threads_with_two_tiles_each(engine, small):
+    values = [scene(400, 520, seed) for seed in (1, 2)]
+    with Segmenter(engine, threads=2, tile=128) as seg, Segmenter(engine, threads=1, tile=128) as alone:
+        wanted, got = [alone.run(each).labels for each in values], [None, None]
+
+        def run(i):
+            got[i] = [seg.run(values[i]).labels for _ in range(5)]
+
+        threads = [threading.Thread(target=run, args=(i,)) for i in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for i in range(2):
+        for labels in got[i]:
+            np.testing.assert_array_equal(labels, wanted[i])
