@@ -3,7 +3,8 @@
     python benchmarks/bench_filtered.py [--quick] [--side 2048] [--rounds 5] [--json]
 
 The second engine is the first with speckle_filter: lee in its spec; its labels are worth nothing, its time is what is asked. A third job
-counts saturated pixels of the unfiltered one. Seconds of the stages are those of the reports; stages overlap nowhere for an array.
+counts saturated pixels of the unfiltered one. Seconds of the stages are those of the reports; stages overlap nowhere for an
+array of this size.
 """
 
 from __future__ import annotations

@@ -68,7 +68,8 @@ class Segmenter:
             halo: "auto", "exact", "bounded", or pixels (a multiple of spec.stride_px).
             memory: budget in bytes for engine and buffers; None = a quarter of the free memory, 1 GiB at most. On a GPU for the strips of a
                 scene in pinned main memory; None = as many as it takes.
-            threads: for operations and engine together; None = the cores this process may use. A forked worker opens a Segmenter of its own, unless there is 1 thread.
+            threads: for operations and engine together (of two tiles at once the next one is gathered beside them); None = the cores this
+                process may use. A forked worker opens a Segmenter of its own, unless there is 1 thread.
             precision: "fp32", "int8", on a GPU "fp16" too, or "auto": the first that the package has of int8, fp32 (on a GPU of fp16, int8, fp32). The
                 report names it; `hfd-edge benchmark` tells which is fastest here, and export's gate where int8 was not.
             stitch: "crop" takes every pixel from the one tile that owns it; "precision", "hann", "gaussian" and "constant" fuse

@@ -30,7 +30,7 @@ class TwoAtOnce:
 
 @runtime_checkable
 class Engine(Protocol):
-    """One graph of one package, loaded on one device, ready to answer. Two threads may call `infer` at once.
+    """One graph of one package, loaded on one device, ready to answer. Several threads may call `infer` at once.
 
     An engine has answered the package's golden tile before anyone else sees it. It never moves to another device or precision
     by itself: what it cannot run is an EngineError.

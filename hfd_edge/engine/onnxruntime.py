@@ -38,7 +38,7 @@ class OnnxRuntimeEngine:
         import onnxruntime
 
         self.graph, self._package, self._threads = graph, package, threads
-        self._second, self._making = None, threading.Lock()
+        self._second, self._making = None, threading.RLock()
         self.version = onnxruntime.__version__
         data = bytes(package.read(graph))
         found = scan(data, f"{graph} of {package.path}")
@@ -95,6 +95,7 @@ class OnnxRuntimeEngine:
                 raise EngineError(self._closed())
             if self._second is None:
                 second = OnnxRuntimeEngine(self._package, self.graph, self._threads - 1)        # beside these, each of the two callers is one
+                keep_in_children(second._session)           # a fork may come while it answers
                 check_golden(self._package, second)
                 self._second = second
             return self._second

@@ -88,6 +88,7 @@ class BenchScene:
     @staticmethod
     def _in_sequence(segmenter: Segmenter, source: Any, radiometry: Any, writer: MapWriter | None) -> dict[str, float]:
         run = segmenter.prepare(source, radiometry, windows_held=0 if writer is None else 2)
+        run.plan = replace(run.plan, at_once=1)
         for part in segmenter.finished_strips(run):
             if writer is not None:
                 with run.watch("write"):
@@ -182,4 +183,4 @@ def _end_to_end(scene: BenchScene, report: RunReport, spread: Spread, reports: l
 def grid_of(report: RunReport) -> dict[str, Any]:
     """The tiles that ran, as a record tells them."""
     return {"engine": report.engine, "tile_px": list(report.tile_px), "halo": report.halo, "halo_px": report.halo_px,
-            "halo_share": report.halo_share, "tiles": report.tiles_run}
+            "halo_share": report.halo_share, "tiles": report.tiles_run, "at_once": report.at_once}

@@ -19,6 +19,7 @@ LARGEST_INPUT_PX = 1 << 23              # progress is told once a tile; a halo o
 CACHED_INPUT_PX = 1 << 20               # up to here a pixel of input costs the engine the same
 UNCACHED_COSTS = 1.15                   # times that beyond it (docs/performance.md)
 TWO_COST = 0.87                         # two batches at once over one after the other, a core or more for each
+OTHER_GRID_WORTH = 1.05                 # with two at once: where they do not pay, more halo is computed for nothing
 TWO_FROM = 8, 1 << 23                   # calls and input pixels: the last ones wait for each other, and the engine for two must be made
 ENGINE_SLACK = 1.25                     # measured peak over the live activations that a package names: 93 bytes against 80
 WAITING_WORTH = 1.05                    # decoding blocks twice costs 5 to 10 % of the engine's time
@@ -57,7 +58,7 @@ class TilePlan:
 
     @property
     def calls(self) -> int:
-        """Of the engine, at most: tiles without a valid pixel need none."""
+        """Of the engine, about: a strip's last batch may be smaller, and tiles without a valid pixel need none."""
         return ceil(self.grid.tile_count / self.batch)
 
 
@@ -105,13 +106,15 @@ def _planned(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo: int
 def _two_at_once_where_worth(spec: ModelSpec, scene: SceneShape, request: PlanRequest, plan: TilePlan) -> TilePlan:
     """The plan, or one with two batches at once where that costs less and memory has room; with other tiles only where any make the same map."""
     halo, plans = plan.grid.halo_px, [plan]
+    request = replace(request, memory=memory_budget_bytes(request.memory))
     others = ("auto",) if request.tile == "auto" and not spec.fixed_tile and _any_grid(spec, request, halo) else ()
     for tile in (plan.grid.tile_px, *others):
         try:
             two = _planned(spec, scene, replace(request, tile=tile), halo)
         except DeviceError:
             continue                                        # no room for two of the smallest
-        if two.memory_bytes <= memory_budget_bytes(request.memory) and two.calls >= TWO_FROM[0] and two.grid.input_px >= TWO_FROM[1]:
+        worth = two.grid == plan.grid or OTHER_GRID_WORTH * _expected(two) <= _expected(plan)
+        if worth and two.calls >= TWO_FROM[0] and two.grid.input_px >= TWO_FROM[1]:
             plans.append(two)
     return min(plans, key=_expected)
 
@@ -278,12 +281,12 @@ def _tiles_bytes(spec: ModelSpec, request: PlanRequest, halo: int, core_rows: in
     memory in which it answered one after the other."""
     live = spec.activation_bytes_per_px or UNKNOWN_ACTIVATION_BYTES_PER_PX
     per_px = ceil(ENGINE_SLACK * live) + 4 * len(spec.bands) + 1
-    return (1 if request.second_bytes is None else 3) * request.batch * per_px * (core_rows + 2 * halo) * (core_cols + 2 * halo)
+    return (2 * _at_once(request) - 1) * request.batch * per_px * (core_rows + 2 * halo) * (core_cols + 2 * halo)
 
 
 def _strip_bytes(scene: SceneShape, request: PlanRequest, rows: int) -> int:
     """Stored pixels with their mask, and three strips of labels and scores (made, waiting, written); with two batches at once a strip more is
     open, and the engine that answers them lies beside the other one."""
-    stored = scene.windows_held * (scene.bytes_per_px + 1)
-    made = 3 * 2 + scene.fused_bytes_per_px if request.second_bytes is None else 4 * 2 + 3 * scene.fused_bytes_per_px // STRIPS_HELD
+    stored, more = scene.windows_held * (scene.bytes_per_px + 1), _at_once(request) - 1
+    made = 2 * (3 + more) + scene.fused_bytes_per_px * (STRIPS_HELD + more) // STRIPS_HELD
     return (scene.cols + scene.cols_beside) * ((stored + made) * rows + stored * scene.rows_below) + (request.second_bytes or 0)

@@ -13,7 +13,7 @@ import numpy as np
 
 from hfd_edge.engine.base import Engine, PixelBytes
 from hfd_edge.errors import EngineError
-from hfd_edge.pipeline import Answers
+from hfd_edge.pipeline import Answers, Stopwatch
 from hfd_edge.run import Run, Window
 from hfd_edge.run.pace import Pace
 from hfd_edge.spec import ModelSpec
@@ -21,6 +21,7 @@ from hfd_edge.stitch import STATUS_NODATA, CropFrame, CropStitch
 from hfd_edge.stitch.blend import BlendFrame, BlendStitch
 from hfd_edge.tiles import Tile
 
+_WORK = "tiles"
 LOOK_ROWS = 16          # of a tile at a time, for a pixel with a value: mostly the first ones have one
 
 
@@ -47,13 +48,14 @@ class HostStages:
                               "scene (scene_percentiles): run it with device='cpu'")
         self._run, self._engine, self._threads = run, engine, threads
         most, self.ahead = run.plan.at_once, 0
-        self._pace = Pace(engine.two_at_once, run.plan.calls) if most > 1 else None
+        self._tiles = Stopwatch()
+        self._pace = Pace(engine.two_at_once, run.plan.calls, lambda: self._tiles.seconds[_WORK]) if most > 1 else None
         self._answers, self._for_two = Answers(most), engine.for_two() if most > 1 else None
         self._told = () if run.vector is None else (run.vector,)
         self._by: PixelBytes | None = getattr(engine, "pixel_bytes", None)
         self._stitch = _stitch(run, spec, threads)
         self._window: Window | None = None
-        self._held = deque([(np.empty(0, np.float32 if self._by is None else np.uint8), np.empty(0, np.uint8))] * (1 if most == 1 else most + 1))
+        self._held = deque([(np.empty(0, np.float32 if self._by is None else np.uint8), np.empty(0, np.uint8))] * (2 * most - 1))
 
     def stage(self, window: Window) -> Window:
         return window
@@ -63,6 +65,10 @@ class HostStages:
         return self._stitch.open(window.strip)
 
     def begin(self, part: Any, tiles: list[Tile]) -> _Begun:
+        with self._tiles(_WORK):
+            return self._gathered(part, tiles)
+
+    def _gathered(self, part: Any, tiles: list[Tile]) -> _Begun:
         batch, statuses = self._buffers(len(tiles), tiles[0].in_rows, tiles[0].in_cols)
         kept, empty = [], []
         with self._run.watch("gather"):
@@ -73,12 +79,13 @@ class HostStages:
         return _Begun(part, kept, statuses[:len(kept)], empty, self._asked(kept, batch[:len(kept)]) if kept else None)
 
     def answer(self, begun: _Begun) -> None:
-        logits = self.infer(begun) if begun.kept else ()
-        with self._run.watch("finish"):
-            for tile, scores, status in zip(begun.kept, logits, begun.statuses):
-                begun.part.put(tile, scores, status)
-            for tile in begun.empty:
-                begun.part.put_empty(tile)
+        with self._tiles(_WORK):
+            logits = self.infer(begun) if begun.kept else ()
+            with self._run.watch("finish"):
+                for tile, scores, status in zip(begun.kept, logits, begun.statuses):
+                    begun.part.put(tile, scores, status)
+                for tile in begun.empty:
+                    begun.part.put_empty(tile)
         if begun.kept and self._pace is not None:
             self._pace.answered(begun.statuses.size)
 
@@ -105,8 +112,6 @@ class HostStages:
                               f"{error}") from error
 
     def close(self, part: Any) -> list[Any]:
-        if self._window is not None and self._window.strip is part.strip:       # the next one may be open by now
-            self._window = None
         with self._run.watch("finish"):
             return self._stitch.close(part)
 

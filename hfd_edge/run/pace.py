@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hfd_edge.engine.base import TwoAtOnce
 
-TRIED_FROM = 24             # calls of a run; a shorter one takes two at once untried
-ONE, TWO = (1, 5), (9, 17)  # the first and last answers between which each way is timed: the ones before warm up
-CLEARLY = 1.05              # two at once are left where one after the other is this much faster: a busy machine slows either
+TRIED_FROM = 16             # calls of a run; a shorter one takes two at once untried
+ONE, TWO = (1, 4), (7, 13)  # the first and last answers between which each way is timed: the ones before warm up
+CLEARLY = 1.1               # two at once are left where one after the other is this much faster: a busy machine slows either
 
 
 @dataclass(slots=True)
@@ -18,8 +17,8 @@ class Pace:
     """How many batches at once a run should begin, and what became of it: `at_once` before each call, `answered` after each."""
 
     two: TwoAtOnce                                  # what is known of the engine, and learns it
-    calls: int                                      # that the run is going to make at most
-    clock: Callable[[], float] = time.perf_counter
+    calls: int                                      # that the run is going to make, about
+    clock: Callable[[], float]                      # seconds of the run's work on tiles, without what it waits for between strips
     _begun: int = 0
     _answered: list[tuple[float, int]] = field(default_factory=list)        # seconds, and pixels until then
 

@@ -1,7 +1,7 @@
 """The stages of a run on one device, and the one order in which every device takes them.
 
 A device may begin with tiles before earlier ones are answered (`ahead`), and give strips back later than they were closed: so a GPU
-is never waited for while it has nothing to do, and on a CPU, which has `ahead` 0, every call does its work at once.
+is never waited for while it has nothing to do. On a CPU `ahead` is 0, and every call does its work at once, or 2 where the engine answers two.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class FinishedStrip(Protocol):
 class Stages(Protocol):
     """What a device does with a strip: open, then begin and answer for all its tiles in order, then close."""
 
-    ahead: int                          # batches that may be begun and not answered
+    ahead: int                          # batches that may be begun and not answered; may change with each that is begun
     stages_ahead: bool                  # whether strips are made ready in a thread of its own
 
     def stage(self, window: Window) -> Any:
