@@ -1,5 +1,6 @@
 """What a run says of a plain raster without being asked: pixels of another size on the ground, and a speckle filter before it."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from hfd_edge.package import Package
 from hfd_edge.products import SceneRequest, open_scene, run_notes
 from tests import command
 from tests.rasters import ROTATED, UTM, ramp, write_tif
+from tests.snap_files import band_info, header, write_snap
 
 DEMO = command.ROOT / "hfd_edge" / "data" / "demo.engine"            # trained at 10 m
 
@@ -80,3 +82,16 @@ def test_the_report_says_which_band_is_taken_for_which(tmp_path, names, chosen, 
     assert done.returncode == 0 and f"bands {told} in intensity" in done.stdout, done.stdout + done.stderr
     told_by_scene = command.run("scene", path, "--engine", DEMO, "--unit", "intensity", *(("--bands", ",".join(map(str, chosen))) if chosen else ()))
     assert f"bands {told} in intensity" in told_by_scene.stdout, told_by_scene.stderr
+
+
+@pytest.mark.parametrize("verb", ["predict", "scene", "despeckle"])
+def test_every_note_is_a_line_of_its_own_under_the_others(tmp_path, verb):
+    power = np.random.default_rng(0).gamma(4.4, 0.2, (2, 210, 170)).astype(np.float32)
+    power[:, :, :30] = 0
+    path = write_snap(tmp_path / "a.tif", power, header(band_info(0, "VV")))
+    words = {"predict": (DEMO, "-o", tmp_path / "b.tif", "--overwrite"), "scene": ("--engine", DEMO), "despeckle": ("-o", tmp_path / "b.tif", "--overwrite")}[verb]
+    said = command.run(verb, path, *words, "--unit", "intensity").stdout.splitlines()
+    told = json.loads(command.run(verb, path, *words, "--unit", "intensity", "--json").stdout)["notes"]
+    (at,) = {len(line) - len(line[len("note"):].lstrip()) for line in said if line.startswith("note")}
+    assert [line[at:] for line in said if line.startswith("note")] == told and len(told) > 1
+    assert all(line[at - 2:at] == "  " and line[at] != " " for line in said)

@@ -59,5 +59,5 @@ def despeckle(  # an option of the command line is an argument here: more than s
             "pixels": f"{report.rows} x {report.cols} = {megapixels:.2f} Mpx, {report.nodata_share:.2%} nodata",
             "filter": f"{report.filter}, {2 * report.radius + 1} x {2 * report.radius + 1} px, looks {used}",
             "time": f"{report.seconds:.2f} s, {megapixels / report.seconds:.1f} Mpx/s",
-            **({"note": "; ".join(report.notes)} if report.notes else {}),
+            "note": report.notes,
             "written": f"{output}, {report.unit}, float32, nodata NaN"})

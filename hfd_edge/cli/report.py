@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,11 +50,12 @@ def print_json(record: dict[str, Any]) -> None:
     _say(json_line(record))
 
 
-def print_lines(lines: dict[str, str]) -> None:
-    """Name and value, aligned."""
-    width = max(map(len, lines))
-    for name, value in lines.items():
-        _say(printable(f"{name:<{width}}  {value}"))
+def print_lines(lines: Mapping[str, str | tuple[str, ...]]) -> None:
+    """Name and value, aligned; a line for each of several values, none for ()."""
+    width = max(len(name) for name, values in lines.items() if values != ())
+    for name, values in lines.items():
+        for value in (values,) if isinstance(values, str) else values:
+            _say(printable(f"{name:<{width}}  {value}"))
 
 
 def _say(line: str) -> None:
@@ -71,10 +72,10 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def run_lines(report: RunReport) -> dict[str, str]:
+def run_lines(report: RunReport) -> dict[str, str | tuple[str, ...]]:
     """A run's report for people."""
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in report.timings.items() if stage != "total")
-    lines = {
+    lines: dict[str, str | tuple[str, ...]] = {
         "pixels": f"{report.rows} x {report.cols} = {report.rows * report.cols / 1e6:.2f} Mpx, {report.nodata_share:.2%} nodata"
         + (f", from row {report.window[0]}, column {report.window[1]} of the scene on" if report.window else ""),
         "time": f"{report.timings['total']:.2f} s, {report.mpx_per_s:.2f} Mpx/s",
@@ -92,8 +93,7 @@ def run_lines(report: RunReport) -> dict[str, str]:
         lines["saturated"] = f"{report.saturated_pixels} pixels, valid all the same: their power is a lower bound"
     if report.offset:
         lines["off training"] = str(report.offset)
-    if report.notes:
-        lines["note"] = "; ".join(report.notes)
+    lines["note"] = report.notes
     if report.read_as:
         lines = {"read as": report.read_as, **lines}
     if report.nan_pixels:

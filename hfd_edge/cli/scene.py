@@ -73,7 +73,7 @@ def scene(  # an option of the command line is an argument here: more than six a
                         "offset": offset and asdict(offset), "notes": notes, **_record(statistics, intensity)})
         else:
             print_lines({"read as": taken, **_lines(statistics, intensity), **(_offset_lines(spec, offset) if spec else {}),
-                         **({"note": "; ".join(notes)} if notes else {}), **({"written": ", ".join(written)} if written else {})})
+                         "note": notes, **({"written": ", ".join(written)} if written else {})})
 
 
 @contextmanager
