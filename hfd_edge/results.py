@@ -13,6 +13,9 @@ import numpy as np
 
 from hfd_edge.errors import ArrayError
 from hfd_edge.source.offset import TrainingOffset
+from hfd_edge.text import aligned
+
+_MOST_CLASSES = 12              # of a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,9 @@ class RunReport:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready record."""
         return {**asdict(self), "mpx_per_s": self.mpx_per_s, "halo_share": self.halo_share}
+
+    def __str__(self) -> str:
+        return "\n".join(aligned(run_lines(self)))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -138,6 +144,42 @@ class Result:
             write_bytes(path, content.getbuffer(), overwrite)
         else:
             raise ArrayError(f"cannot save labels as {path.suffix or 'a file without suffix'}: use .tif or .npy")
+
+
+def run_lines(report: RunReport) -> dict[str, str | tuple[str, ...]]:
+    """A run's report for people."""
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in report.timings.items() if stage != "total")
+    lines: dict[str, str | tuple[str, ...]] = {
+        "pixels": f"{report.rows} x {report.cols} = {report.rows * report.cols / 1e6:.2f} Mpx, {report.nodata_share:.2%} nodata"
+        + (f", from row {report.window[0]}, column {report.window[1]} of the scene on" if report.window else ""),
+        "time": f"{report.timings['total']:.2f} s, {report.mpx_per_s:.2f} Mpx/s",
+        "stages": f"{stages} (seconds; they overlap)",
+        "device": f"{report.device}, {report.threads} threads, {report.engine}",
+        "engine": report.engine_hash,
+        "tiles": f"{report.tiles_run} of up to {report.tile_px[0]} x {report.tile_px[1]} px, {report.tiles_empty} empty ones skipped"
+        + (", two at once" if report.at_once > 1 else ""),
+        "halo": f"{report.halo}, {report.halo_px} px, costs {report.compute_ratio:.2f} times the scene's pixels: "
+        f"{report.halo_share:.0%} of the engine's work",
+        "stitch": report.stitch + (f", tiles fused over {report.overlap_px} px at each border" if report.overlap_px else "")}
+    if report.classes:
+        lines["classes"] = _classes(report.classes)
+    if report.saturated_pixels is not None:
+        lines["saturated"] = f"{report.saturated_pixels} pixels, valid all the same: their power is a lower bound"
+    if report.offset:
+        lines["off training"] = str(report.offset)
+    lines["note"] = report.notes
+    if report.read_as:
+        lines = {"read as": report.read_as, **lines}
+    if report.nan_pixels:
+        lines["NaN"] = f"{report.nan_pixels} pixels where the engine answered NaN: labelled nodata"
+    return lines
+
+
+def _classes(shares: tuple[ClassShare, ...]) -> str:
+    """Every class of a few, of many the most frequent."""
+    shown = shares if len(shares) <= _MOST_CLASSES else sorted((each for each in shares if each.pixels), key=lambda each: -each.pixels)[:_MOST_CLASSES]
+    told = [f"{each.value} {each.name} {each.share:.2%}" + ("" if each.km2 is None else f" ({each.km2:.4g} km2)") for each in shown]
+    return ", ".join(told) + ("" if len(shown) == len(shares) else f"; all {len(shares)} with --json or to_dict()") if told else "none of them has a pixel"
 
 
 def json_line(record: dict[str, Any]) -> str:

@@ -149,4 +149,4 @@ def test_of_many_classes_the_most_frequent_are_printed(tmp_path):
     values = np.repeat(np.arange(20), 16 * np.arange(1, 21))[np.newaxis, np.newaxis].astype(np.float32)
     done = command.run("predict", write_tif(tmp_path / "s.tif", values), engine, "-o", tmp_path / "a.tif", "--unit", "dn")
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("classes")]
-    assert "19 class 19 9.52%, 18 class 18" in line and "class 7 " not in line and line.endswith("all 40 with --json")
+    assert "19 class 19 9.52%, 18 class 18" in line and "class 7 " not in line and line.endswith("all 40 with --json or to_dict()")

@@ -10,6 +10,8 @@ from rasterio.transform import Affine
 
 from hfd_edge.package import Package
 from hfd_edge.products import SceneRequest, open_scene, run_notes
+from hfd_edge.raster_run import RasterOptions
+from hfd_edge.segmenter import Segmenter
 from tests import command
 from tests.rasters import ROTATED, UTM, ramp, write_tif
 from tests.snap_files import band_info, header, write_snap
@@ -95,3 +97,16 @@ def test_every_note_is_a_line_of_its_own_under_the_others(tmp_path, verb):
     (at,) = {len(line) - len(line[len("note"):].lstrip()) for line in said if line.startswith("note")}
     assert [line[at:] for line in said if line.startswith("note")] == told and len(told) > 1
     assert all(line[at - 2:at] == "  " and line[at] != " " for line in said)
+
+
+def test_a_printed_report_reads_like_the_lines_of_the_command_and_its_repr_stays(tmp_path):
+    path = write_tif(tmp_path / "a.tif", np.float32(0.02) * ramp(), crs="EPSG:32633", transform=Affine(30, 0, 5e5, 0, -30, 5e6))
+    said = command.run("predict", path, DEMO, "-o", tmp_path / "a_map.tif", "--unit", "intensity", "--threads", "1").stdout.splitlines()
+    with Segmenter(DEMO, "cpu", threads=1) as segmenter:
+        report = segmenter.run_raster(path, tmp_path / "b_map.tif", RasterOptions(unit="intensity"))
+    measured = ("time ", "stages ")
+    assert [line for line in str(report).splitlines() if not line.startswith(measured)] == [
+        line for line in said if not line.startswith((*measured, "written "))] and len(report.notes) == 1
+    forged = replace(report, notes=("a name\nnote  of \x1b[2J two lines",), saturated_pixels=None)
+    assert str(forged).splitlines()[-1].endswith("  a name\\nnote  of \\x1b[2J two lines")
+    assert repr(report).startswith("RunReport(rows=") and "\n" not in repr(report)

@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def failed(error: BaseException, code: int, text: str | None = None) -> int:
     """Say on one line what went wrong; gives the exit code."""
-    from hfd_edge.cli.report import printable
+    from hfd_edge.text import printable
 
     if _stopped:
         code, text = FAILED, INTERRUPTED

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from hfd_edge.cli.options import check_outputs, parse_bands
-from hfd_edge.cli.report import printable
 from hfd_edge.spec import Unit
+from hfd_edge.text import printable
 
 _QUICK = {"calls": 5, "rounds": 2, "batches": (1, 2), "tiles": (256, 512)}
 

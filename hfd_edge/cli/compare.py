@@ -9,7 +9,8 @@ import typer
 
 from hfd_edge.cli.options import (
     SCENES, BandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, UnitOption, declared_options)
-from hfd_edge.cli.report import print_json, printable
+from hfd_edge.cli.report import print_json
+from hfd_edge.text import printable
 
 
 def compare(  # an option of the command line is an argument here: more than six are meant

@@ -9,7 +9,7 @@ import typer
 
 from hfd_edge.cli.options import JsonOption, QuietOption
 from hfd_edge.cli.quicklook import Pictured, draw_run
-from hfd_edge.cli.report import accuracy_lines, print_json, print_lines, progress_bar, run_lines
+from hfd_edge.cli.report import accuracy_lines, print_json, print_lines, progress_bar
 
 if TYPE_CHECKING:
     from hfd_edge.spec import ModelSpec
@@ -35,6 +35,7 @@ def demo(  # an option of the command line is an argument here: more than six ar
     from hfd_edge.errors import PackageError
     from hfd_edge.measure.accuracy import share_closed
     from hfd_edge.raster_run import RasterOptions
+    from hfd_edge.results import run_lines
     from hfd_edge.segmenter import Segmenter
 
     if not engine.is_file():

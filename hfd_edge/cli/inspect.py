@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hfd_edge.cli.report import print_json, print_lines, printable
+from hfd_edge.cli.report import print_json, print_lines
+from hfd_edge.text import printable
 
 if TYPE_CHECKING:
     from hfd_edge.export.lineage import Difference

@@ -10,7 +10,8 @@ import typer
 from hfd_edge.cli.options import (
     CALIBRATOR, SCENES, BandsOption, CalibratorOption, JsonOption, KeepFloatOption, NodataOption, OffsetOption, PrecisionsOption, ScaleOption,
     TargetsOption, UnitOption, check_calibrated, declared_options, split_words)
-from hfd_edge.cli.report import print_json, printable, written
+from hfd_edge.cli.report import print_json, written
+from hfd_edge.text import printable
 
 if TYPE_CHECKING:
     from hfd_edge.export.build_graphs import GraphPlan

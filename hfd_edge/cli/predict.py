@@ -14,7 +14,7 @@ from hfd_edge.cli.options import (
     BandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, UnitOption,
     check_outputs, declared_options, parse_bounds, parse_memory, parse_probability, parse_size, parse_window)
 from hfd_edge.cli.quicklook import Pictured, draw_run, windowed
-from hfd_edge.cli.report import accuracy_lines, print_json, print_lines, progress_bar, run_lines
+from hfd_edge.cli.report import accuracy_lines, print_json, print_lines, progress_bar
 from hfd_edge.errors import EmptySceneError, EngineError, RadiometryError, RasterError
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def predict(  # an option of the command line is an argument here: more than six
 
     hfd-edge predict scene.tif model.engine -o map.tif --unit db
     """
+    from hfd_edge.results import run_lines
     from hfd_edge.segmenter import Segmenter
 
     scored = parse_probability(probability)
