@@ -18,7 +18,7 @@ _INKS = ((38, 102, 178), (200, 58, 52), (34, 110, 60), (196, 156, 104))
 
 
 def draw_curves(path: Path, curves: dict[str, list[tuple[float, float]]], title: str) -> None:
-    """Lines of (x, y) points by name; logarithmic in y where all values are positive and span more than tenfold."""
+    """Lines of (x, y) points by name, a dot for a single one; logarithmic in y where all values are positive and span more than tenfold."""
     cv2 = require_opencv()
     picture = np.full((*_SIZE, 3), 255, np.uint8)
     points = np.array([p for line in curves.values() for p in line], np.float64).reshape(-1, 2)
@@ -29,6 +29,8 @@ def draw_curves(path: Path, curves: dict[str, list[tuple[float, float]]], title:
         ends = (points[:, 0].min(), points[:, 0].max(), low, high if high > low else low + 1)
         for ink, (name, line) in zip(_INKS * len(curves), curves.items()):
             at = np.array([_place(x, float(scale(y)), ends) for x, y in line], np.int32)
+            if len(at) == 1:
+                cv2.circle(picture, tuple(map(int, at[0])), 3, ink, cv2.FILLED, cv2.LINE_AA)        # a line through one point draws nothing
             cv2.polylines(picture, [at], False, ink, 2, cv2.LINE_AA)
         _numbers(cv2, picture, ends, logarithmic)
     for number, (ink, name) in enumerate(zip(_INKS * len(curves), curves)):

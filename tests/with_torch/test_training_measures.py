@@ -98,6 +98,20 @@ def test_pictures_are_written(tmp_path):
     assert all((tmp_path / name).read_bytes()[:4] == b"\x89PNG" for name in ("panels.png", "curves.png", "none.png"))
 
 
+def test_a_curve_of_one_point_is_a_dot(tmp_path):
+    import cv2
+
+    pictures = []
+    for name, line in (("empty", []), ("dot", [(1, 2.0)])):
+        draw_curves(tmp_path / f"{name}.png", {"long": [(0, 1.0), (2, 3.0)], "short": line}, "a run")
+        pictures.append(cv2.imread(str(tmp_path / f"{name}.png")).astype(int))
+    rows, cols = np.nonzero((pictures[0] != pictures[1]).any(axis=2))
+    assert 20 < len(rows) < 60 and abs(rows.mean() - 180) < 1 and abs(cols.mean() - 380) < 1        # the middle of both axes
+    draw_curves(tmp_path / "alone.png", {"loss": [(7, 0.3)]}, "a run")
+    draw_curves(tmp_path / "none.png", {"loss": []}, "a run")
+    assert (tmp_path / "alone.png").read_bytes() != (tmp_path / "none.png").read_bytes()
+
+
 def test_fake_quantisation_rounds_weights_per_channel_and_leaves_the_network_as_it_was():
     net, image = network(encoder="resnet10t", max_stride=8), torch.randn(2, 2, 32, 32)
     before, plain = {n: v.clone() for n, v in net.state_dict().items()}, net(image)
