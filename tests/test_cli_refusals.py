@@ -117,6 +117,14 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(scene, engin
     assert run("predict", scene, engine, "-o", out, "--overwrite", "-q").returncode == 0 and out.read_bytes()[:2] == b"II"
 
 
+@pytest.mark.parametrize("verb", ["predict", "seams"])
+@pytest.mark.parametrize(("given", "missing"), [("scene.tif", "scene.tif is given alone: ENGINE"), ("a.engine", "a.engine is given alone: RASTER"),
+                                                ("", "RASTER... ENGINE")])
+def test_a_scene_without_an_engine_and_an_engine_without_a_scene_say_which_is_missing(tmp_path, verb, given, missing):
+    done = run(verb, *([given] if given else []), *(("-o", tmp_path / "map.tif") if verb == "predict" else ()))
+    assert done.returncode == 2 and missing in done.stderr and not done.stdout, done.stderr
+
+
 def test_nan_answers_are_told_and_end_with_one(tmp_path):
     graph = Graph(1)
     graph.op("Sqrt", graph.x)                                   # of a negative pixel: NaN

@@ -14,6 +14,8 @@ from hfd_edge.spec import Unit
 if TYPE_CHECKING:
     from hfd_edge.raster_run import RasterOptions
 
+SceneAndEngine = Annotated[list[Path], typer.Argument(
+    metavar="RASTER... ENGINE", help="The scene (or one file per band, all on one grid), then the .engine file.")]
 UnitOption = Annotated[Unit | None, typer.Option(case_sensitive=False, help="What the pixels are, where the file's tags do not say.")]
 ScaleOption = Annotated[float | None, typer.Option(help="value = stored * SCALE + OFFSET, in UNIT.")]
 OffsetOption = Annotated[float | None, typer.Option(help="See --scale.")]
@@ -42,6 +44,14 @@ def declared_options(unit: Unit | None, scale: float | None, offset: float | Non
     from hfd_edge.raster_run import RasterOptions
 
     return RasterOptions(unit, scale, offset, tuple(nodata) if nodata else None, parse_bands(bands), **more)
+
+
+def scene_and_engine(files: list[Path], verb: str) -> tuple[list[Path], Path]:
+    """The rasters and the engine after them."""
+    if len(files) < 2:
+        missing = "RASTER, the scene," if files[0].suffix.lower() == ".engine" else "ENGINE, the .engine file,"
+        raise typer.BadParameter(f"{files[0]} is given alone: {missing} is missing; the order is hfd-edge {verb} scene.tif model.engine")
+    return files[:-1], files[-1]
 
 
 def check_outputs(files: Sequence[Path | None], picture: Path | None, inputs: Sequence[Path], overwrite: bool) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfd_edge.cli.options import (
-    BandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, UnitOption,
-    check_outputs, declared_options, parse_bounds, parse_memory, parse_probability, parse_size, parse_window)
+    BandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, SceneAndEngine, UnitOption,
+    check_outputs, declared_options, parse_bounds, parse_memory, parse_probability, parse_size, parse_window,
+    scene_and_engine)
 from hfd_edge.cli.quicklook import Pictured, draw_run, windowed
 from hfd_edge.cli.report import accuracy_lines, print_json, print_lines, progress_bar
 from hfd_edge.errors import EmptySceneError, EngineError, RadiometryError, RasterError
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
 
 def predict(  # an option of the command line is an argument here: more than six are meant
-    rasters: Annotated[list[Path], typer.Argument(metavar="RASTER", help="The scene; or one file per band, all on one grid.")],
-    engine: Annotated[Path, typer.Argument(metavar="ENGINE", help="The .engine file.")],
+    files: SceneAndEngine,
     output: Annotated[Path, typer.Option("--output", "-o", help="The map to write: a uint8 GeoTIFF, 255 = nodata.")],
     unit: UnitOption = None,
     scale: ScaleOption = None,
@@ -71,6 +71,7 @@ def predict(  # an option of the command line is an argument here: more than six
     from hfd_edge.results import run_lines
     from hfd_edge.segmenter import Segmenter
 
+    rasters, engine = scene_and_engine(files, "predict")
     scored = parse_probability(probability)
     options = declared_options(
         unit, scale, offset, nodata, bands, confidence=confidence, overwrite=overwrite, window=parse_window(window),
@@ -80,7 +81,7 @@ def predict(  # an option of the command line is an argument here: more than six
     outputs = [*maps, *([quicklook] if quicklook else [])]
     if truth and classes:
         raise typer.BadParameter("--truth with --classes: the accuracy is one of all classes; run without --classes to get it")
-    _check_outputs(maps, quicklook, [*rasters, engine, *([truth] if truth else [])], overwrite)
+    _check_outputs(maps, quicklook, [*files, *([truth] if truth else [])], overwrite)
     with Segmenter(engine, device, parse_size(tile), halo=parse_size(halo), memory=parse_memory(memory),
                    threads=threads, precision=precision, stitch=stitch, overlap=parse_size(overlap), build=build,
                    trust_plans=trust_plans) as segmenter:

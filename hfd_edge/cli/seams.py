@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfd_edge.cli.options import (
-    BandsOption, JsonOption, NodataOption, OffsetOption, ScaleOption, UnitOption, check_outputs, declared_options, parse_size, parse_window)
+    BandsOption, JsonOption, NodataOption, OffsetOption, ScaleOption, SceneAndEngine, UnitOption,
+    check_outputs, declared_options, parse_size, parse_window, scene_and_engine)
 from hfd_edge.cli.report import print_json, print_lines, progress_bar
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def seams(  # an option of the command line is an argument here: more than six are meant
-    rasters: Annotated[list[Path], typer.Argument(metavar="RASTER... ENGINE", help="The scene (or one file per band), then the .engine file.")],
+    files: SceneAndEngine,
     tile: Annotated[int, typer.Option(help="Side of a tile with its halo, in pixels; 0 = as in training.")] = 0,
     halo: Annotated[str, typer.Option(help="exact, bounded, pixels, several as 0,16,32, or all: every halo up to the exact one.")] = "exact",
     stitch: Annotated[str, typer.Option(help="crop, precision, hann, gaussian, constant, several of them, or all.")] = "crop",
@@ -59,13 +60,11 @@ def seams(  # an option of the command line is an argument here: more than six a
     from hfd_edge.measure.seams import SeamStudy
     from hfd_edge.segmenter import Segmenter
 
-    if len(rasters) < 2:
-        raise typer.BadParameter("give the scene and the .engine file: hfd-edge seams scene.tif model.engine")
-    *paths, engine = rasters
+    paths, engine = scene_and_engine(files, "seams")
     options = declared_options(unit, scale, offset, nodata, bands)
     if plot and profile:
         raise typer.BadParameter("--plot with --profile: a profile is written into an engine and not drawn; run twice")
-    check_outputs([profile], plot, [*rasters, *([truth] if truth else [])], overwrite)
+    check_outputs([profile], plot, [*files, *([truth] if truth else [])], overwrite)
     with Segmenter(engine) as segmenter:
         crop = _read(paths, segmenter.spec, options, (side, parse_window(window)), truth)
         if profile:
