@@ -89,9 +89,12 @@ def test_a_class_that_is_the_files_nodata_value_is_refused(tmp_path, labels, nam
 
 
 def test_what_is_not_one_band_of_numbers_is_refused(tmp_path):
-    for values in (np.zeros((2, 7, 10), np.uint8), np.zeros((1, 7, 10), np.float32)):
-        with pytest.raises(RasterError, match="one band of uint8"):
-            TruthSource(write_tif(tmp_path / "t.tif", values), NAMES)
+    real, whole = np.zeros((1, 7, 10), np.float32), OURS.astype(np.int16)
+    for values, nodata, way in ((np.zeros((2, 7, 10), np.uint8), None, "gdal_translate -b NUMBER"), (whole, None, "gdal_translate -ot Byte keeps"),
+                                (whole, 255, "gdal_translate -ot Byte"), (whole, -9999, "gdalwarp -ot Byte -srcnodata -9999 -dstnodata 255 keeps"),
+                                (real, None, "gdalwarp -ot Byte -srcnodata nan"), (real, -1, "gdalwarp -ot Byte -srcnodata -1 ")):
+        with pytest.raises(RasterError, match=f"one band of uint8 .*{way}"):
+            TruthSource(write_tif(tmp_path / "t.tif", values, nodata=nodata), NAMES)
 
 
 @pytest.mark.parametrize(("labels", "names"), [(OURS, None), (OURS, NAMES), (THEIRS, SHUFFLED)])

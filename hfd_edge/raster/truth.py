@@ -39,8 +39,8 @@ class TruthSource(RasterSource):
         try:
             self._classes, self._path = tuple(classes), path
             if self.count != 1 or self.dtype != np.uint8:
-                raise RasterError(f"{path} has {self.count} bands of {self.dtype}: a truth is one band of uint8 class numbers, "
-                                  f"{NODATA_LABEL} = not known")
+                raise RasterError(f"{path} has {self.count} band(s) of {self.dtype}: a truth is one band of uint8 class numbers, "
+                                  f"{NODATA_LABEL} = not known; {_way_to_bytes(self.count, self.dtype, self.nodata)}")
             with no_fork():
                 tag = self._layers[0].dataset.tags().get(NAMES_TAG)
             self.class_names = _names(path, tag)
@@ -97,6 +97,18 @@ class TruthSource(RasterSource):
                f"; or name the file's classes, as a JSON list, in its tag {NAMES_TAG}, and they are matched by name")
         return (f"{self._path} holds label {label}{name}, and the engine's classes are {legend}: what the engine does not know cannot be "
                 f"judged; translate the labels to these numbers, {NODATA_LABEL} = not known{way}")
+
+
+def _way_to_bytes(bands: int, dtype: np.dtype, nodata: tuple[float, ...]) -> str:
+    """In GDAL's words. Its plain conversion makes NaN and what is below 0 a 0, which is a class: unknown pixels must not come to that."""
+    if bands > 1:
+        return "take the band of the classes out with gdal_translate -b NUMBER"
+    beyond = [value for value in nodata if value not in range(NODATA_LABEL + 1)]
+    if not beyond and dtype.kind != "f":
+        return f"where all pixels are from 0 to {NODATA_LABEL}, gdal_translate -ot Byte keeps them"
+    unknown = f"{beyond[0]:g}" if beyond else "nan"
+    return (f"where all pixels but those of nodata ({unknown}) are whole numbers from 0 to {NODATA_LABEL - 1}, gdalwarp -ot Byte -srcnodata {unknown} "
+            f"-dstnodata {NODATA_LABEL} keeps them and makes nodata {NODATA_LABEL}")
 
 
 def _names(path: str | Path, tag: str | None) -> tuple[str, ...] | None:
