@@ -14,6 +14,7 @@ from hfd_edge.scene import measure_array
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.simulate import WATER, Scene, SceneConfig
 from hfd_edge.source import ArraySource, sample
+from hfd_edge.source.checked import checked
 from hfd_edge.source.offset import sample_offset
 from hfd_edge.spec import ModelInput
 from tests import command
@@ -181,6 +182,15 @@ def test_scene_tells_a_border_of_one_value_and_a_calibrated_product_has_none(tmp
     assert "--nodata 0" in command.run("scene", path, "--unit", "intensity").stdout
     assert json.loads(command.run("scene", path, "--unit", "intensity", "--json").stdout)["odd"]
     assert find_fill(bordered(0, "intensity"), None, SourceRadiometry("intensity"), zeros_measured=True) is None
+
+
+def test_a_scene_whose_zeros_are_measured_has_no_border_of_them_but_of_any_other_number():
+    class Calibrated(ArraySource):
+        zeros_measured = True
+
+    for kind, value, found in ((ArraySource, 0, True), (Calibrated, 0, False), (Calibrated, 1, True)):
+        fill = checked(kind(bordered(value, "intensity").astype(np.float32), 2), SourceRadiometry("intensity"))[2]
+        assert (fill is not None) == found, (kind, value)
 
 
 def test_looks_that_differ_are_taken_out_where_both_are_known(trained):

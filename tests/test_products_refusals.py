@@ -1,12 +1,14 @@
 """Sentinel-1 products that are damaged, incomplete, not what they claim, or meant to do harm: one clear error each."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hfd_edge import HfdError, RadiometryError, RasterError
 from hfd_edge.products import Sentinel1Source, open_scene
+from hfd_edge.products.image import ImageOptions
 from hfd_edge.raster.opened import refused as in_words
 from hfd_edge.raster.xml_file import read_xml
 from tests.rasters import write_tif
@@ -135,6 +137,20 @@ def test_a_measurement_of_another_kind_is_refused(tmp_path, values):
     safe = made.write(tmp_path)
     write_tif(safe / f"measurement/{made.stem('VV')}.tiff", values)
     refused(safe, RasterError, "do not belong together")
+
+
+def test_a_measurement_that_is_refused_is_closed(tmp_path):
+    """Also while its error is kept: a program that tries product after product would run out of files."""
+    path = write_tif(tmp_path / "a.tif", np.ones((1, 60, 83), "uint16"))
+    with pytest.raises(RasterError, match="do not belong together") as kept:
+        ImageOptions().opened(path, ("uint16",), (61, 83))
+    assert open_files(path) == 0 and kept.tb is not None
+    with ImageOptions().opened(path, ("uint16",), (60, 83)):
+        assert open_files(path) == 1
+
+
+def open_files(path):
+    return sum(each.resolve() == path for each in Path("/proc/self/fd").iterdir())
 
 
 def test_a_measurement_that_is_no_tiff_is_refused(tmp_path):

@@ -213,6 +213,26 @@ def test_a_bare_plan_has_its_record_beside_it_and_triton_its_configuration(packa
         write_triton(tmp_path / "rtx", package, key_for(package, library="tensorrt_rtx"), PLAN)
 
 
+def test_no_file_of_a_plan_is_replaced_unasked(package, tmp_path):
+    """Also where it came to be after check_free, while the plan was built, and where it is a link that leads nowhere."""
+    key, path, folder = key_for(package), tmp_path / "m.plan", tmp_path / "sar"
+    write_bare(path, package, key, PLAN)
+    write_triton(folder, package, key, PLAN)
+    (tmp_path / "lost.plan").symlink_to(tmp_path / "nowhere")
+    for write, at in ((write_bare, path), (write_triton, folder)):
+        with pytest.raises(EngineError, match="exists: nothing is replaced unasked"):
+            write(at, package, key, b"new")
+    with pytest.raises(EngineError, match="lost.plan exists"):
+        write_bare(tmp_path / "lost.plan", package, key, PLAN)
+    with pytest.raises(EngineError, match="m.plan.json exists"):
+        path.unlink()
+        write_bare(path, package, key, b"new")
+    assert not path.exists() and (folder / "1" / "model.plan").read_bytes() == PLAN and (tmp_path / "lost.plan").is_symlink()
+    write_bare(path, package, key, b"new", overwrite=True)
+    write_triton(folder, package, key, b"new", overwrite=True)
+    assert path.read_bytes() == b"new" == (folder / "1" / "model.plan").read_bytes()
+
+
 @pytest.mark.parametrize(("head", "what"), [(b"ftrt", "a bare TensorRT plan"), (b"vtrt", "a bare TensorRT plan"),
                                             (b"\x20\x01\0\0{\"description\"", "Ultralytics' metadata in front")])
 def test_a_plan_given_instead_of_a_package_is_named_with_the_way_out(tmp_path, head, what):

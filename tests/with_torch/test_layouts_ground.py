@@ -2,11 +2,13 @@
 
 import pytest
 import rasterio
+from rasterio.transform import Affine
 
 pytest.importorskip("torch")
 
 from tests.with_torch import tiny_sets as tiny  # noqa: E402
 from training.layouts import open_pairs  # noqa: E402
+from training.layouts.ground import Ground, shared  # noqa: E402
 from training.pairs import SPLITS  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -19,6 +21,16 @@ def test_dfc2020_leaves_out_what_lies_on_ground_of_a_pair_that_judges(tmp_path):
     both = {*pairs.names("train"), *pairs.names("select")}
     assert both == {*apart.names("train"), *apart.names("select")} - {"ROIs0000_validation_s1_0_p0", "ROIs0000_validation_s1_0_p1"}
     assert len(pairs.names("test")) == 2 and pairs.notes[0].startswith("dfc2020: split by place: 2 of ") and "these are left out" in pairs.notes[0]
+
+
+@pytest.mark.parametrize(("crs", "transform", "known"), [
+    ("EPSG:32633", Affine(10, 0, 5e5, 0, -10, 5e6), True), ("EPSG:32633", Affine.identity(), False), ("EPSG:32633", Affine(10, 0, 5e5, 0, 0, 5e6), False),
+    ("EPSG:32633", None, False), (None, Affine(10, 0, 5e5, 0, -10, 5e6), False)])
+def test_ground_is_known_by_a_coordinate_system_and_a_transform_that_places_the_pixels(crs, transform, known):
+    """A file with a coordinate system alone reads as at the origin: two such chips would lie on each other's ground."""
+    grounds = {name: Ground(crs, transform, (64, 64)) for name in ("a", "b")}
+    assert (grounds["a"].system == crs and crs is not None) == known
+    assert bool(shared(grounds, {"a": "train", "b": "test"})) == known
 
 
 def test_sen1floods11_leaves_out_what_overlaps_and_warns_of_the_published_lists(tmp_path):
