@@ -14,13 +14,13 @@ from hfd_edge.export.data_files import Place, SceneFiles, given_scenes
 from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
 from hfd_edge.products import run_notes
 from hfd_edge.products.scene import Scene
-from hfd_edge.radiometry import SourceRadiometry, check_declared, check_values, differences, gathered, make_gather
-from hfd_edge.radiometry.fill import find_fill
+from hfd_edge.radiometry import SourceRadiometry, differences, gathered, make_gather
 from hfd_edge.raster import TruthSource
 from hfd_edge.raster_run import RasterOptions, declared_radiometry, open_as_declared
 from hfd_edge.simulate import BANDS, CLASS_NAMES, SceneConfig
 from hfd_edge.simulate import Scene as SimulatedScene
-from hfd_edge.source import ArraySource, Source, check_count, sample
+from hfd_edge.source import ArraySource, Source, check_count
+from hfd_edge.source.checked import checked
 from hfd_edge.source.filter import check_filter, filtered_input
 from hfd_edge.source.vector import scene_vector
 from hfd_edge.spec import NODATA_LABEL, ModelSpec, Unit
@@ -231,15 +231,12 @@ def _opened(given: SceneFiles, spec: ModelSpec, stack: ExitStack, options: Raste
     source = stack.enter_context(open_as_declared(given.files, options, spec))
     try:
         check_count(source, spec.bands)
-        radiometry = check_declared(declared_radiometry(source, options), source.dtype)
+        radiometry, _, fill = checked(source, declared_radiometry(source, options))
         make_gather(radiometry, spec.input)
-        stored = sample(source)
-        check_values(*stored, radiometry)
     except HfdError as error:
         apart = (f"; {len(given.files)} files with commas between them are one scene: repeat the option for scenes of their own"
                  if isinstance(error, ArrayError) and len(given.files) > 1 else "")
         raise type(error)(f"{', '.join(map(str, given.files))}: {error}{apart}") from error
-    fill = find_fill(*stored, radiometry, getattr(source, "zeros_measured", False))
     notes = (*run_notes(source, spec), *differences(radiometry, spec.input), *((fill.note("count here"),) if fill else ()))
     return DataScene(source.name, source, radiometry, _truth_of(given, source, spec, stack), notes)
 
