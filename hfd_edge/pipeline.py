@@ -185,6 +185,10 @@ class WriteBehind:
             raise self._error
 
 
+def _over() -> DeviceError:
+    return DeviceError("an answer was asked for, and the threads that answer have ended, or could not all be started: start another run")
+
+
 class Answers:
     """Makes calls in `count` threads of its own, which start with the first call; calls are taken up in the order in which they are given."""
 
@@ -196,7 +200,9 @@ class Answers:
         self._process = os.getpid()
 
     def of(self, call: Callable[[], T]) -> Callable[[], T]:
-        """Hand a call in. What is returned waits for its answer and gives it, or raises its error."""
+        """Hand a call in. What is returned waits for its answer and gives it, or raises its error; after the end that is a DeviceError."""
+        if self._dropped:
+            raise _over()
         if not self._ended:
             self._begin()
         answer: queue.SimpleQueue = queue.SimpleQueue()
@@ -225,10 +231,12 @@ class Answers:
                     every.callback(ended.wait)
 
     def _begin(self) -> None:
+        self._dropped = True                        # until all have started: fewer would answer alike, and slower
         for _ in range(self._count):
             ended = _Ended()
             _start(partial(self._work, ended), "hfd-answers")
             self._ended.append(ended)
+        self._dropped = False
 
     def _work(self, ended: _Ended) -> None:
         try:
@@ -240,6 +248,7 @@ class Answers:
 
     def _answer(self, call: Callable[[], object], answer: queue.SimpleQueue) -> None:
         if self._dropped:
+            answer.put((None, _over()))
             return
         try:
             answer.put((call(), None))

@@ -95,8 +95,7 @@ def test_an_error_is_raised_where_its_answer_is_taken_and_later_calls_still_answ
 
 def test_the_end_waits_for_calls_being_made_and_drops_those_that_wait():
     answers, gate, dropped = Answers(2), Gate(), []
-    for call in (gate, gate, *(lambda: dropped.append(True),) * 3):
-        answers.of(call)
+    _, _, *waiting = [answers.of(call) for call in (gate, gate, *(lambda: dropped.append(True),) * 3)]
     gate.wait(calls=2)
     ending = threading.Thread(target=answers.end, daemon=True)
     ending.start()
@@ -105,6 +104,9 @@ def test_the_end_waits_for_calls_being_made_and_drops_those_that_wait():
     gate.open()
     ending.join(LIMIT_S)
     assert waited and not ending.is_alive() and gate.left == 2 and not dropped
+    for late in (*waiting, lambda: answers.of(gate)):
+        with pytest.raises(DeviceError, match="the threads that answer have ended"):
+            late()
     assert _gone("hfd-answers")
 
 
@@ -139,6 +141,8 @@ def nth_start_fails(request, monkeypatch):
 def test_threads_that_did_start_end_although_one_could_not(nth_start_fails, number):
     answers, made = Answers(2), []
     with pytest.raises(nth_start_fails(number)) as raised:
+        answers.of(lambda: made.append(True))
+    with pytest.raises(DeviceError, match="could not all be started: start another run"):
         answers.of(lambda: made.append(True))
     if raised.type is DeviceError:
         assert raised.match("hfd-answers cannot be started .can't start new thread.*ulimit -u")
