@@ -58,6 +58,32 @@ def test_strips_are_private_pages_that_go_back_to_the_system():
 
 
 @pytest.mark.slow
+def test_runs_of_one_segmenter_keep_to_its_budget_whether_for_two_tiles_at_once_or_for_one():
+    code = """
+from importlib.resources import files
+import numpy as np
+from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.segmenter import Segmenter
+from tests.peak import peak_kib
+budget = 300 << 20
+class Made:
+    count, dtype = 2, np.dtype(np.float32)
+    def __init__(self, rows, cols):
+        self.rows, self.cols = rows, cols
+    def read(self, row, rows):
+        return np.random.default_rng(row).random((2, rows, self.cols), np.float32), None
+with Segmenter(files("hfd_edge") / "data" / "demo-light.engine", memory=budget, threads=2) as segmenter:
+    idle, at_once = peak_kib(), []
+    for rows, cols in ((2000, 1900), (3000, 3000), (1400, 1400)):
+        report = segmenter.run_source(Made(rows, cols), SourceRadiometry("intensity"), lambda *rows: None)
+        at_once.append(report.at_once)
+print((peak_kib() - idle) * 1024 / budget, *at_once)
+"""
+    share, *at_once = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT).stdout.split()
+    assert 0.4 < float(share) <= 1.0 and at_once == ["1", "2", "1"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("stitch", ["crop", "hann"])
 def test_a_run_keeps_to_its_memory_budget(stitch):
     """The shipped engine, for its working memory was counted at export: what a run adds to an idle process stays in the budget."""

@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 import hfd_edge.plan
 from hfd_edge.engine.base import TwoAtOnce
 from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
-from hfd_edge.errors import DeviceError, EngineError
+from hfd_edge.errors import DeviceError, EngineError, PackageError
 from hfd_edge.plan import PlanRequest, SceneShape, plan_tiles
 from hfd_edge.run import pace
 from hfd_edge.run.host import HostStages
@@ -183,6 +184,36 @@ def test_what_strips_wait_for_is_not_counted_against_either_way(engine, monkeypa
         for _ in seg.finished_strips(run, late):
             continue
         assert seg._engine.two_at_once.pays is True
+
+
+def test_what_is_held_for_two_is_given_back_where_a_run_is_for_one(engine, small):
+    with Segmenter(engine, threads=2, tile=128) as seg:
+        wanted, one = seg.run(scene(400, 520)).labels, seg._engine._session
+        second = weakref.ref(seg._engine._second._session)
+        assert seg.run(scene(70, 90)).report.at_once == 1 and second() is None
+        np.testing.assert_array_equal(seg.run(scene(400, 520)).labels, wanted)
+        assert seg._engine._session is not one, "what its largest tile took is given back"
+
+
+def test_a_close_ends_a_run_for_two_although_another_one_is_for_one(engine, small):
+    with Segmenter(engine, threads=2, tile=128) as seg:
+        strips = seg.finished_strips(seg.prepare(hfd_edge.segmenter.ArraySource(scene(4000, 520), 2), seg.declared(None, np.float32)))
+        next(strips)
+        seg.run(scene(70, 90))
+        seg.close()
+        with pytest.raises(EngineError, match="is closed"):
+            list(strips)
+
+
+@pytest.mark.parametrize("size", [None, 5000])
+def test_a_package_that_was_written_over_is_refused_before_its_graph_is_read_again(tmp_path, small, size):
+    """A copy (cp) onto the file: another network of the same size would have answered in silence, and a shorter file is a bus error."""
+    path, other = random_engine(tmp_path / "a.engine"), random_engine(tmp_path / "b.engine", seed=2)
+    assert path.stat().st_size == other.stat().st_size
+    with Segmenter(path, threads=2, tile=128) as seg:
+        path.write_bytes(other.read_bytes()[:size])
+        with pytest.raises(PackageError, match="a.engine was written over after it was opened.*by a rename"):
+            seg.run(scene(400, 520))
 
 
 def slow_clock(made, clock):

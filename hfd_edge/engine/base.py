@@ -35,7 +35,8 @@ class Engine(Protocol):
     An engine has answered the package's golden tile before anyone else sees it. It never moves to another device or precision
     by itself: what it cannot run is an EngineError.
 
-    One with an attribute `two_at_once` that is a TwoAtOnce gives with `for_two()` an engine of the same answers for two callers at once.
+    One with an attribute `two_at_once` that is a TwoAtOnce gives with `for_two()` an engine of the same answers for two callers at once,
+    and back with `for_one()` what it held for that.
 
     One with an attribute `pixel_bytes` that is not None takes a batch as PixelBytes too, which `gather` writes in a quarter of the memory.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +39,7 @@ class OnnxRuntimeEngine:
         import onnxruntime
 
         self.graph, self._package, self._threads = graph, package, threads
-        self._second, self._making = None, threading.RLock()
+        self._second, self._making, self._seconds = None, threading.RLock(), weakref.WeakSet()
         self.version = onnxruntime.__version__
         data = bytes(package.read(graph))
         found = scan(data, f"{graph} of {package.path}")
@@ -86,7 +87,8 @@ class OnnxRuntimeEngine:
             raise EngineError(f"ONNX Runtime failed on {self.graph} with a batch of shape {batch.shape}{way}: {said}") from error
 
     def for_two(self) -> OnnxRuntimeEngine:
-        """This engine for two calls at once, which share its threads and answer alike; made at the first call, closed with this one.
+        """This engine for two calls at once, which share its threads and answer alike; made at the first call and the first after `for_one`.
+        It is closed with this one, which itself begins with new memory: a session keeps what its largest tile ever took.
 
         Where a call has a core to itself it waits for no other core; whether that pays is the run's to try (run.pace).
         """
@@ -94,18 +96,27 @@ class OnnxRuntimeEngine:
             if self._session is None:
                 raise EngineError(self._closed())
             if self._second is None:
-                second = OnnxRuntimeEngine(self._package, self.graph, self._threads - 1)        # beside these, each of the two callers is one
+                self._package.check_unchanged(self.graph)
+                anew, second = (OnnxRuntimeEngine(self._package, self.graph, threads)           # beside one fewer, each of the two callers is one
+                                for threads in (self._threads, self._threads - 1))
                 keep_in_children(second._session)           # a fork may come while it answers
-                check_golden(self._package, second)
-                self._second = second
+                for each in (anew, second):
+                    check_golden(self._package, each)
+                self._session, self._second = anew._session, second
+                self._seconds.add(second)
             return self._second
+
+    def for_one(self) -> None:
+        """Give back what was held for two calls at once, as soon as no run uses it: the memory of a run for one is planned without it."""
+        with no_fork(), self._making:
+            self._second = None
 
     def close(self) -> None:
         """Free the session; the engine cannot be used afterwards."""
         with no_fork(), self._making:
-            self._session = None
-            if self._second is not None:
-                self._second.close()
+            self._session = self._second = None
+            for second in list(self._seconds):
+                second.close()
 
     def _closed(self) -> str:
         return f"the engine of {self.graph} is closed: open the package again (Segmenter is a context manager)"

@@ -50,6 +50,8 @@ class HostStages:
         most, self.ahead = run.plan.at_once, 0
         self._tiles = Stopwatch()
         self._pace = Pace(engine.two_at_once, run.plan.calls, lambda: self._tiles.seconds[_WORK]) if most > 1 else None
+        if most == 1 and getattr(engine, "two_at_once", None) is not None:
+            engine.for_one()
         self._answers, self._for_two = Answers(most), engine.for_two() if most > 1 else None
         self._told = () if run.vector is None else (run.vector,)
         self._by: PixelBytes | None = getattr(engine, "pixel_bytes", None)
