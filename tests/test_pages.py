@@ -3,10 +3,12 @@
 import gc
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hfd_edge.device.pages import PagesAgain
+from hfd_edge.errors import DeviceError
 
 
 def address(array):
@@ -61,3 +63,8 @@ def test_pieces_that_are_held_at_once_never_share_a_byte(steps):
         array[:] = number
         held[place] = (array, number)
         assert all((kept == mark).all() for kept, mark in held.values())
+
+
+def test_pages_that_the_system_does_not_give_are_an_error_with_a_way_out():
+    with pytest.raises(DeviceError, match=f"{1 << 62} bytes for a strip cannot be had .*ulimit -v"):
+        PagesAgain().take((1 << 62,), np.uint8)

@@ -8,6 +8,8 @@ from contextlib import suppress
 
 import numpy as np
 
+from hfd_edge.errors import DeviceError
+
 _HUGE_BYTES = 4 << 20       # from here on pages of 2 MB waste little
 
 
@@ -50,7 +52,11 @@ class _Held:
 
 
 def _mapped(size: int) -> mmap.mmap:
-    pages = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)        # the default, shared, costs several times as much
+    try:
+        pages = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)    # the default, shared, costs several times as much
+    except OSError as error:
+        raise DeviceError(f"{size} bytes for a strip cannot be had ({error}): this process has all the memory that it may take; give a smaller "
+                          "tile (--tile) or budget (--memory), or raise its limit (ulimit -v)") from error
     if size >= _HUGE_BYTES and hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):                         # advice: a kernel without huge pages says no, and nothing is lost
             pages.madvise(mmap.MADV_HUGEPAGE)
