@@ -188,6 +188,7 @@ def test_what_strips_wait_for_is_not_counted_against_either_way(engine, monkeypa
 
 def test_what_is_held_for_two_is_given_back_where_a_run_is_for_one(engine, small):
     with Segmenter(engine, threads=2, tile=128) as seg:
+        seg._engine.two_at_once.pays = True                 # whatever the clock says
         wanted, one = seg.run(scene(400, 520)).labels, seg._engine._session
         second = weakref.ref(seg._engine._second._session)
         assert seg.run(scene(70, 90)).report.at_once == 1 and second() is None
@@ -236,3 +237,18 @@ def test_two_threads_with_two_tiles_each(engine, small):
     for i in range(2):
         for labels in got[i]:
             np.testing.assert_array_equal(labels, wanted[i])
+
+
+def test_threads_that_the_system_refuses_are_an_error_before_a_session_waits_for_them(engine, monkeypatch):
+    start, begun = threading.Thread.start, []
+
+    def refused(self):
+        begun.append(self)
+        if len(begun) == 2:
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(DeviceError, match="the engine's 2 threads beside its caller cannot be started .can't start new thread after 1.*ulimit -u"):
+        Segmenter(engine, threads=3)
+    assert len(begun) == 2 and not begun[0].is_alive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import weakref
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from hfd_edge.engine.base import TwoAtOnce
 from hfd_edge.engine.golden import check_golden
 from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.engine.onnx_bytes import as_bytes, with_byte_input
-from hfd_edge.errors import ArrayError, EngineError
+from hfd_edge.errors import ArrayError, DeviceError, EngineError
 from hfd_edge.forks import keep_in_children, no_fork
 from hfd_edge.package import Package
 from hfd_edge.spec import SCENE_INPUT
@@ -53,6 +54,7 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 4              # its errors come as exceptions, and need not be on the standard error too
         options.enable_mem_pattern = False          # a plan per shape: 1.2x slower and 1.5x the memory, for edge tiles differ
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        _check_startable(threads - 1)
         try:
             with no_fork():
                 self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
@@ -120,6 +122,26 @@ class OnnxRuntimeEngine:
 
     def _closed(self) -> str:
         return f"the engine of {self.graph} is closed: open the package again (Segmenter is a context manager)"
+
+
+def _check_startable(count: int) -> None:
+    """Raise DeviceError where the system refuses so many threads more: a session that gets some of its threads and not all waits for ever."""
+    held: queue.SimpleQueue = queue.SimpleQueue()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            started.append(threading.Thread(target=held.get, name="hfd-startable", daemon=True))
+            started[-1].start()
+    except RuntimeError as error:
+        raise DeviceError(f"the engine's {count} threads beside its caller cannot be started ({error} after {len(started) - 1}): this process has all the "
+                          "memory or threads that it may take; raise its limit (ulimit -v, ulimit -u, a container's memory or pids), or give fewer "
+                          "threads (--threads 1 needs none)") from error
+    finally:
+        for _ in range(count):
+            held.put(None)
+        for thread in started:
+            if thread.ident is not None:                    # the refused one never began
+                thread.join()
 
 
 def _scene_input(session: onnxruntime.InferenceSession, package: Package, graph: str) -> str:
