@@ -48,8 +48,8 @@ class HostStages:
                               "scene (scene_percentiles): run it with device='cpu'")
         self._run, self._engine, self._threads = run, engine, threads
         most, self.ahead = run.plan.at_once, 0
-        self._tiles = Stopwatch()
-        self._pace = Pace(engine.two_at_once, run.plan.calls, lambda: self._tiles.seconds[_WORK]) if most > 1 else None
+        self._tiles = tiles = Stopwatch()           # not self in what is kept: a circle would hold the buffers until Python looks for it
+        self._pace = Pace(engine.two_at_once, run.plan.calls, lambda: tiles.seconds[_WORK]) if most > 1 else None
         if most == 1 and getattr(engine, "two_at_once", None) is not None:
             engine.for_one()
         self._answers, self._for_two = Answers(most), engine.for_two() if most > 1 else None
