@@ -74,7 +74,7 @@ class Made:
         return np.random.default_rng(row).random((2, rows, self.cols), np.float32), None
 with Segmenter(files("hfd_edge") / "data" / "demo-light.engine", memory=budget, threads=2) as segmenter:
     idle, at_once = peak_kib(), []
-    for rows, cols in ((2000, 1900), (3000, 3000), (1400, 1400)):
+    for rows, cols in ((2000, 1900), (4200, 4100), (1400, 1400)):
         report = segmenter.run_source(Made(rows, cols), SourceRadiometry("intensity"), lambda *rows: None)
         at_once.append(report.at_once)
 print((peak_kib() - idle) * 1024 / budget, *at_once)

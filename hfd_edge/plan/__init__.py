@@ -20,6 +20,7 @@ CACHED_INPUT_PX = 1 << 20               # up to here a pixel of input costs the 
 UNCACHED_COSTS = 1.15                   # times that beyond it (docs/performance.md)
 TWO_COST = 0.87                         # two batches at once over one after the other, a core or more for each
 OTHER_GRID_WORTH = 1.05                 # with two at once: where they do not pay, more halo is computed for nothing
+TWO_HOLD = 4.25                         # batches' memory: two, one made meanwhile, one of the trial, and gaps (measured: 3.5, after ten runs 4.1)
 TWO_FROM = 8, 1 << 24                   # calls and input pixels: the last ones wait for each other, and the engine for two must be made
 ENGINE_SLACK = 1.25                     # measured peak over the live activations that a package names: 93 bytes against 80
 WAITING_WORTH = 1.05                    # decoding blocks twice costs 5 to 10 % of the engine's time
@@ -277,11 +278,11 @@ def _at_once(request: PlanRequest) -> int:
 
 
 def _tiles_bytes(spec: ModelSpec, request: PlanRequest, halo: int, core_rows: int, core_cols: int) -> int:
-    """Engine memory and tile buffers of a batch; where two are answered at once of three: one more is made meanwhile, and the engine keeps the
-    memory in which it answered one after the other."""
+    """Engine memory and tile buffers of a batch, or of what two at once come to."""
     live = spec.activation_bytes_per_px or UNKNOWN_ACTIVATION_BYTES_PER_PX
     per_px = ceil(ENGINE_SLACK * live) + 4 * len(spec.bands) + 1
-    return (2 * _at_once(request) - 1) * request.batch * per_px * (core_rows + 2 * halo) * (core_cols + 2 * halo)
+    held = 1.0 if request.second_bytes is None else TWO_HOLD
+    return ceil(held * request.batch * per_px) * (core_rows + 2 * halo) * (core_cols + 2 * halo)
 
 
 def _strip_bytes(scene: SceneShape, request: PlanRequest, rows: int) -> int:
