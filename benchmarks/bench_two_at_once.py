@@ -2,8 +2,8 @@
 
     python benchmarks/bench_two_at_once.py [--engine runs/bench/model.engine] [--side 5000] [--tile 1024] [--rounds 6] [--quick] [--json]
 
-What the trial within a run (hfd_edge/run/pace.py) says of itself is told first; then two are taken whatever it said. The process is as a user's:
-where freed memory stays in it (MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_THRESHOLD_=4294967296) one after the other is as fast.
+What the trial within a run (hfd_edge/run/pace.py) says of itself is told first; then two are taken whatever it said. The process is as a user's;
+with GLIBC_TUNABLES=glibc.malloc.hugetlb=1 both are faster where the system gives large pages only to who asks.
 """
 
 from __future__ import annotations
