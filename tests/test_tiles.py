@@ -128,3 +128,12 @@ def test_the_halo_is_named_for_what_it_promises():
     tight = plan_tiles(bounded, SceneShape(9000, 9000, 8), PlanRequest(memory=75 << 20))
     assert tight.halo == "bounded", "where the exact halo costs more than 1.5x, the bounded one is the default"
     assert plan_tiles(bounded, SceneShape(9000, 9000, 8), PlanRequest(memory=2 << 30)).halo == "exact"
+
+
+def test_what_is_free_is_asked_for_once_a_plan(monkeypatch):
+    asked = []
+    monkeypatch.setattr("hfd_edge.plan.available_memory_bytes", lambda: asked.append(1) or 8 << 30)
+    for size in ((128, 128), (9000, 9000)):                                         # it reads a dozen files: as long as a small chip takes
+        asked.clear()
+        plan_tiles(SPEC, SceneShape(*size, 8, rows_below=64), PlanRequest(second_bytes=1 << 20))
+        assert asked == [1]

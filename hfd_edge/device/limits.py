@@ -29,9 +29,10 @@ def quota_cores() -> int:
 
 
 def _left(folder: Path, limit: str, used: str, droppable: str) -> int:
-    most, now, stat = _words(folder / limit), _words(folder / used), _words(folder / "memory.stat")
-    if not most or most == ["max"]:
+    most = _words(folder / limit)
+    if not most or most == ["max"] or int(most[0]) >= NO_LIMIT:
         return NO_LIMIT
+    now, stat = _words(folder / used), _words(folder / "memory.stat")
     return max(0, int(most[0]) - int(now[0] if now else 0) + int(dict(zip(stat[::2], stat[1::2])).get(droppable, 0)))
 
 

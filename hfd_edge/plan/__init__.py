@@ -76,6 +76,7 @@ class PlanRequest:
     stitch: str = "crop"                            # or "precision", "hann", "gaussian", "constant": overlapping tiles are fused
     overlap: int | str = "auto"                     # pixels in which two neighbours are fused; "auto" = all that both computed
     second_bytes: int | None = None                 # what the engine holds to answer two batches at once, without them; None = it does not
+    budget: int | None = None                       # what `memory` comes to: the plan finds it out, once
 
 
 def plan_tiles(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> TilePlan:
@@ -91,13 +92,14 @@ def plan_tiles(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> Tile
     if request.stitch == "crop" and request.overlap != "auto":
         raise GridError(f"overlap={request.overlap!r} with stitch='crop': crop fuses nothing; give stitch='precision', 'hann', "
                         "'gaussian' or 'constant', or leave the overlap out")
-    request = replace(request, batch=1 if request.batch == "auto" else int(request.batch))
+    request = replace(request, batch=1 if request.batch == "auto" else int(request.batch), budget=memory_budget_bytes(request.memory))
     scene = replace(scene, fused_bytes_per_px=fused_bytes_per_px(spec, request.stitch))
     alone = replace(request, second_bytes=None)
     scene = _waiting_where_worth(spec, scene, alone)
     halo = _chosen_halo(spec, scene, alone)
     plan = _planned(spec, scene, alone, halo)
-    return plan if request.second_bytes is None else _two_at_once_where_worth(spec, scene, request, plan)
+    long = plan.grid.input_px >= TWO_FROM[1]
+    return _two_at_once_where_worth(spec, scene, request, plan) if long and request.second_bytes is not None else plan
 
 
 def _planned(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo: int) -> TilePlan:
@@ -107,7 +109,7 @@ def _planned(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo: int
 def _two_at_once_where_worth(spec: ModelSpec, scene: SceneShape, request: PlanRequest, plan: TilePlan) -> TilePlan:
     """The plan, or one with two batches at once where that costs less and memory has room; with other tiles only where any make the same map."""
     halo, plans = plan.grid.halo_px, [plan]
-    request = replace(request, memory=memory_budget_bytes(request.memory))
+    request = replace(request, memory=request.budget)
     others = ("auto",) if request.tile == "auto" and not spec.fixed_tile and _any_grid(spec, request, halo) else ()
     for tile in (plan.grid.tile_px, *others):
         try:
@@ -115,7 +117,7 @@ def _two_at_once_where_worth(spec: ModelSpec, scene: SceneShape, request: PlanRe
         except DeviceError:
             continue                                        # no room for two of the smallest
         worth = two.grid == plan.grid or OTHER_GRID_WORTH * _expected(two) <= _expected(plan)
-        if worth and two.calls >= TWO_FROM[0] and two.grid.input_px >= TWO_FROM[1]:
+        if worth and two.calls >= TWO_FROM[0]:
             plans.append(two)
     return min(plans, key=_expected)
 
@@ -210,7 +212,7 @@ def _plan_with_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, ha
         core = _given_core(spec, request.tile, halo)
         core = tuple(min(c, round_up(n, spec.stride_px)) for c, n in zip(core, (scene.rows, scene.cols)))
     memory = _tiles_bytes(spec, request, halo, *core) + _strip_bytes(scene, request, core[0] + 2 * halo)
-    if request.memory is not None and memory > memory_budget_bytes(request.memory):
+    if request.memory is not None and memory > request.budget:
         raise DeviceError(f"tile={request.tile!r} takes about {memory} bytes over a scene {scene.cols} px wide and "
                           f"memory={request.memory}: make the tile smaller, the memory larger, or leave one of them out")
     offset = tuple(o % c for o, c in zip(request.offset, core))
@@ -244,8 +246,7 @@ def _given_core(spec: ModelSpec, tile: int | tuple[int, int] | str, halo: int) -
 
 def _auto_core(spec: ModelSpec, scene: SceneShape, request: PlanRequest, halo: int) -> tuple[int, int]:
     """The core that is expected to cost least: columns in equal pieces, rows as many as memory or the caches allow."""
-    budget = memory_budget_bytes(request.memory)
-    stride, best = spec.stride_px, None
+    budget, stride, best = request.budget, spec.stride_px, None
     most_rows = round_up(scene.rows if scene.rows <= 2 * STRIP_ROWS else STRIP_ROWS, stride)
     below, largest = _strip_bytes(scene, request, 0), LARGEST_INPUT_PX // _at_once(request)
     for pieces in range(1, ceil(scene.cols / stride) + 1):
