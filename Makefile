@@ -19,7 +19,7 @@ PYTEST_JOBS ?= -n 2 --dist loadfile
 PIP_FLAGS = --quiet --disable-pip-version-check
 NATIVE_SOURCES = setup.py pyproject.toml CMakeLists.txt $(wildcard cmake/* csrc/*.* csrc/*/*)
 NATIVE_TESTS = tests/test_thread_pool.py tests/test_gather.py tests/test_gather_refusals.py tests/test_finish.py tests/test_blend.py tests/test_simd.py \
-  tests/test_speckle.py tests/test_speckle_tiles.py
+  tests/test_speckle.py tests/test_speckle_tiles.py tests/test_product_tables.py
 
 .PHONY: certify demo test test-run test-torch test-quick sanitize aarch64 vectors demo-engine bench bench-engine clean
 

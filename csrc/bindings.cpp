@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "ops/gather.h"
 #include "ops/label_counts.h"
 #include "ops/row_loops.h"
+#include "ops/table_power.h"
 
 namespace py = pybind11;
 
@@ -199,6 +201,43 @@ void run_count_labels(const py::array& labels, int classes, py::array counts) {
   hfd::count_labels_cpu(plane, classes, to);
 }
 
+using Table = std::tuple<py::array, py::array, py::array>;  // lines (n, cols) float64, first (rows) int64, weight (rows) float64
+
+hfd::LineTable line_table(const Table& table, const char* name, int64_t rows, int64_t cols) {
+  const auto& [lines, first, weight] = table;
+  check_dtype<double>(lines, name), check_dtype<int64_t>(first, name), check_dtype<double>(weight, name);
+  for (const auto* part : {&lines, &first, &weight}) check_c_order(*part, name);
+  if (lines.ndim() != 2 || lines.shape(1) != cols || first.ndim() != 1 || first.shape(0) != rows || weight.ndim() != 1 || weight.shape(0) != rows)
+    refuse(name, " has shapes ", shape_of(lines), ", ", shape_of(first), " and ", shape_of(weight), ": it must be lines (n, ", cols,
+           "), first and weight (", rows, ",)");
+  return {static_cast<const double*>(lines.data()), lines.shape(0), static_cast<const int64_t*>(first.data()),
+          static_cast<const double*>(weight.data())};
+}
+
+void run_power_by_tables(const py::array& stored, const Table& gain, const Table& noise, const py::array& factors, const py::array& ends, py::array power) {
+  check_dims(stored, "stored", 2, "(rows, cols)");
+  check_dtype<uint16_t>(stored, "stored"), check_c_order(stored, "stored");
+  const int64_t rows = stored.shape(0), cols = stored.shape(1);
+  check_dtype<double>(factors, "factors"), check_c_order(factors, "factors");
+  check_dtype<int64_t>(ends, "ends"), check_c_order(ends, "ends");
+  if (ends.ndim() != 1 || factors.ndim() != 2 || factors.shape(0) != rows || factors.shape(1) != ends.shape(0))
+    refuse("factors and ends have shapes ", shape_of(factors), " and ", shape_of(ends), ": they must be (", rows, ", pieces) and (pieces,)");
+  check_dtype<float>(power, "power"), check_writable(power, "power");
+  if (power.ndim() != 2 || power.shape(0) != rows || power.shape(1) != cols || (power.size() > 0 && cols > 1 && power.strides(1) != sizeof(float)))
+    refuse("power has shape ", shape_of(power), ": it must be as stored, ", shape_of(stored), ", its columns adjacent");
+  const hfd::TablePowerCall call{static_cast<const uint16_t*>(stored.data()),
+                                {rows, cols},
+                                line_table(gain, "gain", rows, cols),
+                                line_table(noise, "noise", rows, cols),
+                                static_cast<const double*>(factors.data()),
+                                static_cast<const int64_t*>(ends.data()),
+                                ends.shape(0),
+                                static_cast<float*>(power.mutable_data()),
+                                power.strides(0)};
+  const py::gil_scoped_release released;
+  hfd::power_by_tables_cpu(call);
+}
+
 py::dict build_info() {
   py::dict info;
   info["version"] = HFD_VERSION;
@@ -237,6 +276,8 @@ PYBIND11_MODULE(_native, module) {
              "score_class"_a = hfd::kOwnClass, "Logits at their own stride to labels and a score; gives (nodata_count, nan_count).");
   module.def("count_labels", &run_count_labels, "labels"_a, "classes"_a, "counts"_a,
              "Adds the labels of a map to counts[classes + 1], what is no class to the last; csrc/ops/label_counts.h.");
+  module.def("power_by_tables", &run_power_by_tables, "stored"_a, "gain"_a, "noise"_a, "factors"_a, "ends"_a, "power"_a,
+             "Amplitudes to linear power by tables of lines; csrc/ops/table_power.h.");
   bind_speckle(module);
   bind_blend(module);
   module.def("build_info", &build_info, "How this module was built.");

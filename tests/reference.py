@@ -96,6 +96,21 @@ def calibrate(raw: np.ndarray, radiometry: Radiometry) -> np.ndarray:
     return x * np.float32(radiometry.scale) + np.float32(radiometry.offset)
 
 
+def power_by_tables(stored: np.ndarray, gain: tuple, noise: tuple, factors: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Arguments of `_native.power_by_tables`; amplitudes (rows, cols) to linear power, float32."""
+    def between(table: tuple, row: int, col: int) -> float:
+        lines, first, weight = table
+        above = lines[first[row], col]
+        return above + weight[row] * (lines[first[row] + 1, col] - above) if weight[row] else above
+
+    power = np.empty(stored.shape, np.float32)
+    for row, col in np.ndindex(stored.shape):
+        piece = next(number for number, end in enumerate(ends) if col < end)
+        left = float(stored[row, col]) ** 2 - between(noise, row, col) * factors[row, piece]
+        power[row, col] = max(left, 0.0) / between(gain, row, col) ** 2
+    return power
+
+
 def convert(x: np.ndarray, radiometry: Radiometry) -> tuple[np.ndarray, np.ndarray]:
     """Calibrated values to network input, and where the power is known not to be positive."""
     source, target = radiometry.unit, radiometry.model_unit

@@ -13,6 +13,7 @@ import rasterio
 
 from hfd_edge import RadiometryError, RasterError, Segmenter
 from hfd_edge.products import SceneRequest, Sentinel1Options, Sentinel1Source, open_scene, run_notes
+from hfd_edge.raster import RasterSource
 from hfd_edge.source import sample
 from tests.engines import levels_engine, plain_input, random_engine
 from tests.safe_files import MadeUp
@@ -276,3 +277,30 @@ def test_a_plain_raster_is_opened_as_ever(tmp_path):
     path = write_tif(tmp_path / "a.tif", ramp())
     with open_scene(path) as source, Segmenter(levels_engine(tmp_path / "e.engine")) as segmenter:
         assert isinstance(source, RasterSource) and source.declared is None and run_notes(source, segmenter.spec) == ()
+
+
+@pytest.mark.parametrize("ipf", ["002.71", "003.31"])
+def test_a_part_is_the_crop_of_the_whole(tmp_path, ipf):
+    made = border_scene(ipf, water(40_000.0))
+    made.dn["VV"][40:44, 90:] = 0
+    safe = made.write(tmp_path)
+    values, valid = read_all(safe)
+    with Sentinel1Source(safe) as source:
+        for row, rows, col, cols in ((0, 200, 30, 90), (35, 150, 10, 9), (199, 1, 0, 120), (5, 130, 110, 10)):
+            part, part_valid = source.read_part(row, rows, col, cols)
+            np.testing.assert_array_equal(part, values[:, row:row + rows, col:col + cols])
+            np.testing.assert_array_equal(part_valid, valid[row:row + rows, col:col + cols])
+        reader = source.reader(10, 100)
+        for row in (0, 60, 140):                                # windows that share rows
+            np.testing.assert_array_equal(reader.read(row, 60 + 16 * (row < 140))[0], values[:, row:row + 60 + 16 * (row < 140), 10:110])
+        with pytest.raises(RasterError, match="rows 150 to 249"):
+            source.read(150, 100)
+
+
+def test_stored_numbers_are_read_once_for_a_whole_strip(tmp_path, monkeypatch):
+    """Compressed products have blocks taller than what is calibrated together."""
+    read, asked = RasterSource.read_part, []
+    monkeypatch.setattr(RasterSource, "read_part", lambda self, *place: asked.append(place) or read(self, *place))
+    with Sentinel1Source(MadeUp(rows=400).write(tmp_path)) as source:
+        source.read(0, 400)
+    assert asked == [(0, 400, 0, 83)] * 2

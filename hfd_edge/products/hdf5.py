@@ -12,7 +12,7 @@ import numpy as np
 from hfd_edge.errors import RasterError
 from hfd_edge.forks import no_fork
 from hfd_edge.raster.guard import CONVERT_ONE, RasterLimits, local_file
-from hfd_edge.raster.opened import BlockScene, printable, refused
+from hfd_edge.raster.opened import OpenScene, printable, refused
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _FILTERS = (1, 2, 3)                # gzip, shuffle, fletcher32: any other could be a plug-in, which is native code from elsewhere
@@ -150,7 +150,7 @@ class Hdf5File:
         return item
 
 
-class Hdf5Scene(BlockScene):
+class Hdf5Scene(OpenScene):
     """Images of one file that lie on one grid; a reader opens it by `_opened`, sets `rows` and `cols`, and gives `_read_piece`."""
 
     rows: int

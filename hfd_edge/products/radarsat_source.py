@@ -26,7 +26,7 @@ _DTYPES = ("uint8", "uint16", "float32")
 
 
 class RadarsatSource(OpenScene):
-    """Linear power as float32, read like a RasterSource (whole rows). A context manager; one thread at a time reads.
+    """Linear power as float32, read like a RasterSource. A context manager; one thread at a time reads.
 
     power = (DN^2 + offset) / gain of the column, in float64 until it is stored. Not valid is DN = 0 in any chosen polarisation.
 
@@ -59,12 +59,14 @@ class RadarsatSource(OpenScene):
             self._open = stack.pop_all()
         self.declared = SourceRadiometry(Unit.INTENSITY, quantity=quantity, bands=self.band_names)
         self.stored_block = max(pixels.stored_block[0] for pixels in self._pixels), self.cols
+        self.block_rows = max(pixels.block_rows for pixels in self._pixels)
         self.notes = (_about(product, quantity), LAYOUT_ONLY)
         self._lock = threading.Lock()
 
-    def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `read`, of these columns."""
-        values, valid = np.empty((self.count, rows, cols), np.float32), np.ones((rows, cols), bool)
+    def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray:
+        """Fill values (bands, rows, cols), any strides, with the power from (row, col) on; gives `read`'s validity."""
+        rows, cols = values.shape[1:]
+        valid = np.ones((rows, cols), bool)
         with no_fork(), self._lock:
             for out, pixels, table in zip(values, self._pixels, self._tables):
                 stored, marked = pixels.read_part(row, rows, col, cols)
@@ -72,7 +74,7 @@ class RadarsatSource(OpenScene):
                     valid &= marked
                 valid &= (stored[0] != 0) & np.isfinite(stored[0])
                 _calibrate(out, stored[0], table, slice(col, col + cols))
-        return values, valid
+        return valid
 
 
 def _calibrate(out: np.ndarray, stored: np.ndarray, table: Table, columns: slice) -> None:

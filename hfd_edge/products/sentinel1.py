@@ -17,7 +17,7 @@ from hfd_edge.products.border import CLEAN_SINCE_IPF, measured_columns
 from hfd_edge.products.image import ImageOptions
 from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.safe import Channel, Safe, read_safe
-from hfd_edge.products.tables import BilinearTable, NoiseTable
+from hfd_edge.products.tables import BilinearTable, NoiseTable, Vector, power_by_tables
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterSource
 from hfd_edge.raster.opened import OpenScene
@@ -44,12 +44,30 @@ class _Plane:
 
     pixels: RasterSource                # uint16 amplitude
     calibration: BilinearTable
-    noise: NoiseTable | None            # to subtract
+    noise: NoiseTable                   # to subtract
     border_noise: NoiseTable | None     # to find the old border with; None = the border is clean
+
+    def read(self, power: np.ndarray, row: int, col: int, valid: np.ndarray) -> None:
+        """Fill power (rows, cols) from (row, col) on; takes from `valid` what is no measurement, judged on the raw numbers."""
+        rows, cols = power.shape
+        stored, marked = self.pixels.read_part(row, rows, *((col, cols) if self.border_noise is None else (0, self.pixels.cols)))
+        if self.border_noise is not None:                   # it is found from the ends of rows
+            self._leave_border_out(stored[0], row, col, valid)
+            stored, marked = stored[:, :, col:col + cols], None if marked is None else marked[:, col:col + cols]
+        if marked is not None:
+            valid &= marked
+        valid &= stored[0] != 0
+        power_by_tables(stored[0], (row, col), self.calibration, self.noise, power)
+
+    def _leave_border_out(self, stored: np.ndarray, row: int, col: int, valid: np.ndarray) -> None:
+        for line, (numbers, marks) in enumerate(zip(stored, valid), row):
+            first, stop = measured_columns(np.square(numbers.astype(np.float64)), self.border_noise.row(line))
+            marks[:max(first - col, 0)] = False
+            marks[max(stop - col, 0):] = False
 
 
 class Sentinel1Source(OpenScene):
-    """Linear power as float32, read like a RasterSource (whole rows). A context manager; one thread at a time reads.
+    """Linear power as float32, read like a RasterSource. A context manager; one thread at a time reads.
 
     value = max(DN^2 - noise, 0) / A^2, in float64 until it is stored, A bilinear in line and pixel. Not valid is DN = 0 in any
     chosen polarisation, and the dark border of products older than IPF 2.9. Power that the noise removal brings to 0 or below
@@ -85,7 +103,9 @@ class Sentinel1Source(OpenScene):
         self.geo = GeoReference.by_points(image.gcps, self.files)
         self.declared = SourceRadiometry(Unit.INTENSITY, quantity=options.quantity, bands=self.band_names, looks=image.looks)
         self.notes = (_about(image, self._safe, options.quantity), *_differing(self.band_names, words), STATUS)
-        self.stored_block = max(plane.pixels.stored_block[0] for plane in planes), self.cols
+        rows, cols = map(max, zip(*(plane.pixels.stored_block for plane in planes)))
+        self.stored_block = rows, self.cols if any(plane.border_noise for plane in planes) else cols
+        self.block_rows = max(plane.pixels.block_rows for plane in planes)
         self._lock = threading.Lock()
 
     def _opened(self, stack: ExitStack, channel: Channel, options: Sentinel1Options) -> tuple[Image, _Plane, str]:
@@ -94,38 +114,20 @@ class Sentinel1Source(OpenScene):
         calibration = read_calibration(channel, image.cols, options.quantity)
         noise, words = read_noise(channel, image.cols, self._safe.ipf)
         border = noise if self._safe.ipf is not None and self._safe.ipf < CLEAN_SINCE_IPF else None
+        none = NoiseTable(BilinearTable([Vector(0.0, np.zeros(1), np.zeros(1))], image.cols, channel.measurement), ())
         if image.noise_removed:
-            return image, _Plane(pixels, calibration, None, None), "noise already removed by the processor"
+            return image, _Plane(pixels, calibration, none, None), "noise already removed by the processor"
         if not options.remove_noise:
-            return image, _Plane(pixels, calibration, None, border), "noise not removed, as asked"
-        return image, _Plane(pixels, calibration, noise, border), words
+            return image, _Plane(pixels, calibration, none, border), "noise not removed, as asked"
+        return image, _Plane(pixels, calibration, noise or none, border), words
 
-    def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `read`, of these columns; whole rows are read, for the border is found from their ends."""
-        values = np.empty((self.count, rows, self.cols), np.float32)
-        valid = np.ones((rows, self.cols), bool)
+    def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray:
+        """Fill values (bands, rows, cols), columns adjacent, with the power from (row, col) on; gives `read`'s validity."""
+        valid = np.ones(values.shape[1:], bool)
         with no_fork(), self._lock:
-            for plane, out in zip(self._planes, values):
-                stored, marked = plane.pixels.read(row, rows)
-                if marked is not None:
-                    valid &= marked
-                for i in range(rows):
-                    out[i] = _calibrated(plane, row + i, stored[0, i], valid[i])
-        return values[:, :, col:col + cols], valid[:, col:col + cols]
-
-
-def _calibrated(plane: _Plane, line: int, stored: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Linear power of one line, (cols,) float64; takes from `valid` what is no measurement, judged on the raw numbers."""
-    power = np.square(stored.astype(np.float64))
-    valid &= stored != 0
-    if plane.border_noise is not None:
-        first, stop = measured_columns(power, plane.border_noise.row(line))
-        valid[:first] = False
-        valid[stop:] = False
-    if plane.noise is not None:
-        power -= plane.noise.row(line)
-        np.maximum(power, 0.0, out=power)
-    return power / np.square(plane.calibration.row(line))
+            for plane, power in zip(self._planes, values):
+                plane.read(power, row, col, valid)
+        return valid
 
 
 def _check_one_grid(product: str, names: Sequence[str], images: Sequence[Image]) -> None:

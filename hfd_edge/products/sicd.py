@@ -40,7 +40,7 @@ def is_nitf(path: str | Path) -> bool:
 
 
 class SicdSource(OpenScene):
-    """Linear power as float32, one band, read like a RasterSource (whole rows). A context manager; one thread at a time reads.
+    """Linear power as float32, one band, read like a RasterSource. A context manager; one thread at a time reads.
 
     power = |z|^2 SF(x, y), SF the polynomial of the quantity in metres from the scene centre, evaluated in float64. Samples of exactly 0 are fill
     and not valid, as what is not finite.
@@ -49,7 +49,7 @@ class SicdSource(OpenScene):
     """
 
     dtype = np.dtype(np.float32)
-    scale, offset, nodata, count = 1.0, 0.0, (), 1
+    scale, offset, nodata, count, block_rows = 1.0, 0.0, (), 1, 1
 
     def __init__(self, path: str | Path, bands: Sequence[int | str] | None = None, wanted: Sequence[str] | None = None,
                  quantity: str = "sigma0", limits: RasterLimits = RasterLimits()) -> None:
@@ -94,18 +94,19 @@ class SicdSource(OpenScene):
                       f"columns, slant plane), calibrated to {quantity} by {_POLYNOMIAL[quantity]}, a single look, noise not removed; radar "
                       "geometry, placed by its four corners", LAYOUT_ONLY)
 
-    def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `read`, of these columns."""
-        power, valid = np.empty((1, rows, cols), np.float32), np.empty((rows, cols), bool)
+    def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray:
+        """Fill values (1, rows, cols), any strides, with the power from (row, col) on; gives `read`'s validity."""
+        rows, cols = values.shape[1:]
+        valid = np.empty((rows, cols), bool)
         for first in range(0, rows, _STRIP_ROWS):
             count = min(_STRIP_ROWS, rows - first)
             with no_fork(), self._lock, refused(self._path, "SICD"):
                 stored = self._reader.read(slice(row + first, row + first + count), slice(col, col + cols), squeeze=False)
                 stored = np.asarray(stored).reshape(count, cols)
             part = slice(first, first + count)
-            power[0, part] = self._calibrated(stored, row + first, col)
+            values[0, part] = self._calibrated(stored, row + first, col)
             valid[part] = (stored != 0) & np.isfinite(stored)
-        return power, valid
+        return valid
 
     def _calibrated(self, stored: np.ndarray, row: int, col: int) -> np.ndarray:
         rows, cols = stored.shape

@@ -1,4 +1,4 @@
-"""Tables of a product that are sparse in line and pixel: expanded to whole rows, one row at a time, in float64."""
+"""Tables of a product that are sparse in line and pixel: expanded to whole rows in float64, one row at a time, or as the lines that rows lie between."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from hfd_edge import _native
 from hfd_edge.errors import RasterError
+
+_PIECE_ROWS = 128           # taken together, so that no more lines of a table are expanded at a time, however close they lie
+Lines = tuple[np.ndarray, np.ndarray, np.ndarray]       # (n, cols) float64; of each row the first of its lines, int64; weight of the next one, float64
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,17 @@ class BilinearTable:
         above = self._whole(after - 1)
         return above + weight * (self._whole(after) - above) if weight else above
 
+    def lines(self, row: int, rows: int, col: int, cols: int) -> Lines:
+        """What rows row..row+rows-1 lie between, columns col..col+cols-1 of it: row r is lines[first[r]], or where weight[r] is not 0 linear
+        between it and the next; as `row`."""
+        at = np.arange(row, row + rows)
+        after = np.searchsorted(self._lines, at, side="right")
+        inside, first = (0 < after) & (after < len(self._lines)), np.maximum(after - 1, 0)
+        here, following = np.asarray(self._lines)[np.stack([first, np.where(inside, after, first)])]
+        weight = np.divide(at - here, following - here, out=np.zeros(rows), where=inside)
+        numbers = range(first[0], first[-1] + 1 + (weight[-1] != 0))
+        return np.stack([self._whole(number)[col:col + cols] for number in numbers]), first - first[0], weight
+
     def _whole(self, number: int) -> np.ndarray:
         if number not in self._expanded:
             vector = self._vectors[number]
@@ -72,9 +87,9 @@ class AzimuthBlock:
     values: np.ndarray              # (n,) float64
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class NoiseTable:
-    """Noise power in DN^2: the range table times the factor of the azimuth block that a pixel lies in, 1 where in none."""
+    """Noise power in DN^2: the range table times the factor of the azimuth block that a pixel lies in, the last of several, 1 where in none."""
 
     across: BilinearTable
     blocks: tuple[AzimuthBlock, ...]
@@ -89,3 +104,34 @@ class NoiseTable:
         for block in here:
             factor[max(block.first_pixel, 0):max(block.last_pixel + 1, 0)] = np.interp(line, block.lines, block.values)
         return noise * factor
+
+    def factors(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of the same pixels as `BilinearTable.lines`, the blocks' factors (rows, pieces) float64, and the column before which each piece of a row
+        ends, (pieces,) int64; as `row`."""
+        at, pieces = np.arange(row, row + rows), []
+        for block in self.blocks:
+            first, end = (min(max(pixel - col, 0), cols) for pixel in (block.first_pixel, block.last_pixel + 1))
+            lines = (block.first_line <= at) & (at <= block.last_line)
+            if first < end and lines.any():
+                pieces.append((first, end, lines, np.interp(at[lines], block.lines, block.values)))
+        ends = np.unique([cols, *(col for first, end, *_ in pieces for col in (first, end) if col > 0)])
+        factors = np.ones((rows, ends.size))
+        for first, end, lines, values in pieces:
+            factors[np.ix_(lines, (first < ends) & (ends <= end))] = values[:, np.newaxis]
+        return factors, ends
+
+
+def power_by_tables(stored: np.ndarray, place: tuple[int, int], calibration: BilinearTable, noise: NoiseTable, power: np.ndarray) -> None:
+    """Amplitudes to linear power: max(DN^2 - noise, 0) / A^2, in float64 until it is stored; the same bits for any part.
+
+    Args:
+        stored: (rows, cols) uint16.
+        place: (row, col) of its first pixel in the image.
+        calibration: A.
+        power: (rows, cols) float32, columns adjacent, to fill.
+    """
+    row, col = place
+    for first in range(0, len(stored), _PIECE_ROWS):
+        numbers = np.ascontiguousarray(stored[first:first + _PIECE_ROWS])
+        part = row + first, len(numbers), col, numbers.shape[1]
+        _native.power_by_tables(numbers, calibration.lines(*part), noise.across.lines(*part), *noise.factors(*part), power[first:first + _PIECE_ROWS])

@@ -33,7 +33,7 @@ _IN_WORDS = {"sigma0": "k DN^2 sin(incidence)", "gamma0": "k DN^2 tan(incidence)
 
 
 class TerraSarSource(OpenScene):
-    """Linear power as float32, read like a RasterSource (whole rows). A context manager; one thread at a time reads.
+    """Linear power as float32, read like a RasterSource. A context manager; one thread at a time reads.
 
     beta nought = k DN^2; sigma nought is that times the sine of the incidence, gamma nought times its tangent; in float64 until it is stored. Not valid is
     DN = 0 in any chosen polarisation, and where the raster of local incidences that sigma nought of an EEC is made by states none.
@@ -73,6 +73,7 @@ class TerraSarSource(OpenScene):
             self._open = stack.pop_all()
         self.declared = SourceRadiometry(Unit.INTENSITY, quantity=quantity, bands=self.band_names)
         self.stored_block = max(pixels.stored_block[0] for pixels in self._pixels), self.cols
+        self.block_rows = max(pixels.block_rows for pixels in self._pixels)
         self._lock = threading.Lock()
 
     def _placed(self, product: TerraSar) -> BilinearTable | None:
@@ -101,9 +102,10 @@ class TerraSarSource(OpenScene):
                                   "the product again")
         return first
 
-    def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `read`, of these columns."""
-        values, valid, planes = np.empty((self.count, rows, cols), np.float32), np.ones((rows, cols), bool), []
+    def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray:
+        """Fill values (bands, rows, cols), any strides, with the power from (row, col) on; gives `read`'s validity."""
+        rows, cols = values.shape[1:]
+        valid, planes = np.ones((rows, cols), bool), []
         with no_fork(), self._lock:
             for pixels in self._pixels:
                 stored, marked = pixels.read_part(row, rows, col, cols)
@@ -119,7 +121,7 @@ class TerraSarSource(OpenScene):
                 share = self._share(row + line, slice(col, col + cols)) if local is None else np.sin(np.deg2rad(local[line], dtype=np.float64))
                 for out, numbers, factor in zip(values, planes, self._factors):
                     out[line] = np.square(numbers[line].astype(np.float64)) * (factor * share)
-        return values, valid
+        return valid
 
     def _share(self, line: int, columns: slice) -> np.ndarray | float:
         """What beta nought is to be multiplied by along a line."""

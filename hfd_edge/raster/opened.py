@@ -18,9 +18,12 @@ Own = TypeVar("Own", bound="OpenScene")
 
 
 class OpenScene:
-    """A context manager; a reader sets `cols`, `_open` (what has `close`) and `_lock`, and gives `read_part`."""
+    """A context manager; a reader sets what stands here, `_open` (what has `close`) and `_lock`, and gives `read_into`."""
 
+    count: int
     cols: int
+    dtype: np.dtype
+    block_rows: int                     # that are decoded together
     _open: Any
     _lock: threading.Lock
 
@@ -40,18 +43,14 @@ class OpenScene:
         marked; new memory. Raises RasterError: the rows are outside the scene, or the file is damaged there."""
         return self.read_part(row, rows, 0, self.cols)
 
-
-class BlockScene(OpenScene):
-    """One that any columns can be read of; a reader gives `read_into` instead of `read_part`, and sets what stands here too."""
-
-    count: int
-    dtype: np.dtype
-    block_rows: int
-
     def read_part(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray | None]:
         """As `read`, of the columns col..col+cols-1 only."""
         values = np.empty((self.count, max(rows, 0), max(cols, 0)), self.dtype)
         return values, self.read_into(values, row, col)
+
+    def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray | None:
+        """Fill values (bands, rows, cols), columns adjacent, with the pixels from (row, col) on; gives `read`'s validity."""
+        raise NotImplementedError
 
     def reader(self, col: int, cols: int, whole_blocks: bool = True) -> RowsOnce:
         """For windows of these columns from top to bottom: what two of them share is read once; with `whole_blocks` compressed

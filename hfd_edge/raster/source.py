@@ -22,7 +22,7 @@ from hfd_edge.raster.declaration import FILTER_TAG, declared_by_tags, quantity_b
 from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster.guard import RasterLimits, one_line, open_raster
 from hfd_edge.raster.layers import as_data, layers_of
-from hfd_edge.raster.opened import BlockScene
+from hfd_edge.raster.opened import OpenScene
 
 PathLike = str | Path
 _TALLEST_BLOCK = 1024
@@ -30,7 +30,7 @@ _ONE_GRID = ("files of one scene hold its bands and must lie on one grid; resamp
              "raster of them first: gdalwarp TILE1.tif TILE2.tif scene.tif")
 
 
-class RasterSource(BlockScene):
+class RasterSource(OpenScene):
     """Reads stored pixels, never converted. A context manager; one thread at a time reads, others wait. Not valid is what is nodata, masked or
     transparent in any chosen band; NaN is left to whoever reads the values.
 
