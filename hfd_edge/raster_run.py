@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -89,7 +90,7 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
         RadiometryError: unknown or contradicted unit, or not one valid pixel without `allow_empty`.
         ArrayError: wrong number of bands.
     """
-    spec = segmenter.spec
+    start, spec = time.perf_counter(), segmenter.spec
     if not isinstance(out, (str, os.PathLike)):
         raise RasterError(f"out={out!r}: it must be the path of the map, a text or a pathlib.Path")
     if progress is not None and not callable(progress):
@@ -126,12 +127,15 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
         report = segmenter.run_source(source, radiometry, write, confidence=score == OWN_CLASS, probability=of_class,
                                       progress=progress, window=window, allow_empty=options.allow_empty)
         taken = read_as(source, radiometry, spec.bands)
+        written = time.perf_counter()
         known = {"HFD_HALO": f"{report.halo} {report.halo_px} px", "HFD_READ_AS": taken, "HFD_STITCH": report.stitch}
         for writer in (labels, scores):
             if writer is not None:
                 writer.add_tags(known if window is None else {**known, "HFD_WINDOW": ",".join(map(str, window))})
                 writer.complete()                   # both, before one has its name
-        return replace(report, read_as=taken, window=window, classes=class_shares(counts, legend), notes=(*report.notes, *run_notes(source, spec)))
+        end = time.perf_counter()
+        timings = {**report.timings, "write": report.timings["write"] + end - written, "total": end - start}
+        return replace(report, timings=timings, read_as=taken, window=window, classes=class_shares(counts, legend), notes=(*report.notes, *run_notes(source, spec)))
 
 
 def open_as_declared(path: str | Path | Sequence[str | Path], options: RasterOptions, spec: ModelSpec | None = None, **driver: Any) -> Scene:

@@ -1,6 +1,7 @@
 """The report of a map says how much of it each class is: exact pixels, and the ground that they cover."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from rasterio.warp import transform
 
 from hfd_edge import _native
 from hfd_edge.errors import ArrayError
-from hfd_edge.raster import GeoReference, RasterSource
+from hfd_edge.raster import GeoReference, MapWriter, RasterSource
 from hfd_edge.raster.class_counts import ClassCounts
 from hfd_edge.segmenter import Segmenter
 from tests import command
@@ -150,3 +151,13 @@ def test_of_many_classes_the_most_frequent_are_printed(tmp_path):
     done = command.run("predict", write_tif(tmp_path / "s.tif", values), engine, "-o", tmp_path / "a.tif", "--unit", "dn")
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("classes")]
     assert "19 class 19 9.52%, 18 class 18" in line and "class 7 " not in line and line.endswith("all 40 with --json or to_dict()")
+
+
+def test_the_time_of_a_map_lasts_until_it_is_complete(engine, scene, tmp_path, monkeypatch):
+    """Joining a large map with its overviews takes seconds."""
+    complete = MapWriter.complete
+    monkeypatch.setattr(MapWriter, "complete", lambda self: (time.sleep(0.2), complete(self)))
+    with Segmenter(engine) as seg:
+        start = time.perf_counter()
+        timings = seg.run_raster(scene, tmp_path / "map.tif", unit="dn").timings
+        assert timings["write"] >= 0.2 and 0.2 <= timings["total"] <= time.perf_counter() - start

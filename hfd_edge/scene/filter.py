@@ -91,10 +91,10 @@ def despeckle_raster(path: str | Path | Sequence[str | Path], out: str | Path, o
             writer.write(strip.row, unit.convert(made))
             if progress is not None:
                 progress(strip.row + strip.rows, source.rows)
-        return DespeckleReport(
-            source.rows, source.cols, nodata / (source.rows * source.cols), chosen.name, chosen.radius, chosen.halo_px,
-            chosen.looks, looks_from, chosen.bright, str(unit.unit), read_as(source, scene.radiometry),
-            time.perf_counter() - start, (*(() if scene.fill is None else (scene.fill.note("were filtered"),)), *getattr(source, "notes", ())))
+    return DespeckleReport(                             # the file has its name by now
+        source.rows, source.cols, nodata / (source.rows * source.cols), chosen.name, chosen.radius, chosen.halo_px,
+        chosen.looks, looks_from, chosen.bright, str(unit.unit), read_as(source, scene.radiometry),
+        time.perf_counter() - start, (*(() if scene.fill is None else (scene.fill.note("were filtered"),)), *getattr(source, "notes", ())))
 
 
 def _check_numbers(options: DespeckleOptions) -> None:
