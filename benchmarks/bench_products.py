@@ -35,7 +35,7 @@ def tables(rows: int, cols: int) -> tuple[BilinearTable, NoiseTable]:
 
 def line_by_line(stored: np.ndarray, calibration: BilinearTable, noise: NoiseTable, power: np.ndarray) -> None:
     for line, (numbers, out) in enumerate(zip(stored, power)):
-        left = np.square(numbers.astype(np.float64)) - noise.row(line)
+        left = np.square(numbers.astype(np.float64)) - noise.part(line, 1, 0, stored.shape[1])[0]
         out[...] = np.maximum(left, 0.0, out=left) / np.square(calibration.row(line))
 
 

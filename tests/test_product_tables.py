@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hfd_edge import ArrayError, _native
+from hfd_edge.products.border import measured_columns
 from hfd_edge.products.tables import AzimuthBlock, BilinearTable, NoiseTable, Vector
 from tests.reference import power_by_tables
 
@@ -90,4 +91,33 @@ def test_lines_and_factors_of_some_rows_are_those_of_each_row(seed, row, rows, c
         above = lines[first[r]]
         between = above + weight[r] * (lines[first[r] + 1] - above) if weight[r] else above
         np.testing.assert_array_equal(between, noise.across.row(row + r)[col:col + width])
-        np.testing.assert_array_equal(between * spread[r], noise.row(row + r)[col:col + width])
+        factor = np.ones(cols)
+        for block in noise.blocks:
+            if block.first_line <= row + r <= block.last_line:
+                factor[max(block.first_pixel, 0):max(block.last_pixel + 1, 0)] = np.interp(row + r, block.lines, block.values)
+        np.testing.assert_array_equal(spread[r], factor[col:col + width])
+        np.testing.assert_array_equal(noise.part(row, rows, col, width)[r], between * spread[r])
+
+
+def border_of(power, noise):
+    """Columns first..stop-1 inside the border: from either side the first 8 pixels whose sum exceeds half of the noise's."""
+    width = min(8, power.size)
+    bright = [col for col in range(power.size - width + 1) if power[col:col + width].sum() > 0.5 * noise[col:col + width].sum()]
+    return (bright[0], bright[-1] + width) if bright else (0, 0)
+
+
+@pytest.mark.parametrize("cols, borders", [(5, (0, 3)), (70, (0, 20, 62, 70)), (3000, (0, 5, 1016, 1024, 1030, 2600, 3000))])
+def test_the_border_of_each_row_ends_at_its_first_bright_window_from_either_side(cols, borders):
+    rng = np.random.default_rng(cols)
+    noise = NoiseTable(BilinearTable([Vector(line, np.array([0.0, cols - 1.0]), np.array([400.0, 800.0])) for line in (0.0, 90.0)], cols, WHERE),
+                       (AzimuthBlock(0, 90, cols // 3, cols // 2, np.array([0.0]), np.array([2.0])),))
+    stored = rng.integers(20, 60, (300, cols)).astype(np.uint16)
+    for row in stored:
+        left, right = rng.choice(borders, 2)
+        row[:left], row[cols - right:] = rng.integers(0, 10, left), rng.integers(0, 10, right)
+    first, stop = measured_columns(stored, 3, noise)
+    expected = [border_of(np.square(row.astype(np.float64)), noise.part(3 + number, 1, 0, cols)[0]) for number, row in enumerate(stored)]
+    np.testing.assert_array_equal(np.stack([first, stop], axis=1), expected)
+    assert len(set(expected)) > (1 if cols < 8 else 4) and (0, 0) in expected
+    for number in (0, 130, 299):
+        np.testing.assert_array_equal(np.stack(measured_columns(stored[number:number + 1], 3 + number, noise), axis=1), expected[number:number + 1])

@@ -52,18 +52,14 @@ class _Plane:
         rows, cols = power.shape
         stored, marked = self.pixels.read_part(row, rows, *((col, cols) if self.border_noise is None else (0, self.pixels.cols)))
         if self.border_noise is not None:                   # it is found from the ends of rows
-            self._leave_border_out(stored[0], row, col, valid)
+            for marks, first, stop in zip(valid, *measured_columns(stored[0], row, self.border_noise)):
+                marks[:max(first - col, 0)] = False
+                marks[max(stop - col, 0):] = False
             stored, marked = stored[:, :, col:col + cols], None if marked is None else marked[:, col:col + cols]
         if marked is not None:
             valid &= marked
         valid &= stored[0] != 0
         power_by_tables(stored[0], (row, col), self.calibration, self.noise, power)
-
-    def _leave_border_out(self, stored: np.ndarray, row: int, col: int, valid: np.ndarray) -> None:
-        for line, (numbers, marks) in enumerate(zip(stored, valid), row):
-            first, stop = measured_columns(np.square(numbers.astype(np.float64)), self.border_noise.row(line))
-            marks[:max(first - col, 0)] = False
-            marks[max(stop - col, 0):] = False
 
 
 class Sentinel1Source(OpenScene):

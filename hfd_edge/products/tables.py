@@ -94,20 +94,9 @@ class NoiseTable:
     across: BilinearTable
     blocks: tuple[AzimuthBlock, ...]
 
-    def row(self, line: int) -> np.ndarray:
-        """(cols,) float64 of one line of the image; not to be written to."""
-        noise = self.across.row(line)
-        here = [block for block in self.blocks if block.first_line <= line <= block.last_line]
-        if not here:
-            return noise
-        factor = np.ones_like(noise)
-        for block in here:
-            factor[max(block.first_pixel, 0):max(block.last_pixel + 1, 0)] = np.interp(line, block.lines, block.values)
-        return noise * factor
-
     def factors(self, row: int, rows: int, col: int, cols: int) -> tuple[np.ndarray, np.ndarray]:
         """Of the same pixels as `BilinearTable.lines`, the blocks' factors (rows, pieces) float64, and the column before which each piece of a row
-        ends, (pieces,) int64; as `row`."""
+        ends, (pieces,) int64."""
         at, pieces = np.arange(row, row + rows), []
         for block in self.blocks:
             first, end = (min(max(pixel - col, 0), cols) for pixel in (block.first_pixel, block.last_pixel + 1))
@@ -119,6 +108,13 @@ class NoiseTable:
         for first, end, lines, values in pieces:
             factors[np.ix_(lines, (first < ends) & (ends <= end))] = values[:, np.newaxis]
         return factors, ends
+
+    def part(self, row: int, rows: int, col: int, cols: int) -> np.ndarray:
+        """(rows, cols) float64 of any part of the image."""
+        lines, first, weight = self.across.lines(row, rows, col, cols)
+        factors, ends = self.factors(row, rows, col, cols)
+        above, below = lines[first], lines[np.minimum(first + 1, len(lines) - 1)]
+        return (above + weight[:, np.newaxis] * (below - above)) * np.repeat(factors, np.diff(ends, prepend=0), axis=1)
 
 
 def power_by_tables(stored: np.ndarray, place: tuple[int, int], calibration: BilinearTable, noise: NoiseTable, power: np.ndarray) -> None:
