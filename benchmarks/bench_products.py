@@ -34,8 +34,10 @@ def tables(rows: int, cols: int) -> tuple[BilinearTable, NoiseTable]:
 
 
 def line_by_line(stored: np.ndarray, calibration: BilinearTable, noise: NoiseTable, power: np.ndarray) -> None:
+    factors, ends = noise.factors(0, len(stored), 0, stored.shape[1])
+    widths = np.diff(ends, prepend=0)
     for line, (numbers, out) in enumerate(zip(stored, power)):
-        left = np.square(numbers.astype(np.float64)) - noise.part(line, 1, 0, stored.shape[1])[0]
+        left = np.square(numbers.astype(np.float64)) - noise.across.row(line) * np.repeat(factors[line], widths)
         out[...] = np.maximum(left, 0.0, out=left) / np.square(calibration.row(line))
 
 
