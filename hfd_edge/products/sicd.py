@@ -27,7 +27,7 @@ from hfd_edge.spec import Unit
 
 _POLYNOMIAL = {"sigma0": "SigmaZeroSFPoly", "gamma0": "GammaZeroSFPoly", "beta0": "BetaZeroSFPoly"}
 _LATTICE = 65                   # places per side at which the polynomial is checked
-_STRIP_ROWS = 256               # of complex pixels in memory at once
+_PIECE_PX = 1 << 17             # calibrated at a time: their float64 numbers stay in the caches
 
 
 def is_nitf(path: str | Path) -> bool:
@@ -98,8 +98,9 @@ class SicdSource(OpenScene):
         """Fill values (1, rows, cols), any strides, with the power from (row, col) on; gives `read`'s validity."""
         rows, cols = values.shape[1:]
         valid = np.empty((rows, cols), bool)
-        for first in range(0, rows, _STRIP_ROWS):
-            count = min(_STRIP_ROWS, rows - first)
+        height = max(1, _PIECE_PX // max(cols, 1))
+        for first in range(0, rows, height):
+            count = min(height, rows - first)
             with no_fork(), self._lock, refused(self._path, "SICD"):
                 stored = self._reader.read(slice(row + first, row + first + count), slice(col, col + cols), squeeze=False)
                 stored = np.asarray(stored).reshape(count, cols)
