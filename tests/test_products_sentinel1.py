@@ -1,6 +1,7 @@
 """A Sentinel-1 GRD SAFE as a scene, against a reference that goes pixel by pixel in float64. All products here are made up."""
 
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from rasterio.shutil import copy
 
 from hfd_edge import RadiometryError, RasterError, Segmenter
 from hfd_edge.products import SceneRequest, Sentinel1Options, Sentinel1Source, open_scene, run_notes
@@ -101,56 +103,6 @@ def test_memory_does_not_depend_on_the_number_of_rows_or_vectors(tmp_path):
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0], peaks
-
-
-def border_scene(ipf, inside):
-    """25 dark columns at the left, then `inside` (rows, cols) of numbers."""
-    made = MadeUp(rows=200, cols=120, pols=("VV",), ipf=ipf, old_noise=ipf < "002.90",
-                  noise={"VV": (np.array([0, 199]), np.array([0, 119]), np.full((2, 2), 400.0))})
-    rng = np.random.default_rng(1)
-    made.dn["VV"] = inside.astype(np.uint16)
-    made.dn["VV"][:, :25] = rng.integers(0, 10, (200, 25))
-    return made
-
-
-def water(mean_dn2):
-    """Calm water: power of 4.4 looks around `mean_dn2`."""
-    return np.sqrt(np.random.default_rng(2).gamma(4.4, mean_dn2 / 4.4, (200, 120))).round()
-
-
-def test_the_dark_border_of_an_old_product_is_nodata(tmp_path):
-    _, valid = read_all(border_scene("002.71", water(40_000.0)).write(tmp_path))
-    assert not valid[:, :25 - 8].any() and valid[:, 25:].all()
-
-
-def test_calm_water_as_dark_as_the_noise_is_no_border(tmp_path):
-    _, valid = read_all(border_scene("002.71", water(400.0)).write(tmp_path))
-    assert not valid[:, :25 - 8].any()
-    inside = border_scene("002.71", water(400.0)).dn["VV"][:, 25:] != 0
-    assert np.mean(valid[:, 25:] == inside) > 0.9999
-
-
-def test_a_product_of_a_newer_processor_has_no_such_border(tmp_path):
-    made = border_scene("002.90", water(400.0))
-    _, valid = read_all(made.write(tmp_path))
-    np.testing.assert_array_equal(valid, made.dn["VV"] != 0)
-
-
-def test_a_row_of_nothing_but_border_is_nodata(tmp_path):
-    made = border_scene("002.71", water(40_000.0))
-    made.dn["VV"][7] = 3
-    _, valid = read_all(made.write(tmp_path))
-    assert not valid[7].any() and valid[8, 25:].all()
-
-
-# Bands
-
-@pytest.mark.parametrize("wanted,order", [(("VH", "VV"), ("VH", "VV")), (("Sigma0_VV",), ("VV",)), (None, ("VV", "VH"))])
-def test_bands_come_by_polarisation_in_the_networks_order(tmp_path, wanted, order):
-    made = MadeUp()
-    with Sentinel1Source(made.write(tmp_path), wanted=wanted) as source:
-        assert source.band_names == order and source.count == len(order)
-        np.testing.assert_allclose(source.read(0, 61)[0][0], made.power(order[0]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("wanted,bands,words", [
@@ -279,24 +231,6 @@ def test_a_plain_raster_is_opened_as_ever(tmp_path):
         assert isinstance(source, RasterSource) and source.declared is None and run_notes(source, segmenter.spec) == ()
 
 
-@pytest.mark.parametrize("ipf", ["002.71", "003.31"])
-def test_a_part_is_the_crop_of_the_whole(tmp_path, ipf):
-    made = border_scene(ipf, water(40_000.0))
-    made.dn["VV"][40:44, 90:] = 0
-    safe = made.write(tmp_path)
-    values, valid = read_all(safe)
-    with Sentinel1Source(safe) as source:
-        for row, rows, col, cols in ((0, 200, 30, 90), (35, 150, 10, 9), (199, 1, 0, 120), (5, 130, 110, 10)):
-            part, part_valid = source.read_part(row, rows, col, cols)
-            np.testing.assert_array_equal(part, values[:, row:row + rows, col:col + cols])
-            np.testing.assert_array_equal(part_valid, valid[row:row + rows, col:col + cols])
-        reader = source.reader(10, 100)
-        for row in (0, 60, 140):                                # windows that share rows
-            np.testing.assert_array_equal(reader.read(row, 60 + 16 * (row < 140))[0], values[:, row:row + 60 + 16 * (row < 140), 10:110])
-        with pytest.raises(RasterError, match="rows 150 to 249"):
-            source.read(150, 100)
-
-
 def test_stored_numbers_are_read_once_for_a_whole_strip(tmp_path, monkeypatch):
     """Compressed products have blocks taller than what is calibrated together."""
     read, asked = RasterSource.read_part, []
@@ -304,3 +238,26 @@ def test_stored_numbers_are_read_once_for_a_whole_strip(tmp_path, monkeypatch):
     with Sentinel1Source(MadeUp(rows=400).write(tmp_path)) as source:
         source.read(0, 400)
     assert asked == [(0, 400, 0, 83)] * 2
+
+
+def test_a_product_whose_images_were_made_cloud_optimised_gives_the_same(tmp_path):
+    """As the Copernicus Data Space delivers it: 0 declared nodata, -cog behind the name of every image and table."""
+    made = MadeUp(rows=600, cols=1100, spacing=10.0)
+    made.dn["VH"][100:140, 30:90] = 0
+    safe = made.write(tmp_path)
+    values, valid = read_all(safe)
+    for file in [*safe.rglob("s1a-*.tiff"), *safe.rglob("*s1a-*.xml")]:
+        name = file.with_name(f"{file.stem}-cog{file.suffix}")
+        if file.suffix == ".tiff":
+            copy(file, name, driver="COG", blocksize=256, compress="ZSTD", nodata=0, overview_resampling="RMS")
+            file.unlink()
+        else:
+            file.rename(name)
+    manifest = safe / "manifest.safe"
+    manifest.write_text(re.sub(r'(href="[^"]*)(\.xml|\.tiff)"', r'\1-cog\2"', manifest.read_text()))
+    safe = safe.rename(safe.with_name(f"{safe.stem}_COG.SAFE"))
+    again, marks = read_all(safe)
+    np.testing.assert_array_equal(again, values)
+    np.testing.assert_array_equal(marks, valid)
+    with open_scene(safe) as scene:
+        assert (scene.block_rows, scene.stored_block) == (256, (256, 256))
