@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hfd_edge.errors import ExportError
 from hfd_edge.products import product_folder
-from hfd_edge.products.alos import is_beside
+from hfd_edge.products import alos, rtc
 from hfd_edge.raster.bands import polarisation_of
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _there(path: Path) -> Path:
 def _in_folder(folder: Path, bands: Sequence[str]) -> list[SceneFiles]:
     there = sorted(folder.iterdir())
     rasters = [path for path in there if path.is_file() and path.suffix.lower() in _SUFFIXES
-               and path.stem.lower().rpartition("_")[2] not in _NOT_SCENES and not is_beside(path)]
+               and path.stem.lower().rpartition("_")[2] not in _NOT_SCENES and not alos.is_beside(path) and not rtc.is_beside(path)]
     products = [path for path in there if path.is_dir() and product_folder(path) is not None]
     found = [*_by_scene(rasters, bands), *(_scene([path]) for path in products)]
     if not found:

@@ -18,6 +18,7 @@ from hfd_edge.products.image import ImageOptions
 from hfd_edge.products.nisar import GcovSource
 from hfd_edge.products.radarsat import folder_of, radarsat_xml
 from hfd_edge.products.radarsat_source import RadarsatSource
+from hfd_edge.products.rtc import declare_rtc
 from hfd_edge.products.safe import safe_folder
 from hfd_edge.products.sentinel1 import Sentinel1Options, Sentinel1Source
 from hfd_edge.products.sicd import SicdSource, is_nitf
@@ -67,8 +68,9 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
     try:
         if request.unit is None:
             declare_alos(source, request.limits)
-            if source.declared is None:
-                declare_vendor(source, request.limits)
+            for declare in (declare_vendor, declare_rtc):
+                if source.declared is None:
+                    declare(source, request.limits)
     except BaseException:
         source.close()
         raise
@@ -135,5 +137,5 @@ def run_notes(source: Scene, spec: ModelSpec) -> tuple[str, ...]:
     if filtered is not None:
         again = ("the network was trained on unfiltered pixels" if spec.input.speckle_filter == "none" else
                  f"the network filters it once more by {spec.input.speckle_filter}")
-        notes += (f"the scene's tags say that it was filtered ({filtered}) and {again}: give the scene as it was before",)
+        notes += (f"the scene says that it was filtered ({filtered}) and {again}: give the scene as it was before",)
     return notes
