@@ -55,7 +55,7 @@ class RunReport:
     saturated_pixels: int | None = None     # valid, but their power is a lower bound; None = no level was declared, or the pixels were filtered
     offset: TrainingOffset | None = None    # how far the scene lies off the training data, in dB; None = cannot be told
     overlap_px: int = 0             # width of the bands in which two neighbours were fused; 0 with crop
-    at_once: int = 1                # most batches that the engine might answer beside each other; on a GPU 1 is told
+    at_once: int = 1                # batches that the engine answered beside each other, once the run had tried; on a GPU 1 is told
     window: tuple[int, int, int, int] | None = None     # row, col, rows, cols of a raster that were segmented; None = all of it
     classes: tuple[ClassShare, ...] = ()    # of a raster's map, in the order of its values; with --classes the chosen ones and "other"; () for an array
 

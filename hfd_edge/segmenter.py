@@ -295,4 +295,4 @@ class Segmenter:
             tiles_run=counts.tiles_run, tiles_empty=counts.tiles_empty, compute_ratio=run.plan.compute_ratio,
             notes=(*ended, *run.notes, *why_cpu(self._asked, self._package), *getattr(self._engine, "notes", ())),
             stitch=run.plan.stitch, offset=run.offset, saturated_pixels=counts.saturated if run.stored else None, overlap_px=2 * grid.spread_px,
-            at_once=run.plan.at_once)
+            at_once=run.at_once)

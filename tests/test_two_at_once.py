@@ -46,6 +46,11 @@ def scene(rows, cols, seed=0):
     return values
 
 
+def needed(seg, values):
+    """Bytes that a run of these takes."""
+    return seg.prepare(ArraySource(values, 2), seg.declared(None, values.dtype)).plan.memory_bytes
+
+
 def both(engine, values, monkeypatch, **named):
     """The map of one at a time and that of two, and which engines answered the latter."""
     asked, infer = [], OnnxRuntimeEngine.infer
@@ -62,6 +67,7 @@ def both(engine, values, monkeypatch, **named):
 @pytest.mark.parametrize("named", [{}, {"tile": 128}, {"tile": (96, 160), "batch": 3}, {"tile": 96, "halo": "bounded"}, {"tile": 96, "halo": 16},
                                    {"tile": 128, "halo": 16, "stitch": "hann"}, {"tile": 136, "halo": 24, "stitch": "gaussian", "batch": 2}])
 def test_the_map_is_that_of_one_tile_at_a_time(engine, small, monkeypatch, named):
+    monkeypatch.setattr(pace, "CLEARLY", float("inf"))      # two at once pay, whatever the clock says
     wanted, got, asked = both(engine, scene(400, 520), monkeypatch, **named)
     np.testing.assert_array_equal(got.labels, wanted.labels)
     np.testing.assert_array_equal(got.confidence, wanted.confidence)
@@ -166,7 +172,8 @@ def test_what_is_slower_is_not_done_again(engine, monkeypatch, small):
     monkeypatch.setattr(pace.Pace, "__init__", slow_clock(pace.Pace.__init__, lambda: next(times)))
     with Segmenter(engine, threads=2, tile=160, halo="exact") as seg:
         two: TwoAtOnce = seg._engine.two_at_once
-        wanted = seg.run(values).labels
+        wanted, report = (found := seg.run(values)).labels, found.report
+        assert report.at_once == 1 and "two at once" not in str(report), "what the run came to, not what it began with"
         assert two.pays is False and seg._own_request() == seg._request
         np.testing.assert_array_equal(seg.run(values).labels, wanted)
     with Segmenter(engine, threads=1) as seg:
@@ -186,14 +193,60 @@ def test_what_strips_wait_for_is_not_counted_against_either_way(engine, monkeypa
         assert seg._engine.two_at_once.pays is True
 
 
-def test_what_is_held_for_two_is_given_back_where_a_run_is_for_one(engine, small):
+def test_what_is_held_for_two_stays_for_runs_for_one_where_memory_has_room(engine, small):
     with Segmenter(engine, threads=2, tile=128) as seg:
         seg._engine.two_at_once.pays = True                 # whatever the clock says
         wanted, one = seg.run(scene(400, 520)).labels, seg._engine._session
-        second = weakref.ref(seg._engine._second._session)
-        assert seg.run(scene(70, 90)).report.at_once == 1 and second() is None
+        second = seg._engine._second
+        assert seg.run(scene(70, 90)).report.at_once == 1
         np.testing.assert_array_equal(seg.run(scene(400, 520)).labels, wanted)
-        assert seg._engine._session is not one, "what its largest tile took is given back"
+        assert seg._engine._session is one and seg._engine._second is second
+
+
+def test_what_is_held_for_two_is_given_back_where_a_run_for_one_has_no_room_beside_it(engine, small):
+    with Segmenter(engine, threads=2, tile=128, halo="exact") as seg:
+        seg._engine.two_at_once.pays = True
+        wanted, one = seg.run(scene(400, 520)).labels, weakref.ref(seg._engine._session)
+        second = weakref.ref(seg._engine._second._session)
+        seg._request = replace(seg._request, memory=needed(seg, scene(40, 40)))
+        assert seg.run(scene(40, 40)).report.at_once == 1 and one() is None and second() is None
+        seg._request = replace(seg._request, memory=None)
+        np.testing.assert_array_equal(seg.run(scene(400, 520)).labels, wanted)
+
+
+def test_what_is_held_for_two_is_given_back_where_two_do_not_pay(engine, small):
+    with Segmenter(engine, threads=2, tile=128) as seg:
+        seg._engine.two_at_once.pays = True
+        seg.run(scene(400, 520))
+        second, seg._engine.two_at_once.pays = weakref.ref(seg._engine._second._session), False
+        seg.run(scene(400, 520))
+        assert second() is None
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_sizes_that_do_not_fit_together_are_run_in_memory_of_their_own(engine, threads):
+    values = [scene(rows, 600, rows) for rows in (600, 250, 610, 250)]
+    with Segmenter(engine, threads=threads, halo="exact") as alone:
+        wanted = [alone.run(each).labels for each in values]
+        sessions, budget = [], max(needed(alone, each) for each in values)
+    with Segmenter(engine, threads=threads, halo="exact", memory=budget) as seg:
+        for each, labels in zip(values, wanted):
+            np.testing.assert_array_equal(seg.run(each).labels, labels)
+            sessions.append(seg._engine._session)
+    assert len({*map(id, sessions)}) > 1
+
+
+def test_a_package_that_is_written_over_leaves_its_segmenter_as_it_was(tmp_path):
+    """Runs that begin with new memory take the graph that was checked: another one would answer in silence, a shorter file is a bus error."""
+    path, other = random_engine(tmp_path / "a.engine"), random_engine(tmp_path / "b.engine", seed=2)
+    with Segmenter(path, threads=2) as seg:
+        wanted, before = seg.run(scene(400, 520)).labels, seg._engine._session
+        path.write_bytes(other.read_bytes()[:5000])
+        seg._request = replace(seg._request, memory=needed(seg, scene(300, 520)))
+        seg.run(scene(300, 520))
+        assert seg._engine._session is not before
+        seg._request = replace(seg._request, memory=None)
+        np.testing.assert_array_equal(seg.run(scene(400, 520)).labels, wanted)
 
 
 def test_a_close_ends_a_run_for_two_although_another_one_is_for_one(engine, small):

@@ -28,6 +28,16 @@ class TwoAtOnce:
     pays: bool | None = None        # whether that is faster here than one after the other; None = not tried yet, see run.pace
 
 
+@dataclass(frozen=True, slots=True)
+class RunMemory:
+    """What a run is going to need of an engine, and what it leaves to what earlier runs left there."""
+
+    batch: tuple[int, int, int]     # the largest: tiles, rows and columns of input
+    bytes: int                      # with which it is answered, or two at once
+    spare_bytes: int                # of the run's budget, besides
+    at_once: int = 1
+
+
 @runtime_checkable
 class Engine(Protocol):
     """One graph of one package, loaded on one device, ready to answer. Several threads may call `infer` at once.
@@ -35,8 +45,9 @@ class Engine(Protocol):
     An engine has answered the package's golden tile before anyone else sees it. It never moves to another device or precision
     by itself: what it cannot run is an EngineError.
 
-    One with an attribute `two_at_once` that is a TwoAtOnce gives with `for_two()` an engine of the same answers for two callers at once,
-    and back with `for_one()` what it held for that.
+    One that keeps memory from call to call has `make_room(RunMemory)`, which a run calls before its first tile.
+
+    One with an attribute `two_at_once` that is a TwoAtOnce gives with `for_two()` an engine of the same answers for two callers at once.
 
     One with an attribute `pixel_bytes` that is not None takes a batch as PixelBytes too, which `gather` writes in a quarter of the memory.
     """

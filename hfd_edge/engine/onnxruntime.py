@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import queue
 import threading
 import weakref
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hfd_edge.engine.base import TwoAtOnce
+from hfd_edge.engine.base import RunMemory, TwoAtOnce
 from hfd_edge.engine.golden import check_golden
 from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.engine.onnx_bytes import as_bytes, with_byte_input
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 HELD_TIMES = 3          # a session holds a graph's weights that many times at most: as they are, and as its kernels want them
+MIXED_HOLD = 1.5        # of its largest batch's memory a session holds at most, whatever sizes it met (measured: 1.13 to 1.35 after sixty)
 _NO_MEMORY = ", for which this process may take no more memory (give a smaller tile, --tile or --memory, or raise its limit)"
 
 
@@ -47,27 +49,35 @@ class OnnxRuntimeEngine:
         check_graph(found)
         self.two_at_once = None if threads == 1 else TwoAtOnce(HELD_TIMES * len(data))
         image = found.inputs[0].name if found.inputs else ""
-        data, self.pixel_bytes = with_byte_input(data, image, len(package.spec.bands)) or (data, None)
+        self._data, self.pixel_bytes = with_byte_input(data, image, len(package.spec.bands)) or (data, None)
+        self._held: dict[tuple[int, int, int], int] = {}        # bytes that batches of each size took since the session was made
+        self._session: onnxruntime.InferenceSession | None = self._new_session()
+        self._input = self._session.get_inputs()[0].name
+        self._output = self._session.get_outputs()[0].name
+        self._scene = _scene_input(self._session, package, graph)
+
+    def _new_session(self) -> onnxruntime.InferenceSession:
+        """Of the bytes that were checked, whatever became of the file."""
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4              # its errors come as exceptions, and need not be on the standard error too
         options.enable_mem_pattern = False          # a plan per shape: 1.2x slower and 1.5x the memory, for edge tiles differ
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        _check_startable(threads - 1)
+        _check_startable(self._threads - 1)
         try:
             with no_fork():
-                self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+                session = onnxruntime.InferenceSession(self._data, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             if not _is_its_own(error):
                 raise
-            raise EngineError(f"ONNX Runtime {self.version} refused {graph} of {package.path}: {_one_line(error)}; "
+            raise EngineError(f"ONNX Runtime {self.version} refused {self.graph} of {self._package.path}: {_one_line(error)}; "
                               "export the package again with this version of hfd_edge") from error
-        if threads > 1:
-            keep_in_children(self._session)
-        self._input = self._session.get_inputs()[0].name
-        self._output = self._session.get_outputs()[0].name
-        self._scene = _scene_input(self._session, package, graph)
+        if self._threads > 1:
+            keep_in_children(session)
+        return session
 
     def infer(self, batch: np.ndarray, scene: np.ndarray | None = None) -> np.ndarray:
         """Logits (n, classes, rows / s, cols / s) float32 of a batch (n, bands, rows, cols) float32 of network input, or of one in the
@@ -88,9 +98,25 @@ class OnnxRuntimeEngine:
             way = next((_NO_MEMORY for word in ("bad_alloc", "Failed to allocate") if word in said), "")
             raise EngineError(f"ONNX Runtime failed on {self.graph} with a batch of shape {batch.shape}{way}: {said}") from error
 
+    def make_room(self, run: RunMemory) -> None:
+        """Begin with new memory where what earlier runs left and what this one takes may be more than its budget: a session keeps what its
+        tiles took, and another size takes more. What was made for two calls at once goes too, or where it turned out not to pay.
+        """
+        with no_fork(), self._making:
+            if self._session is None:
+                raise EngineError(self._closed())
+            beside = self.two_at_once.held_bytes if self._second is not None and run.at_once == 1 else 0
+            self._held[run.batch] = max(run.bytes, self._held.get(run.batch, 0))
+            held = min(sum(self._held.values()), int(MIXED_HOLD * max(self._held.values())))
+            if (beside or len(self._held) > 1) and held + beside > run.bytes + run.spare_bytes:
+                self._second, self._held = None, {run.batch: run.bytes}
+                self._session = self._new_session()
+                _give_back_heap()
+            elif self._second is not None and self.two_at_once.pays is False:
+                self._second = None
+
     def for_two(self) -> OnnxRuntimeEngine:
-        """This engine for two calls at once, which share its threads and answer alike; made at the first call and the first after `for_one`.
-        It is closed with this one, which itself begins with new memory: a session keeps what its largest tile ever took.
+        """This engine for two calls at once, which share its threads and answer alike; made at the first call. It is closed with this one.
 
         Where a call has a core to itself it waits for no other core; whether that pays is the run's to try (run.pace).
         """
@@ -99,19 +125,12 @@ class OnnxRuntimeEngine:
                 raise EngineError(self._closed())
             if self._second is None:
                 self._package.check_unchanged(self.graph)
-                anew, second = (OnnxRuntimeEngine(self._package, self.graph, threads)           # beside one fewer, each of the two callers is one
-                                for threads in (self._threads, self._threads - 1))
+                second = OnnxRuntimeEngine(self._package, self.graph, self._threads - 1)        # one fewer: each of the two callers is one
                 keep_in_children(second._session)           # a fork may come while it answers
-                for each in (anew, second):
-                    check_golden(self._package, each)
-                self._session, self._second = anew._session, second
+                check_golden(self._package, second)
+                self._second = second
                 self._seconds.add(second)
             return self._second
-
-    def for_one(self) -> None:
-        """Give back what was held for two calls at once, as soon as no run uses it: the memory of a run for one is planned without it."""
-        with no_fork(), self._making:
-            self._second = None
 
     def close(self) -> None:
         """Free the session; the engine cannot be used afterwards."""
@@ -122,6 +141,11 @@ class OnnxRuntimeEngine:
 
     def _closed(self) -> str:
         return f"the engine of {self.graph} is closed: open the package again (Segmenter is a context manager)"
+
+
+def _give_back_heap() -> None:
+    """Give freed memory back to the system, which glibc keeps for later; another C library has no word for that."""
+    getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)(0)
 
 
 def _check_startable(count: int) -> None:

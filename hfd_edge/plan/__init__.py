@@ -49,6 +49,8 @@ class TilePlan:
     halo: str                       # "exact", "bounded" or "custom" (given by hand: tiles may differ from whole)
     compute_ratio: float            # input pixels of all tiles over the pixels that are kept
     memory_bytes: int               # expected peak of engine and strips together
+    tiles_bytes: int = 0            # the engine's share of it
+    spare_bytes: int = 0            # what the budget has besides
     rows_below: int = 0             # rows that a window may hold below its own until the next one; 0 = blocks are not awaited
     blend: Blend | None = None      # how overlapping tiles are fused; None = crop
     at_once: int = 1                # most batches that the engine answers beside each other
@@ -211,7 +213,8 @@ def _plan_with_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, ha
     else:
         core = _given_core(spec, request.tile, halo)
         core = tuple(min(c, round_up(n, spec.stride_px)) for c, n in zip(core, (scene.rows, scene.cols)))
-    memory = _tiles_bytes(spec, request, halo, *core) + _strip_bytes(scene, request, core[0] + 2 * halo)
+    tiles = _tiles_bytes(spec, request, halo, *core)
+    memory = tiles + _strip_bytes(scene, request, core[0] + 2 * halo)
     if request.memory is not None and memory > request.budget:
         raise DeviceError(f"tile={request.tile!r} takes about {memory} bytes over a scene {scene.cols} px wide and "
                           f"memory={request.memory}: make the tile smaller, the memory larger, or leave one of them out")
@@ -222,7 +225,8 @@ def _plan_with_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, ha
         grid, blend = blended(spec, grid, request.stitch, request.overlap)
     bounded = halo == spec.halo_bounded_px and blend is None            # it was measured with crop
     kind = "exact" if is_exact(spec, halo, blend) else "bounded" if bounded else "custom"
-    return TilePlan(grid, request.batch, kind, grid.input_px / (scene.rows * scene.cols), memory, scene.rows_below, blend, _at_once(request))
+    return TilePlan(grid, request.batch, kind, grid.input_px / (scene.rows * scene.cols), memory, tiles, max(0, request.budget - memory),
+                    scene.rows_below, blend, _at_once(request))
 
 
 def _fixed_core(spec: ModelSpec, tile: int | tuple[int, int] | str, halo: int) -> tuple[int, int]:

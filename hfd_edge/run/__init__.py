@@ -53,6 +53,7 @@ class Run:
     stored: SourceRadiometry | None = None  # what the stored pixels are where saturated ones are counted; None = they are not
     into: tuple[np.ndarray, np.ndarray | None] | None = None        # labels and score of the whole scene in main memory; None = strips have their own
     vector: np.ndarray | None = None        # what the network is told of the whole scene, (1, n) float32; None = nothing
+    at_once: int = 1                        # batches that the engine was asked for beside each other, as the run went on after its trial
     allow_empty: bool = False               # whether a map of nothing but nodata is an answer
     watch: Stopwatch = field(default_factory=Stopwatch)
     counts: PixelCounts = field(default_factory=PixelCounts)

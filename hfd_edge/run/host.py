@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hfd_edge.engine.base import Engine, PixelBytes
+from hfd_edge.engine.base import Engine, PixelBytes, RunMemory
 from hfd_edge.errors import EngineError
 from hfd_edge.pipeline import Answers, Stopwatch
 from hfd_edge.run import Run, Window
@@ -50,8 +50,8 @@ class HostStages:
         most, self.ahead = run.plan.at_once, 0
         self._tiles = tiles = Stopwatch()           # not self in what is kept: a circle would hold the buffers until Python looks for it
         self._pace = Pace(engine.two_at_once, run.plan.calls, lambda: tiles.seconds[_WORK]) if most > 1 else None
-        if most == 1 and getattr(engine, "two_at_once", None) is not None:
-            engine.for_one()
+        if hasattr(engine, "make_room"):
+            engine.make_room(RunMemory((run.plan.batch, *run.plan.grid.tile_px), run.plan.tiles_bytes, run.plan.spare_bytes, most))
         self._answers, self._for_two = Answers(most), engine.for_two() if most > 1 else None
         self._told = () if run.vector is None else (run.vector,)
         self._by: PixelBytes | None = getattr(engine, "pixel_bytes", None)
@@ -100,7 +100,7 @@ class HostStages:
     def _asked(self, tiles: list[Tile], batch: np.ndarray) -> Callable[[], tuple[np.ndarray, float]]:
         """What gives the engine's answer: when it is called, or a thread is at it by now."""
         at_once = 1 if self._pace is None else self._pace.at_once()
-        self.ahead = 0 if at_once == 1 else at_once
+        self.ahead, self._run.at_once = 0 if at_once == 1 else at_once, at_once
         ask = partial(self._ask, self._engine if at_once == 1 else self._for_two, tiles, batch, at_once)
         return ask if at_once == 1 else self._answers.of(ask)
 
