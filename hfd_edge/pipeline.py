@@ -196,8 +196,11 @@ class Answers:
         self._count = count
         self._calls: queue.SimpleQueue = queue.SimpleQueue()
         self._ended: list[_Ended] = []
-        self._dropped = False
+        self._dropped: list[bool] = []              # shared with the threads, which do not hold this: it may go before they do
         self._process = os.getpid()
+
+    def __del__(self) -> None:
+        self._let_go()                              # an interrupt in the middle of `end` may have left some waiting
 
     def of(self, call: Callable[[], T]) -> Callable[[], T]:
         """Hand a call in. What is returned waits for its answer and gives it, or raises its error; after the end that is a DeviceError."""
@@ -222,35 +225,40 @@ class Answers:
 
     def end(self) -> None:
         """Wait until no call is being made; those that wait are dropped."""
-        self._dropped = True
-        for _ in range(self._count):                # one whose start was interrupted may run too
-            self._calls.put(_END)
+        self._dropped.append(True)
+        self._let_go()
         if self._process == os.getpid():
             with ExitStack() as every:
                 for ended in self._ended:
                     every.callback(ended.wait)
 
+    def _let_go(self) -> None:
+        for _ in range(self._count):                # one whose start was interrupted may run too
+            self._calls.put(_END)
+
     def _begin(self) -> None:
-        self._dropped = True                        # until all have started: fewer would answer alike, and slower
+        self._dropped.append(True)                  # until all have started: fewer would answer alike, and slower
         for _ in range(self._count):
             ended = _Ended()
-            _start(partial(self._work, ended), "hfd-answers")
+            _start(partial(_answer_calls, self._calls, self._dropped, ended), "hfd-answers")
             self._ended.append(ended)
-        self._dropped = False
+        self._dropped.clear()
 
-    def _work(self, ended: _Ended) -> None:
-        try:
-            while (given := self._calls.get()) is not _END:
-                self._answer(*given)
-                given = None                        # what it needed is not held while the thread waits
-        finally:
-            ended.say()
 
-    def _answer(self, call: Callable[[], object], answer: queue.SimpleQueue) -> None:
-        if self._dropped:
-            answer.put((None, _over()))
-            return
-        try:
-            answer.put((call(), None))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
-            answer.put((None, error))
+def _answer_calls(calls: queue.SimpleQueue, dropped: list[bool], ended: _Ended) -> None:
+    try:
+        while (given := calls.get()) is not _END:
+            _answer(*given, dropped)
+            given = None                            # what it needed is not held while the thread waits
+    finally:
+        ended.say()
+
+
+def _answer(call: Callable[[], object], answer: queue.SimpleQueue, dropped: list[bool]) -> None:
+    if dropped:
+        answer.put((None, _over()))
+        return
+    try:
+        answer.put((call(), None))
+    except BaseException as error:  # noqa: BLE001 - handed to the caller, whatever it is
+        answer.put((None, error))

@@ -1,5 +1,6 @@
 """Answers of several threads: in the order taken, every error, nothing dropped in the middle, no thread left over."""
 
+import gc
 import os
 import queue
 import signal
@@ -239,11 +240,23 @@ def asks(begin, end):
         answers.end()
 
 
-def test_an_interrupt_anywhere_ends_the_threads():
+def asks_and_ends(begin, end):
+    answers = Answers(2)
+    try:
+        assert answers.of(lambda: "answered")() == "answered"
+    finally:
+        begin()
+        answers.end()
+        end()
+
+
+@pytest.mark.parametrize("use", [asks, asks_and_ends])
+def test_an_interrupt_anywhere_ends_the_threads(use):
     line, outcome, found = 1, "", {}
     while outcome != "whole" and line < 600:
-        outcome = interrupted_at(line, asks)
+        outcome = interrupted_at(line, use)
         found.setdefault(outcome, []).append(line)
         line += 1
     assert "stuck" not in found and outcome == "whole" and len(found["interrupted"]) > 5
+    gc.collect()                            # the interrupt's traceback holds what was interrupted
     assert _gone("hfd-answers")
