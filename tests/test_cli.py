@@ -234,7 +234,7 @@ def test_a_failed_gate_exits_with_three(monkeypatch, capsys):
 
     def closed(**_):
         raise GateError("flip rate 0.1: at most 0.01")
-    monkeypatch.setattr(verbs, "app", closed)
+    monkeypatch.setattr(verbs, "app_for", lambda words: closed)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     assert main([]) == 3 and "flip rate" in capsys.readouterr().err
 

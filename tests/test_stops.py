@@ -39,3 +39,14 @@ def test_the_guard_stands_before_anything_large_is_imported():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     loaded = done.stdout.split()
     assert "hfd_edge.cli" in loaded and not {"typing", "traceback", "typer", "numpy", "pathlib"} & {*loaded}, loaded
+
+
+def test_a_verb_is_asked_for_alone_and_help_names_all():
+    code = "import sys; from hfd_edge.cli import main; main(sys.argv[1:]); print(*(name for name in sys.modules if name.startswith('hfd_edge.cli.')))"
+
+    def loaded(*words):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT, check=True)
+        return {name.removeprefix("hfd_edge.cli.") for name in done.stdout.splitlines()[-1].split()}
+
+    assert {"doctor", "export"} & loaded("plan", "--help") == set() and "build" in loaded("plan", "--help")
+    assert {"doctor", "export", "build"} <= loaded("--help")

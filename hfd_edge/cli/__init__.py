@@ -23,9 +23,11 @@ def main(arguments: list[str] | None = None) -> int:
     _fill_closed_streams()
     from hfd_edge.cli import verbs
 
+    words = sys.argv[1:] if arguments is None else arguments
+    app = verbs.app_for(words)
     try:
         _answer_stops(_interrupt)
-        return verbs.run(arguments)
+        return verbs.run(app, words)
     except BaseException as error:
         if not _stopped:
             raise
