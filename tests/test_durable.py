@@ -115,15 +115,14 @@ def test_a_name_that_another_run_writes_is_refused_until_it_is_done_whoever_asks
     assert sorted(p.name for p in tmp_path.iterdir()) == ["map.tif", "map.tif.aux.xml", "other.tif", "other.tif.aux.xml"]
 
 
-def test_a_name_whose_writer_was_killed_is_free(tmp_path):
+def test_a_name_whose_writer_was_killed_is_free_and_what_it_left_is_taken_away(tmp_path):
     path = tmp_path / "map.tif"
     child = begun(path)
     child.send_signal(signal.SIGKILL)
     child.communicate(timeout=60)
     assert lock_of(path).exists()
     written(path, 1)
-    (rest,) = (p.name for p in tmp_path.iterdir() if p.name not in ("map.tif", "map.tif.aux.xml"))
-    assert rest.endswith(".partial")                                    # the killed one's, as ever
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["map.tif", "map.tif.aux.xml"]
 
 
 def test_map_and_confidence_of_two_runs_are_never_mixed(tmp_path):

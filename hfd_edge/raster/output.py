@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hfd_edge.durable import hold, let_go, sync, sync_name
+from hfd_edge.durable import hold, let_go, lock_of, sync, sync_name
 from hfd_edge.errors import RasterError
 
 _SUFFIX = "..xxxxxxxx.partial"             # what a name grows by while it is written
@@ -167,7 +167,8 @@ class PartialFile:
 
 class PartialFolder(PartialFile):
     """As PartialFile, with a hidden folder beside `path` for what is needed on the way, and one writer at a time: of two runs to one name
-    the map of one could lie beside the table, or the confidence, of the other. A kill leaves the folder and the lock's file."""
+    the map of one could lie beside the table, or the confidence, of the other. A kill leaves the folder and the lock's file, which the next
+    writer of the name takes away."""
 
     def __init__(self, path: Path, overwrite: bool) -> None:
         super().__init__(path, overwrite)
@@ -179,14 +180,25 @@ class PartialFolder(PartialFile):
     def begin(self) -> None:
         """Raises RasterError where another run is at it, or the disk refuses."""
         super().begin()
+        killed = lock_of(self.path).exists()
         try:
             self._held = hold(self.path)
+            if killed and self._held is not None:
+                self._remove_of_killed()
             self._folder.mkdir()
         except BlockingIOError as error:
             raise RasterError(f"{self.path} is being written by another run ({error}): wait for it to end, or choose another name") from error
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
             raise RasterError(f"{self.path} cannot be written: {error.strerror}{where}; make room, or choose another folder") from error
+
+    def _remove_of_killed(self) -> None:
+        """Folders of runs that are no more: whoever holds the name is its only writer."""
+        folder = re.compile(re.escape(f".{self.path.name}.") + r"[0-9a-f]{8}\.partial")
+        with os.scandir(self.path.parent) as entries:
+            left = [entry.path for entry in entries if folder.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)]
+        for each in left:
+            shutil.rmtree(each, ignore_errors=True)         # another user's, in a folder like /tmp, stays
 
     def put_beside(self, sidecar: Path, data: bytes) -> None:
         """A small file that gets its name right after the whole one."""
