@@ -66,8 +66,8 @@ class Segmenter:
             tile: input side in pixels with halo, (rows, cols), or "auto" from the memory budget.
             batch: tiles per engine call; "auto" is 1 on the CPU, where larger batches gain nothing.
             halo: "auto", "exact", "bounded", or pixels (a multiple of spec.stride_px).
-            memory: budget in bytes for engine and buffers; None = a quarter of the free memory, 1 GiB at most. On a GPU for the strips of a
-                scene in pinned main memory; None = as many as it takes.
+            memory: budget in bytes for engine and buffers of one run at a time; None = a quarter of the free memory, 1 GiB at most. On a GPU for
+                the strips of a scene in pinned main memory; None = as many as it takes.
             threads: for operations and engine together (of two tiles at once the next one is gathered beside them); None = the cores this
                 process may use. A forked worker opens a Segmenter of its own, unless there is 1 thread.
             precision: "fp32", "int8", on a GPU "fp16" too, or "auto": the first that the package has of int8, fp32 (on a GPU of fp16, int8, fp32). The
@@ -224,7 +224,7 @@ class Segmenter:
 
         Args:
             options: what is declared of the raster and the map; or the same by name: `unit="db", bands=(4, 3), overwrite=True`.
-            progress: called with (rows done, rows in all).
+            progress: called with (rows done, rows in all); what it raises ends the run, and leaves nothing.
         """
         from hfd_edge.raster_run import options_of, segment_raster
 

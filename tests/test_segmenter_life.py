@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hfd_edge.errors import EngineError
 from hfd_edge.segmenter import Segmenter
 from tests.command import INPUT
 from tests.engines import random_engine
+from tests.rasters import write_tif
 
 SCENE = np.random.default_rng(0).gamma(4.4, 0.01, size=(2, 70, 90)).astype(np.float32)
 
@@ -41,6 +43,24 @@ def test_a_segmenter_and_a_result_say_what_they_are(db_engine):
 
 class SoftTimeLimit(Exception):
     """As of Celery: raised by a signal's handler, in the middle of whatever runs."""
+
+
+def test_what_progress_raises_ends_the_run_and_leaves_nothing(db_engine, tmp_path):
+    class Cancelled(Exception):
+        pass
+
+    def after_half(done, rows):
+        if done * 2 > rows:
+            raise Cancelled
+
+    scene = write_tif(tmp_path / "scene.tif", np.tile(SCENE, (1, 8, 1)), tags={"HFD_UNIT": "intensity"})
+    with Segmenter(db_engine, tile=104, threads=2) as seg:
+        for _ in range(2):
+            with pytest.raises(Cancelled):
+                seg.run_raster(scene, tmp_path / "map.tif", confidence=tmp_path / "c.tif", progress=after_half)
+            assert [each.name for each in tmp_path.iterdir()] == ["scene.tif"]
+            assert not [thread for thread in threading.enumerate() if thread.name.startswith("hfd-")]
+        assert seg.run_raster(scene, tmp_path / "map.tif").rows == 8 * 70
 
 
 def test_a_deadline_of_the_callers_in_the_middle_of_the_engine_is_no_error_of_the_engine(db_engine, monkeypatch):
