@@ -7,18 +7,20 @@ import numpy as np
 from hfd_edge.engine.base import Engine
 from hfd_edge.errors import PackageError
 from hfd_edge.package import Package
-from hfd_edge.package.golden import UNDECIDED
+from hfd_edge.package.golden import UNDECIDED, Golden
 
 
-def check_golden(package: Package, engine: Engine) -> int:
+def check_golden(package: Package, engine: Engine, golden: Golden | None = None) -> int:
     """Run the golden tile through an engine and compare the classes, logit by logit.
 
+    Args:
+        golden: a copy of the package's, whose file may have been written over; None = as it stands there.
     Returns:
         How many logit positions were compared; those too close to call at export are not.
     Raises:
         PackageError: one class differs, or the shape of the answer does.
     """
-    golden = package.golden
+    golden = package.golden if golden is None else golden
     expected = golden.labels[engine.graph]
     logits = engine.infer(golden.input[np.newaxis])[0]
     if logits.shape != (len(package.spec.classes), *expected.shape):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import queue
 import threading
@@ -16,7 +17,7 @@ from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.engine.onnx_bytes import as_bytes, with_byte_input
 from hfd_edge.errors import ArrayError, DeviceError, EngineError
 from hfd_edge.forks import keep_in_children, no_fork
-from hfd_edge.package import Package
+from hfd_edge.package import Golden, Package
 from hfd_edge.spec import SCENE_INPUT
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class OnnxRuntimeEngine:
         self.two_at_once = None if threads == 1 else TwoAtOnce(HELD_TIMES * len(data))
         image = found.inputs[0].name if found.inputs else ""
         self._data, self.pixel_bytes = with_byte_input(data, image, len(package.spec.bands)) or (data, None)
+        self._golden = Golden(package.golden.input.copy(), {graph: package.golden.labels[graph].copy()})     # the file may be written over
         self._held: dict[tuple[int, int, int], int] = {}        # bytes that batches of each size took since the session was made
         self._session: onnxruntime.InferenceSession | None = self._new_session()
         self._input = self._session.get_inputs()[0].name
@@ -124,13 +126,18 @@ class OnnxRuntimeEngine:
             if self._session is None:
                 raise EngineError(self._closed())
             if self._second is None:
-                self._package.check_unchanged(self.graph)
-                second = OnnxRuntimeEngine(self._package, self.graph, self._threads - 1)        # one fewer: each of the two callers is one
-                keep_in_children(second._session)           # a fork may come while it answers
-                check_golden(self._package, second)
-                self._second = second
-                self._seconds.add(second)
+                self._second = self._made_for_two()
+                self._seconds.add(self._second)
             return self._second
+
+    def _made_for_two(self) -> OnnxRuntimeEngine:
+        second = copy.copy(self)
+        second._threads, second.two_at_once = self._threads - 1, None       # one fewer: each of the two callers is one
+        second._making, second._seconds = threading.RLock(), weakref.WeakSet()
+        second._session = second._new_session()
+        keep_in_children(second._session)                   # a fork may come while it answers
+        check_golden(self._package, second, self._golden)
+        return second
 
     def close(self) -> None:
         """Free the session; the engine cannot be used afterwards."""

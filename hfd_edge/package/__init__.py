@@ -111,13 +111,6 @@ class Package:
             raise PackageError(f"{self.path} has no member {name!r}: it holds {', '.join(self.names)}")
         return self._view(entry)
 
-    def check_unchanged(self, name: str) -> None:
-        """Raise PackageError where the file was written over since it was opened, so that `read` would give other bytes than were checked."""
-        mapped = self.read(name).obj
-        if isinstance(mapped, mmap.mmap) and mapped.size() < len(mapped) or package_manifest.sha256(self.read(name)) != self._hashes[name]:
-            raise PackageError(f"{self.path} was written over after it was opened, its {name} is no longer the one that was checked: open it again, and "
-                               "put a new package in the place of an old one by a rename (mv), which leaves those that have it open alone")
-
     def close(self) -> None:
         """Let go of the file. It stays mapped for as long as views of it are alive; closing twice does nothing."""
         self._data = None
@@ -143,7 +136,7 @@ class Package:
 
     def _verify_members(self) -> None:
         members = [entry for entry in self._entries.values() if entry.name != MANIFEST]
-        self._hashes = expected = package_manifest.check_members(self.manifest, {entry.name: entry.size for entry in members})
+        expected = package_manifest.check_members(self.manifest, {entry.name: entry.size for entry in members})
         for entry in members:
             found = package_manifest.sha256(self._view(entry))
             if found != expected[entry.name]:
