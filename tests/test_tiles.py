@@ -1,5 +1,7 @@
 """The grid: integers that must add up."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -128,6 +130,17 @@ def test_the_halo_is_named_for_what_it_promises():
     tight = plan_tiles(bounded, SceneShape(9000, 9000, 8), PlanRequest(memory=75 << 20))
     assert tight.halo == "bounded", "where the exact halo costs more than 1.5x, the bounded one is the default"
     assert plan_tiles(bounded, SceneShape(9000, 9000, 8), PlanRequest(memory=2 << 30)).halo == "exact"
+
+
+@pytest.mark.parametrize("request_", [PlanRequest(tile=160), PlanRequest(tile=208), PlanRequest(memory=25 << 20)])
+def test_the_bounded_halo_is_taken_where_the_exact_one_has_no_tile_or_no_memory(request_):
+    spec, scene = make_spec(2, 5, 16, 4, 100, halo_bounded_px=32, tile_px=512), SceneShape(9000, 9000, 8)
+    with pytest.raises((GridError, DeviceError)):
+        plan_tiles(spec, scene, replace(request_, halo="exact"))
+    plan = plan_tiles(spec, scene, request_)
+    assert plan.halo == "bounded" and (request_.tile == "auto" or plan.grid.tile_px == (request_.tile,) * 2)
+    with pytest.raises(GridError, match="with a halo of 32 px: each side must be a multiple of the network's stride 16 px and leave a core, so at least 80"):
+        plan_tiles(spec, scene, PlanRequest(tile=64))
 
 
 def test_what_is_free_is_asked_for_once_a_plan(monkeypatch):

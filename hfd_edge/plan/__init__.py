@@ -157,7 +157,10 @@ def _chosen_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest) -> in
         return _halo_px(spec, request.halo)
     if spec.halo_bounded_px is None:
         return spec.halo_px
-    exact = _plan_with_halo(spec, scene, request, spec.halo_px)
+    try:
+        exact = _plan_with_halo(spec, scene, request, spec.halo_px)
+    except (DeviceError, GridError):                        # no tile, or no memory, for it: the bounded one says so where it has neither
+        return spec.halo_bounded_px
     return spec.halo_px if exact.compute_ratio <= BOUNDED_WHERE_EXACT_COSTS else spec.halo_bounded_px
 
 
@@ -220,9 +223,7 @@ def _plan_with_halo(spec: ModelSpec, scene: SceneShape, request: PlanRequest, ha
                           f"memory={request.memory}: make the tile smaller, the memory larger, or leave one of them out")
     offset = tuple(o % c for o, c in zip(request.offset, core))
     grid = TileGrid(scene.rows, scene.cols, *core, halo, spec.stride_px, offset, spec.fixed_tile)
-    blend = None
-    if request.stitch != "crop":
-        grid, blend = blended(spec, grid, request.stitch, request.overlap)
+    grid, blend = (grid, None) if request.stitch == "crop" else blended(spec, grid, request.stitch, request.overlap)
     bounded = halo == spec.halo_bounded_px and blend is None            # it was measured with crop
     kind = "exact" if is_exact(spec, halo, blend) else "bounded" if bounded else "custom"
     return TilePlan(grid, request.batch, kind, grid.input_px / (scene.rows * scene.cols), memory, tiles, max(0, request.budget - memory),
