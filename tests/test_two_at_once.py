@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hfd_edge.plan
+from hfd_edge.engine import onnxruntime
 from hfd_edge.engine.base import RunMemory, TwoAtOnce
 from hfd_edge.engine.onnxruntime import OnnxRuntimeEngine
 from hfd_edge.errors import DeviceError, EngineError
@@ -244,6 +245,22 @@ def test_a_close_ends_a_run_for_two_although_another_one_is_for_one(engine, smal
         seg.close()
         with pytest.raises(EngineError, match="is closed"):
             list(strips)
+
+
+def test_what_a_session_holds_is_bounded_and_so_is_what_is_remembered_of_it(engine):
+    with Segmenter(engine, threads=1) as seg:
+        before, held = seg._engine._session, []
+        for number in range(1, 300):
+            seg._engine.make_room(RunMemory((1, 8 * number, 8), 1000, 10**6))
+            held.append(sum(seg._engine._held.values()))
+        assert held[0] == 1000 and set(held[1:]) == {int(1000 * onnxruntime.MIXED_HOLD)} and len(seg._engine._held) <= 3
+        seg._engine.make_room(RunMemory((1, 8, 8), 1000, 500))
+        assert seg._engine._session is before, "just within the budget"
+        seg._engine.make_room(RunMemory((1, 8, 8), 1000, 499))
+        assert seg._engine._session is not before and seg._engine._held == {(1, 8, 8): 1000}
+        before = seg._engine._session
+        seg._engine.make_room(RunMemory((1, 8, 8), 1000, 0))
+        assert seg._engine._session is before, "of one size there is nothing to give back"
 
 
 @pytest.mark.parametrize("size", [None, 5000])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HELD_TIMES = 3          # a session holds a graph's weights that many times at most: as they are, and as its kernels want them
 MIXED_HOLD = 1.5        # of its largest batch's memory a session holds at most, whatever sizes it met (measured: 1.13 to 1.35 after sixty)
+_OTHERS = 0, 0, 0       # stands for all sizes but the largest
 _NO_MEMORY = ", for which this process may take no more memory (give a smaller tile, --tile or --memory, or raise its limit)"
 
 
@@ -108,14 +109,22 @@ class OnnxRuntimeEngine:
             if self._session is None:
                 raise EngineError(self._closed())
             beside = self.two_at_once.held_bytes if self._second is not None and run.at_once == 1 else 0
-            self._held[run.batch] = max(run.bytes, self._held.get(run.batch, 0))
-            held = min(sum(self._held.values()), int(MIXED_HOLD * max(self._held.values())))
+            held = self._held_with(run)
             if (beside or len(self._held) > 1) and held + beside > run.bytes + run.spare_bytes:
                 self._second, self._held = None, {run.batch: run.bytes}
                 self._session = self._new_session()
                 _give_back_heap()
             elif self._second is not None and self.two_at_once.pays is False:
                 self._second = None
+
+    def _held_with(self, run: RunMemory) -> int:
+        """Bytes that the session holds at most once it answered this run too."""
+        self._held[run.batch] = max(run.bytes, self._held.get(run.batch, 0))
+        largest = max(self._held, key=self._held.__getitem__)
+        others = int((MIXED_HOLD - 1) * self._held[largest])
+        if sum(self._held.values()) - self._held[largest] > others:             # no more, whatever else comes: thousands need not be remembered
+            self._held = {largest: self._held[largest], _OTHERS: others}
+        return sum(self._held.values())
 
     def for_two(self) -> OnnxRuntimeEngine:
         """This engine for two calls at once, which share its threads and answer alike; made at the first call. It is closed with this one.
