@@ -82,7 +82,7 @@ def test_a_run_sees_the_power_and_leaves_out_what_is_none(tmp_path, make):
 
 def test_files_that_say_different_things_are_refused_in_one_line(tmp_path):
     other = write_tif(tmp_path / "mine_VH.tif", POWER, crs="EPSG:32611", transform=UTM)
-    for files, words in (([hyp3(tmp_path), hyp3(tmp_path, "gauned", "VH")], "gamma0 in intensity.*gamma0 in amplitude"), ([hyp3(tmp_path), other], "says nothing"),
+    for files, words in (([hyp3(tmp_path), hyp3(tmp_path, "gauned", "VH")], "gamma0 in intensity.*gamma0 in amplitude"), ([hyp3(tmp_path), other], "says nothing"), ([hyp3(tmp_path), opera(tmp_path, "VH")], "HyP3.*OPERA"),
                          ([opera(tmp_path), opera(tmp_path, "VH", NORMALIZATION="sigma0")], "gamma0.*sigma0")):
         with pytest.raises(RadiometryError, match=words) as caught:
             open_scene(files)

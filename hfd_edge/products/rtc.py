@@ -45,7 +45,7 @@ def is_beside(path: Path) -> bool:
 def declare_rtc(source: RasterSource, limits: RasterLimits) -> None:
     """Give a raster of OPERA RTC-S1 or HyP3 its radiometry: sets declared, nodata, filtered and notes of it, and of no other.
 
-    Raises RadiometryError: its files differ in unit or quantity, or some of them are none.
+    Raises RadiometryError: its files differ in what they are, or some of them are none.
     """
     if source.dtype.kind != "f" or source.declared is not None:
         return
@@ -54,8 +54,8 @@ def declare_rtc(source: RasterSource, limits: RasterLimits) -> None:
     if not known:
         return
     if len(known) > 1 or None in kinds.values():
-        said = ", ".join(f"{file.name} {f'{kind.quantity} in {kind.unit}' if kind else 'says nothing'}" for file, kind in kinds.items())
-        raise RadiometryError(f"{said}: a scene has one unit and one quantity; give the files of one product, or declare all with --unit")
+        said = ", ".join(f"{file.name} ({f'{kind.what}: {kind.quantity} in {kind.unit}' if kind else 'says nothing'})" for file, kind in kinds.items())
+        raise RadiometryError(f"{said}: the files of a scene say one and the same; give those of one product, or declare all with --unit")
     kind = known.pop()
     source.nodata = tuple(dict.fromkeys((*source.nodata, *kind.nodata)))
     source.declared = SourceRadiometry(kind.unit, source.scale, source.offset, source.nodata, kind.quantity)
