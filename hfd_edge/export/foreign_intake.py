@@ -15,6 +15,7 @@ from hfd_edge.engine.graph_scan import GraphScan, TensorInfo, scan
 from hfd_edge.engine.operators import ALLOWED_OPERATORS, MAX_OPSET
 from hfd_edge.errors import ExportError
 from hfd_edge.export.foreign_scene import give_default, take_scene_input
+from hfd_edge.export.reach_node import SIZE_INPUTS
 
 MAX_FILE_BYTES = 2**31 - 1              # of a package's member, and of any protobuf message
 MAX_TENSOR_BYTES = 2**32                # of one activation at the probed size
@@ -29,9 +30,6 @@ _CONTROL_FLOW = frozenset(("Loop", "If", "Scan", "SequenceMap"))
 _QUANTIZED = frozenset(("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"))
 _FLOAT32 = onnx.TensorProto.FLOAT
 _KINDS = {**{number: name for name, number in onnx.TensorProto.DataType.items()}, 0: "not declared"}
-# Operators whose given inputs are sizes or positions: those must not be computed from pixel values.
-_SIZE_INPUTS = {"Reshape": (1,), "Expand": (1,), "Tile": (1,), "ConstantOfShape": (0,), "Range": (0, 1, 2), "Resize": (2, 3),
-                "Slice": (1, 2, 3, 4), "Pad": (1,), "Squeeze": (1,), "Unsqueeze": (1,), "Split": (1,)}
 
 
 def read_foreign(path: str | Path, scene_numbers: int = 0) -> tuple[onnx.ModelProto, bytes]:
@@ -176,7 +174,7 @@ def _check_sizes_are_no_pixels(model: onnx.ModelProto, name: str) -> None:
     for node in model.graph.node:
         if node.op_type in ("Shape", "Size"):
             continue
-        for index in _SIZE_INPUTS.get(node.op_type, ()):
+        for index in SIZE_INPUTS.get(node.op_type, ()):
             if index < len(node.input) and node.input[index] in pixels:
                 raise ExportError(f"{name}: the size in {node.op_type} {node.name[:60]!a} is computed from pixel values: sizes "
                                   "may depend on the image's size alone; change the network")

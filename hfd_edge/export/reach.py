@@ -15,8 +15,9 @@ from onnx import numpy_helper
 
 from hfd_edge.errors import ReachError
 from hfd_edge.export.grid_flow import FlowNodes, find_flow
-from hfd_edge.export.reach_axis import Axis, Field, input_field, linear_cells
-from hfd_edge.export.reach_rules import CONTENT_FREE, Node, apply_rule
+from hfd_edge.export.reach_axis import IMAGE_LAYOUT, Axis, Field, input_field, linear_cells
+from hfd_edge.export.reach_node import SIZE_OF, Node
+from hfd_edge.export.reach_rules import apply_rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +59,31 @@ def output_field(model: onnx.ModelProto, stride_px: int) -> Field:
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     image, flows = model.graph.input[0].name, find_flow(model, constants)
     fields: dict[str, Field | None] = {name: None for name in constants}        # None: does not depend on the pixels
-    fields[image] = input_field(stride_px)
+    fields[image], sizes = input_field(stride_px), set()                        # sizes: what is made from the image's size
     for proto in model.graph.node:
         if proto.op_type == "Constant":
             constants[proto.output[0]] = numpy_helper.to_array(proto.attribute[0].t)
         if proto.name in flows.inside:
             continue                                                            # between a flow's Clip and its GridSample
         node = Node.of(proto, fields, constants)
+        told = node.made_from(sizes)
+        if told and (not node.dynamic or node.op_type in SIZE_OF):
+            sizes.update(proto.output)
+        elif told:
+            node.refuse(f"its input {told} is made from the size of the image, which is another in a tile than in the scene (a position, "
+                        "as of CoordConv or a position embedding, or a size as a factor)")
         field = _field(node, flows)
         fields.update({name: field for name in proto.output})
     result = fields.get(model.graph.output[0].name)
     if result is None:
         raise ReachError(f"{model.graph.output[0].name} does not depend on {image}: this is no segmentation network; check the graph")
+    if result.layout != IMAGE_LAYOUT:
+        raise ReachError(f"{model.graph.output[0].name} is not (batch, classes, rows, cols), but in another order: check the graph")
     return result
 
 
 def _field(node: Node, flows: FlowNodes) -> Field | None:
-    if node.op_type in CONTENT_FREE or not node.dynamic:
+    if node.op_type in SIZE_OF or not node.dynamic:
         return None
     if node.op_type == "GridSample":
         flow = flows.of[node.name]

@@ -9,6 +9,9 @@ from fractions import Fraction
 
 from hfd_edge.errors import ReachError
 
+CHANNELS, ROWS, COLS = "crw"                # any axis that is no position is one of CHANNELS here, but the batch
+IMAGE_LAYOUT = "ncrw"                       # (batch, channels, rows, cols)
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -49,13 +52,14 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Both axes of a tensor (n, channels, rows, cols)."""
+    """Rows and columns of a tensor, and which of its axes they are."""
 
     rows: Axis
     cols: Axis
+    layout: str = IMAGE_LAYOUT      # an axis a letter
 
     def joined(self, other: Field) -> Field:
-        return Field(self.rows.joined(other.rows), self.cols.joined(other.cols))
+        return Field(self.rows.joined(other.rows), self.cols.joined(other.cols), self.layout)
 
 
 def input_field(stride_px: int) -> Field:

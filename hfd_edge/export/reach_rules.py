@@ -3,79 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NoReturn
+from typing import Any
 
-import numpy as np
-import onnx
-
-from hfd_edge.errors import ReachError
+from hfd_edge.export import reach_layout as layout
 from hfd_edge.export.reach_axis import Axis, Field, linear_cells
+from hfd_edge.export.reach_node import Node
 
 ELEMENTWISE = frozenset("""
     Relu LeakyRelu PRelu Clip Sigmoid HardSigmoid HardSwish Tanh Elu Softplus Erf Add Sub Mul Div Neg Abs Floor Ceil Round Sign
     Exp Log Sqrt Reciprocal Pow Min Max Sum Mean Mod Where Equal Greater GreaterOrEqual Less LessOrEqual And Or Not Identity Cast
     BatchNormalization Dropout QuantizeLinear DequantizeLinear""".split())
-GLOBAL = frozenset("""GlobalAveragePool GlobalMaxPool GlobalLpPool InstanceNormalization GroupNormalization MatMul Gemm Einsum
+GLOBAL = frozenset("""GlobalAveragePool GlobalMaxPool GlobalLpPool InstanceNormalization GroupNormalization Gemm Einsum
     LpNormalization MeanVarianceNormalization NonZero TopK CumSum LSTM GRU RNN""".split())
-CONTENT_FREE = frozenset(("Shape", "Size", "Constant"))
-PER_CHANNEL = frozenset(("BatchNormalization", "QuantizeLinear", "DequantizeLinear"))       # their vectors run over channels
-ROUNDING_CELLS = Fraction(1, 1024)          # float32 may carry a sampling position over a cell's centre
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One node with what is known of its inputs."""
-
-    op_type: str
-    name: str
-    attributes: dict[str, Any]
-    inputs: tuple[str, ...]
-    fields: dict[str, Field | None]
-    constants: dict[str, np.ndarray]
-
-    @classmethod
-    def of(cls, proto: onnx.NodeProto, fields: dict[str, Field | None], constants: dict[str, np.ndarray]) -> Node:
-        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
-        return cls(proto.op_type, proto.name, attributes, tuple(proto.input), fields, constants)
-
-    @property
-    def dynamic(self) -> list[Field]:
-        """Fields of the inputs that depend on the pixels."""
-        return [field for name in self.inputs if (field := self.fields.get(name)) is not None]
-
-    def field_of(self, tensor: str) -> Field:
-        field = self.fields.get(tensor)
-        return field if field is not None else self.refuse(f"{tensor} does not depend on the pixels")
-
-    def constant(self, index: int) -> np.ndarray | None:
-        """The constant at an input, or None where there is no input; an input that is computed is refused."""
-        name = self.inputs[index] if index < len(self.inputs) else ""
-        if not name:
-            return None
-        return self.constants[name] if name in self.constants else self.refuse(f"its input {name} is computed while running")
-
-    def ints(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(self.attributes.get(name, default)) or default
-
-    def refuse(self, why: str) -> NoReturn:
-        raise ReachError(f"reach is unbounded or unknown at {self.op_type} {self.name!r}: {why}; "
-                         "use a network of convolutions, local pooling and half-pixel resizing")
-
-    def sampled(self, flow: Field, limit_cells: Fraction) -> Field:
-        """GridSample around the half-pixel position, moved by a flow of at most `limit_cells` source cells."""
-        mode, padding = self.attributes.get("mode", b"bilinear"), self.attributes.get("padding_mode", b"zeros")
-        corners = self.attributes.get("align_corners", 0)
-        if mode not in (b"bilinear", b"linear") or corners:
-            self.refuse(f"mode {mode.decode()} with align_corners={corners} is not half-pixel bilinear")
-        if padding != b"border":
-            self.refuse(f"padding_mode {padding.decode()} is not border")
-        source, margin = self.field_of(self.inputs[0]), limit_cells + ROUNDING_CELLS
-
-        def axis(a: Axis, f: Axis) -> Axis:
-            return a.read(f.stride, lambda i: linear_cells(i, a.stride / f.stride, margin)).joined(f)
-        return Field(axis(source.rows, flow.rows), axis(source.cols, flow.cols))
 
 
 def apply_rule(node: Node) -> Field:
@@ -86,34 +26,20 @@ def apply_rule(node: Node) -> Field:
     """
     op = node.op_type
     if op in ELEMENTWISE:
-        return _join(node)
+        return layout.join(node)
     if op in GLOBAL:
         node.refuse("it joins all positions of the image")
     rule = _RULES.get(op)
     return rule(node) if rule else node.refuse("this operator has no rule")
 
 
-def _join(node: Node) -> Field:
-    fields = node.dynamic
-    for name in node.inputs:
-        constant = node.constants.get(name)
-        if constant is not None and node.op_type not in PER_CHANNEL and max(constant.shape[-2:], default=1) > 1:
-            node.refuse(f"its constant {name} of shape {constant.shape} varies over the image")
-    joined = fields[0]
-    for field in fields[1:]:
-        joined = joined.joined(field)
-    return joined
-
-
 def _both(node: Node, read: Any) -> Field:
-    field = node.field_of(node.inputs[0])
+    field = node.as_image(node.only)
     return Field(read(field.rows, 0), read(field.cols, 1))
 
 
 def _window(node: Node) -> Field:
     """Conv and pooling: cell i reads i * stride - pad + 0 .. (kernel - 1) * dilation."""
-    if len(node.dynamic) != 1:
-        node.refuse("its weights are computed while running")
     kernel = node.ints("kernel_shape", node.constants[node.inputs[1]].shape[2:] if len(node.inputs) > 1 else ())
     strides, dilations = node.ints("strides", (1, 1)), node.ints("dilations", (1, 1))
     pads = _pads(node)
@@ -190,17 +116,6 @@ def _pad(node: Node) -> Field:
     return _both(node, lambda axis, k: axis.read(axis.stride, lambda i: (i - int(pads[2 + k]),) * 2))
 
 
-def _over_channels(node: Node) -> Field:
-    axis = node.attributes.get("axis", -1)
-    return _join(node) if axis in (1, -3) else node.refuse(f"axis {axis} is not the channels")
-
-
-def _reduced(node: Node) -> Field:
-    axes = node.constant(1) if len(node.inputs) > 1 else node.attributes.get("axes")
-    over_channels = axes is not None and {int(a) for a in axes} <= {1, -3} and node.attributes.get("keepdims", 1)
-    return _join(node) if over_channels else node.refuse(f"it reduces axes {axes}, not channels alone: it joins all positions")
-
-
 def _blocks(node: Node) -> Field:
     size = node.attributes["blocksize"]
     if node.op_type == "DepthToSpace":
@@ -209,6 +124,8 @@ def _blocks(node: Node) -> Field:
 
 
 _RULES = {"Conv": _window, "MaxPool": _window, "AveragePool": _window, "LpPool": _window, "ConvTranspose": _transposed,
-          "Resize": _resize, "Slice": _slice, "Pad": _pad, "Concat": _over_channels, "Split": _over_channels,
-          "Softmax": _over_channels, "LogSoftmax": _over_channels, "DepthToSpace": _blocks, "SpaceToDepth": _blocks,
-          "ReduceMean": _reduced, "ReduceSum": _reduced, "ReduceMax": _reduced, "ReduceMin": _reduced, "ReduceL2": _reduced}
+          "Resize": _resize, "Slice": _slice, "Pad": _pad, "DepthToSpace": _blocks, "SpaceToDepth": _blocks,
+          **dict.fromkeys(("Concat", "Split", "Softmax", "LogSoftmax"), layout.pointwise),
+          **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2"), layout.reduced),
+          "LayerNormalization": layout.normalised, "MatMul": layout.product, "Transpose": layout.transposed_axes,
+          "Squeeze": layout.squeezed, "Unsqueeze": layout.unsqueezed, "Gather": layout.gathered}

@@ -68,6 +68,11 @@ CHAINS = {
     "transposed": (lambda c: c.conv(strides=[2, 2]).conv(4, op="ConvTranspose", strides=[2, 2], pads=[1, 1, 1, 1]), 2, 1),
     "shifted": (lambda c: c.then("Pad", c.constant([0, 0, 2, 2, 0, 0, 2, 2], np.int64))
                 .slice([4, 4], [2 ** 31, 2 ** 31], [2, 3]), 1, 1),
+    "channels last": (lambda c: c.conv().then("Transpose", perm=[0, 2, 3, 1]).then("MatMul", c.constant([[2.0]])).then("Add", c.constant([1]))
+                      .then("Transpose", perm=[0, 3, 1, 2]).conv(), 1, 1),
+    "an axis gone and back": (lambda c: c.conv().then("Gather", c.constant(0, np.int64), axis=1).then("Unsqueeze", c.constant([1], np.int64))
+                              .then("ReduceMax", c.constant([-3], np.int64), keepdims=0).then("Unsqueeze", c.constant([1], np.int64))
+                              .then("Squeeze", c.constant([1], np.int64)).then("Unsqueeze", c.constant([-3], np.int64)).conv(), 1, 1),
     "folded": (lambda c: c.then("SpaceToDepth", blocksize=2).then("ReduceSum", c.constant([1], np.int64)), 2, 2),
 }
 
@@ -92,8 +97,15 @@ def test_known_reaches_come_out():
     (lambda c: c.then("InstanceNormalization", c.constant([1]), c.constant([0])), "InstanceNormalization"),
     (lambda c: c.then("MatMul", "pixels"), "MatMul"), (lambda c: c.then("Softmax", axis=-1), "Softmax"),
     (lambda c: c.then("Conv", c.constant(np.ones((1, 1, 3, 3))), auto_pad="SAME_UPPER"), "auto_pad"),
-    (lambda c: c.then("Transpose", perm=[0, 1, 3, 2]), "Transpose"),
+    (lambda c: c.then("Transpose", perm=[0, 1, 3, 2]), "another order"), (lambda c: c.then("Transpose", perm=[0, 1, 3, 2]).conv(), "Conv"),
     (lambda c: c.resize(2, coordinate_transformation_mode="align_corners"), "align_corners"),
+    (lambda c: c.then("LayerNormalization", c.constant(np.ones((4, 4))), axis=2), "LayerNormalization"),
+    (lambda c: c.then("MatMul", c.constant(np.ones((4, 4)))), "MatMul"), (lambda c: c.then("Gather", c.constant([0], np.int64), axis=2), "Gather"),
+    (lambda c: c.then("Transpose", perm=[0, 2, 3, 1]).then("Add", c.constant(np.ones((4, 1)))), "varies over the image"),
+    (lambda c: c.then("Transpose", perm=[0, 2, 3, 1]).then("Softmax", axis=1), "Softmax"),
+    (lambda c: c.then("Transpose", perm=[0, 2, 3, 1]).then("Add", "pixels"), "not on the same axes"),
+    (lambda c: c.then("BatchNormalization", *[c.constant([1])] * 4, training_mode=1), "call net.eval"),
+    (lambda c: c.then("Squeeze"), "whichever those are"),
     (lambda c: c.slice([-4], [2 ** 31], [2]), "end of the tile"),
     (lambda c: c.then("Add", c.constant(np.ones((8, 8)))), "varies"),
     (lambda c: c.then("GridSample", "grid", padding_mode="border"), "GridSample"), (lambda c: c.then("Mystery"), "no rule"),
