@@ -91,6 +91,17 @@ def deeplab(pooling: bool = False, full_size: bool = False, **fields) -> onnx.Mo
     return g.model(**fields)
 
 
+def pyramid(side: int = 192) -> onnx.ModelProto:
+    """Stride 4 and a mean of each quarter of a fixed image, as pyramid pooling leaves it."""
+    rng, g = np.random.default_rng(8), Foreign(BANDS)
+    g.conv(kernel(rng, 8, BANDS), stride=4)
+    cells = g.op("Relu", g.x)
+    g.op("AveragePool", cells, kernel_shape=[side // 8] * 2, strides=[side // 8] * 2)
+    pooled = g.resize_like(g.conv(kernel(rng, 4, 8, 1)), cells)
+    g.conv(kernel(rng, CLASSES, 12, 1), x=g.op("Concat", cells, pooled, axis=1))
+    return g.model(image=(1, BANDS, side, side))
+
+
 def attention(fixed: int | None = None) -> onnx.ModelProto:
     """A layer norm and a product over all positions, at stride 4 and back."""
     rng, g = np.random.default_rng(6), Foreign(BANDS)

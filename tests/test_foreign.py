@@ -12,7 +12,7 @@ from hfd_edge.package import Package
 from hfd_edge.plan import PlanRequest
 from hfd_edge.segmenter import Segmenter
 from tests.command import failed, run
-from tests.foreign_networks import BANDS, TWO_CLASSES, attention, deeplab, save, unet
+from tests.foreign_networks import BANDS, TWO_CLASSES, attention, deeplab, pyramid, save, unet
 from tests.rasters import UTM, write_tif
 
 NETWORKS = {
@@ -120,6 +120,14 @@ def test_attention_runs_with_the_size_it_has(fixed, tmp_path):
                 seg.run(scene, unit="dn")
         else:
             seg.run(scene, unit="dn")
+
+
+def test_bins_of_a_pyramid_pooling_are_no_grid_of_the_network(tmp_path):
+    network, spec = save(tmp_path, pyramid())
+    with pytest.raises(ReachError, match="a tensor has stride 96.*--halo"):
+        package_foreign(network, spec, tmp_path / "net.engine")
+    made = package_foreign(network, spec, tmp_path / "net.engine", ForeignOptions(halo_px=16)).spec
+    assert (made.stride_px, made.tile_px, made.halo_px, made.reach_bounded, made.fixed_tile) == (4, 192, 16, False, True)
 
 
 def test_a_fixed_size_may_stay_fixed_and_tiles_still_equal_the_whole(tmp_path):

@@ -18,6 +18,7 @@ from hfd_edge.export.reach_rules import GLOBAL
 from hfd_edge.export.session import open_session, telling
 
 PROBES_PX = ((192, 384), (384, 192))    # multiples of 2..64 and 3; two shapes, so that a size is not taken for another
+MAX_STRIDE_PX = 64                      # what is coarser is no grid of a network, but the bins of a pyramid pooling
 SAME = 1e-4                             # largest change of a logit by rewriting, relative to the largest logit where above 1
 _STRENGTHS = (1.0, 30.0, 1000.0)        # of noise, as what an unscaled network was trained on may be far from 1
 _SEED = 20_241
@@ -57,10 +58,12 @@ def prepare_network(model: onnx.ModelProto, name: str, single_logit_classes: boo
         check_declared_memory(model, *size, name)
     work = rewrite.folded(model, name)
     rewrite.pool_by_mean(work)
-    runs = [_shapes(work, size, name) for size in sizes]
+    outcomes = [_outcome(work, size, name) for size in sizes]
+    runs = [shapes for shapes, _ in outcomes]
     _check_answers(runs, model, name)
     if fixed[0]:
         _check_resizing(work, runs[0], name)
+    rewrite.hold_places(work, [places for _, places in outcomes])
     notes = []
     if count := rewrite.resize_by_factors(work, runs):
         notes.append(f"{count} resizings to a size became resizings by a constant factor")
@@ -84,7 +87,7 @@ def _found(work: onnx.ModelProto, name: str, size: tuple, notes: list[str]) -> F
     """Strides, reach and open sizes of the rewritten model."""
     (rows, cols), keep_size = size
     fixed = (rows, cols) if rows else None
-    runs = [_shapes(work, probe, name) for probe in ([fixed] if fixed else PROBES_PX)]
+    runs = [_outcome(work, probe, name)[0] for probe in ([fixed] if fixed else PROBES_PX)]
     logit_stride = _logit_stride(runs, name)
     stride = math.lcm(logit_stride, *_strides(runs))
     bands, classes = (runs[0][end][1] for end in (rewrite.INPUT_NAME, rewrite.OUTPUT_NAME))
@@ -129,8 +132,8 @@ def _declare(work: onnx.ModelProto, bands: int, classes: int, fixed: tuple[int, 
     return False
 
 
-def _shapes(model: onnx.ModelProto, size: tuple[int, int], name: str) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor for one image of `size` pixels, from running the graph with all of them as outputs."""
+def _outcome(model: onnx.ModelProto, size: tuple[int, int], name: str) -> tuple[rewrite.Shapes, dict[str, np.ndarray]]:
+    """(shape of every tensor, computed places of Pads and Slices), from running the graph with all tensors as outputs."""
     names = list(dict.fromkeys(output for node in model.graph.node for output in node.output if output))
     source = model.graph.input[0]
     image = _noise((1, source.type.tensor_type.shape.dim[1].dim_value, *size))
@@ -139,7 +142,9 @@ def _shapes(model: onnx.ModelProto, size: tuple[int, int], name: str) -> dict[st
     except Exception as error:  # ONNX Runtime's own exceptions share no public base
         raise ExportError(f"{name} does not run on an image of {size[0]} x {size[1]} pixels: {one_line(error)}; a network for "
                           "tiles takes every multiple of its stride (up to 64), or one fixed size") from error
-    return {source.name: image.shape, **{output: np.shape(value) for output, value in zip(names, values)}}
+    found = dict(zip(names, values))
+    places = {place: found[place] for place in rewrite.computed_places(model)}
+    return {source.name: image.shape, **{output: np.shape(value) for output, value in found.items()}}, places
 
 
 def _check_answers(runs: list[rewrite.Shapes], model: onnx.ModelProto, name: str) -> None:
@@ -187,7 +192,7 @@ def _strides(runs: list[rewrite.Shapes]) -> set[int]:
             continue                            # pooled over the whole image: no grid
         ratios = {a / b for run in runs if len(shape := run[tensor]) == 4 and 0 not in shape
                   for a, b in zip(run[rewrite.INPUT_NAME][2:], shape[2:])}
-        if len(ratios) == 1 and all(len(run[tensor]) == 4 for run in runs) and (ratio := ratios.pop()).is_integer():
+        if len(ratios) == 1 and all(len(run[tensor]) == 4 for run in runs) and (ratio := ratios.pop()).is_integer() and ratio <= MAX_STRIDE_PX:
             found.add(int(ratio))
     return found
 

@@ -18,8 +18,10 @@ from onnx import numpy_helper
 from hfd_edge.engine.operators import MAX_IR
 from hfd_edge.errors import ExportError
 from hfd_edge.export.foreign_intake import one_line
+from hfd_edge.export.reach_node import SIZE_OF
 
 INPUT_NAME, OUTPUT_NAME = "pixels", "logits"
+_PLACES = {"Pad": (1,), "Slice": (1, 3, 4)}     # inputs: how far, from where, along which axes
 OLDEST_OPSET = 13                       # Softmax of earlier sets runs over everything behind its axis
 Shapes = Mapping[str, tuple[int, ...]]
 _TO_THE_END = 2**31 - 1                 # ends of a Slice from here on mean "to the end" for any image
@@ -61,6 +63,37 @@ def pool_by_mean(model: onnx.ModelProto) -> None:
             else:
                 node.attribute.append(onnx.helper.make_attribute("axes", [2, 3]))
             node.attribute.append(onnx.helper.make_attribute("keepdims", 1))
+
+
+def computed_places(model: onnx.ModelProto) -> list[str]:
+    """Where Pads and Slices begin, as far as nodes make that from sizes and constants alone, whatever the pixels are."""
+    known, made = {tensor.name for tensor in model.graph.initializer}, []
+    for node in model.graph.node:
+        if node.op_type in SIZE_OF or all(name in known for name in node.input if name):
+            known.update(node.output)
+            made += node.output
+    read = {name for node in model.graph.node for i, name in enumerate(node.input) if i in _PLACES.get(node.op_type, ())}
+    return [name for name in made if name in read]
+
+
+def hold_places(model: onnx.ModelProto, runs: list[Mapping[str, np.ndarray]]) -> None:
+    """Pads and beginnings of Slices that came out the same in every run become constants; a Pad by nothing goes.
+
+    Many U-Nets pad what they up-sampled to fit the skip, which is by nothing where the image is a multiple of the stride.
+
+    Args:
+        runs: `computed_places` as they were for images of different sizes.
+    """
+    same = {name: values for name, values in runs[0].items() if all(np.array_equal(values, run[name]) for run in runs)}
+    names = {name: constant(model, f"place_{i}", values) for i, (name, values) in enumerate(same.items())}
+    inits = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        for i in _PLACES.get(node.op_type, ()):
+            if i < len(node.input):
+                node.input[i] = names.get(node.input[i], node.input[i])
+        if node.op_type == "Pad" and not inits.get(node.input[1], np.ones(1)).any():
+            node.op_type = "Identity"
+            del node.input[1:], node.attribute[:]
 
 
 def resize_by_factors(model: onnx.ModelProto, runs: list[Shapes]) -> int:
