@@ -122,6 +122,17 @@ def test_attention_runs_with_the_size_it_has(fixed, tmp_path):
             seg.run(scene, unit="dn")
 
 
+def test_weights_that_are_listed_as_inputs_are_weights(tmp_path):
+    model = unet()
+    image = onnx.ValueInfoProto.FromString(model.graph.input[0].SerializeToString())
+    del model.graph.input[:]
+    model.graph.input.extend([*(onnx.helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in model.graph.initializer), image])
+    report, path = packaged(tmp_path, model)
+    assert report.spec.reach_bounded and "BatchNormalization" not in report.operators
+    with Package.open(path) as package:
+        assert len(onnx.load_from_string(bytes(package.read("graph-fp32.onnx"))).graph.input) == 1
+
+
 def test_bins_of_a_pyramid_pooling_are_no_grid_of_the_network(tmp_path):
     network, spec = save(tmp_path, pyramid())
     with pytest.raises(ReachError, match="a tensor has stride 96.*--halo"):

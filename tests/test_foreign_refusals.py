@@ -61,7 +61,7 @@ def size_from_pixels():
 
 EXTRA = helper.make_tensor_value_info("mask", TensorProto.FLOAT, IMAGE)
 REFUSED = {
-    "a loop": (loop, "Loop: a network for tiles has no loops"), "weights outside": (outside, "keeps weights in another file"),
+    "a loop": (loop, "Loop: a network for tiles has no loops"), "weights outside": (outside, "keeps weights in another file.*opset_version=18, external_data=False"),
     "a custom operator": (lambda: graph(node("Magic", domain="acme"), domains=["acme"]), "custom operators 'acme:Magic'"),
     "a custom Microsoft operator": (lambda: graph(node("Gelu", domain="com.microsoft"), domains=["com.microsoft"]), "com.microsoft:Gelu"),
     "a local function": (function, "local functions"), "an unknown operator": (lambda: graph(node("LSTM")), "operators 'LSTM'"),
@@ -79,6 +79,8 @@ REFUSED = {
         node("ReduceMax", "z", "k", out="m"), node("Add", "pixels", "m"),
         weights=[numpy_helper.from_array(np.array([1, 1, 4000, 4000]), "k")]), "'z' has 8789.1 GiB"),
     "half precision": (lambda: graph(node(), kind=TensorProto.FLOAT16, out=TensorProto.FLOAT16), "'pixels' is FLOAT16"),
+    "half precision within": (lambda: graph(node("Cast", to=TensorProto.FLOAT16, out="h"), node("Cast", "h", to=TensorProto.FLOAT)),
+                              "computes in FLOAT16 from Cast.*net.float"),
     "labels instead of logits": (lambda: graph(node("Cast", to=TensorProto.INT64), out=TensorProto.INT64), "is INT64.*ArgMax"),
     "an argmax at the end": (lambda: graph(node("ArgMax", axis=1, out="k"), node("Cast", "k", to=TensorProto.FLOAT)),
                              "answers labels.*export it before the argmax"),

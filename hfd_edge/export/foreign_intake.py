@@ -28,6 +28,8 @@ REWRITTEN = frozenset(("GlobalAveragePool", "Dropout", "LogSoftmax"))
 _OVER_THE_IMAGE = frozenset(("InstanceNormalization", "GroupNormalization"))
 _CONTROL_FLOW = frozenset(("Loop", "If", "Scan", "SequenceMap"))
 _QUANTIZED = frozenset(("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"))
+_HOW = f"torch.onnx.export(net.eval(), (example,), path, dynamo=True, opset_version={MAX_OPSET}, external_data=False)"
+_OTHER_FLOATS = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16, onnx.TensorProto.DOUBLE)
 _FLOAT32 = onnx.TensorProto.FLOAT
 _KINDS = {**{number: name for name, number in onnx.TensorProto.DataType.items()}, 0: "not declared"}
 
@@ -54,9 +56,10 @@ def read_foreign(path: str | Path, scene_numbers: int = 0) -> tuple[onnx.ModelPr
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
         raise ExportError(f"{path.name} is no valid ONNX model ({one_line(error)}): export the network again") from error
+    _forget_defaults(model)
     if vector is not None:
         give_default(model, vector.name, scene_numbers, path.name)
-    _check_sizes_are_no_pixels(model, path.name)
+    _check_pixels(model, path.name)
     return model, data
 
 
@@ -105,7 +108,7 @@ def _read(path: Path) -> bytes:
 def _check_operators(found: GraphScan) -> None:
     if found.external_data:
         raise ExportError(f"{found.name} keeps weights in another file ({found.external_data[0][:60]!a}): a package holds "
-                          "single files; save it with onnx.save(model, path, save_as_external_data=False)")
+                          f"single files; export with {_HOW}, or save it with onnx.save(model, path, save_as_external_data=False)")
     plain = {op for op in found.op_types if ":" not in op}
     if plain & _CONTROL_FLOW:
         raise ExportError(f"{found.name} has {', '.join(sorted(plain & _CONTROL_FLOW))}: a network for tiles has no loops or "
@@ -133,7 +136,7 @@ def _check_operators(found: GraphScan) -> None:
                           "hfd_edge/engine/operators.py are known to run alike on every engine; change the network")
     if not MIN_OPSET <= found.opset <= MAX_OPSET:
         raise ExportError(f"{found.name} has opset {found.opset}: {MIN_OPSET} to {MAX_OPSET} are read alike by every engine; "
-                          f"export with opset_version={MAX_OPSET}")
+                          f"export with {_HOW}")
 
 
 def _check_ends(found: GraphScan) -> None:
@@ -169,11 +172,23 @@ def _check_ends(found: GraphScan) -> None:
         raise ExportError(f"{found.name}: the input is {rows} x {cols} pixels: fix both sizes or leave both open")
 
 
-def _check_sizes_are_no_pixels(model: onnx.ModelProto, name: str) -> None:
+def _forget_defaults(model: onnx.ModelProto) -> None:
+    """Weights that are listed as inputs too, as older exporters do, become weights alone: nobody gives others."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    kept = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+
+
+def _check_pixels(model: onnx.ModelProto, name: str) -> None:
+    """Refuse sizes that are made from pixels, and pixels in another precision."""
     pixels, image = {value.name for value in model.graph.input}, {model.graph.input[0].name}
     for node in model.graph.node:
         if node.op_type in ("Shape", "Size"):
             continue
+        if node.op_type == "Cast" and image.intersection(node.input) and (to := onnx.helper.get_node_attr_value(node, "to")) in _OTHER_FLOATS:
+            raise ExportError(f"{name} computes in {_KINDS[to]} from {node.op_type} {node.name[:60]!a} on: it must compute in FLOAT (float32), other "
+                              "precisions are made and judged here; export the network after net.float()")
         for index in SIZE_INPUTS.get(node.op_type, ()):
             if index < len(node.input) and node.input[index] in pixels:
                 raise ExportError(f"{name}: the size in {node.op_type} {node.name[:60]!a} is computed from pixel values: sizes "
