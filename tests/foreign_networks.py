@@ -91,6 +91,27 @@ def deeplab(pooling: bool = False, full_size: bool = False, **fields) -> onnx.Mo
     return g.model(**fields)
 
 
+def keras(where: str = "SAME_UPPER") -> onnx.ModelProto:
+    """Stride 4, every padding left to the engine; uneven at even kernels and strides, and behind a transposed convolution."""
+    rng, g = np.random.default_rng(9), Foreign(BANDS)
+    weights = [g.weight(kernel(rng, *shape).astype(np.float32)) for shape in ((8, BANDS, 3), (8, 8, 4), (8, 8, 3), (CLASSES, 8, 3))]
+    g.op("Relu", g.op("Conv", "pixels", weights[0], auto_pad=where, strides=[2, 2]))
+    top = g.op("Relu", g.op("Conv", g.x, weights[1], auto_pad=where))
+    g.op("MaxPool", top, kernel_shape=[3, 3], strides=[2, 2], auto_pad=where)
+    up = g.op("ConvTranspose", g.x, weights[2], auto_pad=where, strides=[2, 2])
+    g.op("Conv", g.op("Add", up, top), weights[3], auto_pad=where)
+    return g.model()
+
+
+def by_three() -> onnx.ModelProto:
+    """Stride 3: a bilinear resizing whose positions are no binary fractions."""
+    rng, g = np.random.default_rng(10), Foreign(BANDS)
+    g.conv(kernel(rng, 8, BANDS), stride=3)
+    g.op("Resize", g.x, "", g.weight(np.array([1, 1, 3, 3], np.float32)), mode="linear", coordinate_transformation_mode="half_pixel")
+    g.conv(kernel(rng, CLASSES, 8))
+    return g.model()
+
+
 def pyramid(side: int = 192) -> onnx.ModelProto:
     """Stride 4 and a mean of each quarter of a fixed image, as pyramid pooling leaves it."""
     rng, g = np.random.default_rng(8), Foreign(BANDS)

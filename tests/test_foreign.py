@@ -12,13 +12,14 @@ from hfd_edge.package import Package
 from hfd_edge.plan import PlanRequest
 from hfd_edge.segmenter import Segmenter
 from tests.command import failed, run
-from tests.foreign_networks import BANDS, TWO_CLASSES, attention, deeplab, pyramid, save, unet
+from tests.foreign_networks import BANDS, TWO_CLASSES, attention, by_three, deeplab, keras, pyramid, save, unet
 from tests.rasters import UTM, write_tif
 
 NETWORKS = {
     "U-Net, logits at stride 1": (unet, {}, 4, 1), "U-Net ending in softmax": (unet, {"head": "Softmax"}, 4, 1),
     "U-Net of one fixed size": (unet, {"image": (1, BANDS, 96, 64)}, 4, 1), "U-Net of opset 13": (
         unet, {"opset_imports": [onnx.helper.make_opsetid("", 13)], "ir_version": 8}, 4, 1),
+    "Keras-like": (keras, {}, 4, 2), "Keras-like, the odd pixel first": (keras, {"where": "SAME_LOWER"}, 4, 2),
     "DeepLab-like, logits at stride 4": (deeplab, {}, 4, 4), "DeepLab-like, up-sampled": (deeplab, {"full_size": True}, 4, 4),
 }
 
@@ -120,6 +121,17 @@ def test_attention_runs_with_the_size_it_has(fixed, tmp_path):
                 seg.run(scene, unit="dn")
         else:
             seg.run(scene, unit="dn")
+
+
+def test_a_resizing_whose_positions_are_rounded_is_told(tmp_path):
+    report, path = packaged(tmp_path, by_three())
+    assert report.spec.reach_bounded and "not bit for bit: Resize_1 resizes by 3" in report.warnings[0]
+    scene = np.random.default_rng(1).normal(size=(BANDS, 300, 300)).astype(np.float32)
+    with Segmenter(path, threads=1) as seg:
+        whole = stitched_logits(seg, scene, whole_request(seg, 300, 300))
+        apart = np.abs(stitched_logits(seg, scene, PlanRequest(tile=129)) - whole).max()
+    assert 0 < apart < 1e-3
+    assert not packaged(tmp_path, unet(), ForeignOptions(overwrite=True))[0].warnings
 
 
 def test_weights_that_are_listed_as_inputs_are_weights(tmp_path):

@@ -22,7 +22,7 @@ _ELEMENTWISE = """
 _SHAPE = """
     Identity Constant ConstantOfShape Shape Size Cast Reshape Flatten Transpose Expand Tile Squeeze Unsqueeze Concat Split Slice
     Gather GatherElements GatherND ScatterND Range DepthToSpace SpaceToDepth
-    ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd
+    ReduceSum ReduceMean ReduceMax ReduceMin ReduceProd ReduceL2
 """
 
 # Operators by domain. com.microsoft gets an entry of its own when quantized graphs need one; until then it is refused.

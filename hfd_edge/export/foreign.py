@@ -187,6 +187,9 @@ def _said(network: ForeignNetwork, part: ForeignSpec, spec: ModelSpec) -> tuple[
     if not spec.reach_bounded:
         warnings = (f"tiled is NOT promised to equal whole: {network.unbounded}. Runs say halo \"custom\"; compare tile sizes "
                     "on your own scenes before you trust the borders",)
+    elif network.rounded:
+        warnings = (f"tiled equals whole to some 1e-4 of a value, not bit for bit: {network.rounded}, and float32 rounds its positions by "
+                    "where they lie in the tile; resize by 2, 4, 8 ... where the bits matter",)
     return notes, warnings
 
 

@@ -24,7 +24,7 @@ _NARROW_PX = 16                         # no image is so narrow and has more ban
 MIN_OPSET = 11                          # Resize and Slice of earlier sets mean something else
 
 # Rewritten by foreign_rewrite before the package is made, so they need not run on every engine.
-REWRITTEN = frozenset(("GlobalAveragePool", "Dropout", "LogSoftmax"))
+REWRITTEN = frozenset(("GlobalAveragePool", "GlobalMaxPool", "Gemm", "Dropout", "LogSoftmax"))
 _OVER_THE_IMAGE = frozenset(("InstanceNormalization", "GroupNormalization"))
 _CONTROL_FLOW = frozenset(("Loop", "If", "Scan", "SequenceMap"))
 _QUANTIZED = frozenset(("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"))

@@ -36,6 +36,7 @@ class ForeignNetwork:
     fixed_px: int | None            # the one side it takes; None = any multiple of stride_px
     reach_px: int | None            # bound from walking the graph; None = unbounded or unknown
     unbounded: str                  # why there is no bound, operators by name; "" where there is one
+    rounded: str                    # a resizing that is not the same to the bit in a tile and in the scene; "" = there is none
     notes: tuple[str, ...]          # what was changed
     operators: dict[str, int]       # how often each stands in the final graph
 
@@ -57,7 +58,7 @@ def prepare_network(model: onnx.ModelProto, name: str, single_logit_classes: boo
     for size in sizes:
         check_declared_memory(model, *size, name)
     work = rewrite.folded(model, name)
-    rewrite.pool_by_mean(work)
+    rewrite.in_known_operators(work)
     outcomes = [_outcome(work, size, name) for size in sizes]
     runs = [shapes for shapes, _ in outcomes]
     _check_answers(runs, model, name)
@@ -67,6 +68,8 @@ def prepare_network(model: onnx.ModelProto, name: str, single_logit_classes: boo
     notes = []
     if count := rewrite.resize_by_factors(work, runs):
         notes.append(f"{count} resizings to a size became resizings by a constant factor")
+    if count := rewrite.pad_by_numbers(work, runs):
+        notes.append(f"{count} paddings to SAME became paddings by numbers")
     rewrite.drop_unused(work)
     work = rewrite.folded(work, name)           # a batch norm may have waited for the sizes beside it to go
     given = _prove_equal(model, work, sizes, name)
@@ -109,8 +112,8 @@ def _found(work: onnx.ModelProto, name: str, size: tuple, notes: list[str]) -> F
     for node in work.graph.node:
         operators[node.op_type] = operators.get(node.op_type, 0) + 1
     graph = work.SerializeToString(deterministic=True)
-    return ForeignNetwork(graph, bands, classes, stride, logit_stride, fixed[0] if fixed else None, reach, why, tuple(notes),
-                          dict(sorted(operators.items())))
+    return ForeignNetwork(graph, bands, classes, stride, logit_stride, fixed[0] if fixed else None, reach, why,
+                          rewrite.rounded_resizing(work), tuple(notes), dict(sorted(operators.items())))
 
 
 def _declare(work: onnx.ModelProto, bands: int, classes: int, fixed: tuple[int, int] | None, logit_stride: int) -> bool:

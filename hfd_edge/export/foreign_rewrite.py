@@ -5,6 +5,7 @@ Most functions change a model in place; `foreign_network.py` proves afterwards t
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ INPUT_NAME, OUTPUT_NAME = "pixels", "logits"
 _PLACES = {"Pad": (1,), "Slice": (1, 3, 4)}     # inputs: how far, from where, along which axes
 OLDEST_OPSET = 13                       # Softmax of earlier sets runs over everything behind its axis
 Shapes = Mapping[str, tuple[int, ...]]
+_POOLED = {"GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax"}
 _TO_THE_END = 2**31 - 1                 # ends of a Slice from here on mean "to the end" for any image
 
 
@@ -52,17 +54,33 @@ def folded(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     return result
 
 
-def pool_by_mean(model: onnx.ModelProto) -> None:
-    """GlobalAveragePool as ReduceMean over rows and columns: the same numbers, and an operator that every engine here runs."""
-    opset = model.opset_import[0].version
-    for i, node in enumerate(model.graph.node):
-        if node.op_type == "GlobalAveragePool":
-            node.op_type, node.name = "ReduceMean", node.name or f"GlobalAveragePool_{i}"      # a message names what the file has
+def in_known_operators(model: onnx.ModelProto) -> None:
+    """Global pooling as a reduction over rows and columns, Gemm as MatMul and Add: the same numbers, in operators that every engine here runs."""
+    opset, nodes = model.opset_import[0].version, list(model.graph.node)
+    del model.graph.node[:]
+    for i, node in enumerate(nodes):
+        if node.op_type in _POOLED:
+            node.name = node.name or f"{node.op_type}_{i}"                  # a message names what the file has
+            node.op_type = _POOLED[node.op_type]
+            axes = np.array([2, 3], np.int64)
             if opset >= 18:
-                node.input.append(constant(model, f"pool_axes_{i}", np.array([2, 3], np.int64)))
+                node.input.append(constant(model, f"pool_axes_{i}", axes))
             else:
-                node.attribute.append(onnx.helper.make_attribute("axes", [2, 3]))
+                node.attribute.append(onnx.helper.make_attribute("axes", axes))
             node.attribute.append(onnx.helper.make_attribute("keepdims", 1))
+        model.graph.node.extend(_plain_product(model, node) if node.op_type == "Gemm" else [node])
+
+
+def _plain_product(model: onnx.ModelProto, gemm: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """alpha A B + beta C of a constant B, as torch writes its linear layers; another Gemm is left as it is."""
+    weight = next((numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name == gemm.input[1]), None)
+    if weight is None or word(gemm, "transA", 0) or word(gemm, "beta", 1.0) != 1.0:
+        return [gemm]
+    weight = (weight.T if word(gemm, "transB", 0) else weight) * np.float32(word(gemm, "alpha", 1.0))
+    factor, bias = constant(model, f"{gemm.input[1]}_columns", weight), gemm.input[2] if len(gemm.input) > 2 else ""
+    made = f"{gemm.output[0]}_product" if bias else gemm.output[0]
+    product = onnx.helper.make_node("MatMul", [gemm.input[0], factor], [made], name=gemm.name)
+    return [product, *([onnx.helper.make_node("Add", [made, bias], [gemm.output[0]], name=f"{gemm.name}_bias")] if bias else [])]
 
 
 def computed_places(model: onnx.ModelProto) -> list[str]:
@@ -120,6 +138,33 @@ def resize_by_factors(model: onnx.ModelProto, runs: list[Shapes]) -> int:
     return changed
 
 
+def pad_by_numbers(model: onnx.ModelProto, runs: list[Shapes]) -> int:
+    """Padding to SAME, as Keras networks have it, becomes the numbers that it had in every run; gives how many."""
+    changed, weights = 0, {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        where = word(node, "auto_pad", b"")
+        if where not in (b"SAME_UPPER", b"SAME_LOWER"):
+            continue
+        kernel = word(node, "kernel_shape", None) or weights.get(node.input[1], ())[2:]
+        found = {tuple(_same(node, kernel, run)) for run in runs}           # no engine here takes dilations beside it
+        if len(found) != 1 or min(missing := found.pop(), default=-1) < 0:
+            continue
+        less, more = [m // 2 for m in missing], [m - m // 2 for m in missing]
+        kept = [a for a in node.attribute if a.name not in ("auto_pad", "pads")]
+        del node.attribute[:]
+        node.attribute.extend([*kept, onnx.helper.make_attribute("pads", [*less, *more] if where == b"SAME_UPPER" else [*more, *less])])
+        changed += 1
+    return changed
+
+
+def _same(node: onnx.NodeProto, kernel: tuple[int, ...], run: Shapes) -> list[int]:
+    """How many rows and columns are missing for a result of its size; a ConvTranspose has as many too many."""
+    steps = zip(run[node.input[0]][2:], run[node.output[0]][2:], word(node, "strides", [1] * len(kernel)), kernel)
+    if node.op_type == "ConvTranspose":
+        return [(small - 1) * stride + size - large for small, large, stride, size in steps]
+    return [max((small - 1) * stride + size - large, 0) for large, small, stride, size in steps]
+
+
 def drop_unused(model: onnx.ModelProto) -> None:
     """Remove nodes and constants that the output does not need."""
     needed, kept = {model.graph.output[0].name}, []
@@ -132,6 +177,17 @@ def drop_unused(model: onnx.ModelProto) -> None:
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(tensors)
+
+
+def rounded_resizing(model: onnx.ModelProto) -> str:
+    """The first bilinear resizing whose positions float32 rounds, elsewhere in a tile than in the scene; "" = there is none."""
+    scales = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Resize" and word(node, "mode", b"nearest") == b"linear" and len(node.input) == 3:
+            factor = next((float(f) for f in scales.get(node.input[2], ()) if math.frexp(f)[0] != 0.5), None)
+            if factor is not None:
+                return f"{node.name} resizes by {factor:g}"
+    return ""
 
 
 def name_plainly(model: onnx.ModelProto, network: str) -> None:

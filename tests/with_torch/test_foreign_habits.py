@@ -8,6 +8,7 @@ from torch import nn
 
 from hfd_edge.errors import ReachError
 from hfd_edge.export.foreign import ForeignOptions, package_foreign
+from hfd_edge.export.session import open_session
 from hfd_edge.measure.tiling import stitched_logits, whole_request
 from hfd_edge.package import Package
 from hfd_edge.plan import PlanRequest
@@ -107,3 +108,35 @@ def test_a_network_that_is_told_its_place_in_the_tile_is_refused(how, tmp_path):
         package_foreign(tmp_path / "net.onnx", spec, tmp_path / "net.engine")
     report = package_foreign(tmp_path / "net.onnx", spec, tmp_path / "net.engine", ForeignOptions(halo_px=32))
     assert not report.spec.reach_bounded and "NOT promised" in report.warnings[0]
+
+
+class Gated(nn.Module):
+    """Channels weighed by what the whole image says: CBAM's mean and maximum through linear layers, ConvNeXt V2's norm."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.stem, self.head, self.how = nn.Conv2d(2, 8, 3, padding=1, stride=2), nn.Conv2d(8, 3, 1), how
+        self.weigh = nn.Sequential(nn.Flatten(), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 8))
+
+    def forward(self, x):
+        x = self.stem(x)
+        if self.how == "norm":
+            spread = torch.linalg.vector_norm(x, dim=(2, 3), keepdim=True)
+            return self.head(x * spread / (spread.mean(1, keepdim=True) + 1e-6))
+        pooled = (functional.adaptive_avg_pool2d(x, 1), functional.adaptive_max_pool2d(x, 1))
+        return self.head(x * sum(self.weigh(part) for part in pooled).sigmoid()[:, :, None, None])
+
+
+@pytest.mark.parametrize("how", ["CBAM", "norm"])
+def test_a_gate_over_the_whole_image_is_packaged_when_asked_for(how, tmp_path):
+    torch.manual_seed(1)
+    _, spec = save(tmp_path, deeplab())
+    net = exported(Gated(how), tmp_path / "net.onnx", "torchscript", open_sizes=True)
+    with pytest.raises(ReachError, match="joins all positions"):
+        package_foreign(tmp_path / "net.onnx", spec, tmp_path / "net.engine")
+    report = package_foreign(tmp_path / "net.onnx", spec, tmp_path / "net.engine", ForeignOptions(halo_px=8))
+    assert not {"Gemm", "GlobalMaxPool"} & {*report.operators} and not any("one tile at a time" in note for note in report.notes)
+    scene = np.random.default_rng(1).normal(size=(1, 2, 64, 96)).astype(np.float32)
+    with Package.open(tmp_path / "net.engine") as package, torch.no_grad():
+        ours = open_session(bytes(package.read("graph-fp32.onnx"))).run(None, {"pixels": scene})[0]
+        np.testing.assert_allclose(ours, net(torch.from_numpy(scene)).numpy(), atol=1e-5)
