@@ -94,7 +94,7 @@ REFUSED = {
     "the mean of two networks": (mean_of_two, 3, "adding up to 1.*end in Log of the probabilities"),
     "a sigmoid times 0.9": (lambda g, x: g.op("Mul", g.op("Sigmoid", x), number(g, 0.9)), 1, "probabilities"),
     "a softmax in half precision": (lambda g, x: g.op("Cast", g.op("Softmax", g.op("Cast", x, to=onnx.TensorProto.FLOAT16), axis=1), to=FLOAT), 3,
-                                    "adding up to 1.*probabilities"),
+                                    "computes in FLOAT16.*net.float\\(\\)"),
     "a dead channel": (lambda g, x: g.op("Relu", g.op("Sub", g.op("Mul", x, number(g, 0)), number(g, 1))), 1, "answers 0 everywhere"),
     "a softmax over the wrong axis": (lambda g, x: g.op("Softmax", x, axis=2), 3, "behind its last Softmax"),
     "sigmoids of several classes, up-sampled": (lambda g, x: up(g, g.op("Sigmoid", x)), 3, "behind its last Sigmoid"),
