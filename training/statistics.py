@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hfd_edge.durable import beside
 from hfd_edge.spec import NODATA_LABEL, ModelInput, Unit
+from training.layouts.files import FileSet
+from training.moments import DB_RANGE, Histogram, Sums
 from training.pairs import SPLITS, DataError, Pair, PairSet
 from training.progress import Log, silent
 from training.units import UnitCheck
 
 LIMIT_PAIRS = 512                        # measured of a large set, evenly over its names
-_FORMAT = 2                              # of statistics.json: what an older one holds is measured again
-_DB_RANGE, _DB_STEP = (-100.0, 100.0), 0.01
-_RESOLVED = 1e-6                         # of the mean: float32 pixels tell no smaller spread apart
-_CLIPPED_SHARE = 5e-4                    # of pixels beyond each end of the clip
+_FORMAT = 3                              # of statistics.json: what an older one holds is measured again
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Normalisation:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Of the train split. `hash` names the data set: its names, sizes, description and these numbers."""
+    """Of the train split. `hash` names the data set: its names, sizes, description, these numbers and, of files, the pixels that were measured."""
 
     input: ModelInput
     eo_mean: tuple[float, ...]
@@ -59,39 +59,62 @@ def measure(pairs: PairSet, limit: int = LIMIT_PAIRS, log: Log = silent) -> Stat
 
     Args:
         limit: pairs read at most, evenly spaced over the names.
+        log: hears of values that are odd and may be right, and of pairs without a label that can be learnt.
     Raises:
         DataError: no train pairs, no valid pixel, a label that is no class, values that contradict the set's unit.
     """
     chosen = evenly(pairs.names("train"), limit)
     if not chosen:
         raise DataError(f"set {pairs.info.name}: the train split is empty; nothing can be measured or learnt")
-    decibel = pairs.info.sar_unit is not Unit.DN
-    sar = _Histogram(len(pairs.info.bands)) if decibel else _Sums(len(pairs.info.bands))
-    eo, counts, sizes = _Sums(len(pairs.info.eo_bands)), np.zeros(NODATA_LABEL + 1, np.int64), []
-    units, eo_pairs = UnitCheck(pairs.info), 0
+    found = _Measurement(pairs)
     for name in chosen:
-        pair = pairs.read(name)
-        check_labels(pair, pairs)
-        units.add(pair)
-        values = to_network_unit(pair.sar, pairs.info.sar_unit)
-        sar.add(values[:, pair.valid])
+        found.add(pairs.read(name))
+    return found.result(log)
+
+
+class _Measurement:
+    """What the pairs of a set add up to."""
+
+    def __init__(self, pairs: PairSet) -> None:
+        info = pairs.info
+        self._pairs, self._decibel = pairs, info.sar_unit is not Unit.DN
+        self._sar = Histogram(len(info.bands)) if self._decibel else Sums(len(info.bands))
+        self._eo, self._eo_pairs, self._counts = Sums(len(info.eo_bands)), 0, np.zeros(NODATA_LABEL + 1, np.int64)
+        self._units, self._sizes, self._blind = UnitCheck(info), [], []
+        self._contents = hashlib.sha256() if isinstance(pairs, FileSet) else None      # simulated pixels are a function of the description
+
+    def add(self, pair: Pair) -> None:
+        check_labels(pair, self._pairs)
+        self._units.add(pair)
+        self._sar.add(to_network_unit(pair.sar, self._pairs.info.sar_unit)[:, pair.valid])
         if pair.eo is not None:
-            eo.add(pair.eo.reshape(len(pair.eo), -1) if pair.eo_seen is None else pair.eo[:, pair.eo_seen])
-            eo_pairs += 1
-        counts += np.bincount(pair.labels.ravel(), minlength=NODATA_LABEL + 1)
-        sizes.append((name, *pair.labels.shape))
-    if sar.count == 0:
-        raise DataError(f"set {pairs.info.name}: none of {len(chosen)} train pairs has a valid SAR pixel; check nodata, unit")
-    units.check()
-    for remark in units.remarks():
-        log(remark)
-    info, (clip, mean, std) = pairs.info, sar.result()
-    spec = ModelInput(Unit.DB if decibel else Unit.DN, mean, std, clip, min(low for low, _ in clip) if clip else None,
-                      info.quantity, info.looks)
-    eo_part = eo.result()[1:] if eo.count else ((0.0,) * len(info.eo_bands), (1.0,) * len(info.eo_bands))
-    class_counts = tuple(int(v) for v in counts[:len(info.classes)])
-    record = [identity(pairs), sizes, _spec_record(spec), eo_part, class_counts]
-    return Statistics(spec, *eo_part, class_counts, _digest(record), len(chosen), eo_pairs)
+            self._eo.add(pair.eo.reshape(len(pair.eo), -1) if pair.eo_seen is None else pair.eo[:, pair.eo_seen])
+            self._eo_pairs += 1
+        self._counts += np.bincount(pair.labels.ravel(), minlength=NODATA_LABEL + 1)
+        self._sizes.append((pair.name, *pair.labels.shape))
+        if (pair.labels == NODATA_LABEL).all():
+            self._blind.append(pair.name)
+        for plane in (pair.sar, pair.eo, pair.labels, pair.valid, pair.eo_seen) if self._contents is not None else ():
+            self._contents.update(b"none" if plane is None else np.ascontiguousarray(plane))
+
+    def result(self, log: Log) -> Statistics:
+        info, count = self._pairs.info, len(self._sizes)
+        if self._sar.count == 0:
+            raise DataError(f"set {info.name}: none of {count} train pairs has a valid SAR pixel; check nodata, unit")
+        self._units.check()
+        for remark in self._units.remarks():
+            log(remark)
+        if self._blind:
+            log(f"warning: {len(self._blind)} of {count} measured train pairs, e.g. {self._blind[0]}, have no pixel with both SAR and a class: no label is learnt from "
+                "them; check nodata, the codes of ignore and what the label files call nodata")
+        clip, mean, std = self._sar.result()
+        spec = ModelInput(Unit.DB if self._decibel else Unit.DN, mean, std, clip, min(low for low, _ in clip) if clip else None, info.quantity, info.looks)
+        eo_part = self._eo.result()[1:] if self._eo.count else ((0.0,) * len(info.eo_bands), (1.0,) * len(info.eo_bands))
+        class_counts = tuple(int(v) for v in self._counts[:len(info.classes)])
+        record = [identity(self._pairs), self._sizes, _spec_record(spec), eo_part, class_counts]
+        if self._contents is not None:
+            record.append(self._contents.hexdigest())
+        return Statistics(spec, *eo_part, class_counts, _digest(record), count, self._eo_pairs)
 
 
 def evenly(names: Sequence[str], limit: int) -> list[str]:
@@ -126,7 +149,7 @@ def to_network_unit(sar: np.ndarray, unit: Unit) -> np.ndarray:
     if unit in (Unit.DB, Unit.DN):
         return sar
     factor = np.float32(20 if unit is Unit.AMPLITUDE else 10)
-    lowest = np.float32(10 ** (_DB_RANGE[0] / float(factor)))
+    lowest = np.float32(10 ** (DB_RANGE[0] / float(factor)))
     return factor * np.log10(np.maximum(np.abs(sar) if unit is Unit.AMPLITUDE else sar, lowest))
 
 
@@ -179,10 +202,9 @@ def measured(pairs: PairSet, path: str | Path, limit: int = LIMIT_PAIRS, files: 
         for name in evenly(pairs.names(split), limit):
             check_labels(pairs.read(name, eo=False), pairs)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     record = {"key": key, **asdict(found), "input": _spec_record(found.input)}
-    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with beside(path) as file:
+        file.write((json.dumps(record, indent=2) + "\n").encode())
     log(f"statistics: measured on {found.pairs} train pairs, kept in {path}")
     return found
 
@@ -218,59 +240,3 @@ def _digest(record: Any) -> str:
 
 def _column(values: tuple[float, ...], axes: int) -> np.ndarray:
     return np.array(values, np.float32).reshape(-1, *[1] * (axes - 1))
-
-
-class _Sums:
-    """Float64 sums per band."""
-
-    def __init__(self, bands: int) -> None:
-        self.count, self._sum, self._square = 0, np.zeros(bands), np.zeros(bands)
-
-    def add(self, values: np.ndarray) -> None:
-        """(bands, n)."""
-        values = values.astype(np.float64)
-        self.count += values.shape[1]
-        self._sum += values.sum(axis=1)
-        self._square += (values ** 2).sum(axis=1)
-
-    def result(self) -> tuple[None, tuple[float, ...], tuple[float, ...]]:
-        mean = self._sum / self.count
-        std = np.sqrt(np.maximum(self._square / self.count - mean ** 2, 0))
-        return None, _rounded(mean), _spread(np.where(std > _RESOLVED * np.abs(mean), std, 0))       # what is left of a constant band is rounding
-
-
-class _Histogram:
-    """Counts of dB values per band in bins of 0.01 dB."""
-
-    def __init__(self, bands: int) -> None:
-        self._low, self._bins = _DB_RANGE[0], round((_DB_RANGE[1] - _DB_RANGE[0]) / _DB_STEP) + 1
-        self.count, self._counts = 0, np.zeros((bands, self._bins), np.int64)
-
-    def add(self, values: np.ndarray) -> None:
-        """(bands, n) in dB; what lies outside the range counts at its ends."""
-        self.count += values.shape[1]
-        index = np.clip(np.rint((values - self._low) / _DB_STEP), 0, self._bins - 1).astype(np.int64)
-        for band, own in enumerate(index):
-            self._counts[band] += np.bincount(own, minlength=self._bins)
-
-    def result(self) -> tuple[tuple[tuple[float, float], ...], tuple[float, ...], tuple[float, ...]]:
-        centers = self._low + _DB_STEP * np.arange(self._bins)
-        share = np.cumsum(self._counts, axis=1) / self.count
-        clip = []
-        for own in share:
-            low = np.floor(centers[np.searchsorted(own, _CLIPPED_SHARE)])
-            clip.append((float(low), float(max(np.ceil(centers[np.searchsorted(own, 1 - _CLIPPED_SHARE)]), low + 1))))
-        inside = np.stack([np.clip(centers, low, high) for low, high in clip])
-        mean = (inside * self._counts).sum(axis=1) / self.count
-        variance = ((inside - mean[:, None]) ** 2 * self._counts).sum(axis=1) / self.count
-        return tuple(clip), _rounded(mean), _spread(np.sqrt(variance))
-
-
-def _rounded(values: np.ndarray) -> tuple[float, ...]:
-    """Six digits: equal on every machine, and more than any set can tell."""
-    return tuple(float(f"{v:.6g}") for v in values)
-
-
-def _spread(std: np.ndarray) -> tuple[float, ...]:
-    """Standard deviations; 1 for a band that is constant."""
-    return _rounded(np.where(std > 0, std, 1.0))

@@ -9,12 +9,14 @@ import numpy as np
 
 from hfd_edge.errors import RadiometryError
 from hfd_edge.radiometry import LOWEST_DB, LOWEST_POWER, SourceRadiometry, check_values
+from hfd_edge.raster.bands import polarisation_of
 from hfd_edge.spec import Unit
 from training.pairs import DataError, Pair, SetInfo
 
 _PIXELS = 4096                           # of a pair; a set is judged on all its measured pairs together
 _LOWEST = {Unit.DB: LOWEST_DB, Unit.INTENSITY: LOWEST_POWER, Unit.AMPLITUDE: LOWEST_POWER}
 _DARK_SHARE = 1e-3                       # of one pair below _LOWEST, as for a scene
+_CROSSED_DB = 1.0                        # of the medians of one pair: cross-polarised power lies 2 to 10 dB below co-polarised, in noise beside it
 _ODD_SHARE = 0.01                        # of one pair's decibels that are exactly 0, or power below 0: measurements almost never are
 
 
@@ -27,6 +29,7 @@ class UnitCheck:
 
     def __init__(self, info: SetInfo) -> None:
         self._info, self._samples = info, {}
+        self._crossed: dict[str, str] = {}       # of pairs: two bands of which the cross-polarised one is the brighter
         self._dark, self._odd = {}, {}   # of pairs: what a run would say of values that are like nodata; share of pixels that are odd
 
     def add(self, pair: Pair) -> None:
@@ -36,6 +39,8 @@ class UnitCheck:
             return
         self._samples[pair.name] = _sample(values, pair.name)
         self._odd[pair.name] = float(np.mean(self._is_odd(values)))
+        if words := self._crossed_words(self._samples[pair.name]):
+            self._crossed[pair.name] = words
         lowest = _LOWEST.get(self._info.sar_unit)
         if lowest is not None and np.mean(values < lowest) > _DARK_SHARE and (words := self._contradiction(values)):
             self._dark[pair.name] = words
@@ -50,7 +55,13 @@ class UnitCheck:
             raise DataError(f"{self._where(list(self._dark))}: {next(iter(self._dark.values()))}")
 
     def remarks(self) -> list[str]:
-        """What is odd and may be right: decibels that are exactly 0, or power below 0, in a number that hardly any measurement gives."""
+        """What is odd and may be right: see `_odd_remarks` and `_crossed_words`."""
+        crossed = [f"warning: in {len(self._crossed)} of {len(self._samples)} measured train pairs a cross-polarised band is the brighter one, e.g. {name}: {words}; over "
+                   "land and water it is the darker one: look whether bands of set.yaml is the order in the files" for name, words in [*self._crossed.items()][:1]]
+        return self._odd_remarks() + crossed
+
+    def _odd_remarks(self) -> list[str]:
+        """Decibels that are exactly 0, or power below 0, in a number that hardly any measurement gives."""
         found = [name for name, share in self._odd.items() if share > _ODD_SHARE]
         if not found:
             return []
@@ -60,6 +71,18 @@ class UnitCheck:
             f"{'no signal' if self._info.sar_unit is Unit.INTENSITY else 'its square'} now")
         return [f"warning: in {len(found)} of {len(self._odd)} measured train pairs more than {_ODD_SHARE:.0%} of the pixels are {what}, "
                 f"e.g. {self._odd[found[0]]:.1%} of {found[0]}: if {way}"]
+
+    def _crossed_words(self, values: np.ndarray) -> str:
+        """(bands, n): which cross-polarised band is clearly brighter than a co-polarised one, as where bands were taken for each other; "" = none."""
+        if self._info.sar_unit is Unit.DN:
+            return ""
+        middle = np.median(values.astype(np.float64), axis=1)
+        if self._info.sar_unit is not Unit.DB:
+            middle = (20 if self._info.sar_unit is Unit.AMPLITUDE else 10) * np.log10(np.maximum(np.abs(middle), 1e-10))
+        bands = [(name, polarisation_of(name), db) for name, db in zip(self._info.bands, middle)]
+        pairs = [f"{name} {db:.1f} dB, {other} {low:.1f} dB" for name, cross, db in bands if cross in ("VH", "HV")
+                 for other, co, low in bands if co in ("VV", "HH") and db > low + _CROSSED_DB]
+        return next(iter(pairs), "")
 
     def _is_odd(self, values: np.ndarray) -> np.ndarray:
         """(bands, n) to (n,) bool."""

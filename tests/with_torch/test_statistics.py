@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from hfd_edge.radiometry import SourceRadiometry, make_gather  # noqa: E402
 from hfd_edge.spec import ModelInput, Unit  # noqa: E402
 from training.pairs import FLIPS, DataError, Pair, SetInfo, check_split, pair_of  # noqa: E402
-from training.statistics import eo_tensor, identity, measure, measured, sar_tensor, to_network_unit  # noqa: E402
+from training.statistics import eo_tensor, identity, measure, measured, normalise, sar_tensor, to_network_unit  # noqa: E402
 
 
 class Gamma:
@@ -69,13 +69,14 @@ def test_eo_classes_and_a_constant_band():
     assert found.class_counts == (3 * 40 * 60, 3 * 40 * 60)
 
 
-@pytest.mark.parametrize("value", [63.6961669921875, 4.097352504730225, 2.0, 0.1, 0.0])
+@pytest.mark.parametrize("value", [63.6961669921875, 4.097352504730225, 2.0, 0.1, 0.0, 2_000_003.0, -3e9])
 def test_what_rounding_leaves_of_a_constant_band_is_no_spread(value):
     band = Gamma(pairs=9)
     band.read = lambda name, eo=True: pair_of(name, np.full((2, 251, 79), value), None, np.zeros((251, 79), np.uint8), np.ones((251, 79), bool))
     band.info = replace(band.info, sar_unit=Unit.DN, quantity="dn")
     found = measure(band).input
-    assert found.std == (1.0, 1.0) and found.mean == pytest.approx((value, value), rel=1e-5)
+    assert found.std == pytest.approx((max(1.0, 1e-5 * abs(value)),) * 2, rel=1e-5) and found.mean == pytest.approx((value, value), rel=1e-5)
+    assert abs(normalise(np.full((2, 1, 1), value, np.float32), found)).max() <= 1
 
 
 def test_a_large_set_is_measured_on_pairs_spread_over_its_names():

@@ -111,5 +111,24 @@ def test_the_sample_of_a_pair_is_the_same_each_time_and_lies_in_no_pattern():
     assert len(np.unique(first)) > 500
 
 
+@pytest.mark.parametrize("unit", [Unit.DB, Unit.INTENSITY, Unit.AMPLITUDE])
+def test_bands_that_were_taken_for_each_other_are_told_of(unit):
+    as_stored, lines = {Unit.DB: decibel, Unit.INTENSITY: lambda power: power, Unit.AMPLITUDE: np.sqrt}[unit], []
+    measure(Wrong(unit, as_stored), log=lines.append)
+    assert lines == []
+    measure(Wrong(unit, lambda power: as_stored(power[::-1]), only="train2"), log=lines.append)
+    assert len(lines) == 1 and "in 1 of 6" in lines[0] and "e.g. train2: VH -1" in lines[0] and "look whether bands of set.yaml" in lines[0]
+
+
+def test_pairs_that_no_label_is_learnt_from_are_told_of():
+    class Blind(Gamma):
+        def read(self, name, eo=True):
+            pair = super().read(name, eo)
+            return pair if name in ("train0", "train1") else pair_of(name, pair.sar, None, pair.labels, np.zeros_like(pair.valid))
+    lines = []
+    measure(Blind(), log=lines.append)
+    assert len(lines) == 1 and lines[0].startswith("warning: 4 of 6 measured train pairs, e.g. train2, have no pixel with both SAR and a class")
+
+
 def test_digital_numbers_may_be_anything():
     measure(Wrong(Unit.DN, lambda power: 1e6 * power))
