@@ -32,6 +32,7 @@ class Data:
     labelled: tuple[str, ...]            # train pairs whose labels are used
     unlabelled: tuple[str, ...]          # the others
     views: tuple[Normalisation, ...] = ()        # beside the set's own: those of teachers of another set
+    files: str = ""                      # fingerprint of the set's files; "" = it has none
 
     @property
     def info(self) -> SetInfo:
@@ -84,7 +85,7 @@ def open_data(config: Config, log: Log = silent) -> Data:
     statistics = measured(pairs, config.folder / name, config.data.measured_pairs, files, log)
     if config.start is not None:
         statistics = replace(statistics, input=input_of(config.start, pairs, statistics.input, log))
-    data = Data(pairs, statistics, *shared_out(pairs.names("train"), config.data.labelled_share, config.seed))
+    data = Data(pairs, statistics, *shared_out(pairs.names("train"), config.data.labelled_share, config.seed), files=files)
     for line in (*(pairs.notes if isinstance(pairs, FileSet) else ()), *what_there_is(data)):
         log(line)
     return data

@@ -38,7 +38,7 @@ def load_student(path: Path, data: Data, log: Log) -> HFDNet:
                               f"{data.statistics.input.mean} and {data.statistics.input.std}: the data or data.measured_pairs have changed since; train again "
                               "(work=FOLDER), restore the one that was changed, or give the start= of that training")
     if provenance.get("data", {}).get("statistics") != data.statistics.hash:
-        log(f"warning: {path}: names, split, labels or optical images of the set have changed since it was trained: what judges it now it may have been trained on")
+        log(f"warning: {path}: names, split or pixels of the set have changed since it was trained: what judges it now it may have been trained on")
     tell_of_known_pairs(path, provenance, data.pairs, log)
     return net
 

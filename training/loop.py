@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from typing import Any, NoReturn
 
@@ -52,16 +53,27 @@ def fit(job: Job, options: LoopConfig, progress: Progress, state: StateFile | No
         the moving average of the network, in eval mode, on the CPU: the last one, or where it is judged on the way the best.
     Raises:
         DivergedError: the loss or its gradient is not finite; the state is left as it was last kept.
+        StateError: the state is damaged or of another run, or another process trains there.
     """
     if options.threads:
         torch.set_num_threads(options.threads)
-    run = _Run(job, options, progress, state)
-    done = run.restore(state.read() if state is not None else None)
+    with state.held() if state is not None and Processes.here().first else nullcontext():
+        return _fit(_Run(job, options, progress, state), options, progress, state)
+
+
+def _fit(run: _Run, options: LoopConfig, progress: Progress, state: StateFile | None) -> nn.Module:
+    saved = state.read() if state is not None else None
+    done = run.restore(saved)
+    if saved is not None:
+        ended = done >= options.steps or run.stopped
+        progress.log(f"  {state.path}: {f'ended at step {done}, nothing is trained; delete it to train anew' if ended else f'goes on from step {done}'}")
+        if remark := state.remark(saved):
+            progress.log(remark)
     progress.begin(done, progress.recent)
     if done < options.steps and not run.stopped:
         trainer = make_trainer(options, options.steps - done)
         try:
-            trainer.fit(run, train_dataloaders=_From(job.batches, done * options.accumulate))
+            trainer.fit(run, train_dataloaders=_From(run.job.batches, done * options.accumulate))
         except SystemExit as stop:                      # what Lightning makes of Ctrl-C and of SIGTERM
             raise KeyboardInterrupt from stop
     progress.end()

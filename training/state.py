@@ -6,12 +6,15 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from hfd_edge.durable import hold, let_go, lock_of
 from hfd_edge.errors import HfdError
 
 VERSION = 1
@@ -23,10 +26,14 @@ class StateError(HfdError, RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class StateFile:
-    """The state of one run: FOLDER/state.pt. `record` says what run it is; a state of another record is refused."""
+    """The state of one run: FOLDER/state.pt. `record` says what run it is; a state of another record is refused.
+
+    `files` is the fingerprint of data of which the record knows a part only; "" = it knows all. A state of other files is told of by `remark`.
+    """
 
     folder: Path
     record: dict[str, Any]
+    files: str = ""
 
     @property
     def path(self) -> Path:
@@ -35,6 +42,25 @@ class StateFile:
     @property
     def _key(self) -> str:
         return hashlib.sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Kept for one run: two of them would write one state and one log.
+
+        Raises:
+            StateError: another process trains here.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor = hold(self.path)
+        except BlockingIOError as error:
+            raise StateError(f"{self.folder}: {error} trains there now (it holds {lock_of(self.path).name}): wait until it has ended, or give another "
+                             "work=FOLDER") from error
+        try:
+            yield
+        finally:
+            if descriptor is not None:
+                let_go(self.path, descriptor)
 
     def write(self, state: dict[str, Any]) -> None:
         """Replace the state; it is written beside, flushed and renamed, so a kill leaves the old one or the new one.
@@ -46,7 +72,7 @@ class StateFile:
         part = self.path.with_suffix(".part")
         try:
             with part.open("wb") as file:
-                torch.save({"version": VERSION, "key": self._key, "record": json.dumps(self.record), **state}, file)
+                torch.save({"version": VERSION, "key": self._key, "record": json.dumps(self.record), "files": self.files, **state}, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, self.path)
@@ -73,6 +99,13 @@ class StateFile:
         if version != VERSION or key != self._key:
             raise StateError(self._refusal(_differences(record, self.record)))
         return state
+
+    def remark(self, state: dict[str, Any]) -> str:
+        """What is to be said of a state that `read` gave; "" = nothing."""
+        if state.get("files", self.files) == self.files:
+            return ""
+        return (f"warning: files of the data set have changed or were copied since {self.path} was written, and only a part of the pairs is measured (data."
+                f"measured_pairs): if pixels or labels of others have changed, what it holds was learnt from the old ones: delete it to train anew")
 
     def _refusal(self, differences: list[str]) -> str:
         words = (f"{self.path} is the state of another run ({', '.join(differences) or 'of another version of hfd_edge'}). Give what stands there to go on with "

@@ -15,7 +15,7 @@ from hfd_edge.network import HFDNet, NetworkConfig, save_checkpoint
 from hfd_edge.network.checkpoint import PAIRS_KEY, read_sidecar
 from hfd_edge.spec import NODATA_LABEL
 from training.batches import Data, make_batches
-from training.config import Config, changed
+from training.config import Config, DistilConfig, changed
 from training.distil import Distillation
 from training.loader import Batch
 from training.loop import Job, Losses, fit
@@ -145,9 +145,10 @@ def class_weights(config: Config, data: Data, eo: bool = False) -> Tensor | None
 
 
 def teacher_config(config: Config, member: int = 0) -> Config:
-    """The run that makes a teacher: its own network keys, steps and seed."""
+    """The run that makes a teacher: its own network keys, steps and seed. Nobody teaches it, and it knows of no other member."""
     steps, seed = config.teacher.steps or config.loop.steps, config.seed + config.teacher.seed + 100 * member
-    return changed(config, {"network": config.teacher.network, "loop": {"steps": steps}, "seed": seed, "start": None, "teacher": {"checkpoints": []}})
+    return changed(config, {"network": config.teacher.network, "loop": {"steps": steps}, "seed": seed, "start": None, "data": {"unlabelled_batch": 0},
+                            "teacher": {"checkpoints": [], "kinds": [config.teacher.kinds[member]]}, "distil": to_record(DistilConfig(weight=0.0))})
 
 
 def network_of(config: Config, bands: int, classes: int) -> NetworkConfig:
@@ -166,7 +167,7 @@ def save(path: Path, net: HFDNet, config: Config, data: Data, found: dict[str, A
     if "eo" in found["kind"]:
         part["eo_input"] = {"mean": list(data.statistics.eo_mean), "std": list(data.statistics.eo_std)}
     start = {} if config.start is None else read_sidecar(config.start)["provenance"]
-    learnt = pairs_record(info.name, data.labelled, pairs_of(path, {**start, **found}))
+    learnt = pairs_record(info.name, data.labelled + (data.unlabelled if config.distil.teaches else ()), pairs_of(path, {**start, **found}))
     return save_checkpoint(path, net, part, {**found, **provenance(config, data), PAIRS_KEY: learnt})
 
 
@@ -194,7 +195,8 @@ def fit_as(role: dict[str, Any], job: Job, config: Config, data: Data, log: Log,
     record = {**weights_record(config), **role, "statistics": data.statistics.hash}
     loop = config.loop
     progress = Progress(loop.steps, loop.log_every, log, folder, loop.tensorboard)
-    return fit(job, loop, progress, None if folder is None else StateFile(folder, record))
+    all_measured = data.statistics.pairs == len(data.labelled) + len(data.unlabelled)
+    return fit(job, loop, progress, None if folder is None else StateFile(folder, record, "" if all_measured else data.files))
 
 
 def judge_of(config: Config, data: Data, kind: str) -> Callable[[nn.Module], float] | None:

@@ -51,7 +51,8 @@ def eo_of(path: str | Path, spec: dict[str, Any], bands: int) -> tuple[tuple[flo
 
 
 def pairs_record(name: str, pairs: Iterable[str], earlier: dict[str, str]) -> dict[str, str]:
-    """By a set's name the digests of the pairs that a network learnt from, in one line; those of the network that it began with too."""
+    """By a set's name the digests of the pairs that a network learnt from, with or without their labels, in one line; those of the network that it
+    began with too."""
     own = {*map(_digits, pairs), *earlier.get(name, "").split()}
     return {**earlier, name: " ".join(sorted(own))}
 
@@ -69,7 +70,7 @@ def pairs_of(path: str | Path, provenance: dict[str, Any]) -> dict[str, str]:
 
 
 def tell_of_known_pairs(path: str | Path, provenance: dict[str, Any], pairs: PairSet, log: Log) -> None:
-    """Warn where a checkpoint learnt from the labels of pairs, of a set of this name, that judge now. Raises as `pairs_of`."""
+    """Warn where a checkpoint learnt from pairs, of a set of this name, that judge now. Raises as `pairs_of`."""
     known, parts = {*pairs_of(path, provenance).get(pairs.info.name, "").split()}, []
     for split in ("select", "test"):
         names = pairs.names(split)
