@@ -17,6 +17,9 @@ from training.layouts.folder_set import read_set
 from training.layouts.ground import Ground, apart
 from training.pairs import SPLITS, DataError, Pair, pair_of
 
+_LARGE_PX = 4 << 20                      # of a pair
+_JUDGED_BYTES = 200                      # of memory a pixel, as measured with 3072 x 3072 pixels
+
 
 class FolderPairs(FileSet):
     """GeoTIFF, PNG, JPEG or .npy in `sar/`, `label/` and, where there is an optical image, `eo/`."""
@@ -35,7 +38,7 @@ class FolderPairs(FileSet):
         super().__init__(self._set.info, splits)
         names = [name for split in SPLITS for name in self.names(split)]
         self._check_files(names)
-        self.notes += self._spacings(names)
+        self.notes += self._spacings(names) + self._scenes(names)
         self._headers.clear()
 
     def _header(self, name: str) -> Image:
@@ -82,6 +85,17 @@ class FolderPairs(FileSet):
         name, (rows_m, cols_m) = next(iter(found.items()))
         return (f"warning: set.yaml says pixel_spacing_m: {declared:g}, and {len(found)} of {len(names)} pairs have other pixels (e.g. {name}: {rows_m:.2g} x "
                 f"{cols_m:.2g} m by its georeference): an engine warns of scenes by that number; correct it, or resample the files",)
+
+    def _scenes(self, names: list[str]) -> tuple[str, ...]:
+        """A warning where pairs are whole scenes."""
+        large = [name for name in names if np.prod(self._header(name).size) > _LARGE_PX]
+        if not large:
+            return ()
+        name = max(large, key=lambda each: np.prod(self._header(each).size))
+        rows, cols = self._header(name).size
+        return (f"warning: {len(large)} of {len(names)} pairs have more than {_LARGE_PX / 1e6:.0f} million pixels ({name}: {rows} x {cols}): a pair is read whole for every "
+                f"crop that is not kept in memory, and judged whole, which takes about {rows * cols * _JUDGED_BYTES / 1e9:.1f} GB here; cut scenes into tiles of 512 to "
+                "1024 pixels (docs/data.md: From scenes to pairs)",)
 
     def _square(self, name: str) -> tuple[str, int, int]:
         return square_of(self._header(name), self._set.split["size_m"])

@@ -127,7 +127,7 @@ def check_partner(name: str, what: str, sar: Image, other: Image) -> None:
     """Refuse a label or an optical image that is not on the SAR image's pixels, or whose pixels cannot be what it is."""
     if other.size != sar.size:
         raise DataError(f"pair {name}: sizes differ (sar {sar.size[0]} x {sar.size[1]}, {what} {other.size[0]} x {other.size[1]}); all must "
-                        "lie on one grid; resample them to it first")
+                        "lie on one grid; resample them to it first (docs/data.md: From scenes to pairs)")
     if other.dtype.kind not in "biuf":
         raise DataError(f"pair {name}: {other.path} is {other.dtype}; {'labels are whole codes' if what == 'label' else 'optical pixels are real'}"
                         "; convert it first")
@@ -135,7 +135,7 @@ def check_partner(name: str, what: str, sar: Image, other: Image) -> None:
     if apart is not None:
         ends = f" ({sar.geo.crs} and {other.geo.crs})" if sar.geo.crs != other.geo.crs else ""
         raise DataError(f"pair {name}: {other.path} lies {apart} off {sar.path} by their georeferences{ends}; half a pixel and "
-                        "more is another place: resample it to the SAR image's grid, or correct the georeference that is wrong")
+                        "more is another place: resample it to the SAR image's grid (docs/data.md: From scenes to pairs), or correct the georeference that is wrong")
 
 
 def check_label(name: str, label: Image, record: SetFile) -> None:
