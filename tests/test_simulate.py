@@ -182,3 +182,17 @@ def test_windows_outside_and_products_of_the_wrong_kind_are_refused():
         product(scene.window(0, 0, 5, 5), "complex")
     with pytest.raises(RadiometryError, match="'dn' is not a product"):
         product(scene.window(0, 0, 5, 5), "dn")
+
+
+def test_scenes_of_other_seeds_lie_in_other_places(tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    from hfd_edge.cli.simulate import _place, write_scene
+    assert len({_place(seed) for seed in range(300)}) == 300 and _place(0) == ("EPSG:32633", 500_000.0, 5_300_000.0)
+    places = []
+    for seed in (6, 7, 67):
+        (tmp_path / str(seed)).mkdir()
+        write_scene(tmp_path / str(seed), SceneConfig(32, 32, seed=seed))
+        for name in ("scene", "truth", "eo"):
+            with rasterio.open(tmp_path / str(seed) / f"{name}.tif") as file:
+                places.append((file.crs.to_epsg(), file.transform.c, file.transform.f))
+    assert len(set(places)) == 3 and places[:3] == [(32639, 500_000.0, 5_300_000.0)] * 3 and places[-1] == (32640, 500_000.0, 4_300_000.0)

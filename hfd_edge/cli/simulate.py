@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hfd_edge.simulate import SceneConfig, SceneWindow
 
 CALIBRATION_FACTOR = 1e-6                   # of amplitude products: sigma0 = CF DN^2
-_PLACE = ("EPSG:32633", 500_000.0, 5_300_000.0)
+_EAST, _NORTH, _ROW_OF_PLACES = 500_000.0, 5_300_000.0, 1_000_000.0           # metres in a UTM zone
 
 
 class Product(str, Enum):
@@ -34,7 +34,7 @@ def simulate(  # an option of the command line is an argument here: more than si
                                            help="Made if it is not there; gets scene.tif, truth.tif and eo.tif.")],
     rows: Annotated[int, typer.Option(help="Height in pixels.")] = 2048,
     cols: Annotated[int, typer.Option(help="Width in pixels.")] = 2048,
-    seed: Annotated[int, typer.Option(help="Another seed is other ground in the same place; the same one the same pixels.")] = 0,
+    seed: Annotated[int, typer.Option(help="Another seed is other ground in another place; the same one the same pixels.")] = 0,
     looks: Annotated[float | None, typer.Option(help="Equivalent number of looks; default 4.4, for complex 1.")] = None,
     product: Annotated[Product, typer.Option(help="What scene.tif holds.")] = Product.LINEAR,
     border: Annotated[int, typer.Option(help="Widest extent of the nodata wedges at both sides, in pixels.")] = 0,
@@ -98,13 +98,18 @@ def _unit(kind: Product) -> Unit:
     return Unit.INTENSITY if kind is Product.LINEAR else Unit(kind.value)
 
 
+def _place(seed: int) -> tuple[str, float, float]:
+    """(CRS, east, north) of a scene's first corner: neighbours in seed lie in neighbouring UTM zones, 60 seeds in a row, and five rows 1000 km apart."""
+    return f"EPSG:{32601 + (32 + seed) % 60}", _EAST, _NORTH - _ROW_OF_PLACES * (seed // 60 % 5)
+
+
 def _profiles(config: SceneConfig, kind: Product) -> tuple:
     from types import SimpleNamespace
 
     from hfd_edge.raster import GeoReference, RasterProfile
     from hfd_edge.simulate import BANDS, CLASS_COLORS, CLASS_NAMES, EO_BANDS, PRODUCT_NODATA
 
-    unit, geo = _unit(kind), GeoReference.north_up(*_PLACE, config.spacing_m)
+    unit, geo = _unit(kind), GeoReference.north_up(*_place(config.seed), config.spacing_m)
     dtype = {Product.AMPLITUDE: "uint16", Product.COMPLEX: "complex64"}.get(kind, "float32")
     made = {"HFD_SIMULATED": f"seed {config.seed}, {config.looks:g} looks"}
     scene = RasterProfile(
