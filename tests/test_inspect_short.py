@@ -52,3 +52,11 @@ def test_an_object_that_one_engine_has_not_is_one_difference(pair, tmp_path):
     assert len(short.splitlines()) < 40
     with Package.open(bare) as old, Package.open(pair[0]) as new:
         assert Difference("provenance.training.config.69", "69", None) in differences(old, new)
+
+
+def test_the_keys_of_a_training_are_counted(tmp_path):
+    keys = {"seed": 7, "loop": {"steps": 4000, "rate": 0.003}, "data": {"options": {}}}
+    trained = engine(tmp_path / "trained.engine", {"training": {"config": keys, "kind": "sar"}})
+    short, whole = (run("inspect", trained, *more).stdout for more in ((), ("--all",)))
+    assert "config: 4 keys (--all shows them)" in short and "kind: sar" in short and "4000" not in short
+    assert "steps: 4000" in whole

@@ -94,13 +94,19 @@ def _spec_lines(package: Package) -> dict[str, str]:
 
 
 def _short(provenance: dict[str, Any]) -> dict[str, Any]:
-    """What a reader looks for: of the gate one line a graph, and of long records their number."""
-    gate = provenance.get("gate")
+    """What a reader looks for: of the gate one line a graph, and of long records and the training's keys their number."""
+    gate, training = provenance.get("gate"), provenance.get("training")
+    if isinstance(training, dict) and isinstance(training.get("config"), dict):
+        provenance = {**provenance, "training": {**training, "config": f"{_leaves(training['config'])} keys (--all shows them)"}}
     graphs = gate.get("graphs") if isinstance(gate, dict) else None
     if isinstance(graphs, dict):
         told = {name: _judged(result) for name, result in graphs.items()}
         provenance = {**provenance, "gate": {**{key: value for key, value in gate.items() if key != "sensitivity"}, "graphs": told}}
     return _counted(provenance)
+
+
+def _leaves(record: Any) -> int:
+    return sum(map(_leaves, record.values())) if isinstance(record, dict) and record else 1
 
 
 def _judged(result: Any) -> Any:
