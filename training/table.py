@@ -101,7 +101,7 @@ class Table:
         share = gain.mean / gain.error if gain.error > 0 else float("inf") * np.sign(gain.mean) if gain.mean else 0.0
         word = "better than" if share > 2 else "worse than" if share < -2 else "not to be told from"
         return (f"Chosen on select: {row.name} ({row.align}). On test it is {word} SAR only: {gain} points of mIoU over {gain.seeds} seeds "
-                f"({share:+.1f} standard errors).")
+                f"({share:+.1f} standard errors)." + (" Fewer than four seeds hardly know their standard error: give ablate.seeds more." if gain.seeds < 4 else ""))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -74,7 +74,9 @@ def test_the_table_pairs_by_seed_and_chooses_on_select():
     gain = paired(rows[2], rows[0])
     assert gain.mean == pytest.approx(0.11) and gain.error == pytest.approx(0.01) and gain.seeds == 2
     assert table.gap_closed(rows[2]) == pytest.approx(0.11 / 0.3) and table.gap_closed(rows[1]) is None
-    assert table.chosen is rows[3] and "not to be told from" in table.verdict()
+    assert table.chosen is rows[3] and "not to be told from" in table.verdict() and "Fewer than four seeds" in table.verdict()
+    four = Table([row("SAR only", "student", *[0.5] * 4), row("a", "student", 0.6, 0.61, 0.62, 0.63)], "SAR only", {"a": "teacher eo"}).verdict()
+    assert "better than" in four and "Fewer" not in four
     assert "| **b** | local |" in table.markdown() and "+11.00 ± 1.00" in table.markdown() and "37 %" in table.markdown()
 
 
