@@ -128,6 +128,7 @@ def test_control_points_take_no_box_and_leave_no_file(engine, tmp_path):
 
 
 def test_predict_takes_a_box_and_its_truth_and_picture_with_it(engine, tmp_path):
+    pytest.importorskip("cv2")
     scene, box = scene_of(tmp_path, crs="EPSG:32733", transform=Affine(10, 0, -700, 0, -10, 900)), "-400,-200,-100,301"
     done = command.run("predict", scene, engine, "-o", tmp_path / "a.tif", "--unit", "dn", "--bounds", box, "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["window"] == [60, 30, 50, 30], done.stderr
