@@ -76,6 +76,17 @@ def test_nodata_is_what_floats_of_16_bits_hold_of_it(tmp_path, nodata):
     assert sorted(map(tuple, np.argwhere(~seen))) == [(1, 2), (3, 4)]
 
 
+@pytest.mark.parametrize("stored", [-9992.0, -10000.0])
+def test_nodata_of_16_bit_floats_is_met_whichever_gdal_wrote_it(tmp_path, stored):
+    """Before 3.11 it cut, since then it rounds: both numbers are floats of 16 bits, and are written as they are."""
+    values = ramp()
+    values[0, 1, 2] = stored
+    with RasterSource(write_tif(tmp_path / "a.tif", values, nodata=-9999.0, NBITS=16)) as source:
+        got, valid = source.read(0, 7)
+        assert source.dtype == got.dtype == np.float32 and (got[0] == values[0]).all()
+    assert [*map(tuple, np.argwhere(~valid))] == [(1, 2)]
+
+
 def test_nan_as_nodata_is_left_in_the_values(tmp_path):
     values = ramp()
     values[1, 2, 3] = np.nan

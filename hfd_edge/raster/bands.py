@@ -25,6 +25,7 @@ class Layer:
     name: str                   # description, else that of SNAP's header, else the polarisation in the file's name, else ""
     dtype: np.dtype             # what is read
     nodata: float | None
+    nodata_too: float | None    # the other number that it may have become in floats of 16 bits
     masked: bool                # a mask of the file says which pixels are valid
     alpha: int | None           # the band that does; GDAL itself looks for it only behind one or three others
     unit: Unit | None = None    # that SNAP's header states

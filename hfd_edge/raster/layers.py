@@ -44,10 +44,11 @@ def _snap_bands(dataset: Any) -> tuple[tuple[SnapBand, ...], tuple[str, ...]]:
 
 
 def _layer(dataset: Any, index: int, name: str, alpha: int | None, unit: Unit | None) -> Layer:
-    dtype = np.dtype({"complex_int16": "complex64"}.get(dataset.dtypes[index - 1], dataset.dtypes[index - 1]))
-    flags = dataset.mask_flag_enums[index - 1]
-    half = dtype == np.float32 and dataset.tags(index, ns="IMAGE_STRUCTURE").get("NBITS") == "16"
-    return Layer(dataset, index, name, dtype, _storable(dataset.nodatavals[index - 1], np.dtype(np.float16) if half else dtype),
+    stored = dataset.dtypes[index - 1]
+    dtype = np.dtype({"complex_int16": "complex64", "float16": "float32"}.get(stored, stored))
+    flags, nodata = dataset.mask_flag_enums[index - 1], dataset.nodatavals[index - 1]
+    half = stored == "float16" or dtype == np.float32 and dataset.tags(index, ns="IMAGE_STRUCTURE").get("NBITS") == "16"
+    return Layer(dataset, index, name, dtype, _storable(nodata, np.dtype(np.float16) if half else dtype), _nearest_half(nodata) if half else None,
                  flags != [MaskFlags.nodata] and not {MaskFlags.all_valid, MaskFlags.alpha} & {*flags}, alpha, unit)     # no flag: a mask of this band's own
 
 
@@ -64,9 +65,16 @@ def _storable(nodata: float | None, dtype: np.dtype) -> float | None:
 
 
 def _cut_to_half(nodata: float) -> float | None:
-    """What GDAL writes of a number into floats of 16 bits (NBITS=16): it cuts, so that -9999 is -9992; infinity from 65536 on."""
+    """What GDAL before 3.11 writes of a number into floats of 16 bits (NBITS=16): it cuts, so that -9999 is -9992; infinity from 65536 on."""
     if abs(nodata) >= 65536.0:
         return None
     with np.errstate(over="ignore"):
         half = np.float16(nodata)
     return float(np.nextafter(half, np.float16(0)) if abs(float(half)) > abs(nodata) else half)
+
+
+def _nearest_half(nodata: float | None) -> float | None:
+    """What GDAL from 3.11 on writes of it: -9999 is -10000. The file does not say which of them wrote it."""
+    with np.errstate(over="ignore"):
+        half = None if nodata is None else float(np.float16(nodata))
+    return half if half is not None and np.isfinite(half) else None

@@ -18,7 +18,8 @@ Own = TypeVar("Own", bound="OpenScene")
 
 
 class OpenScene:
-    """A context manager; a reader sets what stands here, `_open` (what has `close`) and `_lock`, and gives `read_into`."""
+    """A context manager; a reader sets what stands here, and gives `read_into(values, row, col)`: it fills values (bands, rows, cols), columns
+    adjacent, with the pixels from (row, col) on, and gives `read`'s validity."""
 
     count: int
     cols: int
@@ -47,10 +48,6 @@ class OpenScene:
         """As `read`, of the columns col..col+cols-1 only."""
         values = np.empty((self.count, max(rows, 0), max(cols, 0)), self.dtype)
         return values, self.read_into(values, row, col)
-
-    def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray | None:
-        """Fill values (bands, rows, cols), columns adjacent, with the pixels from (row, col) on; gives `read`'s validity."""
-        raise NotImplementedError
 
     def reader(self, col: int, cols: int, whole_blocks: bool = True) -> RowsOnce:
         """For windows of these columns from top to bottom: what two of them share is read once; with `whole_blocks` compressed

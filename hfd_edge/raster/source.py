@@ -138,9 +138,7 @@ class RasterSource(OpenScene):
             marks = ~np.isin(mask.read_part(window.row_off, window.height, window.col_off, window.width)[0][0], invalid)
             valid = marks if valid is None else np.logical_and(valid, marks, out=valid)
         for layer, plane in zip(self._layers, values):
-            marks = []
-            if layer.nodata is not None:
-                marks.append(plane != layer.nodata)
+            marks = [plane != number for number in {layer.nodata, layer.nodata_too} - {None}]
             if layer.alpha is not None:
                 marks.append(layer.dataset.read(layer.alpha, window=window) != 0)
             elif layer.masked:
