@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hfd_edge.errors import ExportError
-from hfd_edge.products import product_folder
-from hfd_edge.products import alos, rtc
+from hfd_edge.products import alos, product_folder, rtc
 from hfd_edge.raster.bands import polarisation_of
 
 if TYPE_CHECKING:
