@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from hfd_edge.errors import HfdError
-from hfd_edge.network.encoder import load_imagenet
+from hfd_edge.network.pretrained import load_imagenet
 from training.batches import Data, make_batches
 from training.config import Config
 from training.loader import Batch
 from training.loop import Job, Losses
 from training.losses import segmentation_loss
+from training.pretrained import fill_encoder
 from training.progress import Log
 from training.student import class_weights, fit_as, judge_of, network_of, weights_on
 
@@ -28,7 +29,7 @@ class Baseline(nn.Module):
 
     stride_px = 32
 
-    def __init__(self, name: str, config: Config, bands: int, classes: int) -> None:
+    def __init__(self, name: str, config: Config, bands: int, classes: int, log: Log = print) -> None:
         """Raises HfdError: the library is not installed, or the name is not known."""
         super().__init__()
         if name not in BASELINES:
@@ -42,6 +43,7 @@ class Baseline(nn.Module):
         self.net = make(f"tu-{config.network.encoder}", encoder_weights=None, in_channels=bands, classes=classes)
         if config.network.pretrained == "imagenet":
             load_imagenet(self.net.encoder.model, network_of(config, bands, classes))
+        fill_encoder(self.net.encoder.model, config, bands, log)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, bands, h, w), sides multiples of 32 -> (n, classes, h, w)."""
@@ -52,7 +54,7 @@ def train_baseline(name: str, config: Config, data: Data, log: Log = print, fold
     """A baseline after the same steps, batches, loss and average as the SAR-only student."""
     torch.manual_seed(config.seed + 2)
     weights = class_weights(config, data)
-    net = Baseline(name, config, len(data.info.bands), len(data.info.classes)).to(memory_format=torch.channels_last)
+    net = Baseline(name, config, len(data.info.bands), len(data.info.classes), log).to(memory_format=torch.channels_last)
 
     def losses_of(batch: Batch, done: float) -> Losses:
         return {"segmentation": segmentation_loss(net(batch.sar), batch.labels, config.loop.dice_weight, weights_on(weights, batch))}

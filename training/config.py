@@ -54,7 +54,8 @@ class NetworkKeys:
     align: Literal["local", "flow", "none"] = key("local", "[paper: not known] `local` has a finite reach by construction and "
                                                   "plain operators; `flow` is the semantic-flow reading, `none` the ablation")
     align_levels: tuple[int, ...] | None = key(None, "strides of the finer levels aligned; null = all")
-    pretrained: str | None = key(None, "imagenet (EfficientNet-Lite0, from an installed package) or null; never a download")
+    pretrained: str | None = key(None, "what the encoder begins with: a file of timm weights (.safetensors, .pth), imagenet (EfficientNet-Lite0, from an "
+                                 "installed package) or null; never a download")
     finest_stride: int = key(4, "stride of the logits")
     fuse: Literal["concat", "sum"] = key("concat", "levels side by side before the last 3x3, or added up, which is a third of its work")
     stem_channels: int | None = key(None, "of the encoder's first convolution, RegNets only (timm: 32); two bands need fewer; null = timm's")

@@ -22,6 +22,7 @@ from training.loop import Job, Losses, fit
 from training.losses import balanced, segmentation_loss
 from training.measures import miou_on
 from training.pairs import DataError
+from training.pretrained import by_content, fill_encoder, is_file
 from training.progress import Log, Progress
 from training.schema import ConfigError, build, to_record
 from training.start import digest, fill, record_of
@@ -50,6 +51,7 @@ def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | N
     check_told(kind, data)
     torch.manual_seed(run.seed + 1)
     net = HFDNet(network_of(run, bands_of(kind, *data.bands), len(data.info.classes))).to(memory_format=torch.channels_last)
+    fill_encoder(net.encoder, run, net.config.in_bands, log)
     weights = class_weights(run, data, eo=kind != "sar")
 
     def losses_of(batch: Batch, done: float) -> Losses:
@@ -96,7 +98,7 @@ def train_student(config: Config, data: Data, teacher: Teacher | None = None, lo
         DataError: no train pair, or none of select, has a label.
     """
     check_told("sar", data)
-    net = new_student(config, data)
+    net = new_student(config, data, log)
     check_tileable(net)
     distillation = None if teacher is None else Distillation(teacher, net, config.distil)
     weights = class_weights(config, data)
@@ -113,12 +115,14 @@ def train_student(config: Config, data: Data, teacher: Teacher | None = None, lo
     return fit_as({"role": "student", "teachers": teacher.digests if taught else []}, job, config, data, log, folder)
 
 
-def new_student(config: Config, data: Data) -> HFDNet:
-    """The student at the start of a run: a function of the seed, and of the checkpoint that it starts from."""
+def new_student(config: Config, data: Data, log: Log = print) -> HFDNet:
+    """The student at the start of a run: a function of the seed, and of the checkpoint or the encoder's weights that it starts from."""
     torch.manual_seed(config.seed + 2)
     network = network_of(config, len(data.info.bands), len(data.info.classes))
     net = HFDNet(replace(network, hallucinate=config.distil.hallucinate), load_pretrained=config.start is None)
-    if config.start is not None:
+    if config.start is None:
+        fill_encoder(net.encoder, config, network.in_bands, log)
+    else:
         fill(net, config.start, data.info.classes)
     return net.to(memory_format=torch.channels_last)
 
@@ -152,7 +156,11 @@ def teacher_config(config: Config, member: int = 0) -> Config:
 
 
 def network_of(config: Config, bands: int, classes: int) -> NetworkConfig:
-    return build(NetworkConfig, {**to_record(config.network), "in_bands": bands, "classes": classes}, "network")
+    """What is built; weights of a file leave no trace in it."""
+    keys = to_record(config.network)
+    if is_file(keys["pretrained"]):
+        keys["pretrained"] = None
+    return build(NetworkConfig, {**keys, "in_bands": bands, "classes": classes}, "network")
 
 
 def save(path: Path, net: HFDNet, config: Config, data: Data, found: dict[str, Any]) -> Path:
@@ -176,6 +184,7 @@ def provenance(config: Config, data: Data) -> dict[str, Any]:
     kept = to_record(config)
     # say where, not what
     kept["data"].pop("root"), kept.pop("work"), kept.pop("start"), kept["teacher"].pop("checkpoints"), kept["evaluate"].pop("package")
+    _name_by_content(kept, config)
     return {"data": {"set": data.info.name, "statistics": data.statistics.hash, "labelled_pairs": len(data.labelled),
                      "unlabelled_pairs": len(data.unlabelled)},
             "config": kept, "versions": {"python": platform.python_version(), "torch": torch.__version__}, **record_of(config.start)}
@@ -187,7 +196,15 @@ def weights_record(config: Config) -> dict[str, Any]:
     record["data"] = {k: v for k, v in record["data"].items() if k not in ("root", "workers")}
     record["loop"] = {k: v for k, v in record["loop"].items() if k not in _NOT_THE_LOOP}
     record["teacher"]["checkpoints"] = [digest(path) for path in config.teacher.checkpoints if config.distil.teaches]     # what they are, not where they lie
+    _name_by_content(record, config)
     return {**record, **record_of(config.start)}
+
+
+def _name_by_content(record: dict[str, Any], config: Config) -> None:
+    """Files of weights in a record of a run: those of the student, and of teachers where there are any."""
+    record["network"] = by_content(record["network"])
+    teacher = record["teacher"]["network"]
+    record["teacher"]["network"] = by_content(teacher) if config.distil.teaches else {k: v for k, v in teacher.items() if k != "pretrained"}
 
 
 def fit_as(role: dict[str, Any], job: Job, config: Config, data: Data, log: Log, folder: Path | None) -> nn.Module:

