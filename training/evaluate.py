@@ -69,8 +69,8 @@ def find_teacher(config: Config, data: Data, log: Log = silent) -> Teacher:
     paths = teacher_paths(config)
     if missing := [weights for weights in map(weights_of, paths) if not weights.exists()]:
         way_out = "correct teacher.checkpoints" if config.teacher.checkpoints else "make it with python -m training teacher CONFIG"
-        raise CheckpointError(f"{missing[0]}: there is no teacher{'' if config.teacher.checkpoints else ' yet'}; {way_out}, or give distil.weight=0 to train "
-                              "without one")
+        raise CheckpointError(f"{missing[0]}: there is no teacher{'' if config.teacher.checkpoints else ' yet'}; {way_out}, or give distil.weight=0 "
+                              "distil.logit_weight=0 to train without one")
     for path in paths if not config.teacher.checkpoints else ():
         trained = read_sidecar(path)["provenance"].get("data", {}).get("statistics")
         if trained != data.statistics.hash:

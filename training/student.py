@@ -47,7 +47,7 @@ def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | N
     kind, run = config.teacher.kinds[member], teacher_config(config, member)
     if "eo" in kind and not data.info.eo_bands:
         raise ConfigError(f"teacher.kinds: {kind} needs optical images and the set {data.info.name} has none; use [sar], or train the "
-                          "student alone with distil.weight=0")
+                          "student alone with distil.weight=0 distil.logit_weight=0")
     check_told(kind, data)
     torch.manual_seed(run.seed + 1)
     net = HFDNet(network_of(run, bands_of(kind, *data.bands), len(data.info.classes))).to(memory_format=torch.channels_last)
