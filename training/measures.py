@@ -19,6 +19,7 @@ from training.pairs import DataError, Pair
 from training.statistics import Normalisation, eo_tensor, sar_tensor
 
 MARGIN_PX = 64                            # of reflection around a pair, as the run-time gives its tiles
+WINDOW_PX, CONTEXT_PX = 1536, 256         # larger pairs are judged in windows, each with so much of the pair around it; multiples of every stride
 _PIXELS = 4096                            # of a pair, that calibration looks at
 Answer = Callable[[Pair], np.ndarray | None]      # a pair to (r, c) uint8 classes, 255 = no answer; None = it cannot see this pair
 
@@ -100,9 +101,11 @@ def answer_of_all(nets: Sequence[torch.nn.Module], kinds: Sequence[str], data: D
     def answer(pair: Pair) -> np.ndarray | None:
         if pair.eo is None and needs_eo:
             return None
-        logits = [logits_of(net, network_input(pair, kind, data, by)) for net, kind, by in zip(nets, kinds, views or (None,) * len(nets), strict=True)]
-        shares = logits[0] if len(nets) == 1 else sum(own.softmax(dim=0) for own in logits)
-        labels = shares.argmax(dim=0).to(torch.uint8).cpu().numpy()
+        images = [network_input(pair, kind, data, by) for kind, by in zip(kinds, views or (None,) * len(nets), strict=True)]
+        labels = np.empty(pair.labels.shape, np.uint8)
+        for core, logits in in_windows(nets, images):
+            shares = logits[0] if len(nets) == 1 else sum(own.softmax(dim=0) for own in logits)
+            labels[core] = shares.argmax(dim=0).to(torch.uint8).cpu().numpy()
         return labels if pair.eo_seen is None or not needs_eo else np.where(pair.eo_seen, labels, np.uint8(NODATA_LABEL))
     return answer
 
@@ -115,6 +118,21 @@ def network_input(pair: Pair, kind: str, data: Data, by: Normalisation | None = 
     if "sar" in kind:
         parts.append(sar_tensor(pair, data.info.sar_unit, by.sar))
     return torch.cat(parts)
+
+
+def in_windows(nets: Sequence[torch.nn.Module], images: Sequence[Tensor]) -> Iterator[tuple[tuple[slice, slice], list[Tensor]]]:
+    """Where a window lies, and each network's logits (classes, r, c) of it: a whole scene as a pair needs no memory for all its features at once.
+
+    A network that reaches no further than CONTEXT_PX says in windows what it says of the whole.
+    """
+    rows, cols = images[0].shape[1:]
+    for row in range(0, rows, WINDOW_PX):
+        for col in range(0, cols, WINDOW_PX):
+            top, left = min(row, CONTEXT_PX), min(col, CONTEXT_PX)
+            core = slice(row, min(row + WINDOW_PX, rows)), slice(col, min(col + WINDOW_PX, cols))
+            seen = slice(row - top, core[0].stop + CONTEXT_PX), slice(col - left, core[1].stop + CONTEXT_PX)
+            high, wide = core[0].stop - row, core[1].stop - col
+            yield core, [logits_of(net, image[(slice(None), *seen)])[:, top:top + high, left:left + wide] for net, image in zip(nets, images, strict=True)]
 
 
 @torch.no_grad()
@@ -196,10 +214,11 @@ def _sampled(net: HFDNet, data: Data, split: str) -> tuple[Tensor, Tensor]:
     scores, truth = [], []
     for pair in pairs_of(data, split, eo=False):
         known = np.flatnonzero(pair.labels != NODATA_LABEL)
-        known = known[::max(1, len(known) // _PIXELS)]
-        flat = logits_of(net, network_input(pair, "sar", data)).cpu().flatten(1)
-        scores.append(flat[:, torch.from_numpy(known)].T)
-        truth.append(torch.from_numpy(pair.labels.ravel()[known].astype(np.int64)))
+        asked = np.zeros(pair.labels.shape, bool)
+        asked.flat[known[::max(1, len(known) // _PIXELS)]] = True
+        for core, (logits,) in in_windows([net], [network_input(pair, "sar", data)]):
+            scores.append(logits[:, torch.from_numpy(asked[core]).to(logits.device)].T.cpu())
+            truth.append(torch.from_numpy(pair.labels[core][asked[core]].astype(np.int64)))
     if not sum(map(len, truth)):
         raise DataError(f"set {data.info.name}: no pixel of the split {split} has a label; nothing can be judged; check the labels")
     return torch.cat(scores), torch.cat(truth)

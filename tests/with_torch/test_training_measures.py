@@ -10,7 +10,8 @@ from hfd_edge.spec import Unit  # noqa: E402
 from lessons import config, data, equal, silent, student  # noqa: E402
 from networks import network  # noqa: E402
 from training.config import Config, QatConfig  # noqa: E402
-from training.measures import fitted_temperature, judge, logits_of, network_input, reflected, reliability  # noqa: E402
+from training import measures  # noqa: E402
+from training.measures import answer_of, calibrate, fitted_temperature, judge, logits_of, network_input, reflected, reliability  # noqa: E402
 from training.pictures import draw_curves, draw_panels  # noqa: E402
 from training.qat import QatError, Ranges, quantised  # noqa: E402
 from training.schema import key_table, keys  # noqa: E402
@@ -29,6 +30,32 @@ def test_pairs_of_any_size_have_logits_of_their_own_size(shape):
     net.train()
     logits = logits_of(net, torch.randn(2, *shape))
     assert logits.shape == (5, *shape) and torch.isfinite(logits).all() and net.training
+
+
+@pytest.mark.parametrize("context, same", [(64, True), (0, False)])
+@pytest.mark.parametrize("shape", [(150, 130), (64, 65), (200, 40)])
+def test_a_large_pair_is_judged_in_windows_as_it_is_whole(shape, context, same, monkeypatch):
+    """Negative control: windows that see nothing around them."""
+    nets, images = [network(max_stride=8, seed=seed) for seed in (0, 1)], [torch.randn(2, *shape) for _ in range(2)]
+    monkeypatch.setattr(measures, "WINDOW_PX", 64)
+    monkeypatch.setattr(measures, "CONTEXT_PX", context)
+    found, counts = [torch.full((5, *shape), torch.nan) for _ in nets], torch.zeros(shape)
+    for core, logits in measures.in_windows(nets, images):
+        counts[core] += 1
+        for own, part in zip(found, logits):
+            own[(slice(None), *core)] = part
+    assert (counts == 1).all()
+    for net, image, own in zip(nets, images, found):
+        assert torch.allclose(own, logits_of(net, image), rtol=1e-4, atol=1e-5) == same
+
+
+def test_a_figure_does_not_know_of_windows(monkeypatch):
+    net = network(max_stride=8)
+    before = judge({"": answer_of(net, "sar", data())}, data(), "test")[""], calibrate(net, data(), 10, "test")
+    monkeypatch.setattr(measures, "WINDOW_PX", 32)
+    monkeypatch.setattr(measures, "CONTEXT_PX", 64)
+    after = judge({"": answer_of(net, "sar", data())}, data(), "test")[""], calibrate(net, data(), 10, "test")
+    assert before[0].to_dict() == after[0].to_dict() and before[1].temperature == pytest.approx(after[1].temperature, rel=1e-3)
 
 
 def test_a_pair_as_large_as_its_margin_is_reflected_as_torch_does():
