@@ -16,6 +16,8 @@ from hfd_edge.raster.xml_file import number_of
 
 _PLACE = "AUXRASTER/GIM.tif"
 _SAMPLED_ROWS = 32
+_TENTHS = 1800                      # of a degree; no angle is as large
+_SINES = np.sin(np.deg2rad(np.arange(_TENTHS, dtype=np.float32) / np.float32(10), dtype=np.float64))
 _CENTRE_OFF_DEG = 15.0              # of the median: ground is level on the whole, and another scale is off by ten times
 
 
@@ -28,7 +30,7 @@ def open_angles(product: TerraSar, place: GeoReference, options: ImageOptions) -
         if not place.same_place(angles.geo, product.rows, product.cols):
             raise RasterError(f"{angles.files[0]} lies elsewhere than the images: they do not belong together; unpack the product again")
         rows = np.unique(np.linspace(0, product.rows - 1, min(product.rows, _SAMPLED_ROWS)).round().astype(int)).tolist()
-        found = np.concatenate([degrees[known] for degrees, known in (read_degrees(angles, (row, 1, 0, product.cols)) for row in rows)])
+        found = np.concatenate([tenths[known] for tenths, known in (read_tenths(angles, (row, 1, 0, product.cols)) for row in rows)]) / 10
         stated = number_of(product.root, "productInfo/sceneInfo/sceneCenterCoord/incidenceAngle", product.xml)
         if found.size and not abs(np.median(found) - stated) <= _CENTRE_OFF_DEG:
             raise RasterError(f"{angles.files[0]} holds local incidences about {np.median(found):.4g} degrees and {product.xml.name} states {stated:g}: they "
@@ -39,7 +41,12 @@ def open_angles(product: TerraSar, place: GeoReference, options: ImageOptions) -
     return angles
 
 
-def read_degrees(angles: RasterSource, part: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Degrees (rows, cols) float32 of a part (row, rows, col, cols), and where an angle is stated: 0 is none."""
-    stored = angles.read_part(*part)[0][0]
-    return (stored // 10).astype(np.float32) / np.float32(10), (stored >= 10) & (stored < 18000)
+def read_tenths(angles: RasterSource, part: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Tenths of degrees (rows, cols) of a part (row, rows, col, cols), and where an angle is stated: 0 is none."""
+    tenths = angles.read_part(*part)[0][0] // 10
+    return tenths, (tenths > 0) & (tenths < _TENTHS)
+
+
+def sines(tenths: np.ndarray) -> np.ndarray:
+    """Of tenths of degrees, float64; some number where none is stated."""
+    return _SINES.take(tenths, mode="clip")

@@ -20,7 +20,7 @@ from hfd_edge.products.image import ImageOptions
 from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.tables import BilinearTable
 from hfd_edge.products.terrasar import TerraSar
-from hfd_edge.products.terrasar_angles import open_angles, read_degrees
+from hfd_edge.products.terrasar_angles import open_angles, read_tenths, sines
 from hfd_edge.products.terrasar_grid import control_points, incidence_of_places, incidence_of_times, read_georef, read_mapping
 from hfd_edge.products.vendor import LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
@@ -115,10 +115,10 @@ class TerraSarSource(OpenScene):
                     valid &= marked
             local = None
             if self._local is not None:
-                local, stated = read_degrees(self._local, (row, rows, col, cols))
+                local, stated = read_tenths(self._local, (row, rows, col, cols))
                 valid &= stated
             for line in range(rows):                # so that nothing but a row is held in float64
-                share = self._share(row + line, slice(col, col + cols)) if local is None else np.sin(np.deg2rad(local[line], dtype=np.float64))
+                share = self._share(row + line, slice(col, col + cols)) if local is None else sines(local[line])
                 for out, numbers, factor in zip(values, planes, self._factors):
                     out[line] = np.square(numbers[line].astype(np.float64)) * (factor * share)
         return valid
