@@ -145,7 +145,8 @@ class Segmenter:
 
         Args:
             array: (bands, rows, cols), or (rows, cols) for one band; numpy, or anything on the CPU with DLPack or the array interface;
-                float16/32/64, complex, or 8 to 32-bit integers. Any size from 1 x 1 up. NaN is nodata, and so is what a numpy masked array hides.
+                float16/32/64, complex, or 8 to 32-bit integers. Any size from 1 x 1 up. NaN is nodata, and so is what a numpy masked array hides
+                or an xarray's attributes call so; an xarray whose labels name other bands, or another order, is refused.
             unit: what the pixels are; None = complex for complex numbers, else the unit the network was trained on
                 (spec.unit). A SourceRadiometry also declares scale, offset and nodata values.
             valid: (rows, cols) bool or uint8, nonzero = valid.

@@ -183,7 +183,7 @@ def as_stored(source: SourceRadiometry, dtype: np.dtype) -> SourceRadiometry:
 
 def _check_bands(declared: tuple[str, ...], wanted: tuple[str, ...]) -> None:
     names = [name.lower() for name in wanted]
-    given = [_the_one(str(name).lower(), names) for name in declared]
+    given = [band_among(str(name).lower(), names) for name in declared]
     if given == names:
         return
     way = f"; array[[{', '.join(str(given.index(name)) for name in names)}]] puts them in order" if sorted(given) == sorted(names) else ""
@@ -191,7 +191,7 @@ def _check_bands(declared: tuple[str, ...], wanted: tuple[str, ...]) -> None:
                           "these pixels are meant all the same")
 
 
-def _the_one(given: str, names: list[str]) -> str:
+def band_among(given: str, names: list[str]) -> str:
     """The network's name that is a word of a declared one, as vv is of sigma0_vv; the declared one where none is, or several are."""
     words = [name for name in names if re.search(rf"(?<![a-z0-9]){re.escape(name)}(?![a-z0-9])", given)]
     return words[0] if len(words) == 1 else given

@@ -10,6 +10,7 @@ import numpy as np
 
 from hfd_edge.errors import ArrayError, DeviceError
 from hfd_edge.radiometry import STORED_DTYPES
+from hfd_edge.source.labelled import names_of, nodata_of
 
 _DLPACK_CPU = 1
 _SAMPLE_ROWS = 128              # in many low strips: ground varies over some 50 px, so 8 strips of 16 rows miss its mean by 0.2 dB
@@ -42,7 +43,7 @@ class Source(Protocol):
 
 
 class ArraySource:
-    """A scene that is an array in memory; windows are views, nothing is copied."""
+    """A scene that is an array in memory; windows are views, nothing is copied. labels, label_nodata: what the array says of itself."""
 
     def __init__(self, array: object, bands: int, valid: object | None = None) -> None:
         """Take (bands, rows, cols), or (rows, cols) where one band is expected.
@@ -57,16 +58,18 @@ class ArraySource:
         """
         if isinstance(array, (str, bytes, os.PathLike)):
             raise ArrayError(f"{array!r} is a path and no array: Segmenter.run_raster(path, map) reads rasters, numpy.load .npy files")
+        self.labels = names_of(array)
         values, unmasked = _without_mask(_as_host_array(array))
         if values.ndim == 2 and bands == 1:
             values = values[np.newaxis]
         if values.ndim != 3 or values.shape[0] != bands or 0 in values.shape:
             raise ArrayError(f"array of shape {values.shape}: this network takes ({bands}, rows, "
                              f"cols){' or (rows, cols)' if bands == 1 else ''}, bands "
-                             f"first, with at least one pixel{_axis_hint(values.shape, bands)}")
+                             f"first, with at least one pixel{_axis_hint(values.shape, bands)}{_label_hint(self.labels, values.shape)}")
         self._values = _storable(values)
         self.count, self.rows, self.cols = self._values.shape
         self.dtype = self._values.dtype
+        self.label_nodata = nodata_of(array, self.dtype)
         given = None if valid is None else _as_mask(valid, (self.rows, self.cols))
         self._valid = _both(given, unmasked)
 
@@ -214,4 +217,10 @@ def _as_mask(valid: object, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _axis_hint(shape: tuple[int, ...], bands: int) -> str:
+    if len(shape) == 4 and shape[1] == bands:
+        return "; that seems to be several scenes or dates, give one at a time: array[0]"
     return "; the bands seem to come last, use numpy.moveaxis(array, -1, 0)" if len(shape) == 3 and shape[-1] == bands else ""
+
+
+def _label_hint(labels: tuple[str, ...], shape: tuple[int, ...]) -> str:
+    return f"; the array names its bands {', '.join(labels)}: choose by number from 0, array[[0, 1]]" if len(labels) == shape[0] else ""

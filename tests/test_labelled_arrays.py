@@ -1,0 +1,81 @@
+"""Arrays with labels, as xarray's: bands in another order, and nodata numbers that they state, are no secret."""
+
+import re
+
+import numpy as np
+import pytest
+
+from hfd_edge.errors import ArrayError
+from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.segmenter import Segmenter
+from hfd_edge.source.labelled import names_of
+
+
+class Labelled:
+    """What hfd_edge reads of a DataArray; xarray itself is not among its dependencies."""
+
+    def __init__(self, values, labels=None, attrs=None, name=None):
+        self.values, self.attrs, self.name = values, attrs or {}, name
+        self.dims = ("band", "y", "x")[3 - values.ndim:]
+        self.coords = {} if labels is None else {"band": np.array(labels)}
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype)
+
+
+@pytest.mark.parametrize("labels, attrs", [(["b1", "b0"], None), (["sigma0_b1", "sigma0_b0"], None), ([2, 1], {"long_name": ("B0", "B1")})])
+def test_bands_that_an_array_names_in_another_order_are_refused(db_engine, power, labels, attrs):
+    """Stacks of Planetary Computer's assets come as vh, vv: the map was wrong, with a note that nobody reads in a notebook."""
+    swapped = Labelled(power[::-1], labels, attrs)
+    with Segmenter(db_engine) as seg:
+        with pytest.raises(ArrayError, match=re.escape("takes B0, B1, in this order: array[[1, 0]] puts them in order")):
+            seg.run(swapped, unit="intensity")
+        right = Labelled(power, labels[::-1], attrs)
+        for scene in (right, swapped.values[::-1], Labelled(power, ["p", "q"]), Labelled(power, [1, 2], {"long_name": "power"}), Labelled(power)):
+            np.testing.assert_array_equal(seg.run(scene, unit="intensity").labels, seg.run(power, unit="intensity").labels)
+        meant = SourceRadiometry("intensity", bands=("B0", "B1"))
+        np.testing.assert_array_equal(seg.run(swapped, meant).labels, seg.run(power[::-1], unit="intensity").labels)
+
+
+def test_arrays_in_a_list_are_taken_by_their_names(db_engine, power):
+    one, other = (Labelled(power[number], name=f"B{number}") for number in (0, 1))
+    with Segmenter(db_engine) as seg:
+        np.testing.assert_array_equal(seg.run([one, other], unit="intensity").labels, seg.run(power, unit="intensity").labels)
+        with pytest.raises(ArrayError, match="names its bands B1, B0"):
+            seg.run([other, one], unit="intensity")
+
+
+@pytest.mark.parametrize("labels", [["B0", "angle"], ["hh", "hv"]])
+def test_another_band_beside_the_networks_or_another_polarisation_is_refused(db_engine, power, labels):
+    with Segmenter(db_engine) as seg, pytest.raises(ArrayError, match=f"names its bands {', '.join(labels)} .*take the bands that the network was trained on"):
+        seg.run(Labelled(power, labels), unit="intensity")
+
+
+def test_the_error_about_a_shape_says_what_the_bands_are_and_that_dates_go_one_by_one(db_engine, power):
+    three = Labelled(np.concatenate([power, power[:1]]), ["B0", "B1", "angle"])
+    with Segmenter(db_engine) as seg:
+        with pytest.raises(ArrayError, match="names its bands B0, B1, angle: choose by number"):
+            seg.run(three, unit="intensity")
+        with pytest.raises(ArrayError, match=re.escape("several scenes or dates, give one at a time: array[0]")):
+            seg.run(power[np.newaxis], unit="intensity")
+
+
+@pytest.mark.parametrize("key", ["_FillValue", "nodata"])
+def test_the_nodata_number_of_an_arrays_attributes_is_nodata(db_engine, power, key):
+    """rioxarray keeps a file's nodata value there, and 0 is a border that nothing else tells from dark ground."""
+    holed = power.copy()
+    holed[:, :9, :40] = 0
+    with Segmenter(db_engine) as seg:
+        labels = seg.run(Labelled(holed, attrs={key: np.float32(0)}), unit="intensity").labels
+        assert (labels[:9, :40] == 255).all() and np.count_nonzero(labels == 255) == 360
+        holed[0, 30] = -9999
+        both = seg.run(Labelled(holed, attrs={key: 0}), SourceRadiometry("intensity", nodata=(-9999,))).labels
+        assert (both[30] == 255).all() and np.count_nonzero(both == 255) == 360 + 90
+        whole = np.full((2, 70, 90), 7, np.uint16)
+        for value in (-9999, np.nan, "none", 0.5):                  # no pixel can be it
+            assert (seg.run(Labelled(whole, attrs={key: value}), SourceRadiometry("db", scale=-1.0)).labels != 255).all()
+
+
+def test_what_has_no_labels_has_no_names():
+    for nothing in (np.zeros((2, 3, 4)), [[1.0]], [], Labelled(np.zeros((2, 3, 4)), [1, 2], {"long_name": ("one",)}), Labelled(np.zeros((2, 3, 4)), [0.5, 1.5])):
+        assert names_of(nothing) == ()
