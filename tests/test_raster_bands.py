@@ -120,3 +120,53 @@ def test_a_stack_of_dates_is_refused_with_what_it_holds(tmp_path):
         check_count(source, ("VV", "VH"))
     np.testing.assert_array_equal(read_all(path, bands=(3, 4), wanted=("VV", "VH"))[0], ramp(4)[2:])
     np.testing.assert_array_equal(read_all(path, bands=names[2:], wanted=("VV", "VH"))[0], ramp(4)[2:])
+
+
+DATES = ("VV_before", "VH_before", "VV_after", "VH_after")
+
+
+def dated(folder, names, **described):
+    """One-band files of these names, in each its number."""
+    return [write_tif(folder / f"{name}.tif", np.full((1, 7, 11), number, np.float32), **described) for number, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("names", [("after_vv", "before_vh", "after_vh", "before_vv"), ("S1_VV-after", "S1_VH_before_db", "S1_VH.after", "S1 VV before")])
+def test_the_words_of_a_files_name_tell_its_date_whatever_the_order_in_which_files_are_given(tmp_path, names):
+    files = dated(tmp_path, names)
+    got, _ = read_all(files, wanted=DATES)
+    assert got[:, 0, 0].tolist() == [3, 1, 0, 2]
+    with RasterSource(files, wanted=DATES) as source:
+        assert read_as(source, SourceRadiometry("db"), DATES) == "bands VV as VV_before, VH as VH_before, VV as VV_after, VH as VH_after in db"
+    assert read_all(files, bands=("VH_after", "VV_before"), wanted=None)[0][:, 0, 0].tolist() == [2, 3]
+
+
+def test_files_of_a_date_tell_it_for_all_of_their_bands_but_angles(tmp_path):
+    after, before = (write_tif(tmp_path / f"{name}.tif", number * ramp(3), descriptions=("VH", "VV", "angle")) for number, name in ((5, "after"), (1, "before")))
+    np.testing.assert_array_equal(read_all([after, before], wanted=DATES)[0], np.concatenate([ramp(2)[::-1], 5 * ramp(2)[::-1]]))
+
+
+def test_a_files_name_that_holds_both_dates_tells_none(tmp_path):
+    files = [write_tif(tmp_path / f"{name}.tif", ramp(2), descriptions=("VV", "VH")) for name in ("before_after", "other")]
+    with pytest.raises(RasterError, match="no name tells which of them is VV_before"):
+        RasterSource(files, wanted=DATES)
+
+
+@pytest.mark.parametrize("order, way", [((0, 1, 2, 3), "say so by number: --bands 1,2,3,4"), ((1, 0, 2, 3), "choose them by number in this order")])
+def test_dates_that_no_name_tells_are_for_the_caller_to_say(tmp_path, order, way):
+    names = [("S1_20200101_VV", "S1_20200101_VH", "S1_20200113_VV", "S1_20200113_VH")[number] for number in order]
+    files = dated(tmp_path, names)
+    with pytest.raises(RasterError, match=f"no name tells which of them is VV_before.*{way}"):
+        RasterSource(files, wanted=DATES)
+    assert read_all(files, bands=(1, 2, 3, 4), wanted=DATES)[0][:, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_the_numbers_that_an_error_gives_for_dates_are_those_of_polarisations(tmp_path):
+    """It said --bands 1,2,3,4, of which the third was an angle."""
+    files = [write_tif(tmp_path / name, ramp(3), descriptions=("VV", "VH", "angle")) for name in ("20200101.tif", "20200113.tif")]
+    with pytest.raises(RasterError, match="holds the bands 1 VV, 2 VH, 4 VV, 5 VH, .*--bands 1,2,4,5"):
+        RasterSource(files, wanted=("VV1", "VH1", "VV2", "VH2"))
+
+
+def test_all_words_of_a_name_are_the_band_and_a_ratio_of_them_is_not(tmp_path):
+    path = write_tif(tmp_path / "a.tif", ramp(3), descriptions=("VV_VH_before_ratio", "before Sigma0 VH", "VV before"))
+    np.testing.assert_array_equal(read_all(path, wanted=("VV_before", "VH_before"))[0], ramp(3)[[2, 1]])

@@ -29,6 +29,7 @@ class Layer:
     masked: bool                # a mask of the file says which pixels are valid
     alpha: int | None           # the band that does; GDAL itself looks for it only behind one or three others
     unit: Unit | None = None    # that SNAP's header states
+    file_name: str = ""         # without its suffix, of one of several files
 
     @property
     def is_alpha(self) -> bool:
@@ -41,8 +42,15 @@ def polarisation_of(name: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def names_it(name: str, wanted: str) -> bool:
-    """Whether a band of this name is the wanted one: the same name, B01 for B1, or one that holds the polarisation."""
+def names_it(name: str, wanted: str, file_name: str = "") -> bool:
+    """Whether a band of this name is the wanted one: the same name, B01 for B1, one that holds the polarisation, or, of VV_before, every word.
+
+    Args:
+        file_name: of the band's file, whose words count as well for a wanted name of several.
+    """
+    words = _words(wanted)
+    if len(words) > 1 and words <= _words(f"{name} {file_name}") and polarisation_of(name) == polarisation_of(wanted):
+        return True
     return _plain(name) == _plain(wanted) or wanted.upper() == polarisation_of(name) != ""
 
 
@@ -64,22 +72,41 @@ def choose_bands(name: str, layers: list[Layer], bands: Sequence[int | str] | No
     layers = [layer for layer in layers if not layer.is_alpha]
     if not wanted:
         return tuple(layers)
-    named = [_named(layers, band) for band in wanted]
+    named = _told_apart([_named(layers, band) for band in wanted])
     if all(len(found) == 1 for found in named):
         return tuple(found[0] for found in named)
     _check_not_others(name, layers, wanted, named)
     return tuple(layers)
 
 
+def _told_apart(named: list[list[Layer]]) -> list[list[Layer]]:
+    """Without a band that alone would be two of the wanted ones, as by a file's name that holds both dates: it is neither."""
+    alone = [id(found[0]) for found in named if len(found) == 1]
+    return [[] if len(found) == 1 and alone.count(id(found[0])) > 1 else found for found in named]
+
+
 def _check_not_others(name: str, layers: list[Layer], wanted: Sequence[str], named: list[list[Layer]]) -> None:
     """Bands whose names tell what they are never stand in for a wanted one that is not among them, by being as many."""
     missing = [band for band, found in zip(wanted, named) if not found]
+    _check_not_dates(name, layers, wanted, missing)
     told = any(named) or (all(map(polarisation_of, wanted)) and any(polarisation_of(layer.name) for layer in layers))
     if missing and told and len(layers) >= len(wanted):
         raise RasterError(f"{name} holds the bands {', '.join(layer.name or '(unnamed)' for layer in layers)}, and the network takes "
                           f"{', '.join(wanted)}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not there, and another polarisation, "
                           "an angle or a ratio is not what it was trained on; give the file of each band, or, if it is meant, choose by "
                           f"number: --bands {','.join(map(str, range(1, len(wanted) + 1)))}")
+
+
+def _check_not_dates(name: str, layers: list[Layer], wanted: Sequence[str], missing: list[str]) -> None:
+    """Names that hold the wanted polarisations and nothing that tells one VV from another: whoever gives them must say their order."""
+    there = {number: polarisation_of(layer.name) for number, layer in enumerate(layers, 1) if polarisation_of(layer.name)}
+    asked = [*map(polarisation_of, wanted)]
+    if not missing or sorted(there.values()) != sorted(asked) or len({*asked}) == len(asked):
+        return
+    way = (f"if they are given in this order, say so by number: --bands {','.join(map(str, there))}" if [*there.values()] == asked else
+           "choose them by number in this order, --bands NUMBER,NUMBER,...")
+    raise RasterError(f"{name} holds the bands {', '.join(f'{number} {found}' for number, found in there.items())}, and the network takes {', '.join(wanted)}, "
+                      f"in this order: no name tells which of them is {missing[0]}; call a band, or its file, by all words of the network's name, or {way}")
 
 
 def _check_order(bands: Sequence[int | str], chosen: tuple[Layer, ...], wanted: Sequence[str]) -> None:
@@ -108,7 +135,12 @@ def _find(name: str, layers: list[Layer], band: int | str) -> Layer:
 
 def _named(layers: list[Layer], name: str) -> list[Layer]:
     exact = [layer for layer in layers if layer.name.lower() == name.lower()]
-    return exact or [layer for layer in layers if names_it(layer.name, name)]
+    return exact or [layer for layer in layers if names_it(layer.name, name, layer.file_name)]
+
+
+def _words(name: str) -> set[str]:
+    """VV and before of "S1_before-VV.tif" and of "VV_before"; 20200101 is one, S1 too."""
+    return {word for word in re.split("[^a-z0-9]+", name.lower()) if word}
 
 
 def _plain(name: str) -> str:

@@ -27,8 +27,8 @@ def layers_of(dataset: Any, alone: bool) -> tuple[list[Layer], tuple[str, ...]]:
     alpha = next((i for i in dataset.indexes if dataset.count > 1 and dataset.colorinterp[i - 1] is ColorInterp.alpha
                   and not polarisation_of(names[i - 1])), None)
     units = [known[number].unit if known and not description else None for number, description in enumerate(dataset.descriptions)]
-    return [_layer(dataset, index, names[index - 1] or ("" if index == alpha else by_file), alpha, units[index - 1])
-            for index in dataset.indexes], notes
+    found = [_layer(dataset, index, names[index - 1] or ("" if index == alpha else by_file), alpha, units[index - 1]) for index in dataset.indexes]
+    return found if alone else [replace(layer, file_name=Path(dataset.name).stem) for layer in found], notes
 
 
 def as_data(chosen: Sequence[Layer]) -> tuple[Layer, ...]:
