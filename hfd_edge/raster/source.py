@@ -26,8 +26,8 @@ from hfd_edge.raster.opened import OpenScene
 
 PathLike = str | Path
 _TALLEST_BLOCK = 1024
-_ONE_GRID = ("files of one scene hold its bands and must lie on one grid; resample one with gdalwarp, or, if they are tiles side by side, make one "
-             "raster of them first: gdalwarp TILE1.tif TILE2.tif scene.tif")
+_ONE_GRID = ("files of one scene hold its bands and must lie on one grid; bring one to the other's (rio warp ONE.tif new.tif --like OTHER.tif), or, if they "
+             "are tiles side by side, make one raster of them first: rio merge TILE1.tif TILE2.tif scene.tif (docs/rasters.md)")
 
 
 class RasterSource(OpenScene):
@@ -186,16 +186,17 @@ def _common_place(datasets: list[Any], files: tuple[Path, ...]) -> GeoReference:
     for dataset in datasets[1:]:
         other = GeoReference.of(dataset, ())
         if not first.same_place(other, *dataset.shape):
-            raise RasterError(f"{dataset.name} and {datasets[0].name} have one size but {_differing_places(other, first)}")
+            raise RasterError(f"{dataset.name} and {datasets[0].name} have one size but {_differing_places(other, first, dataset.shape)}")
     return first
 
 
-def _differing_places(one: GeoReference, other: GeoReference) -> str:
+def _differing_places(one: GeoReference, other: GeoReference, shape: tuple[int, int]) -> str:
     if (one.crs is None) != (other.crs is None):
         return "not both a coordinate system: if they lie on one grid, give the other one the same with gdal_edit -a_srs"
     if (one.transform is None) != (other.transform is None):
         return "not both a transform from pixels to coordinates: if they lie on one grid, give the other one the same with gdal_edit -a_ullr"
-    return f"lie on different places: {_ONE_GRID}"
+    apart = other.pixels_apart(one, *shape)
+    return f"lie on different places{'' if apart is None else f', {apart:.3g} pixels apart'}: {_ONE_GRID}"
 
 
 def _common_dtype(name: str, layers: tuple[Layer, ...]) -> np.dtype:
