@@ -73,7 +73,8 @@ class UnitCheck:
                 f"e.g. {self._odd[found[0]]:.1%} of {found[0]}: if {way}"]
 
     def _crossed_words(self, values: np.ndarray) -> str:
-        """(bands, n): which cross-polarised band is clearly brighter than a co-polarised one, as where bands were taken for each other; "" = none."""
+        """(bands, n): which cross-polarised band is clearly brighter than the co-polarised one of its date, as where bands were taken for each
+        other; "" = none. Of another date it may be: VV of a flood lies below VH before it."""
         if self._info.sar_unit is Unit.DN:
             return ""
         middle = np.median(values.astype(np.float64), axis=1)
@@ -81,7 +82,7 @@ class UnitCheck:
             middle = (20 if self._info.sar_unit is Unit.AMPLITUDE else 10) * np.log10(np.maximum(np.abs(middle), 1e-10))
         bands = [(name, polarisation_of(name), db) for name, db in zip(self._info.bands, middle)]
         pairs = [f"{name} {db:.1f} dB, {other} {low:.1f} dB" for name, cross, db in bands if cross in ("VH", "HV")
-                 for other, co, low in bands if co in ("VV", "HH") and db > low + _CROSSED_DB]
+                 for other, co, low in bands if co in ("VV", "HH") and db > low + _CROSSED_DB and _without(cross, name) == _without(co, other)]
         return next(iter(pairs), "")
 
     def _is_odd(self, values: np.ndarray) -> np.ndarray:
@@ -104,6 +105,11 @@ class UnitCheck:
             return f"set {self._info.name}, all measured train pairs together"
         more = f" and of {len(names) - 1} more of the {len(self._samples)} measured" if len(names) > 1 else ""
         return f"set {self._info.name}, SAR of pair {names[0]}{more}"
+
+
+def _without(polarisation: str, name: str) -> str:
+    """What a band's name says besides: the date, of VV_before and VH_before the same."""
+    return name.upper().replace(polarisation, "")
 
 
 def _sample(values: np.ndarray, name: str) -> np.ndarray:

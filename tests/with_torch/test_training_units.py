@@ -1,5 +1,7 @@
 """Training refuses what a run of its engine would refuse: a unit that the values contradict, a nodata value that is not declared."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -118,6 +120,26 @@ def test_bands_that_were_taken_for_each_other_are_told_of(unit):
     assert lines == []
     measure(Wrong(unit, lambda power: as_stored(power[::-1]), only="train2"), log=lines.append)
     assert len(lines) == 1 and "in 1 of 6" in lines[0] and "e.g. train2: VH -1" in lines[0] and "look whether bands of set.yaml" in lines[0]
+
+
+@pytest.mark.parametrize("names", [("VV_before", "VH_before", "VV_after", "VH_after"), ("VV1", "VH1", "VV2", "VH2")])
+def test_a_flood_is_darker_than_the_land_before_it_and_no_mistake(names):
+    """VH before and VV after were held against each other, and every flooded pair was told of."""
+    class Flooded(Gamma):
+        def __init__(self, order=(0, 1, 2, 3)):
+            super().__init__(Unit.DB)
+            self.info, self.order = replace(self.info, bands=names), [*order]
+
+        def read(self, name, eo=True):
+            pair = super().read(name, eo)
+            four = np.concatenate([pair.sar, pair.sar - 15])[self.order]
+            return pair_of(name, four, None, pair.labels, pair.valid)
+
+    lines = []
+    measure(Flooded(), log=lines.append)
+    assert lines == []
+    measure(Flooded((0, 1, 3, 2)), log=lines.append)
+    assert len(lines) == 1 and f"e.g. train0: {names[3]} -" in lines[0] and f" dB, {names[2]} -" in lines[0]
 
 
 def test_pairs_that_no_label_is_learnt_from_are_told_of():
