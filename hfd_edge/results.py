@@ -110,7 +110,12 @@ class Result:
     def __repr__(self) -> str:
         rows, cols = self.labels.shape
         return (f"Result({rows} x {cols} labels of {len(self.classes)} classes, {f'with {self.report.score}' if self.report.score else 'without confidence'}, "
-                f"{self.report.nodata_share:.2%} nodata, on {self.report.device})")
+                f"{self.report.nodata_share:.2%} nodata, on {self.report.device}{self._noted()})")
+
+    def _noted(self) -> str:
+        """That something was seen and not corrected, for whoever only looks at the result."""
+        count = len(self.report.notes)
+        return f"; {count} note{'s' * (count > 1)}, print(result.report)" if count else ""
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if dtype is not None and np.dtype(dtype) != self.labels.dtype:

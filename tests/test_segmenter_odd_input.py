@@ -131,3 +131,35 @@ def test_labels_are_saved_under_the_name_that_was_given_or_not_at_all(db_engine,
     with pytest.raises(ValueError, match="copy=False"):
         result.__array__(np.float32, copy=False)
     assert [file.name for file in tmp_path.iterdir()] == ["MAP.NPY"]
+
+
+def test_a_unit_is_a_word_in_any_case(db_engine, power):
+    """dB, which everybody writes, was unknown in Python and known on the command line."""
+    with Segmenter(db_engine) as seg:
+        decibel = 10 * np.log10(power)
+        np.testing.assert_array_equal(seg.run(decibel, unit="dB").labels, seg.run(decibel, unit="db").labels)
+        with pytest.raises(RadiometryError, match="unit='dBm' is not known"):
+            seg.run(decibel, unit="dBm")
+
+
+def test_a_hundred_times_decibels_are_told_for_that_though_towns_lie_above_0_db(db_engine, power):
+    """Earth Engine's int16 exports: a town's 60 was "above 50 dB, give the product's offset"."""
+    scene = np.rint(1000 * np.log10(power)).astype(np.int16)
+    scene[:, :5] = 60
+    with Segmenter(db_engine) as seg:
+        with pytest.raises(RadiometryError, match="multiples of decibels.*100 x dB: --scale 0.01"):
+            seg.run(scene, unit="db")
+        scene[:, -9:] = -32768
+        with pytest.raises(RadiometryError, match=re.escape("give it with --nodata -32768 (SourceRadiometry(nodata=(-32768,)))")):
+            seg.run(scene, SourceRadiometry("db", scale=0.01))
+
+
+def test_a_result_says_that_there_are_notes(db_engine, power):
+    """A border that was segmented, or bands in another order, stood in report.notes alone."""
+    with Segmenter(db_engine) as seg:
+        plain = seg.run(power, unit="intensity")
+        assert ("note" in repr(plain)) == bool(plain.report.notes)
+        power[:, :20] = 0
+        noted = seg.run(power, unit="intensity")
+        assert any("exactly 0 in every band" in note for note in noted.report.notes)
+        assert repr(noted).endswith(f"; {len(noted.report.notes)} note{'s' * (len(noted.report.notes) > 1)}, print(result.report))")

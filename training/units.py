@@ -96,7 +96,7 @@ class UnitCheck:
         try:
             check_values(values[:, None], None, SourceRadiometry(self._info.sar_unit))
         except RadiometryError as error:
-            words = re.sub(r"--(unit|scale|offset|nodata)", r"\1:", re.sub(r" \(--unit[^)]*\)", "", str(error)))
+            words = re.sub(r"--(unit|scale|offset|nodata)", r"\1:", re.sub(r" \(--unit[^)]*\)| \(SourceRadiometry\(.*?\)\)\)", "", str(error)))
             return f"{words} (keys of set.yaml; other layouts: see docs/data.md); nothing was trained, as a run of the engine would refuse the same pixels"
         return ""
 

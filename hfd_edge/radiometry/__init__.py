@@ -38,7 +38,7 @@ class SourceRadiometry:
     Raises RadiometryError where a value is unknown or cannot be.
     """
 
-    unit: Unit | str                            # a Unit once it is made
+    unit: Unit | str                            # a Unit once it is made; a word in any case
     scale: float = 1.0
     offset: float = 0.0
     nodata: tuple[float, ...] = ()              # stored values, compared before scale and offset, as the pixels' dtype holds them; NaN always is nodata
@@ -49,7 +49,7 @@ class SourceRadiometry:
 
     def __post_init__(self) -> None:
         try:
-            object.__setattr__(self, "unit", Unit(self.unit))
+            object.__setattr__(self, "unit", Unit(self.unit.lower() if isinstance(self.unit, str) else self.unit))      # dB, as the command line takes it
         except ValueError as error:
             raise RadiometryError(f"unit={self.unit!r} is not known: use {UNIT_CHOICES}") from error
         for name in ("scale", "offset", "nodata"):
@@ -237,9 +237,9 @@ def _check_not_negative(values: np.ndarray, negative: float, source: SourceRadio
     below, low = values[values < 0], values[values < LOWEST_POWER]
     share = low.size / values.size
     if (many and np.ptp(below) == 0) or (share > _NODATA_LIKE and (negative <= 0.5 or np.ptp(low) == 0)):       # many values: multiples of decibels
-        lowest = as_option((below.min() - source.offset) / source.scale)
+        lowest = (below.min() - source.offset) / source.scale
         raise RadiometryError(f"{what} but {negative:.1%} of the sampled values are below 0 (lowest {below.min():.6g}), which power and "
-                              f"amplitude are not: that looks like an undeclared nodata value; give it with --nodata {lowest}")
+                              f"amplitude are not: that looks like an undeclared nodata value; give it with {nodata_option(lowest)}")
     if many:
         raise RadiometryError(f"{what} but {negative:.0%} of the sampled values are below 0: power and amplitude are not; "
                               "the values look like decibels, declare unit=db (--unit db)")
@@ -262,6 +262,11 @@ def as_option(stored: float) -> str:
     return short if float(short) == number else repr(number)
 
 
+def nodata_option(stored: float) -> str:
+    """How a nodata value is declared, on the command line and in Python."""
+    return f"--nodata {as_option(stored)} (SourceRadiometry(nodata=({as_option(stored)},)))"
+
+
 def _valid_values(sample: np.ndarray, valid: np.ndarray | None, source: SourceRadiometry) -> np.ndarray:
     good = np.isfinite(sample)
     for value in source.nodata:
@@ -272,18 +277,18 @@ def _valid_values(sample: np.ndarray, valid: np.ndarray | None, source: SourceRa
 
 
 def _check_decibel(values: np.ndarray, negative: float, source: SourceRadiometry) -> None:
-    bright = float(np.mean(values > _HIGHEST_DB))
+    bright, dark = float(np.mean(values > _HIGHEST_DB)), float(np.mean(values < LOWEST_DB))
+    if dark > 0.5 and np.ptp(values[values < LOWEST_DB]) > 0:           # one value would be nodata
+        raise RadiometryError(f"unit=db was declared but {dark:.1%} of the sampled values are below {LOWEST_DB:.0f} dB (median "
+                              f"{np.median(values):.6g}): they look like multiples of decibels; give --scale (10 x dB integers: --scale 0.1, "
+                              "100 x dB: --scale 0.01)")
     if bright > 1e-3:
         raise RadiometryError(f"unit=db was declared but {bright:.1%} of the sampled values are above {_HIGHEST_DB:.0f} dB: no calibrated "
                               "scene is; give --scale and --offset of the product, or declare the true unit (--unit)")
-    dark = float(np.mean(values < LOWEST_DB))
-    if dark > 0.5 and np.ptp(values[values < LOWEST_DB]) > 0:           # one value would be nodata
-        raise RadiometryError(f"unit=db was declared but {dark:.1%} of the sampled values are below {LOWEST_DB:.0f} dB (median "
-                              f"{np.median(values):.6g}): they look like multiples of decibels; give --scale (10 x dB integers: --scale 0.1)")
     if dark > _NODATA_LIKE:
         raise RadiometryError(f"unit=db was declared but {dark:.1%} of the sampled values are below {LOWEST_DB:.0f} dB (lowest "
-                              f"{values.min():.6g}): that looks like an undeclared nodata value; give it with --nodata "
-                              f"{as_option((values.min() - source.offset) / source.scale)}")
+                              f"{values.min():.6g}): that looks like an undeclared nodata value; give it with "
+                              f"{nodata_option((values.min() - source.offset) / source.scale)}")
     if negative < 1e-3:
         raise RadiometryError(f"unit=db was declared but {1 - negative:.1%} of the sampled values are not negative (mean {values.mean():.4g}): "
                               "they look like linear power or amplitude; declare unit=intensity or unit=amplitude (--unit)")

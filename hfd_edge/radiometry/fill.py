@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hfd_edge.radiometry import SourceRadiometry, as_option
+from hfd_edge.radiometry import SourceRadiometry, as_option, nodata_option
 from hfd_edge.spec import Unit
 
 _MANY_ALIKE = 0.02              # of the pixels exactly one value in every band, and
@@ -23,9 +23,8 @@ class Fill:
 
     def note(self, done: str) -> str:
         """A sentence for the report; `done`: what was done to such pixels."""
-        stored = as_option(self.stored.real)
         return (f"about {self.share:.0%} of the pixels (of a sample) are exactly {self.words} in every band and {done}: if that means nodata, "
-                f"give --nodata {stored} (SourceRadiometry(nodata=({stored},)))")
+                f"give {nodata_option(self.stored.real)}")
 
     def of(self, values: np.ndarray) -> np.ndarray:
         """(rows, cols) bool: which pixels of stored values (bands, rows, cols) are this number in every band."""
