@@ -189,11 +189,12 @@ def class_shares(counts: ClassCounts, legend: Legend) -> tuple[ClassShare, ...]:
 def read_as(source: RasterSource, radiometry: SourceRadiometry, wanted: Sequence[str] = ()) -> str:
     """How a raster was taken, such as "bands VV, VH in amplitude, scale 0.001".
 
-    A band without a name goes by its number; one whose name does not say that it is the `wanted` one in its place, as both: "bands 2 as VV".
+    A band without a name goes by its number; one whose name does not say that it is the `wanted` one in its place, as both: "bands 2 as VV". Of
+    names that are several bands' the numbers stand before them.
     """
     numbers = getattr(source, "band_numbers", range(1, source.count + 1))
-    taken = [_taken(name, number, wanted[place] if place < len(wanted) else "")
-             for place, (name, number) in enumerate(zip(source.band_names, numbers))]
+    names = [f"{number} {name}" if source.band_names.count(name) > 1 and name else name for number, name in zip(numbers, source.band_names)]
+    taken = [_taken(name, number, wanted[place] if place < len(wanted) else "") for place, (name, number) in enumerate(zip(names, numbers))]
     text = f"bands {', '.join(taken)} in {radiometry.unit}"
     text += f", scale {radiometry.scale:g}" if radiometry.scale != 1 else ""
     text += f", offset {radiometry.offset:g}" if radiometry.offset != 0 else ""

@@ -136,7 +136,7 @@ def test_the_words_of_a_files_name_tell_its_date_whatever_the_order_in_which_fil
     got, _ = read_all(files, wanted=DATES)
     assert got[:, 0, 0].tolist() == [3, 1, 0, 2]
     with RasterSource(files, wanted=DATES) as source:
-        assert read_as(source, SourceRadiometry("db"), DATES) == "bands VV as VV_before, VH as VH_before, VV as VV_after, VH as VH_after in db"
+        assert read_as(source, SourceRadiometry("db"), DATES) == "bands 4 VV as VV_before, 2 VH as VH_before, 1 VV as VV_after, 3 VH as VH_after in db"
     assert read_all(files, bands=("VH_after", "VV_before"), wanted=None)[0][:, 0, 0].tolist() == [2, 3]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Any
 
 import rasterio
 from rasterio.control import GroundControlPoint
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, RasterioError
 
 from hfd_edge.errors import RasterError
 from hfd_edge.forks import no_fork
+from hfd_edge.raster.quiet import without_place_warning
 
 _DEGREES = "EPSG:4326"
 _EQUATOR_M, _ECCENTRICITY2 = 6378137.0, 0.00669437999014        # of WGS 84
@@ -42,8 +42,7 @@ class GeoReference:
         Control points are kept without AREA_OR_POINT=Point: GDAL has counted it in as it read them, and would move them by a pixel as it writes them with it.
         Raises RasterError where there is one and PROJ lacks its tables.
         """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with without_place_warning():
             transform = dataset.transform
             gcps, gcp_crs = dataset.gcps
         if dataset.crs is not None or gcps or not transform.is_identity:
@@ -85,8 +84,7 @@ class GeoReference:
             if self.crs is not None:
                 dataset.crs = self.crs
             if self.transform is not None:
-                with warnings.catch_warnings():         # of pixels of 1 x 1 from 0,0 on: a GeoTIFF keeps them all the same
-                    warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                with without_place_warning():           # of pixels of 1 x 1 from 0,0 on: a GeoTIFF keeps them all the same
                     dataset.transform = self.transform
         if self.rpcs is not None:
             dataset.rpcs = self.rpcs
@@ -97,9 +95,9 @@ class GeoReference:
         crs = self.gcp_crs if self.gcps else self.crs
         if crs is None:
             return
-        with no_fork(), warnings.catch_warnings(), rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.MemoryFile() as file:
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with file.open(driver="GTiff", width=1, height=1, count=1, dtype="uint8", crs=crs):
+        place = rasterio.Affine(2.0, 0.0, 0.0, 0.0, -2.0, 0.0)      # without one rasterio warns
+        with no_fork(), rasterio.Env(GDAL_PAM_ENABLED="NO"), rasterio.MemoryFile() as file:
+            with file.open(driver="GTiff", width=1, height=1, count=1, dtype="uint8", crs=crs, transform=place):
                 pass
             with file.open() as dataset:
                 if dataset.crs is None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 
 from hfd_edge.errors import RasterError
 from hfd_edge.raster.output import is_remote
+from hfd_edge.raster.quiet import without_place_warning
 
 GDAL_CACHE_BYTES = 16 << 20
 # GDAL reads this once, at its first block, and by default takes 5 % of the machine. A rasterio.Env would bound it only as long
@@ -54,8 +54,7 @@ class RasterLimits:
 
 def rasterio_open(path: Path, mode: str = "r", **profile: Any) -> Any:
     """rasterio.open without the warning that a raster has no georeference: many SAR products have none, and that is fine."""
-    with warnings.catch_warnings(), rasterio.Env(GDAL_VRT_ENABLE_PYTHON="NO"):
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with without_place_warning(), rasterio.Env(GDAL_VRT_ENABLE_PYTHON="NO"):
         return rasterio.open(path, mode, **profile)
 
 
