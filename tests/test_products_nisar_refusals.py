@@ -20,7 +20,7 @@ def test_without_h5py_the_way_out_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     path = tmp_path / "x.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(1000))
-    with pytest.raises(RasterError, match=r"pip install -U 'hfd-edge\[nisar\]'.*gdal_translate"):
+    with pytest.raises(RasterError, match=r"pip install -U 'hfd-edge\[nisar\]'.*rio convert"):
         open_scene(path)
 
 
@@ -62,8 +62,8 @@ def test_hdf5_that_is_no_nisar_product_is_told_how_to_convert(tmp_path):
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "x.nc", "w") as file:
         file["vv"] = power()
-    assert "no NISAR product" in refused(tmp_path / "x.nc") and "gdal_translate" in refused(tmp_path / "x.nc")
-    assert "gdal_translate" in refused(tmp_path / "x.nc", RadiometryError, unit="db")
+    assert "no NISAR product" in refused(tmp_path / "x.nc") and "rio convert" in refused(tmp_path / "x.nc")
+    assert "rio convert" in refused(tmp_path / "x.nc", RadiometryError, unit="db")
     command.failed(command.run("scene", tmp_path / "x.nc"), "no NISAR product")
 
 

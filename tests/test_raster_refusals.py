@@ -53,8 +53,8 @@ def test_what_is_no_path_is_refused_with_the_way_for_pixels_in_memory(path):
 
 @pytest.mark.parametrize("content,words", [
     (VRT.format("secret.tif").encode(), "a VRT"), (b"\n  " + VRT.format("secret.tif").encode(), "a VRT"), (b"", "0 bytes"),
-    (b"GDAL_WMS", "not a raster"), (b"<GDAL_WMS/>", "XML"), (b"<Dimap_Document", "BEAM-DIMAP"), (b"\x89HDF\r\n", "SUBDATASET_1_NAME"),
-    (b"CDF\x02", "SUBDATASET_1_NAME"), (b"PK\x03\x04" + bytes(99), "zip"),
+    (b"GDAL_WMS", "not a raster"), (b"<GDAL_WMS/>", "XML"), (b"<Dimap_Document", "BEAM-DIMAP"), (b"\x89HDF\r\n", "rio info --subdatasets INPUT"),
+    (b"CDF\x02", "rio info --subdatasets INPUT"), (b"PK\x03\x04" + bytes(99), "zip"),
     (b"\x93NUMPY" + bytes(99), "numpy"),
     (bytes(500), "not a raster"), (b"II*\0" + bytes(99), "damaged or incomplete"), (b"II*\0", "damaged or incomplete"),
     (b"\x89PNG\r\n\x1a\n" + bytes(50), "damaged or incomplete")])

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from rasterio.rio.main import main_group
 
 import hfd_edge
-from tests.rasters import write_tif
+from hfd_edge.raster.guard import CONVERT_ONE
+from tests.rasters import ramp, write_tif
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "rasters.md").read_text()
 UTM = Affine(10, 0, 500000, 0, -10, 5300000)
@@ -74,3 +75,17 @@ def test_an_array_becomes_a_map_and_a_picture(here, db_engine, power):
         assert made.transform == UTM and made.nodata == 255 and made.colormap(1)[1][:3] == tuple(names["result"].colors[1])
     assert (labels == 255).sum() == names["pixels"][255] == 9 * 90 and (names["picture"][labels == 255] == 255).all()
     assert names["pixels"].sum() == labels.size
+
+
+def test_the_bands_of_an_hdf5_are_listed_and_converted_as_its_error_says(here):
+    """gdalinfo and gdal_translate, which the error named, do not come with hfd_edge."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File("a.h5", "w") as file:
+        file["vv"], file["vh"] = ramp(1)[0], 3 * ramp(1)[0]
+    listing, convert = re.search("(rio info --subdatasets) INPUT lists them, (rio convert) 'ONE OF THEM' vv.tif", CONVERT_ONE).groups()
+    run = CliRunner()
+    names = run.invoke(main_group, [*listing.split()[1:], "a.h5"]).output.split()
+    vh = next(name for name in names if name.endswith("vh"))
+    assert run.invoke(main_group, [*convert.split()[1:], vh, "vh.tif"]).exit_code == 0
+    with rasterio.open("vh.tif") as made:
+        np.testing.assert_array_equal(made.read(1), 3 * ramp(1)[0])

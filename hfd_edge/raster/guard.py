@@ -22,8 +22,9 @@ os.environ.setdefault("GDAL_CACHEMAX", str(GDAL_CACHE_BYTES))
 
 _threads_process: int | None = None         # where GDAL first had several threads
 
-CONVERT = "convert it first: gdal_translate INPUT scene.tif"
-CONVERT_ONE = "convert each band first: gdalinfo INPUT lists them as SUBDATASET_1_NAME=..., gdal_translate 'THAT NAME' vv.tif"
+CONVERT = "convert it first: rio convert INPUT scene.tif"
+CONVERT_ONE = ("convert each band first: rio info --subdatasets INPUT lists them, rio convert 'ONE OF THEM' vv.tif writes one (or load it with xarray, and "
+               "give the array to Segmenter.run)")
 
 # A file's first bytes choose its driver; GDAL is never left to guess. Formats that can name other files (VRT, WMS) are not here.
 _DRIVERS = {
