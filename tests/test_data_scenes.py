@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from hfd_edge.errors import ArrayError, ExportError, RadiometryError, RasterError
+from hfd_edge.errors import ArrayError, ExportError, HfdError, RadiometryError, RasterError
 from hfd_edge.export.calibration_data import halves, open_scenes, some_rows, tiles_of, with_pixels
 from hfd_edge.export.compare import compare_engines
 from hfd_edge.products import SceneRequest, open_scene
@@ -131,6 +131,20 @@ def test_files_of_a_folder_are_put_together_in_the_networks_order_even_where_the
         write_tif(path, np.full((1, 60, 50), 1 if "VV" in path.name else 2, np.float32), descriptions=("Band 1",))
     ((_, values, *_),) = opened([tmp_path / "in"], spec_of("VH", "VV"), INTENSITY)
     assert values[:, 0, 0].tolist() == [2, 1]
+
+
+def test_files_of_two_dates_are_one_scene_where_their_names_hold_the_bands_words(tmp_path):
+    """after_vv.tif was taken for both VV, and "given twice"."""
+    folder, bands = tmp_path / "in", ("VV_before", "VH_before", "VV_after", "VH_after")
+    for site in "ab":
+        for date in ("before", "after"):
+            for path in bands_of(folder, f"{site}_{date}"):
+                write_tif(path, np.full((1, 60, 50), "VV_before VH_before VV_after VH_after".split().index(f"{path.stem[-2:]}_{date}"), np.float32))
+    write_tif(folder / "b_labels.tif", np.ones((1, 60, 50), np.uint8))
+    found = opened([folder], spec_of(*bands), INTENSITY)
+    assert [(values[:, 0, 0].tolist(), truth) for _, values, _, truth in found] == [([0, 1, 2, 3], False), ([0, 1, 2, 3], True)]
+    with pytest.raises(HfdError, match="has 1 band and the network takes 4"):
+        opened([folder], spec_of("VV1", "VH1", "VV2", "VH2"), INTENSITY)       # no name tells which is which
 
 
 def test_files_of_a_network_without_polarisations_stay_scenes_of_their_own(tmp_path):

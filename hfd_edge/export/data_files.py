@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hfd_edge.errors import ExportError
 from hfd_edge.products import alos, product_folder, rtc
-from hfd_edge.raster.bands import polarisation_of
+from hfd_edge.raster.bands import names_it, polarisation_of
 
 if TYPE_CHECKING:
     from hfd_edge.raster_run import RasterOptions
@@ -22,6 +22,7 @@ SIMULATED = "simulated"     # instead of a path: scenes of hfd_edge.simulate, fo
 _SUFFIXES = (".tif", ".tiff", ".png", ".jp2", ".img", ".nitf", ".ntf", ".h5", ".hdf5")
 _NOT_SCENES = ("truth", "labels", "label", "eo", "mask")     # what is called so is no scene, nor is NAME_truth, ...
 _POLARISATION = re.compile(r"[-_. ]?(?<![A-Za-z])(VV|VH|HH|HV)(?![A-Za-z])", re.IGNORECASE)
+_NO_WORD = "[^A-Za-z0-9]+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,24 +125,36 @@ def _in_folder(folder: Path, bands: Sequence[str]) -> list[SceneFiles]:
 
 
 def _by_scene(rasters: Iterable[Path], bands: Sequence[str]) -> list[SceneFiles]:
-    """Each raster a scene, but for the files of one scene: those of the wanted polarisations, in their order."""
+    """Each raster a scene, but for the files of one scene: those of the wanted polarisations, or of the bands of two dates, in their order."""
     wanted = [polarisation_of(band) for band in bands]
-    groups: dict[tuple[str, str], list[Path]] = {}
+    dated = "" not in wanted and len({*wanted}) < len(wanted)
+    groups: dict[tuple[str, str], list[tuple[str, Path]]] = {}
     for path in rasters:
-        groups.setdefault((_common_name(path.stem) if polarisation_of(path.stem) else path.name, path.suffix), []).append(path)
+        band, place = _of_dates(path.stem, bands) if dated else (polarisation_of(path.stem), _common_name(path.stem))
+        groups.setdefault((place if band else path.name, path.suffix), []).append((band, path))
     found = []
-    for files in groups.values():
-        by_name = {polarisation_of(path.stem): path for path in files}
-        together = [by_name[band] for band in wanted if band and band in by_name]
-        found += [_scene(together)] if together and len(by_name) == len(files) else [_scene([path]) for path in files]
+    for (place, _), files in groups.items():
+        by_name = dict(files)
+        together = [by_name[band] for band in (bands if dated else wanted) if band and band in by_name]
+        found += [_scene(together, place)] if together and len(by_name) == len(files) else [_scene([path]) for _, path in files]
     return found
 
 
-def _scene(files: list[Path]) -> SceneFiles:
+def _of_dates(stem: str, bands: Sequence[str]) -> tuple[str, str]:
+    """Which band's words, such as VV and before, are all in a file's name, and what that says besides; "" and "" where that is not one band."""
+    found = [band for band in bands if names_it(polarisation_of(stem), band, stem)]
+    if len(found) != 1:
+        return "", ""
+    words = {*re.split(_NO_WORD, found[0].lower())}
+    return found[0], "_".join(word for word in re.split(_NO_WORD, stem) if word.lower() not in words)
+
+
+def _scene(files: list[Path], place: str | None = None) -> SceneFiles:
+    """`place`: what the names of its files have in common, where that is known."""
     first = files[0]
     if len(files) == 1:
         return SceneFiles((first,), first.with_name(first.stem) if first.is_file() or first.suffix.lower() == ".safe" else first)
-    common = {_common_name(file.stem) for file in files}
+    common = {_common_name(file.stem) for file in files} if place is None else {place}
     name = common.pop() if len(common) == 1 else first.stem
     return SceneFiles(tuple(files), first.with_name(name or first.absolute().parent.name))
 
