@@ -117,6 +117,13 @@ class Result:
         count = len(self.report.notes)
         return f"; {count} note{'s' * (count > 1)}, print(result.report)" if count else ""
 
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (int, float, np.generic, np.ndarray)):             # it would be False, and a count of it 0
+            raise ArrayError(f"a Result was compared with {type(other).__name__}: compare its labels, result.labels == {0 if np.ndim(other) else other}")
+        return self is other
+
+    __hash__ = object.__hash__
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if dtype is not None and np.dtype(dtype) != self.labels.dtype:
             if copy is False:

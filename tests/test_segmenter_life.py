@@ -36,7 +36,7 @@ def test_a_segmenter_and_a_result_say_what_they_are(db_engine):
     with Segmenter(db_engine, device="cpu") as seg:
         result, again = seg.run(SCENE, unit="intensity"), seg.run(SCENE, unit="intensity", confidence=False)
     assert repr(seg) == f"Segmenter({str(db_engine)!r}, cpu, {seg.engine}, bands B0, B1 in db)"
-    assert repr(result) == "Result(70 x 90 labels of 5 classes, with confidence, 0.00% nodata, on cpu)" and "without confidence" in repr(again)
+    assert repr(result) == "Result(70 x 90 labels of 5 classes, with confidence, 0.00% nodata, on cpu; 1 note, print(result.report))" and "without confidence" in repr(again)
     assert result == result and result != again and len({result, again}) == 2
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(result)).labels, again.labels)
 

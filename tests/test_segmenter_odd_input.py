@@ -163,3 +163,24 @@ def test_a_result_says_that_there_are_notes(db_engine, power):
         noted = seg.run(power, unit="intensity")
         assert any("exactly 0 in every band" in note for note in noted.report.notes)
         assert repr(noted).endswith(f"; {len(noted.report.notes)} note{'s' * (len(noted.report.notes) > 1)}, print(result.report))")
+
+
+def test_a_result_is_not_compared_with_a_class_in_its_place(db_engine, power):
+    """result == 0 was False, and numpy.count_nonzero of it no water at all."""
+    with Segmenter(db_engine) as seg:
+        result = seg.run(power, unit="intensity")
+    for number in (0, 0.0, np.uint8(0)):
+        with pytest.raises(ArrayError, match="result.labels == 0"):
+            np.count_nonzero(result == number)
+        with pytest.raises(ArrayError, match="result.labels == 0"):
+            assert result != number
+    with pytest.raises(ArrayError, match="compared with ndarray"):
+        assert result == result.labels
+    assert (np.asarray(result) == result.labels).all() and len({result, result}) == 1 and result == result
+    assert result != None and result != "map" and result not in [None]          # noqa: E711
+
+
+def test_pixels_in_the_place_of_a_path_are_told_in_one_line(db_engine, power, tmp_path):
+    with Segmenter(db_engine) as seg, pytest.raises(HfdError, match="is no path of a raster.*Segmenter.run") as caught:
+        seg.run_raster([power], tmp_path / "map.tif")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 260

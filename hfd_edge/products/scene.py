@@ -27,6 +27,7 @@ from hfd_edge.products.terrasar_source import TerraSarSource
 from hfd_edge.products.vendor import declare_vendor
 from hfd_edge.raster import RasterLimits, RasterSource
 from hfd_edge.raster.guard import CONVERT_ONE
+from hfd_edge.raster.opened import printable
 from hfd_edge.spec import ModelSpec
 
 PathLike = str | Path
@@ -59,7 +60,7 @@ def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = Scen
     paths = list(path) if isinstance(path, (list, tuple)) else [path]
     for each in paths:
         if not isinstance(each, (str, os.PathLike)):
-            raise RasterError(f"{each!r} is no path of a raster: give a text or a pathlib.Path, or several in a list; pixels in memory go into "
+            raise RasterError(f"{printable(repr(each))[:100]} is no path of a raster: give a text or a pathlib.Path, or several in a list; pixels in memory go into "
                               "Segmenter.run(array)")
     product = _product(paths[0], request) if len(paths) == 1 else None
     if product is not None:
