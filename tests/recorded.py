@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 from recorded_blend import blend_bytes, run_blend
 from recorded_speckle import run_speckle, speckle_bytes
+from recorded_tables import run_tables, tables_bytes
 
 POISON = 0xA5
-GATHER, FINISH, SPECKLE, BLEND = 1, 2, 3, 4
+GATHER, FINISH, SPECKLE, BLEND, TABLES = 1, 2, 3, 4, 5
 ELEMENTS = ["u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8", "c8", "c16"]
 UNITS = ["intensity", "amplitude", "db", "complex", "dn"]
 # How the values lie in memory: bytes before the first, then strides of band, row and column in units of an element.
@@ -130,15 +131,17 @@ def finish_case(rng: np.random.Generator) -> tuple[tuple[int, ...], np.ndarray, 
 
 
 def make(path: Path, calls: int, seed: int = 0) -> None:
-    """Write `calls` random calls, in turns gather, finish, speckle and blend."""
+    """Write `calls` random calls, in turns gather, finish, speckle, blend and tables."""
     rng = np.random.default_rng(seed)
     with path.open("wb") as file:
         for i in range(calls):
-            if i % 4 == 3:
+            if i % 5 == 4:
+                file.write(struct.pack("<q", TABLES) + tables_bytes(rng, wild_floats(rng, int(rng.integers(1, 3000)))))
+            elif i % 5 == 3:
                 file.write(struct.pack("<q", BLEND) + blend_bytes(rng, wild_floats(rng, int(rng.integers(1, 3000)))))
-            elif i % 4 == 2:
+            elif i % 5 == 2:
                 file.write(struct.pack("<q", SPECKLE) + speckle_bytes(rng, wild_floats(rng, int(rng.integers(1, 3000)))))
-            elif i % 4 == 0:
+            elif i % 5 == 0:
                 file.write(gather_bytes(gather_case(rng)))
             else:
                 numbers, logits, status = finish_case(rng)
@@ -195,12 +198,15 @@ def run_finish(reader: Reader) -> bytes:
     return labels.tobytes() + score.tobytes() + struct.pack("<2q", *counts)
 
 
+RUNS = {GATHER: run_gather, FINISH: run_finish, SPECKLE: run_speckle, BLEND: run_blend, TABLES: lambda reader: run_tables(reader, POISON)}
+
+
 def run(path: Path) -> bytes:
     """All outputs of the recorded calls, one after the other."""
     reader, outputs = Reader(path.read_bytes()), []
     while not reader.empty:
         kind = int(reader.take("<i8", 1)[0])
-        outputs.append({GATHER: run_gather, FINISH: run_finish, SPECKLE: run_speckle, BLEND: run_blend}[kind](reader))
+        outputs.append(RUNS[kind](reader))
     return b"".join(outputs)
 
 

@@ -12,6 +12,7 @@
 #include "ops/row_loops.h"
 #include "replay_blend.h"
 #include "replay_speckle.h"
+#include "replay_tables.h"
 
 namespace {
 
@@ -103,7 +104,8 @@ int main(int count, char** arguments) {
       case 1: replay_gather(in, out); break;
       case 2: replay_finish(in, out); break;
       case 3: replay_speckle(in, [&](const std::vector<float>& made) { write(out, made); }); break;
-      default: replay_blend(in, [&](const std::vector<float>& made) { write(out, made); });
+      case 4: replay_blend(in, [&](const std::vector<float>& made) { write(out, made); }); break;
+      default: replay_tables(in, [&](const std::vector<float>& made) { write(out, made); }, kPoison);
     }
   std::printf("%lld calls, loops: %s\n", static_cast<long long>(calls), hfd::row_loops().name);
   return out.flush() ? 0 : 1;

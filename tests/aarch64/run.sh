@@ -10,7 +10,7 @@ folder=build/aarch64
 mkdir -p "$folder"
 "$cross" -std=c++17 -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -Wall -Wextra -pthread -static -Icsrc \
   tests/aarch64/replay.cpp csrc/common/thread_pool.cpp csrc/ops/gather.cpp csrc/ops/gather_cpu.cpp csrc/ops/finish.cpp \
-  csrc/ops/finish_cpu.cpp csrc/ops/blend.cpp csrc/ops/blend_cpu.cpp \
+  csrc/ops/finish_cpu.cpp csrc/ops/blend.cpp csrc/ops/blend_cpu.cpp csrc/ops/table_power_cpu.cpp \
   csrc/ops/speckle.cpp csrc/ops/speckle_cpu.cpp csrc/ops/row_loops.cpp csrc/ops/row_loops_base.cpp \
   -o "$folder/replay"
 PYTHONPATH=. "$python" tests/recorded.py make "$folder/calls.bin"
