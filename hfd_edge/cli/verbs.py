@@ -12,7 +12,7 @@ from hfd_edge.cli import FAILED, failed
 from hfd_edge.errors import EmptySceneError, GateError, HfdError
 from hfd_edge.extras import missing
 
-DONE, GATE_FAILED = 0, 3            # 2, wrong usage, is typer's
+DONE, WRONG_USAGE, GATE_FAILED = 0, 2, 3
 
 _FILES = {verb: verb for verb in ("predict", "scene", "despeckle", "seams", "benchmark", "inspect", "build", "plan",
                                   "export", "package", "verify", "compare", "doctor", "simulate", "demo")} | {"plan": "build"}
@@ -52,7 +52,7 @@ def run(app: typer.Typer, words: list[str]) -> int:
     """Run one verb; gives the exit code. Errors that say what is wrong are one line on the standard error."""
     try:
         code = app(args=words, prog_name="hfd-edge", standalone_mode=False)
-        return code if isinstance(code, int) else DONE
+        return WRONG_USAGE if not words else code if isinstance(code, int) else DONE        # older ones of typer find nothing wrong with no words
     except GateError as error:
         return failed(error, GATE_FAILED)
     except BrokenPipeError:
