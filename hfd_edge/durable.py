@@ -1,10 +1,11 @@
-"""What is written, brought to the disk, so that it is there after a loss of power; and a name kept for one writer at a time."""
+"""What is written: whole or not at all, on the disk, so that it is there after a loss of power; and a name kept for one writer at a time."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,17 +38,79 @@ def sync_name(path: Path) -> None:
 
 
 @contextmanager
-def beside(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """A new file that is on the disk and has the name `path` once the block ends, and is gone if the block fails. Raises OSError."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+def beside(path: Path, mode: int = 0o666, overwrite: bool = True) -> Iterator[BinaryIO]:
+    """A new file that is on the disk and has the name `path` once the block ends, and is gone if the block fails.
+
+    It is locked while it is written, so that the next writer of the name knows what a killed one left, and takes it away first. Two may write
+    one name at once: the later one stays.
+
+    Raises:
+        FileExistsError: without `overwrite`, something has the name by then.
+        OSError: the disk refuses.
+    """
+    _remove_left(path)
+    file = _new(path, mode)
+    part = Path(file.name)
     try:
-        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+            if not overwrite and os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, "appeared while it was being written", str(path))
+            os.replace(part, path)
+        sync_name(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes | memoryview) -> None:
+    """Write or replace a file in whole or not at all. Raises OSError."""
+    with beside(path) as file:
+        file.write(data)
+
+
+def partial_of(path: Path) -> Path:
+    """A name beside `path` for what is unfinished."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+
+
+def partials_of(path: Path) -> list[os.DirEntry]:
+    """What lies beside `path` under names of `partial_of`; nothing where the folder cannot be read."""
+    name = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.partial")
+    try:
+        with os.scandir(path.parent) as entries:
+            return [entry for entry in entries if name.fullmatch(entry.name)]
+    except PermissionError:
+        return []
+
+
+def _new(path: Path, mode: int) -> BinaryIO:
+    """A file for `beside`, locked where its file system has locks."""
+    while True:
+        file = open(partial_of(path), "xb", opener=lambda name, flags: os.open(name, flags, mode))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.path.lexists(file.name):          # else another writer took it for a killed one's before it was locked
+                return file
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return file
+            os.unlink(file.name)
+            raise
+        file.close()
+
+
+def _remove_left(path: Path) -> None:
+    """Take away the files for `beside` whose writers are no more: those that nobody has locked."""
+    for entry in partials_of(path):
+        with suppress(OSError):                     # at work; or another user's, or on a file system without locks: it stays
+            descriptor = os.open(entry.path, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(entry.path)
+            finally:
+                os.close(descriptor)
 
 
 def hold(path: Path) -> int | None:

@@ -97,7 +97,8 @@ def test_a_file_has_its_name_after_its_bytes_are_on_the_disk_and_not_before(tmp_
     monkeypatch.setattr(os, "fsync", lambda number: (synced.append((os.fstat(number).st_size, path.read_bytes())), sync(number)))
     with beside(path) as file:
         file.write(b"content")
-    assert synced == [(7, b"old")] and path.read_bytes() == b"content" and [*tmp_path.iterdir()] == [path]
+    assert synced[0] == (7, b"old") and [content for _, content in synced[1:]] == [b"content"], "its bytes, then its name"
+    assert path.read_bytes() == b"content" and [*tmp_path.iterdir()] == [path]
     with pytest.raises(ZeroDivisionError), beside(path) as file:
         file.write(b"half" * (1 // 0))
     assert path.read_bytes() == b"content" and [*tmp_path.iterdir()] == [path]

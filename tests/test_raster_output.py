@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hfd_edge.errors import RasterError
-from hfd_edge.raster import MapWriter, RasterSource, check_different, check_output, made_folder
+from hfd_edge.raster import MapWriter, RasterProfile, RasterSource, check_different, check_output, made_folder, write_raster
 from hfd_edge.raster.cog import CogWriter
 from hfd_edge.segmenter import Segmenter
 from tests.engines import random_engine
@@ -108,8 +108,9 @@ def test_a_kill_half_way_leaves_what_was_there_before(tmp_path, sent):
     child.wait(timeout=20)
     assert path.read_bytes() == b"before"
     rest = [p.name for p in tmp_path.iterdir() if p != path]
-    assert all(name.startswith(".map.tif.") and name.endswith(".partial") for name in rest)
-    assert len(rest) == (1 if sent == signal.SIGKILL else 0)
+    assert sorted(name[-5:] for name in rest) == ([".lock", "rtial"] if sent == signal.SIGKILL else []) and all(name.startswith(".map.tif.") for name in rest)
+    write_raster(path, [(0, np.zeros((1, 8, 8), np.uint8))], RasterProfile(8, 8, 1, "uint8"), overwrite=True)
+    assert [*tmp_path.iterdir()] == [path], "the next run takes the rest away"
 
 
 def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 from torch import nn
 
+from hfd_edge.durable import write_whole
 from hfd_edge.errors import HfdError
 from hfd_edge.network import load_checkpoint
 from training.baselines import train_baseline
@@ -59,9 +59,7 @@ class Bench:
         folder.mkdir(parents=True, exist_ok=True)
         result = {"cell": name, "align": self.config.network.align, "seed": self.config.seed, **make(folder),
                   "seconds": round(time.monotonic() - start), "record": record}
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        write_whole(path, f"{json.dumps(result, indent=1)}\n".encode())
         (folder / "state.pt").unlink(missing_ok=True)
         return result
 
@@ -120,8 +118,8 @@ def ablate(config: Config, log: Log = print) -> Table:
 
 def _write(table: Table, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "ablation.md").write_text(table.markdown() + "\n", encoding="utf-8")
-    (folder / "ablation.json").write_text(json.dumps(table.to_dict(), indent=1) + "\n", encoding="utf-8")
+    write_whole(folder / "ablation.md", f"{table.markdown()}\n".encode())
+    write_whole(folder / "ablation.json", f"{json.dumps(table.to_dict(), indent=1)}\n".encode())
 
 
 def _cells(bench: Bench, settings: dict[str, dict[str, Any]]) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from hfd_edge.durable import write_whole
 from hfd_edge.measure.accuracy import Accuracy, share_closed
 from hfd_edge.measure.pixel_bayes import PixelBayes
 from hfd_edge.simulate import CLASS_NAMES, Scene, SceneConfig
@@ -90,7 +91,7 @@ def make(plan: Plan, work: Path, compare: bool = False, log: Log = print) -> dic
     log("3. judgement on unseen scenes")
     report = _report(config, data, judge(answers, data, "test"), time.monotonic() - start)
     save(work / "demo", student, config, data, _provenance(report, plan))
-    (work / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_whole(work / "report.json", f"{json.dumps(report, indent=2)}\n".encode())
     return report
 
 

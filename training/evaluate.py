@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from hfd_edge.durable import write_whole
 from hfd_edge.errors import CheckpointError
 from hfd_edge.network import HFDNet, load_checkpoint
 from hfd_edge.network.checkpoint import checkpoint_paths, read_sidecar
@@ -105,7 +106,7 @@ def evaluate(config: Config, data: Data, log: Log = print, teacher: Teacher | No
                               "error": calibration.error, "bins": calibration.bins}}
     blocks = _blocks(config, data, scores, calibration) + _pictures(config, data, answers)
     path = page.write_report(config.folder, f"{config.name}: {data.info.name}, {split}", blocks)
-    (config.folder / "report.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write_whole(config.folder / "report.json", f"{json.dumps(record, indent=1)}\n".encode())
     for name, score in scores.items():
         log(f"{name:28s} mIoU {_figure(score.miou)}  accuracy {_figure(score.accuracy)}  F1 {_figure(score.mean_f1)}  ({score.how_many})")
     log(f"calibration error {calibration.error_before:.4f}, with temperature {calibration.temperature:.3f} "

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hfd_edge.durable import write_whole
 from hfd_edge.spec import NODATA_LABEL
 from hfd_edge.view import NODATA_GREY, Panel, draw_quicklook, require_opencv
 from training.pairs import Pair, SetInfo
@@ -94,4 +95,4 @@ def _write(cv2: Any, picture: np.ndarray, text: str, at: tuple[int, int], ink: t
 
 def _save(cv2: Any, path: Path, picture: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1].tobytes())
+    write_whole(path, cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1].tobytes())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hfd_edge.durable import write_whole
 from hfd_edge.errors import HfdError
 
 Log = Callable[[str], None]
@@ -100,8 +102,9 @@ def _keep(path: Path, columns: tuple[str, ...], step: int) -> None:
         with path.open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.reader(file) if row and row[0].isdecimal() and int(row[0]) <= step
                     and len(row) == len(columns)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([columns, *rows])
+    text = io.StringIO()
+    csv.writer(text).writerows([columns, *rows])
+    write_whole(path, text.getvalue().encode())
 
 
 def _board(folder: Path) -> Any:

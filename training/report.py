@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hfd_edge.durable import write_whole
+
 _STYLE = ("body{font-family:sans-serif;max-width:60em;margin:2em auto}table{border-collapse:collapse}img{max-width:100%}"
           "td,th{border:1px solid #ccc;padding:.2em .6em;text-align:right}td:first-child,th:first-child{text-align:left}")
 
@@ -39,10 +41,11 @@ def picture(file: str) -> Block:
 def write_report(folder: Path, title: str, blocks: Sequence[Block]) -> Path:
     """FOLDER/report.md and FOLDER/report.html; gives the first."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.md").write_text(f"# {title}\n\n" + "\n\n".join(map(_markdown, blocks)) + "\n", encoding="utf-8")
+    text = "\n\n".join(map(_markdown, blocks))
+    write_whole(folder / "report.md", f"# {title}\n\n{text}\n".encode())
     page = (f"<!doctype html><html><head><meta charset=\"utf-8\"><title>{html.escape(title)}</title><style>{_STYLE}</style></head>"
             f"<body><h1>{html.escape(title)}</h1>{''.join(map(_html, blocks))}</body></html>")
-    (folder / "report.html").write_text(page + "\n", encoding="utf-8")
+    write_whole(folder / "report.html", f"{page}\n".encode())
     return folder / "report.md"
 
 

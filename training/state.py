@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any
 
 import torch
 
-from hfd_edge.durable import hold, let_go, lock_of
+from hfd_edge.durable import beside, hold, let_go, lock_of
 from hfd_edge.errors import HfdError
 
 VERSION = 1
@@ -63,21 +62,16 @@ class StateFile:
                 let_go(self.path, descriptor)
 
     def write(self, state: dict[str, Any]) -> None:
-        """Replace the state; it is written beside, flushed and renamed, so a kill leaves the old one or the new one.
+        """Replace the state; a kill leaves the old one or the new one.
 
         Raises:
             StateError: the disk refuses; the state of before stays.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
         try:
-            with part.open("wb") as file:
+            with beside(self.path) as file:
                 torch.save({"version": VERSION, "key": self._key, "record": json.dumps(self.record), "files": self.files, **state}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, self.path)
         except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
             why = error if isinstance(error, OSError) else error.__context__ or error        # torch: "unexpected pos 65152 vs 65048", whatever the disk said
             raise StateError(f"{self.path} could not be written ({' '.join(str(why).split())}); {shutil.disk_usage(self.folder).free / 1e6:,.0f} MB are free there. "
                              f"{'The state of before is whole' if self.path.exists() else 'There was none before'}: make room and give the same command again") from error

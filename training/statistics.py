@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hfd_edge.durable import beside
+from hfd_edge.durable import write_whole
 from hfd_edge.spec import NODATA_LABEL, ModelInput, Unit
 from training.layouts.files import FileSet
 from training.moments import DB_RANGE, Histogram, Sums
@@ -203,8 +203,7 @@ def measured(pairs: PairSet, path: str | Path, limit: int = LIMIT_PAIRS, files: 
             check_labels(pairs.read(name, eo=False), pairs)
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {"key": key, **asdict(found), "input": _spec_record(found.input)}
-    with beside(path) as file:
-        file.write((json.dumps(record, indent=2) + "\n").encode())
+    write_whole(path, f"{json.dumps(record, indent=2)}\n".encode())
     log(f"statistics: measured on {found.pairs} train pairs, kept in {path}")
     return found
 

@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from hfd_edge.durable import beside
+from hfd_edge.durable import write_whole
 from hfd_edge.engine.graph_scan import scan
 from hfd_edge.errors import EngineError
 from hfd_edge.package import Package
@@ -98,8 +98,7 @@ def _write(files: dict[Path, bytes], overwrite: bool) -> list[Path]:
     for path, data in files.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with beside(path) as file:
-                file.write(data)
+            write_whole(path, data)
         except OSError as error:
             raise EngineError(f"{path} cannot be written ({error}): check the folder and the free space") from error
     return list(files)

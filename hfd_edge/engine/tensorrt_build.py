@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hfd_edge.durable import beside
+from hfd_edge.durable import write_whole
 from hfd_edge.engine.graph_scan import check_graph, scan
 from hfd_edge.engine.onnx_scene import with_scene_input
 from hfd_edge.engine.tensorrt_capabilities import Gpu, TensorRT, check_driver
@@ -194,8 +194,7 @@ def _with_timing_cache(trt: TensorRT, config: Any, path: Path | None) -> Any:
 
 def _write_timing_cache(cache: Any, path: Path) -> None:
     try:
-        with beside(path) as file:
-            file.write(bytes(cache.serialize()))
+        write_whole(path, bytes(cache.serialize()))
     except OSError as error:
         raise EngineError(f"the timing cache {path} cannot be written ({error}): choose another place, or leave it out") from error
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from hfd_edge.export.verify import INT8_GRAPHS, unverified
 from hfd_edge.export.verify_page import write_page
 from hfd_edge.package import Golden, write_package
 from hfd_edge.raster import write_bytes
+from hfd_edge.raster.output import PartialFolder
 from hfd_edge.spec import ModelSpec
 
 _EVIDENCE = re.compile(r"gate\.json|gate\.html|ranges\.json|worst-[\w-]+\.png|graph-[\w-]+\.onnx")       # what lies in a quarantine folder
@@ -64,14 +64,15 @@ def seal(contents: Contents, reference: Infer, judged: list[DataScene], threshol
     gate = GateReport(made.results, (), unverified(tuple(made.graphs)), tuple(scene.name for scene in judged),
                       (*notes, *made.notes), sensitivity=made.sensitivity)
     _stop_if_failed(contents, gate)
-    hidden = contents.output.with_name(f".{contents.output.name}.{secrets.token_hex(6)}.gate")
+    hidden = PartialFolder(contents.output, overwrite=True)
     try:
-        contents.write(hidden, gate)
-        gate = judge_package(hidden, reference, judged, gate, thresholds)
+        hidden.begin()
+        contents.write(hidden.partial, gate)
+        gate = judge_package(hidden.partial, reference, judged, gate, thresholds)
         _stop_if_failed(contents, gate)
         contents.write(gate=gate)
     finally:
-        hidden.unlink(missing_ok=True)
+        hidden.discard()
     gate = _without_old_evidence(contents, gate)
     if contents.report is not None:
         try:

@@ -14,6 +14,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from hfd_edge.durable import beside
 from hfd_edge.errors import CheckpointError, SpecError
 from hfd_edge.network.config import NetworkConfig
 from hfd_edge.network.hfdnet import HFDNet
@@ -37,7 +38,7 @@ def checkpoint_paths(path: str | os.PathLike) -> tuple[Path, Path]:
 
 
 def save_checkpoint(path: str | os.PathLike, net: HFDNet, spec_part: dict[str, Any], provenance: dict[str, Any]) -> Path:
-    """Write weights and sidecar; each is written beside and renamed, the sidecar last.
+    """Write weights and sidecar; each appears when it is on the disk, the sidecar last.
 
     Args:
         path: NAME, NAME.safetensors or NAME.json; existing files are replaced.
@@ -58,15 +59,11 @@ def save_checkpoint(path: str | os.PathLike, net: HFDNet, spec_part: dict[str, A
         raise CheckpointError(f"{sidecar}: spec or provenance cannot be written as JSON ({error}); "
                               "use numbers, strings, lists and dictionaries, and no NaN") from error
     weights.parent.mkdir(parents=True, exist_ok=True)
-    parts = [(weights, weights.with_suffix(".safetensors.part")), (sidecar, sidecar.with_suffix(".json.part"))]
-    try:
-        parts[0][1].write_bytes(data)
-        parts[1][1].write_text(text + "\n", encoding="utf-8")
-        for target, part in parts:
-            os.replace(part, target)
-    finally:
-        for _, part in parts:
-            part.unlink(missing_ok=True)
+    with beside(sidecar) as about, beside(weights) as file:
+        file.write(data)
+        about.write(f"{text}\n".encode())
+        about.flush()
+        os.fsync(about.fileno())                    # what the disk refuses it refuses before either has its name
     return weights
 
 

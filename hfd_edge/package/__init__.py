@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from hfd_edge.durable import beside, sync_name
+from hfd_edge.durable import beside
 from hfd_edge.errors import PackageError
 from hfd_edge.package import golden as package_golden, manifest as package_manifest, plans as package_plans
 from hfd_edge.package.golden import Golden
@@ -190,14 +190,12 @@ def _refuse_foreign(head: bytes) -> None:
 def write_beside(path: Path, members: list[tuple[str, memoryview]], overwrite: bool) -> None:
     """Write members under a temporary name, open that once as a reader would, and rename it. Raises PackageError."""
     try:
-        with beside(path) as file:
+        with beside(path, overwrite=overwrite) as file:
             write_container(file, members)
             file.flush()
-            os.fsync(file.fileno())                         # before the look at the name, for it takes long
             Package.open(file.name).close()
-            if os.path.lexists(path) and not overwrite:
-                raise PackageError(f"{path} appeared while its package was written: choose another name or give overwrite")
-        sync_name(path)
+    except FileExistsError as error:
+        raise PackageError(f"{path} appeared while its package was written: choose another name or give overwrite") from error
     except OSError as error:
         if error.errno is None:                             # a signal handler's: a caller's deadline
             raise

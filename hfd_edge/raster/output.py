@@ -8,20 +8,19 @@ from __future__ import annotations
 import atexit
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hfd_edge.durable import hold, let_go, lock_of, sync, sync_name
+from hfd_edge.durable import beside, hold, let_go, lock_of, partial_of, partials_of, sync, sync_name
 from hfd_edge.errors import RasterError
 
-_SUFFIX = "..xxxxxxxx.partial"             # what a name grows by while it is written
-_LONGEST_NAME_BYTES = 255 - len(_SUFFIX)
+_GROWTH = len(partial_of(Path("a")).name) - 1       # of a name while it is written
+_LONGEST_NAME_BYTES = 255 - _GROWTH
 # GDAL takes the georeference, nodata, overviews and mask in them for those of the file, before its own; ArcGIS, and GDAL from 3.11 on, its table of classes
 _SIDECARS = (".aux.xml", ".ovr", ".msk", ".vat.dbf")
-_unfinished: set[PartialFile] = set()
+_unfinished: set[PartialFolder] = set()
 
 
 def check_output(path: str | Path, overwrite: bool, bytes_needed: int = 0, inputs: Iterable[Path] = ()) -> Path:
@@ -110,76 +109,29 @@ def _check_name(path: Path) -> None:
         raise RasterError(f"{str(path)!r} is no UTF-8 name, which GDAL cannot write: choose another name") from error
     if "\0" in str(path) or length > _LONGEST_NAME_BYTES:
         raise RasterError(f"{str(path)[:80]!r} cannot be the name of a file: it must have at most {_LONGEST_NAME_BYTES} bytes "
-                          f"after the last / (here {length}, and {len(_SUFFIX)} more while it is written) and no zero byte")
+                          f"after the last / (here {length}, and {_GROWTH} more while it is written) and no zero byte")
 
 
-class PartialFile:
-    """A temporary name beside `path`; `commit` makes it `path`, `discard` removes it. A kill leaves .NAME.xxxxxxxx.partial."""
+class PartialFolder:
+    """A hidden folder beside `path` for what is needed on the way; `commit` gives the file in it that is to be the whole one its name.
+
+    One writer at a time: of two runs to one name the map of one could lie beside the table, or the confidence, of the other. A kill leaves the
+    folder and the lock's file, which the next writer of the name takes away.
+    """
 
     def __init__(self, path: Path, overwrite: bool) -> None:
         self.path = path
         self.overwrite = overwrite
-        self.partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-        self._process = 0                   # that began it
-
-    def begin(self) -> None:
-        """Something will be there from now on."""
-        self._process = os.getpid()
-        _unfinished.add(self)
-
-    def commit(self, durable: bool = True) -> None:
-        """Bring the bytes to the disk if they are to be durable, then give the file its name; what lay beside an older one goes.
-
-        It goes first: a kill in between leaves the older file without it, never the new one with it.
-
-        Raises:
-            RasterError: the disk refuses, or another file took the name meanwhile.
-        """
-        try:
-            if durable:
-                sync(self.partial)
-            if not self.overwrite and os.path.lexists(self.path):
-                raise RasterError(f"{self.path} appeared while it was being written: nothing is replaced unasked; give "
-                                  "--overwrite (overwrite=True)")
-            for sidecar in _sidecars(self.path):
-                sidecar.unlink(missing_ok=True)
-            os.replace(self.partial, self.path)
-            self._name_beside()
-            if durable:
-                sync_name(self.path)
-        except OSError as error:
-            if error.errno is None:             # our own, or a signal handler's: a caller's deadline while the disk is waited for
-                raise
-            raise RasterError(f"{self.path} cannot be finished: {error.strerror}; make room or choose another folder") from error
-
-    def _name_beside(self) -> None:
-        """Nothing: only a folder has room for more than one file."""
-
-    def discard(self) -> None:
-        """Remove what was written so far, in the process that began it."""
-        if self._process == os.getpid():
-            self._remove()
-        _unfinished.discard(self)
-
-    def _remove(self) -> None:
-        self.partial.unlink(missing_ok=True)
-
-
-class PartialFolder(PartialFile):
-    """As PartialFile, with a hidden folder beside `path` for what is needed on the way, and one writer at a time: of two runs to one name
-    the map of one could lie beside the table, or the confidence, of the other. A kill leaves the folder and the lock's file, which the next
-    writer of the name takes away."""
-
-    def __init__(self, path: Path, overwrite: bool) -> None:
-        super().__init__(path, overwrite)
-        self._folder = self.partial
+        self._folder = partial_of(path)
         self.partial = self.file("whole")
         self._beside: list[Path] = []
         self._held: int | None = None
+        self._process = 0                   # that began it
 
     def begin(self) -> None:
-        """Raises RasterError where another run is at it, or the disk refuses."""
-        super().begin()
+        """Something will be there from now on. Raises RasterError where another run is at it, or the disk refuses."""
+        self._process = os.getpid()
+        _unfinished.add(self)
         killed = lock_of(self.path).exists()
         try:
             self._held = hold(self.path)
@@ -194,11 +146,40 @@ class PartialFolder(PartialFile):
 
     def _remove_of_killed(self) -> None:
         """Folders of runs that are no more: whoever holds the name is its only writer."""
-        folder = re.compile(re.escape(f".{self.path.name}.") + r"[0-9a-f]{8}\.partial")
-        with os.scandir(self.path.parent) as entries:
-            left = [entry.path for entry in entries if folder.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)]
-        for each in left:
-            shutil.rmtree(each, ignore_errors=True)         # another user's, in a folder like /tmp, stays
+        for entry in partials_of(self.path):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)       # another user's, in a folder like /tmp, stays
+
+    def commit(self) -> None:
+        """Bring the bytes to the disk, then give the file its name; what lay beside an older one goes.
+
+        It goes first: a kill in between leaves the older file without it, never the new one with it.
+
+        Raises:
+            RasterError: the disk refuses, or another file took the name meanwhile.
+        """
+        try:
+            sync(self.partial)
+            if not self.overwrite and os.path.lexists(self.path):
+                raise _appeared(self.path)
+            _remove_sidecars(self.path)
+            os.replace(self.partial, self.path)
+            for sidecar in self._beside:
+                os.replace(self.file(sidecar.name), sidecar)
+            sync_name(self.path)
+        except OSError as error:
+            if error.errno is None:             # our own, or a signal handler's: a caller's deadline while the disk is waited for
+                raise
+            raise RasterError(f"{self.path} cannot be finished: {error.strerror}; make room or choose another folder") from error
+
+    def discard(self) -> None:
+        """Remove what was written so far, in the process that began it."""
+        if self._process == os.getpid():
+            shutil.rmtree(self._folder, ignore_errors=True)
+            held, self._held = self._held, None
+            if held is not None:
+                let_go(self.path, held)
+        _unfinished.discard(self)
 
     def put_beside(self, sidecar: Path, data: bytes) -> None:
         """A small file that gets its name right after the whole one."""
@@ -206,19 +187,18 @@ class PartialFolder(PartialFile):
         self.file(sidecar.name).write_bytes(data)
         sync(self.file(sidecar.name))
 
-    def _name_beside(self) -> None:
-        for sidecar in self._beside:
-            os.replace(self.file(sidecar.name), sidecar)
-
     def file(self, name: str) -> Path:
         """A file in the folder."""
         return self._folder / name
 
-    def _remove(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-        held, self._held = self._held, None
-        if held is not None:
-            let_go(self.path, held)
+
+def _appeared(path: Path) -> RasterError:
+    return RasterError(f"{path} appeared while it was being written: nothing is replaced unasked; give --overwrite (overwrite=True)")
+
+
+def _remove_sidecars(path: Path) -> None:
+    for sidecar in _sidecars(path):
+        sidecar.unlink(missing_ok=True)
 
 
 @atexit.register
@@ -234,14 +214,15 @@ def write_bytes(path: str | Path, data: bytes | memoryview, overwrite: bool) -> 
     Raises:
         RasterError: the file exists and overwrite is False, the folder cannot be written to, or the disk is full.
     """
-    file = PartialFile(check_output(path, overwrite, bytes_needed=len(data)), overwrite)
+    path = check_output(path, overwrite, bytes_needed=len(data))
     try:
-        file.begin()
-        file.partial.write_bytes(data)
-        file.commit()
+        with beside(path, overwrite=overwrite) as file:
+            file.write(data)
+            file.flush()
+            _remove_sidecars(path)
+    except FileExistsError as error:
+        raise _appeared(path) from error
     except OSError as error:
         if error.errno is None:                 # as above
             raise
-        raise RasterError(f"{file.path} cannot be written: {error.strerror}; make room, or choose another folder") from error
-    finally:
-        file.discard()
+        raise RasterError(f"{path} cannot be written: {error.strerror}; make room, or choose another folder") from error

@@ -19,7 +19,7 @@ from hfd_edge.errors import ArrayError, DeviceError, RasterError
 from hfd_edge.forks import keep_in_children, no_fork
 from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster.guard import one_line, rasterio_open
-from hfd_edge.raster.output import PartialFile, check_output
+from hfd_edge.raster.output import PartialFolder, check_output
 
 _SMALL_SIDE_PX = 1024
 _HEADER_BYTES = 1 << 20
@@ -60,16 +60,19 @@ class RasterWriter:
         """Check that the file can be written. Raises RasterError as `check_output` does.
 
         Args:
-            scratch: for a file that is only needed on the way to another: neither read back nor brought to the disk.
+            scratch: for a file in a hidden folder, on the way to another: neither made beside, nor read back, nor brought to the disk.
             packed: compressed. Every open file that is takes 1 to 2 MB for it from its first block on.
         """
         self.profile = profile
         self._scratch, self._packed = scratch, packed
-        needed = profile.rows * profile.cols * profile.count * np.dtype(profile.dtype).itemsize + _HEADER_BYTES
-        inputs = profile.geo.files if profile.geo else ()
-        self._file = PartialFile(check_output(path, overwrite, needed, inputs), overwrite)
-        if profile.geo is not None and not scratch:
-            profile.geo.check_storable(self._file.path)
+        self.path = self._written = Path(path)
+        if not scratch:
+            needed = profile.rows * profile.cols * profile.count * np.dtype(profile.dtype).itemsize + _HEADER_BYTES
+            self.path = check_output(path, overwrite, needed, profile.geo.files if profile.geo else ())
+            if profile.geo is not None:
+                profile.geo.check_storable(self.path)
+            self._folder = PartialFolder(self.path, overwrite)
+            self._written = self._folder.partial
         self._tags = dict(profile.tags)
         self._next_row = 0
         self.crc = 0                                        # of the pixels written so far, row by row
@@ -79,8 +82,9 @@ class RasterWriter:
     def __enter__(self) -> RasterWriter:
         self._process = os.getpid()
         with no_fork(), ExitStack() as stack:
-            stack.callback(self._file.discard)
-            self._file.begin()
+            if not self._scratch:
+                stack.callback(self._folder.discard)
+                self._folder.begin()
             self._dataset = stack.enter_context(self._create())
             keep_in_children(self._dataset)
             p = self.profile
@@ -104,7 +108,7 @@ class RasterWriter:
             DeviceError: this is a process forked from the one that writes.
         """
         if self._process != os.getpid():
-            raise DeviceError(f"{self._file.path} is written by process {self._process}, and this is process {os.getpid()}, forked from it: "
+            raise DeviceError(f"{self.path} is written by process {self._process}, and this is process {os.getpid()}, forked from it: "
                               "write a file of its own there")
         p = self.profile
         if values.ndim != 3 or values.shape[::2] != (p.count, p.cols) or values.dtype != np.dtype(p.dtype):
@@ -128,7 +132,7 @@ class RasterWriter:
             if kind is not None:
                 return
             if self._next_row != self.profile.rows:
-                raise RasterError(f"{self._file.path}: {self._next_row} of {self.profile.rows} rows were written; an incomplete file is not kept")
+                raise RasterError(f"{self.path}: {self._next_row} of {self.profile.rows} rows were written; an incomplete file is not kept")
             self._finish()
 
     def _finish(self) -> None:
@@ -139,7 +143,7 @@ class RasterWriter:
             raise self._refused(error) from error
         if not self._scratch:
             self._read_back()
-        self._file.commit(durable=not self._scratch)
+            self._folder.commit()
 
     def _write_blocks(self, row: int, count: int) -> None:
         rows = self._rows if count == self.profile.block_px else np.ascontiguousarray(self._rows[:, :count])
@@ -154,19 +158,19 @@ class RasterWriter:
         """GDAL reports a full disk only in its log when it closes a file, so the file is read once more before it counts."""
         p, crc = self.profile, 0
         try:
-            with rasterio_open(self._file.partial, driver="GTiff") as dataset:
+            with rasterio_open(self._written, driver="GTiff") as dataset:
                 for row in range(0, p.rows, p.block_px):
                     rows = dataset.read(window=Window(0, row, p.cols, min(p.block_px, p.rows - row)))
                     crc = zlib.crc32(np.ascontiguousarray(rows), crc)
         except (RasterioError, OSError) as error:
             raise self._refused(error) from error
         if crc != self.crc:
-            raise RasterError(f"{self._file.path}: the disk does not hold what was written; make room, or choose another disk")
+            raise RasterError(f"{self.path}: the disk does not hold what was written; make room, or choose another disk")
 
     def _create(self) -> Any:
         p = self.profile
         try:
-            dataset = rasterio_open(self._file.partial, "w", driver="GTiff", width=p.cols, height=p.rows, count=p.count,
+            dataset = rasterio_open(self._written, "w", driver="GTiff", width=p.cols, height=p.rows, count=p.count,
                                     dtype=p.dtype, nodata=p.nodata, tiled=True, blockxsize=p.block_px, blockysize=p.block_px,
                                     interleave="band", bigtiff="IF_SAFER", **(_PACKING if self._packed else {}))
             _describe(dataset, p)
@@ -175,7 +179,7 @@ class RasterWriter:
             raise self._refused(error) from error
 
     def _refused(self, error: BaseException) -> RasterError:
-        return RasterError(f"{self._file.path} cannot be written ({one_line(error)}): make room, or choose another folder; nothing was left there")
+        return RasterError(f"{self.path} cannot be written ({one_line(error)}): make room, or choose another folder; nothing was left there")
 
 
 def write_raster(path: str | Path, strips: Iterable[tuple[int, np.ndarray]], profile: RasterProfile,
