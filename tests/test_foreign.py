@@ -1,5 +1,7 @@
 """Foreign networks become packages that run tile by tile and say what the given file says."""
 
+import json
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -170,6 +172,10 @@ def test_the_command_packages_and_predicts(tmp_path):
     network, spec = save(tmp_path, unet())
     done = run("package", network, "--spec", spec, "-o", tmp_path / "net.engine")
     assert done.returncode == 0 and "exact halo" in done.stdout, done.stdout + done.stderr
+    assert done.stderr.startswith("measuring the reach: 5 runs of"), done.stderr
+    done = run("package", network, "--spec", spec, "-o", tmp_path / "net.engine", "--overwrite", "--json")
+    assert json.loads(done.stdout)["spec"]["stride_px"] == 4 and done.stderr.count("measuring the reach") == 1
+    assert not run("package", network, "--spec", spec, "-o", tmp_path / "net.engine", "--overwrite", "--quiet").stderr
     scene = write_tif(tmp_path / "scene.tif", np.random.default_rng(1).normal(size=(2, 90, 70)).astype(np.float32),
                       crs="EPSG:32633", transform=UTM)
     done = run("predict", scene, tmp_path / "net.engine", "-o", tmp_path / "map.tif", "--unit", "dn")

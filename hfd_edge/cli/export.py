@@ -10,7 +10,7 @@ import typer
 from hfd_edge.cli.options import (
     CALIBRATOR, SCENES, BandsOption, CalibratorOption, JsonOption, KeepFloatOption, NodataOption, OffsetOption, PrecisionsOption, QuietOption, ScaleOption,
     TargetsOption, UnitOption, check_calibrated, declared_options, split_words)
-from hfd_edge.cli.report import print_json, written
+from hfd_edge.cli.report import print_json, say_aside, written
 from hfd_edge.text import printable
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def export(  # an option of the command line is an argument here: more than six 
     from hfd_edge.export import ExportOptions, export_package
     from hfd_edge.export.build_graphs import GraphPlan
     from hfd_edge.export.qgis import check_target, write_qgis
+    from hfd_edge.export.told import telling
 
     _check_replaced(replaces, output)
     if qgis is not None:
@@ -64,8 +65,10 @@ def export(  # an option of the command line is an argument here: more than six 
     plan = GraphPlan(tuple(calibration or ()), declared, None if precision is None else split_words(precision), split_words(target), calibrator,
                      keep_float=split_words(keep_float), weight_bits=weight_bits)
     options = ExportOptions(overwrite, filter_halo_px=filter_halo, max_halo_px=max_halo, plan=plan, report=report, replaces=replaces)
-    made = export_package(checkpoint, output, options)
-    with written(output):
+    tell = None if quiet else say_aside
+    with telling(tell):
+        made = export_package(checkpoint, output, options)
+    with telling(tell), written(output):
         compared, worse = _compare(replaces, output, plan, report) if replaces and calibration else (None, "")
         if qgis is not None:
             write_qgis(output, qgis, overwrite)

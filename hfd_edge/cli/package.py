@@ -10,7 +10,7 @@ import typer
 from hfd_edge.cli.options import (
     CALIBRATOR, SCENES, BandsOption, CalibratorOption, JsonOption, KeepFloatOption, NodataOption, OffsetOption, PrecisionsOption, ScaleOption,
     TargetsOption, UnitOption, check_calibrated, declared_options, split_words)
-from hfd_edge.cli.report import print_json, written
+from hfd_edge.cli.report import print_json, say_aside, written
 from hfd_edge.text import printable
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def package(  # an option of the command line is an argument here: more than six
         "--calibrator": None if calibrator == CALIBRATOR else calibrator, "--keep-float": keep_float, "--unit": unit, "--scale": scale,
         "--offset": offset, "--nodata": nodata, "--bands": bands, "--report": report})
     from hfd_edge.export.foreign import ForeignOptions, package_foreign
+    from hfd_edge.export.told import telling
 
     if qgis is not None:
         from hfd_edge.export.qgis import check_target
@@ -76,7 +77,8 @@ def package(  # an option of the command line is an argument here: more than six
     declared = declared_options(unit, scale, offset, nodata, bands)
     plan = _plan(calibration, (precision, target, calibrator, keep_float), declared) if asked else None
     options = ForeignOptions(overwrite, unbounded, halo, keep_size, measure, plan, replaces, report)
-    made = package_foreign(network, spec, output, options)
+    with telling(None if quiet else say_aside):
+        made = package_foreign(network, spec, output, options)
     if qgis is not None:
         from hfd_edge.export.qgis import write_qgis
         with written(output):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from hfd_edge.errors import HfdError, RasterError
-from hfd_edge.text import Lines, aligned
+from hfd_edge.text import Lines, aligned, printable
 
 if TYPE_CHECKING:
     from hfd_edge.measure.accuracy import Accuracy
@@ -39,6 +39,11 @@ def written(path: Path) -> Iterator[None]:
         yield
     except HfdError as error:
         raise type(error)(f"{path} is written; {error}") from error
+
+
+def say_aside(line: str) -> None:
+    """What is being done: on the standard error, where it mixes with no report."""
+    typer.echo(printable(line), err=True)
 
 
 def print_json(record: dict[str, Any]) -> None:

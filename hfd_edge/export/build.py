@@ -33,6 +33,7 @@ from hfd_edge.export.reach import bound_reach
 from hfd_edge.export.sealed import Contents, seal
 from hfd_edge.export.session import tool_versions
 from hfd_edge.export.target import check_target
+from hfd_edge.export.told import say
 from hfd_edge.export.verify import network_runner
 from hfd_edge.network.checkpoint import PAIRS_KEY, checkpoint_paths, load_checkpoint
 from hfd_edge.network.hfdnet import HFDNet
@@ -114,6 +115,7 @@ def export_package(checkpoint: str | os.PathLike, output: str | os.PathLike,
     net, part, training = load_checkpoint(checkpoint)
     known, trained = student_spec(checkpoint, net, part, training), trained_ranges(training)
     _check_before(checkpoint, output, known.bands, options)
+    say("exporting the network as ONNX")
     graph = to_onnx(net)
     spec, notes = _make_spec(net, known, graph, options)
     lineage = lineage_of(options.replaces, spec)

@@ -21,6 +21,7 @@ from hfd_edge.export.quantize_cpu import to_int8_cpu
 from hfd_edge.export.quantize_options import Int8Options
 from hfd_edge.export.quantize_sensitivity import int8_that_passes, sensitivity
 from hfd_edge.export.quantize_trt import to_fp16_trt, to_int8_trt
+from hfd_edge.export.told import say
 from hfd_edge.export.verify import GATE_TILE_PX, MOST_TILES, gate_graphs, judge, remembering, runner
 from hfd_edge.measure.edge_error import EdgeError, Patch, edge_error
 from hfd_edge.package.manifest import FP16_TRT, FP32, INT8_CPU, INT8_TRT
@@ -133,19 +134,23 @@ def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[Da
     tiles = list(tiles_of(second, spec, GATE_TILE_PX, MOST_TILES))
     check_export(tiles, scenes, spec, plan.thresholds)
     graphs, ranges, kept, notes, seen = {FP32: graph}, None, {}, (), []
+    say(f"judging {FP32} on {len(tiles)} tiles")
     known = remembering(reference, tiles)
     results = gate_graphs(known, graphs, tiles, plan.thresholds)
     if plan.graphs:
         shown = list(tiles_of(first, spec, spec.tile_px, CALIBRATION_TILES))
+        say(f"calibrating on {len(shown)} tiles")
         seen, statuses = [tile.pixels for tile in shown], [tile.status for tile in shown]
         calibrated = calibrate(graph, seen, plan.method, statuses, [tile.vector for tile in shown] if spec.scene_percentiles else None)
         ranges, notes = _ranges(graph, calibrated, trained, seen, plan)
     ranking = cache(lambda: sensitivity(graph, ranges, seen[:_SENSITIVITY_TILES]))
     for name, make in _int8_makers(graph, ranges, plan).items():
+        say(f"making and judging {name}")
         made = int8_that_passes(make, lambda own, name=name: judge(known, name, own, tiles, plan.thresholds), ranking, plan.keep_float)
         graphs[name], results[name], kept[name] = made.graph, made.result, made.kept
         notes += (f"{name}: kept in float: {', '.join(made.kept)}",) if made.kept else ()
     if FP16_TRT in plan.graphs:
+        say(f"making and judging {FP16_TRT}")
         graphs[FP16_TRT] = to_fp16_trt(graph, calibrated)       # half precision must hold what scenes reach, not where INT8 cuts
         results |= gate_graphs(known, {FP16_TRT: graphs[FP16_TRT]}, tiles, plan.thresholds)
     graphs, results = ({name: each[name] for name in (FP32, *plan.graphs)} for each in (graphs, results))     # in the plan's order
@@ -153,6 +158,7 @@ def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[Da
         check_trt(graphs[name], name)
     if INT8_CPU in plan.graphs and plan.weight_bits == 8:
         notes += (f"{INT8_CPU} has weights of 8 bits: right on processors with VNNI (or ARM's dot products), wrong on others",)
+    say("measuring the bounded halo and the error at the end of a tile")
     ranked = ranking() if kept and (plan.sensitivity or ranking.cache_info().currsize) else {}
     return GraphSet(graphs, results, ranges, kept, tuple(flip_curve(runner(graph), tiles, spec)), _edge(runner(graph), tiles, spec), notes,
                     trained is not None, ranked)

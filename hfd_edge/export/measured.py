@@ -9,10 +9,13 @@ import numpy as np
 
 from hfd_edge.errors import ReachError
 from hfd_edge.export.session import open_session
+from hfd_edge.export.told import Counted, say
 from hfd_edge.spec import ModelSpec
 from hfd_edge.tiles import round_up
 
-Run = Callable[[np.ndarray], np.ndarray]        # (1, bands, n, n) float32 -> logits (1, classes, n / ls, n / ls) float32
+Run = Callable[[np.ndarray], np.ndarray]        # (1, bands, n, m) float32 -> logits (1, classes, n / ls, m / ls) float32
+STRIP_PX = 128                                  # across, of a strip: some cells of the coarsest grid
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,8 @@ class Probe:
     bands: int
     stride_px: int
     logit_stride_px: int
-    side_px: int                    # side of the image, a multiple of stride_px, above twice the reach to be found
+    side_px: int                    # along the measured axis; a multiple of stride_px, above twice the reach to be found
+    across_px: int | None = None    # rows and columns are measured one after the other, in strips so wide; None = together, in a square
     seeds: tuple[int, ...] = (0, 1)
     positive: bool = False          # pixels in 0..1 instead of standard normal; for networks with positive weights
 
@@ -41,7 +45,9 @@ def measured_within_bound(graph: bytes, spec: ModelSpec, side_px: int | None = N
     if side_px is not None and side_px < least:
         return None
     session = open_session(graph)
-    image, probe = session.get_inputs()[0].name, Probe(len(spec.bands), spec.stride_px, spec.logit_stride_px, side_px or least, seeds)
+    across = round_up(STRIP_PX, spec.stride_px)
+    image, probe = session.get_inputs()[0].name, Probe(len(spec.bands), spec.stride_px, spec.logit_stride_px, side_px or least,
+                                                       across if side_px is None and 2 * across < least else None, seeds)
     measured = measured_reach(lambda pixels: session.run(None, {image: pixels})[0], probe)
     if measured > spec.reach_px:
         raise ReachError(f"measured reach {measured} px is above the bound of {spec.reach_px} px: the graph uses an operator "
@@ -56,29 +62,41 @@ def measured_reach(run: Run, probe: Probe) -> int:
     and is drawn anew, ten times as strong, outside. A result pixel that differs in any bit is felt from the distance of the
     nearest changed pixel at least. The bilinear up-sampling of the logits counts: a result pixel differs if a logit it
     blends differs. A measurement finds less than the bound where weights are small; it never finds more than the true reach.
+    In a strip the box has two ends and no sides: what is felt along the other axis is measured in the other strip.
     """
-    reach = 0
+    side, across = probe.side_px, probe.across_px
+    shapes = [(side, side)] if across is None else [(side, across), (across, side)]
+    reach, runs = 0, len(probe.seeds) * len(shapes) * (probe.stride_px + 1)
+    say(f"measuring the reach: {runs} runs of {side} x {across or side} pixels")
+    counted = Counted(runs)
     for seed in probe.seeds:
         random = np.random.default_rng(seed)
-        shape = (1, probe.bands, probe.side_px, probe.side_px)
         draw = random.random if probe.positive else random.standard_normal
-        base, other = draw(shape).astype(np.float32), 10 * draw(shape).astype(np.float32)
-        expected = run(base)
-        for phase in range(probe.stride_px):
-            reach = max(reach, _felt(run, probe, (base, other, expected), phase))
+        for rows, cols in shapes:
+            base, other = (strength * draw((1, probe.bands, rows, cols)).astype(np.float32) for strength in (1, 10))
+            expected = run(base)
+            counted.step()
+            for phase in range(probe.stride_px):
+                reach = max(reach, _felt(run, probe, (base, other, expected), phase))
+                counted.step()
     return reach
 
 
 def _felt(run: Run, probe: Probe, images: tuple[np.ndarray, np.ndarray, np.ndarray], phase: int) -> int:
     base, other, expected = images
-    first, last = probe.stride_px + phase, probe.side_px - probe.stride_px - phase      # the box is first .. last - 1
-    changed_image = other.copy()
-    changed_image[..., first:last, first:last] = base[..., first:last, first:last]
-    cells = (run(changed_image) != expected).any(axis=(0, 1))
+    depth = np.minimum.outer(*(_depth(probe, length, phase) for length in base.shape[2:]))
+    cells = (run(np.where(depth > 0, base, other)) != expected).any(axis=(0, 1))
     pixels = _blended(_blended(cells, probe.logit_stride_px).T, probe.logit_stride_px).T
-    position = np.arange(probe.side_px)
-    depth = np.minimum(position - first + 1, last - position)                            # 1 for the box's outermost pixels
-    return max(0, int(np.minimum.outer(depth, depth)[pixels].max(initial=0)))
+    return max(0, int(depth[pixels].max(initial=0)))
+
+
+def _depth(probe: Probe, length: int, phase: int) -> np.ndarray:
+    """How far inside the box positions along an axis lie: 1 for its outermost, below 1 outside. Across a strip all lie inside."""
+    if length < probe.side_px:
+        return np.full(length, probe.side_px)
+    first, last = probe.stride_px + phase, length - probe.stride_px - phase                  # the box is first .. last - 1
+    position = np.arange(length)
+    return np.minimum(position - first + 1, last - position)
 
 
 def _blended(cells: np.ndarray, stride: int) -> np.ndarray:

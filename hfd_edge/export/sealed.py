@@ -19,6 +19,7 @@ from hfd_edge.export.calibration_data import DataScene
 from hfd_edge.export.gate_package import judge_package
 from hfd_edge.export.gate_report import GateReport
 from hfd_edge.export.parity import Infer, Thresholds
+from hfd_edge.export.told import say
 from hfd_edge.export.verify import INT8_GRAPHS, unverified
 from hfd_edge.export.verify_page import write_page
 from hfd_edge.package import Golden, write_package
@@ -67,6 +68,7 @@ def seal(contents: Contents, reference: Infer, judged: list[DataScene], threshol
     hidden = PartialFolder(contents.output, overwrite=True)
     try:
         hidden.begin()
+        say("judging the package: a scene in tiles, the speed of every way to run it")
         contents.write(hidden.partial, gate)
         gate = judge_package(hidden.partial, reference, judged, gate, thresholds)
         _stop_if_failed(contents, gate)

@@ -82,7 +82,8 @@ def test_the_bound_is_exact_for_positive_weights(name):
     build, stride, logit_stride = CHAINS[name]
     graph = build(Chain()).bytes()
     bound = bound_reach(graph, stride, logit_stride).reach_px
-    assert measure(graph, 1, stride, logit_stride, 24 * stride, positive=True) == bound
+    for across in (None, 6 * stride):                       # a square, and two strips
+        assert measure(graph, 1, stride, logit_stride, 24 * stride, positive=True, across_px=across) == bound
 
 
 def test_known_reaches_come_out():
@@ -125,7 +126,7 @@ def test_no_measurement_exceeds_the_bound_and_the_bound_is_not_loose(configurati
     net, graph = exported(*configuration)
     bound = bound_reach(graph, net.stride_px, net.logit_stride_px).reach_px
     side = -(-2 * bound // net.stride_px) * net.stride_px + 3 * net.stride_px
-    measured = measure(graph, BANDS, net.stride_px, net.logit_stride_px, side, seeds=(0, 1))
+    measured = measure(graph, BANDS, net.stride_px, net.logit_stride_px, side, seeds=(0, 1), across_px=8 * net.stride_px)
     assert 0.8 * bound <= measured <= bound
 
 
@@ -144,3 +145,10 @@ def test_a_wider_flow_reaches_further_and_an_unclamped_one_is_refused():
         del node.input[1:]
     with pytest.raises(ReachError, match="Clip"):
         bound_reach(model, 16, 4)
+
+
+@pytest.mark.parametrize("kernel", [(7, 1), (1, 7)])
+def test_a_strip_measures_along_either_axis(kernel):
+    chain = Chain()
+    chain.then("Conv", chain.constant(np.ones((1, 1, *kernel))), pads=[kernel[0] // 2, kernel[1] // 2] * 2)
+    assert measure(chain.bytes(), 1, 1, 1, 40, positive=True, across_px=8) == 3
