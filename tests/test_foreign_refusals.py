@@ -81,7 +81,9 @@ REFUSED = {
     "half precision": (lambda: graph(node(), kind=TensorProto.FLOAT16, out=TensorProto.FLOAT16), "'pixels' is FLOAT16"),
     "half precision within": (lambda: graph(node("Cast", to=TensorProto.FLOAT16, out="h"), node("Cast", "h", to=TensorProto.FLOAT)),
                               "computes in FLOAT16 from Cast.*net.float"),
-    "labels instead of logits": (lambda: graph(node("Cast", to=TensorProto.INT64), out=TensorProto.INT64), "is INT64.*ArgMax"),
+    "labels instead of logits": (lambda: graph(node("Cast", to=TensorProto.INT64), out=TensorProto.INT64), "is INT64.*before the ArgMax, threshold"),
+    "a threshold that answers yes or no": (lambda: graph(node("Greater", "pixels", "w"), out=TensorProto.BOOL, weights=[numpy_helper.from_array(
+        np.zeros(1, np.float32), "w")]), "is BOOL.*before the ArgMax, threshold"),
     "an argmax at the end": (lambda: graph(node("ArgMax", axis=1, out="k"), node("Cast", "k", to=TensorProto.FLOAT)),
                              "answers labels.*export it before the argmax"),
     "an argmax that answers whole numbers": (lambda: graph(node("ArgMax", axis=1), out=TensorProto.INT64), "export it before the argmax"),
@@ -106,7 +108,7 @@ REFUSED = {
         np.ones((3, 2, 3, 3), np.float32), "w")]), "whole stride"),
     "other bands than the spec": (lambda: graph(node(), image=["n", 1, "h", "w"]), "takes 1 bands, the spec names 2"),
     "other classes than the spec": (lambda: graph(node()), "2 classes, the spec names 3"),
-    "a fixed size that is no square": (lambda: graph(node("Reshape", "pixels", "s", out="r"), node("Reshape", "r", "t"), image=[1, 2, 32, 64], weights=[
+    "a fixed size that is no square": (lambda: graph(node("Reshape", "pixels", "s", out="r"), node("Relu", "r", out="p"), node("Reshape", "p", "t"), image=[1, 2, 32, 64], weights=[
         numpy_helper.from_array(np.array(v), n) for v, n in (([1, 4096], "s"), ([1, 2, 32, 64], "t"))]), "must be square"),
 }
 

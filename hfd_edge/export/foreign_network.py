@@ -11,7 +11,9 @@ import onnx
 from hfd_edge.errors import ExportError, GateError, ReachError
 from hfd_edge.export import foreign_head as head
 from hfd_edge.export import foreign_rewrite as rewrite
+from hfd_edge.export.foreign_blocks import move_by_blocks
 from hfd_edge.export.foreign_intake import check_declared_memory, image_size, one_line
+from hfd_edge.export.foreign_operators import in_known_operators
 from hfd_edge.export.foreign_scene import noise_for
 from hfd_edge.export.reach import bound_reach
 from hfd_edge.export.reach_rules import GLOBAL
@@ -58,18 +60,22 @@ def prepare_network(model: onnx.ModelProto, name: str, single_logit_classes: boo
     for size in sizes:
         check_declared_memory(model, *size, name)
     work = rewrite.folded(model, name)
-    rewrite.in_known_operators(work)
+    in_known_operators(work)
     outcomes = [_outcome(work, size, name) for size in sizes]
     runs = [shapes for shapes, _ in outcomes]
     _check_answers(runs, model, name)
     if fixed[0]:
         _check_resizing(work, runs[0], name)
+        rewrite.open_slices(work, runs[0])
     rewrite.hold_places(work, [places for _, places in outcomes])
+    rewrite.drop_expands(work, runs)
     notes = []
     if count := rewrite.resize_by_factors(work, runs):
         notes.append(f"{count} resizings to a size became resizings by a constant factor")
     if count := rewrite.pad_by_numbers(work, runs):
         notes.append(f"{count} paddings to SAME became paddings by numbers")
+    if count := move_by_blocks(work, runs):
+        notes.append(f"{count} moves of channels by Reshape and Transpose became Gather, SpaceToDepth or DepthToSpace")
     rewrite.drop_unused(work)
     work = rewrite.folded(work, name)           # a batch norm may have waited for the sizes beside it to go
     given = _prove_equal(model, work, sizes, name)
@@ -178,7 +184,8 @@ def _logit_stride(runs: list[rewrite.Shapes], name: str) -> int:
     for run in runs:
         image, logits = run[rewrite.INPUT_NAME], run[rewrite.OUTPUT_NAME]
         if len(logits) != 4 or logits[0] != 1 or 0 in logits:
-            raise ExportError(f"{name} answers an image of shape {image} with shape {logits}: logits are (batch, classes, rows, cols)")
+            raise ExportError(f"{name} answers an image of shape {image} with shape {logits}: logits are (batch, classes, rows, cols), of one class too; "
+                              "leave out a squeeze or an index such as [:, 0] or [0] at its end")
         found |= {a / b for a, b in zip(image[2:], logits[2:])}
     if len(found) != 1 or not (stride := found.pop()).is_integer():
         seen = ", ".join(f"{run[rewrite.INPUT_NAME][2:]} -> {run[rewrite.OUTPUT_NAME][2:]}" for run in runs)

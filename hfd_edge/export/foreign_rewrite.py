@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from hfd_edge.export.foreign_intake import one_line
 from hfd_edge.export.reach_node import SIZE_OF
 
 INPUT_NAME, OUTPUT_NAME = "pixels", "logits"
-_PLACES = {"Pad": (1,), "Slice": (1, 3, 4)}     # inputs: how far, from where, along which axes
+_PLACES = {"Pad": (1,), "Slice": (1, 2, 3, 4)}      # inputs: how far; from where, to where, along which axes, in which steps
 OLDEST_OPSET = 13                       # Softmax of earlier sets runs over everything behind its axis
 Shapes = Mapping[str, tuple[int, ...]]
-_POOLED = {"GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax"}
+_JOINING = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min", "Pow"))
 _TO_THE_END = 2**31 - 1                 # ends of a Slice from here on mean "to the end" for any image
 
 
@@ -54,37 +55,8 @@ def folded(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     return result
 
 
-def in_known_operators(model: onnx.ModelProto) -> None:
-    """Global pooling as a reduction over rows and columns, Gemm as MatMul and Add: the same numbers, in operators that every engine here runs."""
-    opset, nodes = model.opset_import[0].version, list(model.graph.node)
-    del model.graph.node[:]
-    for i, node in enumerate(nodes):
-        if node.op_type in _POOLED:
-            node.name = node.name or f"{node.op_type}_{i}"                  # a message names what the file has
-            node.op_type = _POOLED[node.op_type]
-            axes = np.array([2, 3], np.int64)
-            if opset >= 18:
-                node.input.append(constant(model, f"pool_axes_{i}", axes))
-            else:
-                node.attribute.append(onnx.helper.make_attribute("axes", axes))
-            node.attribute.append(onnx.helper.make_attribute("keepdims", 1))
-        model.graph.node.extend(_plain_product(model, node) if node.op_type == "Gemm" else [node])
-
-
-def _plain_product(model: onnx.ModelProto, gemm: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """alpha A B + beta C of a constant B, as torch writes its linear layers; another Gemm is left as it is."""
-    weight = next((numpy_helper.to_array(tensor) for tensor in model.graph.initializer if tensor.name == gemm.input[1]), None)
-    if weight is None or word(gemm, "transA", 0) or word(gemm, "beta", 1.0) != 1.0:
-        return [gemm]
-    weight = (weight.T if word(gemm, "transB", 0) else weight) * np.float32(word(gemm, "alpha", 1.0))
-    factor, bias = constant(model, f"{gemm.input[1]}_columns", weight), gemm.input[2] if len(gemm.input) > 2 else ""
-    made = f"{gemm.output[0]}_product" if bias else gemm.output[0]
-    product = onnx.helper.make_node("MatMul", [gemm.input[0], factor], [made], name=gemm.name)
-    return [product, *([onnx.helper.make_node("Add", [made, bias], [gemm.output[0]], name=f"{gemm.name}_bias")] if bias else [])]
-
-
 def computed_places(model: onnx.ModelProto) -> list[str]:
-    """Where Pads and Slices begin, as far as nodes make that from sizes and constants alone, whatever the pixels are."""
+    """Where Pads and Slices begin and end, as far as nodes make that from sizes and constants alone, whatever the pixels are."""
     known, made = {tensor.name for tensor in model.graph.initializer}, []
     for node in model.graph.node:
         if node.op_type in SIZE_OF or all(name in known for name in node.input if name):
@@ -95,23 +67,46 @@ def computed_places(model: onnx.ModelProto) -> list[str]:
 
 
 def hold_places(model: onnx.ModelProto, runs: list[Mapping[str, np.ndarray]]) -> None:
-    """Pads and beginnings of Slices that came out the same in every run become constants; a Pad by nothing goes.
+    """Pads and Slices whose places came out the same in every run get them as constants; a Pad by nothing goes.
 
     Many U-Nets pad what they up-sampled to fit the skip, which is by nothing where the image is a multiple of the stride.
 
     Args:
-        runs: `computed_places` as they were for images of different sizes.
+        runs: `computed_places` as they were for images of different sizes; one size alone does not tell where a Slice ends.
     """
     same = {name: values for name, values in runs[0].items() if all(np.array_equal(values, run[name]) for run in runs)}
     names = {name: constant(model, f"place_{i}", values) for i, (name, values) in enumerate(same.items())}
     inits = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for node in model.graph.node:
         for i in _PLACES.get(node.op_type, ()):
-            if i < len(node.input):
+            if i < len(node.input) and (len(runs) > 1 or (node.op_type, i) != ("Slice", 2)):
                 node.input[i] = names.get(node.input[i], node.input[i])
         if node.op_type == "Pad" and not inits.get(node.input[1], np.ones(1)).any():
             node.op_type = "Identity"
             del node.input[1:], node.attribute[:]
+
+
+def open_slices(model: onnx.ModelProto, run: Shapes) -> None:
+    """Of a graph for one size: a Slice that ends where its tensor ends does so for any size."""
+    inits = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for i, node in enumerate(model.graph.node):
+        if node.op_type != "Slice" or any(name and name not in inits for name in node.input[2:]):
+            continue
+        ends = inits[node.input[2]].tolist()
+        opened = [_TO_THE_END if axis is not None and 0 <= run[node.input[0]][axis] <= end else end for end, axis in _ends(node, inits)]
+        if opened != ends:
+            node.input[2] = constant(model, f"slice_ends_{i}", np.array(opened, np.int64))
+
+
+def drop_expands(model: onnx.ModelProto, runs: list[Shapes]) -> None:
+    """An Expand to the size of what it is joined with goes: joining does it."""
+    expands = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "Expand"}
+    for node in model.graph.node:
+        others = [name for name in node.input if name not in expands]
+        for i, name in enumerate(node.input):
+            if node.op_type in _JOINING and name in expands and any(
+                    all(run.get(other) == run[name] for run in runs) for other in others):
+                node.input[i] = expands[name]
 
 
 def resize_by_factors(model: onnx.ModelProto, runs: list[Shapes]) -> int:
@@ -180,10 +175,10 @@ def drop_unused(model: onnx.ModelProto) -> None:
 
 
 def rounded_resizing(model: onnx.ModelProto) -> str:
-    """The first bilinear resizing whose positions float32 rounds, elsewhere in a tile than in the scene; "" = there is none."""
+    """The first bilinear or bicubic resizing whose positions float32 rounds, elsewhere in a tile than in the scene; "" = there is none."""
     scales = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type == "Resize" and word(node, "mode", b"nearest") == b"linear" and len(node.input) == 3:
+        if node.op_type == "Resize" and word(node, "mode", b"nearest") != b"nearest" and len(node.input) == 3:
             factor = next((float(f) for f in scales.get(node.input[2], ()) if math.frexp(f)[0] != 0.5), None)
             if factor is not None:
                 return f"{node.name} resizes by {factor:g}"
@@ -220,13 +215,20 @@ def sizes_stand_in_it(model: onnx.ModelProto) -> bool:
     """Whether a node holds a size of the image as a constant, so that the graph cannot run on another one."""
     inits = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type == "Slice" and any(0 <= end < _TO_THE_END for end in np.ravel(inits.get(node.input[2], ()))):
+        if node.op_type == "Slice" and any(0 <= end < _TO_THE_END and axis not in (0, 1) for end, axis in _ends(node, inits)):
             return True
         if node.op_type in ("Reshape", "Expand", "Tile", "ConstantOfShape", "Range"):
             return True
         if node.op_type == "Resize" and len(node.input) > 3:
             return True
     return False
+
+
+def _ends(node: onnx.NodeProto, inits: Mapping[str, np.ndarray]) -> Iterator[tuple[int, int | None]]:
+    """(end, axis) of a Slice as far as constants tell."""
+    ends = np.ravel(inits.get(node.input[2], ())).tolist()
+    axes = np.ravel(inits.get(node.input[3], ())).tolist() if len(node.input) > 3 and node.input[3] else range(len(ends))
+    return zip_longest(ends, axes)
 
 
 def constant(model: onnx.ModelProto, name: str, values: np.ndarray) -> str:

@@ -71,7 +71,7 @@ def output_field(model: onnx.ModelProto, stride_px: int) -> Field:
             sizes.update(proto.output)
         elif told:
             node.refuse(f"its input {told} is made from the size of the image, which is another in a tile than in the scene (a position, "
-                        "as of CoordConv or a position embedding, or a size as a factor)")
+                        "as of CoordConv, a position embedding or interpolate(mode='nearest-exact'), or a size as a factor)")
         field = _field(node, flows)
         fields.update({name: field for name in proto.output})
     result = fields.get(model.graph.output[0].name)

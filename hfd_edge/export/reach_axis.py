@@ -73,3 +73,9 @@ def linear_cells(cell: int, scale: int | Fraction, margin: Fraction = Fraction(0
     """First and last source cell that half-pixel bilinear resizing by `scale` reads for one cell, +- margin source cells."""
     centre = Fraction(2 * cell + 1, 2) / scale - Fraction(1, 2)
     return math.floor(centre - margin), math.ceil(centre + margin)
+
+
+def cubic_cells(cell: int, scale: int | Fraction) -> tuple[int, int]:
+    """First and last of the four source cells that half-pixel bicubic resizing by `scale` reads for one cell."""
+    below = math.floor(Fraction(2 * cell + 1, 2) / scale - Fraction(1, 2))
+    return below - 1, below + 2

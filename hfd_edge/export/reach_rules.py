@@ -7,9 +7,12 @@ from fractions import Fraction
 from typing import Any
 
 from hfd_edge.export import reach_layout as layout
-from hfd_edge.export.reach_axis import Axis, Field, linear_cells
+from hfd_edge.export.reach_axis import Axis, Field, cubic_cells, linear_cells
 from hfd_edge.export.reach_node import Node
 
+_CIRCULAR = " (the older exporter writes padding_mode='circular' so: export with dynamo=True)"
+_WHY = {"Reshape": "it takes rows or columns apart or joins them otherwise than by whole blocks, as attention over windows or the image does",
+        "GatherND": "it picks cells by a table of places, as interpolate(mode='nearest-exact') is written; mode='nearest' is the same for whole factors"}
 ELEMENTWISE = frozenset("""
     Relu LeakyRelu PRelu Clip Sigmoid HardSigmoid HardSwish Tanh Elu Softplus Erf Add Sub Mul Div Neg Abs Floor Ceil Round Sign
     Exp Log Sqrt Reciprocal Pow Min Max Sum Mean Mod Where Equal Greater GreaterOrEqual Less LessOrEqual And Or Not Identity Cast
@@ -30,7 +33,7 @@ def apply_rule(node: Node) -> Field:
     if op in GLOBAL:
         node.refuse("it joins all positions of the image")
     rule = _RULES.get(op)
-    return rule(node) if rule else node.refuse("this operator has no rule")
+    return rule(node) if rule else node.refuse(_WHY.get(op, "this operator has no rule"))
 
 
 def _both(node: Node, read: Any) -> Field:
@@ -82,8 +85,8 @@ def _resize(node: Node) -> Field:
     mode, where = node.attributes.get("mode", b"nearest"), node.attributes.get("coordinate_transformation_mode", b"half_pixel")
     if scales is None or len(scales) != 4 or tuple(scales[:2]) != (1, 1) or node.attributes.get("antialias", 0):
         node.refuse("its scales must be four constants, 1 for batch and channels, without antialiasing")
-    if (mode, where) not in ((b"linear", b"half_pixel"), (b"nearest", b"asymmetric")):
-        node.refuse(f"mode {mode.decode()} with {where.decode()} coordinates is not linear half_pixel")
+    if (mode, where) not in ((b"linear", b"half_pixel"), (b"cubic", b"half_pixel"), (b"nearest", b"asymmetric")):
+        node.refuse(f"mode {mode.decode()} with {where.decode()} coordinates is not linear or cubic half_pixel, nor nearest asymmetric")
     if mode == b"nearest" and node.attributes.get("nearest_mode", b"round_prefer_floor") != b"floor":
         node.refuse("nearest resizing must round down")
 
@@ -91,6 +94,8 @@ def _resize(node: Node) -> Field:
         scale = Fraction(float(scales[2 + k]))
         if mode == b"linear":
             return axis.read(axis.stride / scale, lambda i: linear_cells(i, scale))
+        if mode == b"cubic":
+            return axis.read(axis.stride / scale, lambda i: cubic_cells(i, scale))
         return axis.read(axis.stride / scale, lambda i: (math.floor(i / scale),) * 2)
     return _both(node, read)
 
@@ -101,7 +106,10 @@ def _slice(node: Node) -> Field:
     axes = range(len(starts)) if axes is None else axes
     by_axis = {int(a): (int(s), 1 if steps is None else int(steps[i])) for i, (a, s) in enumerate(zip(axes, starts))}
     if any(a < 0 for a in by_axis) or any(a > 1 and (start < 0 or step < 1) for a, (start, step) in by_axis.items()):
-        node.refuse("it counts from the end of the tile, or backwards")
+        node.refuse(f"it counts from the end of the tile, or backwards{_CIRCULAR}")
+    ends = node.constants.get(node.inputs[2])
+    if ends is not None and any(a > 1 and 0 <= end <= by_axis[int(a)][0] + by_axis[int(a)][1] for a, end in zip(axes, ends)):
+        node.refuse(f"it picks one row or column of the tile, which another tile has elsewhere{_CIRCULAR}")
 
     def read(axis: Axis, k: int) -> Axis:
         start, step = by_axis.get(2 + k, (0, 1))
