@@ -78,7 +78,7 @@ def check_logits(model: onnx.ModelProto, answers: list[np.ndarray], cut: bool, n
         cut: a sigmoid or softmax was cut, so that what is left are its logits if none follows.
     Raises:
         ExportError: one channel lies between 0 and 1 or holds whole numbers alone; or several do whose sum is 1, or whose last
-            operators hold a sigmoid or softmax.
+            operators hold a sigmoid or softmax; or those operators hold one, and a factor or logarithm behind it took it out of 0 to 1.
     """
     last = _activation(model)
     if any(values.ndim != 4 for values in answers) or (cut and not last):
@@ -97,7 +97,8 @@ def check_logits(model: onnx.ModelProto, answers: list[np.ndarray], cut: bool, n
         raise ExportError(f"{name} answers noise with whole numbers alone, {low:g} to {high:g}: these look like labels, and its one "
                           "channel must be the logit, above 0 for the second class; export it before the threshold or the rounding, "
                           "or end in a Sigmoid")
-    if not within or not (one or last or adds_up):
+    scaled = bool(last) and ((one and not low < 0 < high) or (low >= 0 and _saturates(answers)))
+    if not scaled and (not within or not (one or last or adds_up)):
         return
     what = f"answers noise with {low:.3g} to {high:.3g}{f' behind its last {last}' if last else ''}"
     hint = ("; HardSigmoid reaches 0 and 1, which no logit does: train and export with Sigmoid, or export what it reads"
@@ -108,6 +109,12 @@ def check_logits(model: onnx.ModelProto, answers: list[np.ndarray], cut: bool, n
     raise ExportError(f"{name} {what}{', adding up to 1' if adds_up else ''}: these look like probabilities, and hfd_edge takes "
                       f"logits; export the logits, or end in a Softmax over the channels, which is cut off; where probabilities are averaged, "
                       f"as of several networks, end in Log of the probabilities, after a Clip to (1e-6, 1){hint}")
+
+
+def _saturates(answers: list[np.ndarray]) -> bool:
+    """Whether the strongest noise gets no larger an answer than the one before it, as behind a sigmoid or softmax times a number."""
+    second, strongest = (float(np.abs(values).max(initial=0)) for values in answers[-2:])
+    return len(answers) > 1 and strongest <= (1 + _UNDECIDED) * second
 
 
 def check_classes(given: np.ndarray, ours: np.ndarray, probabilities: bool, name: str) -> None:

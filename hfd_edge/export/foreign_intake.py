@@ -23,8 +23,8 @@ MAX_FIXED_SIDE_PX = 4096
 _NARROW_PX = 16                         # no image is so narrow and has more bands than columns: those are the bands
 MIN_OPSET = 11                          # Resize and Slice of earlier sets mean something else
 
-# Rewritten by foreign_rewrite before the package is made, so they need not run on every engine.
-REWRITTEN = frozenset(("GlobalAveragePool", "GlobalMaxPool", "Gemm", "Dropout", "LogSoftmax"))
+# Written out or left out before the package is made, so they need not run on every engine.
+REWRITTEN = frozenset("GlobalAveragePool GlobalMaxPool Gemm Einsum Mish Selu Celu Dropout LogSoftmax".split())
 _OVER_THE_IMAGE = frozenset(("InstanceNormalization", "GroupNormalization"))
 _CONTROL_FLOW = frozenset(("Loop", "If", "Scan", "SequenceMap"))
 _QUANTIZED = frozenset(("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"))
@@ -149,8 +149,8 @@ def _check_ends(found: GraphScan) -> None:
     for what, info in (("input", image), ("output", logits)):
         if info.element_type != _FLOAT32:
             kind = _KINDS.get(info.element_type, f"of unknown type {info.element_type}")
-            labels = what == "output" and kind.startswith(("INT", "UINT"))
-            hint = "; cut off the ArgMax: logits are wanted, not labels" if labels else ""
+            labels = what == "output" and kind.startswith(("INT", "UINT", "BOOL"))
+            hint = "; logits are wanted, not labels: export it before the ArgMax, threshold or rounding at its end" if labels else ""
             raise ExportError(f"{found.name}: {what} {info.name[:40]!a} is {kind}: it must be FLOAT (float32){hint}")
     if image.shape is None or len(image.shape) != 4:
         raise ExportError(f"{found.name}: input {image.name[:40]!a} has shape {_shape(image)}: it must be (batch, bands, rows, cols)")
