@@ -35,7 +35,7 @@ from hfd_edge.score import asked_score, score_name
 from hfd_edge.source import ArraySource, Source, check_count, sample
 from hfd_edge.source.checked import checked
 from hfd_edge.source.filter import check_filter, filter_notes, filtered_input, scene_shape
-from hfd_edge.source.offset import sample_offset
+from hfd_edge.source.offset import int8_notes, sample_offset
 from hfd_edge.source.vector import scene_vector
 from hfd_edge.spec import Unit
 
@@ -100,6 +100,7 @@ class Segmenter:
         check_filter(self.spec.input)
         check_stitch(stitch, self.spec)
         self._engine: Engine = self._open_engine(precision)
+        self._judged = self._package.manifest["provenance"] if "int8" in self._engine.graph else {}
         self._gpu = GpuRuns(self.device, self._engine, self.spec, self.threads) if isinstance(self._engine, DeviceEngine) else None
 
     def __enter__(self) -> Segmenter:
@@ -253,7 +254,7 @@ class Segmenter:
             stored = sample(source)
             fill = filtered_fill(fill, *stored, radiometry)
         offset = sample_offset(stored, radiometry, self.spec.input, self.spec.bands, fill)
-        notes = (*known, *(offset.notes() if offset else ()), *filter_notes(source, scene[1].saturation), *costly(plan),
+        notes = (*known, *(() if offset is None else (*offset.notes(), *int8_notes(offset, self._judged))), *filter_notes(source, scene[1].saturation), *costly(plan),
                  *no_gain(self.spec, plan.grid.halo_px, plan.blend))
         run = Run(source, self._gather(radiometry), plan, score, notes, offset=offset, stored=None if radiometry.saturation is None else radiometry,
                   allow_empty=allow_empty, watch=watch)

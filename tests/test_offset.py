@@ -15,7 +15,7 @@ from hfd_edge.segmenter import Segmenter
 from hfd_edge.simulate import WATER, Scene, SceneConfig
 from hfd_edge.source import ArraySource, sample
 from hfd_edge.source.checked import checked
-from hfd_edge.source.offset import sample_offset
+from hfd_edge.source.offset import BandOffset, TrainingOffset, int8_notes, sample_offset
 from hfd_edge.spec import ModelInput
 from tests import command
 from tests.engines import Graph, make_spec, plain_input, write_engine
@@ -117,6 +117,16 @@ def test_a_border_of_one_value_is_told_with_its_way_out(identity, value, declare
 def test_what_is_no_border_of_one_value_is_not_told(identity, values):
     with Segmenter(identity) as segmenter:
         assert not [note for note in segmenter.run(values.astype(np.float32), "db").report.notes if "in every band and" in note]
+
+
+@pytest.mark.parametrize(("judged", "beyond"), [
+    ({"VV": [-1.0, 1.0], "VH": [-1, 1]}, ""), ({"VV": [-1.0, 1.0], "VH": [1.0, 2.0]}, "(VH -0.00 dB)"), ({"VV": [-4.0, -1.0]}, "(VV -0.00 dB)"),
+    ({}, ""), ({"VV": "far"}, ""), (7, ""), (None, "")])
+def test_a_scene_beyond_those_that_int8_was_judged_on_is_told(judged, beyond):
+    at = TrainingOffset((BandOffset("VV", -0.001, 1.0), BandOffset("VH", -0.001, 1.0)), 1000, True)
+    notes = int8_notes(at, {"gate": {"offsets": judged}})
+    assert len(notes) == bool(beyond) and all(f"lies further {beyond}" in note and "precision fp32" in note for note in notes)
+    assert int8_notes(at, {}) == int8_notes(at, {"gate": 3}) == ()
 
 
 def framed(power, value):

@@ -24,6 +24,7 @@ from hfd_edge.engine.choose import Way
 from hfd_edge.errors import EngineError, GateError, PackageError
 from hfd_edge.export.calibration_data import DataScene, some_rows, tiles_of
 from hfd_edge.export.gate_report import GateReport, SceneResult, Speed
+from hfd_edge.export.judged_scenes import offsets_of
 from hfd_edge.export.parity import Infer, Thresholds
 from hfd_edge.export.verify import GATE_TILE_PX, MOST_TILES, judge_runs, remembering, runner
 from hfd_edge.export.yardstick import beside_nodata, brighter_flips
@@ -58,6 +59,7 @@ def judge_package(path: Path, reference: Infer, judged: list[DataScene], known: 
         scene = some_rows(largest(judged), package.spec, SCENE_PX)
         few = list(tiles_of(judged, package.spec, GATE_TILE_PX, _YARDSTICK_TILES))
         network = remembering(runner(bytes(package.read(FP32))), few)      # judged above: the reference's labels, in half its time
+        offsets = offsets_of(judged, package.spec)
         brighter, beside = brighter_flips(network, few, package.spec), beside_nodata(network, few)
     results, refused = _others(path, reference, judged, ways, thresholds)
     graphs = {**known.graphs, **results}
@@ -65,7 +67,7 @@ def judge_package(path: Path, reference: Infer, judged: list[DataScene], known: 
     ran = {way.graph for way in running if way.library != "onnxruntime"}
     return replace(known, graphs=graphs, refused=refused, scenes=tiled_scene(path, reference, scene, running),
                    speeds=_speeds(path, judged, running),
-                   brighter_flips=brighter, beside_nodata=beside,
+                   brighter_flips=brighter, beside_nodata=beside, offsets=offsets,
                    not_verified=tuple(text for text in known.not_verified if text.split()[0] not in ran))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from hfd_edge.export.judged_scenes import Ranges, told_of
 from hfd_edge.export.parity import UNSURE, GateResult
 from hfd_edge.export.yardstick import NEAR_PX, STEP_DB
 
@@ -57,6 +58,7 @@ class GateReport:
     speeds: dict[str, Speed] = field(default_factory=dict)      # by row
     sensitivity: dict[str, float] = field(default_factory=dict)     # by convolution, the worst first; empty = not measured
     brighter_flips: float | None = None     # labels the float network changes when all is 0.1 dB brighter; None = no decibels
+    offsets: Ranges = field(default_factory=dict)           # by band the lowest and highest mean of a scene less the training data's, dB
     beside_nodata: float | None = None      # of the labels beside nodata, those the float network changes for it; None = not measured
 
     @property
@@ -82,6 +84,11 @@ class GateReport:
                      and "fp32" not in graph)
 
     @property
+    def scenes_told(self) -> tuple[str, ...]:
+        """How far the scenes lie off the training data, and warnings where they are few or unlike it."""
+        return told_of(self.data, self.offsets)
+
+    @property
     def sureness(self) -> tuple[str, ...]:
         """How sure the network is of the labels that flip: what a flip means on these scenes."""
         flipping = {name: result for name, result in self.graphs.items() if result.flips}
@@ -103,7 +110,7 @@ class GateReport:
                 "scenes": [scene.to_dict() for scene in self.scenes], "not_verified_here": list(self.not_verified),
                 "refused": dict(self.refused), "speeds": {name: speed.to_dict() for name, speed in self.speeds.items()},
                 "sensitivity": dict(self.sensitivity), "brighter_flips": self.brighter_flips,
-                "beside_nodata": self.beside_nodata}
+                "beside_nodata": self.beside_nodata, "offsets": {band: list(ends) for band, ends in self.offsets.items()}}
 
     def __str__(self) -> str:
         lines = [f"{'gate':20}{'flips':>9}{'bound':>9}{'IoU change':>12}{'bound':>8}{'logits':>9}{'confidence':>12}  verdict"]
@@ -113,7 +120,7 @@ class GateReport:
         lines += [f"speed {name}: {speed.ms:.1f} ms a tile of {speed.tile_px[0]} x {speed.tile_px[1]}"
                   + ("" if speed.over_fp32 is None or "fp32" in name else f", {speed.over_fp32:.2f} times FP32's speed")
                   for name, speed in self.speeds.items()]
-        return "\n".join([*lines, *self.sureness, *(f"refused: {name}: {why}" for name, why in self.refused.items()),
+        return "\n".join([*lines, *self.sureness, *self.scenes_told, *(f"refused: {name}: {why}" for name, why in self.refused.items()),
                           *(f"not verified here: {what}" for what in self.not_verified), *self.notes, *self.slow])
 
 

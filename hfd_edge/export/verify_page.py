@@ -64,7 +64,8 @@ def page(report: GateReport, spec: ModelSpec, pictures: dict[str, bytes]) -> str
     parts += [f"<p class=failed>Refused: {_text(name)}: {_text(why)}</p>" for name, why in report.refused.items()]
     for what in report.not_verified:
         parts.append(f"<p><b>Not verified here:</b> {_text(what)}</p>")
-    parts += [f"<p>{_text(note)}</p>" for note in (*report.sureness, *report.notes, *report.slow)]
+    for note in (*report.sureness, *report.scenes_told, *report.notes, *report.slow):
+        parts.append(f"<p{' class=failed' * note.startswith('WARNING')}>{_text(note)}</p>")
     return "\n".join(parts)
 
 

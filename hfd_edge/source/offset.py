@@ -8,7 +8,9 @@ like. Nothing is corrected and no statistic of the training is ever replaced.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -90,6 +92,37 @@ class TrainingOffset:
             odd = ", ".join(band.band for band in self.bands if band.offset_db > _BRIGHT_DB)
             return f"no ground lies so far above in {odd} alone: check what that band of the file holds (an angle, a ratio?) and --bands first"
         return "bands or spread differ from training too, as other ground (water, forest) would do it alone; calibration is not excluded"
+
+
+def ranges_of(offsets: Sequence[TrainingOffset]) -> dict[str, tuple[float, float]]:
+    """By band the lowest and the highest offset of some scenes, in dB."""
+    found: dict[str, list[float]] = {}
+    for band in (band for offset in offsets for band in offset.bands):
+        found.setdefault(band.band, []).append(band.offset_db)
+    return {name: (min(values), max(values)) for name, values in found.items()}
+
+
+def int8_notes(offset: TrainingOffset, provenance: Any) -> tuple[str, ...]:
+    """A sentence for the report where a scene lies further off than the scenes that INT8 was judged on.
+
+    Args:
+        provenance: of the package; its gate keeps `ranges_of` those since there is such a sentence.
+    """
+    match provenance:
+        case {"gate": {"offsets": Mapping() as ranges}}:
+            beyond, known = [], []
+        case _:
+            return ()
+    for band in offset.bands:
+        match ranges.get(band.band):
+            case [int() | float() as low, int() | float() as high]:
+                known.append(f"{band.band} {low:+.2f} to {high:+.2f} dB")
+                if not low - WARN_DB <= band.offset_db <= high + WARN_DB:
+                    beyond.append(f"{band.band} {band.offset_db:+.2f} dB")
+    if not beyond:
+        return ()
+    return (f"INT8 was judged on scenes whose means lie {', '.join(known)} off the training data, and this one lies further ({', '.join(beyond)}): more labels "
+            "may flip than its gate found; run it with precision fp32, or judge INT8 on scenes like this one",)
 
 
 def sample_offset(sample: tuple[np.ndarray, np.ndarray | None], radiometry: SourceRadiometry, model: ModelInput,

@@ -15,6 +15,7 @@ from hfd_edge.errors import ExportError, GateError
 from hfd_edge.export import build_graphs, export_package, sealed
 from hfd_edge.export.bounded_halo import MOST_FLIPS, bounded_halo_px, flip_curve
 from hfd_edge.export.calibration_data import open_scenes
+from hfd_edge.export.judged_scenes import told_of
 from hfd_edge.export.parity import Thresholds, compare
 from hfd_edge.export.quantize_cpu import to_int8_cpu
 from hfd_edge.export.verify import judge, runner
@@ -100,6 +101,9 @@ def test_export_writes_graphs_that_answer_their_golden_tile_and_a_run_names_its_
     with Package.open(tmp_path / "m.engine") as package:
         assert sorted(package.graph_names) == graphs
         made_of = package.manifest["provenance"]
+        low, high = made_of["gate"]["offsets"]["VV"]
+        assert -3 < low <= high < 3 and f"VV {low:+.2f} to {high:+.2f} dB" in str(report)
+        assert "WARNING: judged on 1 scene:" in str(report) and "WARNING: judged on simulated scenes alone" in str(report)
         assert sorted(made_of["gate"]["graphs"]) == graphs and made_of["calibration"]["method"] == "minmax"
         assert package.spec.halo_bounded_px == report.spec.halo_bounded_px
         assert package.spec.edge_error[0] > 0 and made_of["edge_error"]["patches"] > 0
@@ -108,7 +112,10 @@ def test_export_writes_graphs_that_answer_their_golden_tile_and_a_run_names_its_
     values = np.random.default_rng(0).normal(-12, 3, (2, 40, 40)).astype(np.float32)
     for precision, graph in (("auto", "int8-cpu"), ("int8", "int8-cpu"), ("fp32", "fp32")):
         with Segmenter(tmp_path / "m.engine", precision=precision) as segmenter:
-            assert segmenter.run(values, unit="db").report.engine.endswith(f"graph-{graph}.onnx")
+            ran = segmenter.run(values, unit="db").report
+            assert ran.engine.endswith(f"graph-{graph}.onnx")
+            told = [note for note in ran.notes if "INT8 was judged on scenes" in note]
+            assert len(told) == (graph != "fp32") and all("VH +" in note.split("lies further")[1] for note in told)
     assert main(["verify", str(tmp_path / "m.engine"), "--against", str(checkpoint), "--data", "simulated", "--max-flips",
                  "0.9", "--max-iou", "0.9", "--max-logits", "9", "--min-pixels", "1000", "--report",
                  str(tmp_path / "page")]) == 0
@@ -120,6 +127,7 @@ def test_export_writes_graphs_that_answer_their_golden_tile_and_a_run_names_its_
     assert main(words) == 1
     assert "valid pixels in 1 scene, and 1,000,000 are needed" in (said := capsys.readouterr().err) and "a lower --min-pixels" in said
     page = (tmp_path / "page" / "gate.html").read_text()
+    assert "<p class=failed>WARNING: judged on 2 scenes: on others many times more" in page
     assert "data:image/png;base64," in page and "not verified here" in page.lower() and "http" not in page
     assert (tmp_path / "page" / "worst-graph-int8-cpu.png").read_bytes().startswith(b"\x89PNG")
 
@@ -193,3 +201,11 @@ def test_a_gate_that_passes_takes_away_the_evidence_of_one_that_failed_and_nothi
     assert sealed._is_evidence(old)
     (old / "gate.json").write_text('{"passed": true}')
     assert not sealed._is_evidence(old)
+
+
+@pytest.mark.parametrize(("names", "offsets", "warned"), [
+    (("a", "b", "c", "d"), {"VV": (-1.0, 2.0), "VH": (0.4, 0.6)}, ()), (("a", "b", "c", "d"), {"VV": (-1.0, 2.0), "VH": (0.6, 0.7)}, ("data in VH, all to one",)),
+    (("a",), {}, ("judged on 1 scene: ",)), (("simulated 1", "simulated 3"), {}, ("judged on 2 scenes: ", "simulated scenes alone"))])
+def test_scenes_that_are_few_or_unlike_the_training_are_warned_of(names, offsets, warned):
+    told = [line for line in told_of(names, offsets) if line.startswith("WARNING")]
+    assert len(told) == len(warned) and all(word in line for word, line in zip(warned, told))
