@@ -10,7 +10,7 @@ import numpy as np
 
 from hfd_edge.errors import ExportError, GridError
 from hfd_edge.export.bounded_halo import HaloFlips, bounded_halo_px, flip_curve
-from hfd_edge.export.calibration import METHODS, Ranges, calibrate
+from hfd_edge.export.calibration import METHODS, Ranges, calibrate, shifted
 from hfd_edge.export.calibration_data import DataScene, Tile, halves, tiles_of
 from hfd_edge.export.data_files import Place
 from hfd_edge.export.enough import check_export
@@ -141,7 +141,9 @@ def make_graphs(graph: bytes, spec: ModelSpec, reference: Infer, scenes: list[Da
         shown = list(tiles_of(first, spec, spec.tile_px, CALIBRATION_TILES))
         say(f"calibrating on {len(shown)} tiles")
         seen, statuses = [tile.pixels for tile in shown], [tile.status for tile in shown]
-        calibrated = calibrate(graph, seen, plan.method, statuses, [tile.vector for tile in shown] if spec.scene_percentiles else None)
+        told = [tile.vector for tile in shown] if spec.scene_percentiles else None
+        wider = () if trained or told else shifted(seen, spec.input)        # ranges that were trained are not to be widened
+        calibrated = calibrate(graph, seen, plan.method, statuses, told, wider)
         ranges, notes = _ranges(graph, calibrated, trained, seen, plan)
     ranking = cache(lambda: sensitivity(graph, ranges, seen[:_SENSITIVITY_TILES]))
     for name, make in _int8_makers(graph, ranges, plan).items():

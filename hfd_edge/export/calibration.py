@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,12 @@ import onnx
 from hfd_edge.errors import ExportError
 from hfd_edge.export.calibration_reads import Reads, ReadsOfTiles
 from hfd_edge.export.session import open_session, telling
-from hfd_edge.spec import SCENE_INPUT
+from hfd_edge.spec import SCENE_INPUT, ModelInput, Unit
 
 METHODS = ("minmax", "percentile", "entropy")
 SHARE_KEPT = 0.99999            # of the values, by `percentile`; the rest is cut, half at each end
+BEYOND_DB = 6.0                 # how far scenes may lie off those that calibrate, as water and cities do
+_SHIFTED_EVERY = 3              # of the tiles
 _BINS = 4096
 _LEVELS = 256
 _CUTS = np.linspace(1.0, 0.2, 33)
@@ -72,7 +74,7 @@ class Ranges:
 
 
 def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax", statuses: Iterable[np.ndarray | None] | None = None,
-              told: Iterable[np.ndarray] | None = None) -> Ranges:
+              told: Iterable[np.ndarray] | None = None, wider: Iterable[np.ndarray] = ()) -> Ranges:
     """Run a float graph over tiles and keep the range of every tensor, and what its convolutions read.
 
     Args:
@@ -81,6 +83,7 @@ def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax",
         method: "minmax", "percentile" or "entropy".
         statuses: per tile (rows, cols) uint8, 1 = no place to see what convolutions read (nodata, or the halo); None = all are.
         told: of a network that is told of the scene, (1, n) float32 for each tile; None = it is not.
+        wider: more tiles, which count for the ranges alone; not of a network that is told of the scene.
     Raises:
         ExportError: no tile, a tile of another number of bands or not finite, or an unknown method. Never random numbers.
     """
@@ -92,16 +95,40 @@ def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax",
                           "with --calibration")
     names, run = _observer(graph)
     seen: Seen = [(tile,) for tile in tiles] if told is None else list(zip(tiles, told, strict=True))
+    more: Seen = [(_checked(tile, _bands(graph)),) for tile in wider]
     reads = ReadsOfTiles(onnx.load_from_string(graph), len(tiles))
-    ends = _extremes(names, run, zip(seen, statuses or repeat(None)), reads)
+    ends = _extremes(names, run, zip([*seen, *more], chain(statuses or repeat(None, len(seen)), map(_no_place, more))), reads)
     if method != "minmax":
-        ends = {name: _cut(counts, ends[name], method) for name, counts in _histograms(names, run, seen, ends).items()}
+        ends = {name: _cut(counts, ends[name], method) for name, counts in _histograms(names, run, [*seen, *more], ends).items()}
     data = hashlib.sha256()
     for given in seen:
         for part in given:
             data.update(json.dumps(part.shape).encode() + part.tobytes())
     return Ranges(ends, method, hashlib.sha256(graph).hexdigest(), data.hexdigest(), len(tiles),
                   sum(tile[0].size for tile in tiles), reads=reads.result())
+
+
+def shifted(tiles: Sequence[np.ndarray], model: ModelInput) -> list[np.ndarray]:
+    """Some of the tiles darker and brighter by BEYOND_DB, within the network's floor and clip; none of a network of another unit than dB.
+
+    Scenes that come later lie off those that calibrate; what a range cuts there are the labels that the network is sure of.
+    """
+    if model.unit is not Unit.DB:
+        return []
+    mean, std = (np.asarray(values, np.float64)[:, None, None] for values in (model.mean, model.std))
+    floor = -math.inf if model.floor is None else model.floor
+    low, high = np.asarray(model.clip or [(floor, math.inf)] * len(model.mean), np.float64).T[:, :, None, None]
+    made = []
+    for tile in tiles[::_SHIFTED_EVERY]:
+        for step in (-BEYOND_DB, BEYOND_DB):
+            values = (np.clip(tile * std + mean + step, np.maximum(low, floor), high) - mean) / std
+            made.append(np.where(tile.any(axis=0), values, 0).astype(np.float32))       # nodata is 0 in every band
+    return made
+
+
+def _no_place(given: tuple[np.ndarray, ...]) -> np.ndarray:
+    """The status of a tile that does not count for what convolutions read."""
+    return np.ones(given[0].shape[1:], np.uint8)
 
 
 def _bands(graph: bytes) -> int:
