@@ -1,8 +1,8 @@
 """The paper's table, cell by cell: {no distillation, settings of it} x {alignments}, teachers above, SAR alone below, over
 seeds.
 
-A cell is one training and its judgement. It is kept as JSON under WORK/cells and never run twice; a training that was cut goes
-on.
+A cell is one training and its judgement. It is kept as JSON under WORK/cells and never trained twice; a training that was cut
+goes on. Where the pairs that judge have changed since, its network is judged again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hfd_edge.network import load_checkpoint
 from training.baselines import train_baseline
 from training.batches import Data, for_seed, open_data
 from training.config import Config, changed
-from training.measures import answer_of, answer_of_all, judged
+from training.measures import answer_of, answer_of_all, judged, judged_pixels
 from training.progress import Log
 from training.schema import ConfigError
 from training.start import record_of
@@ -41,6 +41,7 @@ class Bench:
     config: Config
     data: Data
     log: Log
+    judged_on: str = ""                  # digest of the pairs that judge
 
     @property
     def label(self) -> str:
@@ -52,16 +53,37 @@ class Bench:
         text = json.dumps([record, self.data.statistics.hash], sort_keys=True)
         stem = f"{name}-{self.label}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".replace(" ", "-").replace(",", "")
         path = self.config.folder / "cells" / f"{stem}.json"
-        if path.exists():
-            return json.loads(path.read_text(encoding="utf-8"))
-        self.log(f"cell {stem}")
-        start, folder = time.monotonic(), path.with_suffix("")
-        folder.mkdir(parents=True, exist_ok=True)
-        result = {"cell": name, "align": self.config.network.align, "seed": self.config.seed, **make(folder),
-                  "seconds": round(time.monotonic() - start), "record": record}
+        found, start = self._found(path), time.monotonic()
+        if found.get("judged_on") == self.judged_on:
+            return found
+        folder = path.with_suffix("")
+        why = "pairs of select or test have changed" if found.get("judged_on") else "its judges were not recorded"
+        self.log(f"cell {stem}" + (f": {why}; judged again" if found else ""))
+        if "checkpoint" in found:
+            result = {**found, **self._judged_again(found)}
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            result = {"cell": name, "align": self.config.network.align, "seed": self.config.seed, **make(folder),
+                      "seconds": round(time.monotonic() - start), "files": self.data.unknown_files, "record": record}
+        result["judged_on"] = self.judged_on
         write_whole(path, f"{json.dumps(result, indent=1)}\n".encode())
         (folder / "state.pt").unlink(missing_ok=True)
         return result
+
+    def _found(self, path: Path) -> dict[str, Any]:
+        """A finished cell, {} where there is none; what its training may not have seen is told of."""
+        if not path.exists():
+            return {}
+        # cells that lack these were made before they were kept
+        found = {"judged_on": "", "files": self.data.unknown_files, **json.loads(path.read_text(encoding="utf-8"))}
+        if found["files"] != self.data.unknown_files:
+            self.log(f"warning: files of the data set have changed or were copied since {path} was made, and only a part of the train pairs is measured (data."
+                     "measured_pairs): if pixels or labels of others have changed, its network learnt from the old ones: delete it to train anew")
+        return found
+
+    def _judged_again(self, found: dict[str, Any]) -> dict[str, Any]:
+        net, _, made = load_checkpoint(self.config.folder / found["checkpoint"])
+        return self.judged(net, made["kind"])
 
     def baseline(self, name: str) -> dict[str, Any]:
         """The cell of a network of another library."""
@@ -100,15 +122,16 @@ def ablate(config: Config, log: Log = print) -> Table:
     teachers = {name: _teacher_name(run) for name, run in _with(config, changes).items()}
     rows: dict[tuple[str, str], Row] = {}
     data = open_data(config, log)                                # once: it reads the headers of every pair
+    judges = judged_pixels(data)
     for seed in config.ablate.seeds:
         wanted = {name: setting.change for name, setting in settings.items() if seed in setting.seeds}
         for align in config.ablate.alignments:
             run = changed(config, {"seed": seed, "network": {"align": align}})
-            bench = Bench(run, for_seed(data, run), log)
+            bench = Bench(run, for_seed(data, run), log, judges)
             for name, kind, result in _cells(bench, wanted):
                 rows.setdefault((name, align), Row(name, align, kind)).add(seed, result)
         run = changed(config, {"seed": seed})
-        bench = Bench(run, for_seed(data, run), log)
+        bench = Bench(run, for_seed(data, run), log, judges)
         for name in config.ablate.baselines:
             rows.setdefault((name, run.network.align), Row(name, run.network.align, "baseline")).add(seed, bench.baseline(name))
         table = Table(list(rows.values()), ALONE, teachers)

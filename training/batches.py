@@ -43,6 +43,11 @@ class Data:
         """Of SAR and of EO."""
         return len(self.info.bands), len(self.info.eo_bands)
 
+    @property
+    def unknown_files(self) -> str:
+        """The fingerprint of the files, where the statistics' hash knows a part of the train pairs only; "" = it knows all."""
+        return "" if self.statistics.pairs == len(self.labelled) + len(self.unlabelled) else self.files
+
     def class_counts(self, eo: bool = False) -> tuple[int, ...]:
         """Pixels per class in the labels that training sees, of as many pairs as were measured at most.
 

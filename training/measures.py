@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,9 @@ from hfd_edge.measure.accuracy import Accuracy, Confusion
 from hfd_edge.network import HFDNet, upsample
 from hfd_edge.spec import NODATA_LABEL
 from training.batches import Data
+from training.layouts.files import FileSet
 from training.pairs import DataError, Pair
-from training.statistics import Normalisation, eo_tensor, sar_tensor
+from training.statistics import Normalisation, add_pixels, eo_tensor, sar_tensor
 
 MARGIN_PX = 64                            # of reflection around a pair, as the run-time gives its tiles
 WINDOW_PX, CONTEXT_PX = 1536, 256         # larger pairs are judged in windows, each with so much of the pair around it; multiples of every stride
@@ -52,6 +54,18 @@ def pairs_of(data: Data, split: str, eo: bool = True) -> Iterator[Pair]:
     if not names:
         raise DataError(f"set {data.info.name}: the split {split} is empty; nothing can be judged; use another split")
     return (data.pairs.read(name, eo=eo) for name in names)
+
+
+def judged_pixels(data: Data) -> str:
+    """Digest of what is judged on: pixels and labels of select and test. "" of a set without files, whose pixels are a function of its description."""
+    if not isinstance(data.pairs, FileSet):
+        return ""
+    digest = hashlib.sha256()
+    for split in ("select", "test"):
+        for pair in pairs_of(data, split):
+            digest.update(f"{split} {pair.name} {pair.labels.shape}".encode())
+            add_pixels(digest, pair)
+    return digest.hexdigest()
 
 
 def judge(answers: dict[str, Answer], data: Data, split: str) -> dict[str, Judged]:

@@ -94,8 +94,8 @@ class _Measurement:
         self._sizes.append((pair.name, *pair.labels.shape))
         if (pair.labels == NODATA_LABEL).all():
             self._blind.append(pair.name)
-        for plane in (pair.sar, pair.eo, pair.labels, pair.valid, pair.eo_seen) if self._contents is not None else ():
-            self._contents.update(b"none" if plane is None else np.ascontiguousarray(plane))
+        if self._contents is not None:
+            add_pixels(self._contents, pair)
 
     def result(self, log: Log) -> Statistics:
         info, count = self._pairs.info, len(self._sizes)
@@ -115,6 +115,12 @@ class _Measurement:
         if self._contents is not None:
             record.append(self._contents.hexdigest())
         return Statistics(spec, *eo_part, class_counts, _digest(record), count, self._eo_pairs)
+
+
+def add_pixels(digest: hashlib._Hash, pair: Pair) -> None:
+    """All planes of a pair into a digest."""
+    for plane in (pair.sar, pair.eo, pair.labels, pair.valid, pair.eo_seen):
+        digest.update(b"none" if plane is None else np.ascontiguousarray(plane))
 
 
 def evenly(names: Sequence[str], limit: int) -> list[str]:

@@ -212,8 +212,7 @@ def fit_as(role: dict[str, Any], job: Job, config: Config, data: Data, log: Log,
     record = {**weights_record(config), **role, "statistics": data.statistics.hash}
     loop = config.loop
     progress = Progress(loop.steps, loop.log_every, log, folder, loop.tensorboard)
-    all_measured = data.statistics.pairs == len(data.labelled) + len(data.unlabelled)
-    return fit(job, loop, progress, None if folder is None else StateFile(folder, record, "" if all_measured else data.files))
+    return fit(job, loop, progress, None if folder is None else StateFile(folder, record, data.unknown_files))
 
 
 def judge_of(config: Config, data: Data, kind: str) -> Callable[[nn.Module], float] | None:

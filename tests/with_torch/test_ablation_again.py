@@ -1,0 +1,77 @@
+"""An ablation over files that have changed: no cell keeps a figure of labels that are no longer there."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("lightning")
+
+from hfd_edge.network import load_checkpoint  # noqa: E402
+from lessons import RECORD  # noqa: E402
+from tiny_sets import SIDE, ombria, write  # noqa: E402
+from training.__main__ import main  # noqa: E402
+from training.batches import open_data  # noqa: E402
+from training.config import load_config  # noqa: E402
+from training.measures import answer_of, judged  # noqa: E402
+
+pytestmark = pytest.mark.slow
+TEST_CHIP, TRAIN_CHIPS = 110, (1, 30, 80)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A configuration of five tiny chips in tmp_path/set: three to train, one each to select and to test."""
+    ombria(tmp_path / "set", (*TRAIN_CHIPS, 60, TEST_CHIP))
+    record = {"name": "chips", "work": str(tmp_path / "work"), "network": RECORD["network"], "loop": RECORD["loop"],
+              "data": {"layout": "ombria", "root": str(tmp_path / "set"), "crop_px": 16, "batch": 2, "workers": 0},
+              "ablate": {"seeds": [0, 1], "alignments": ["none"], "settings": {"features": {}}}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(record))
+    return tmp_path / "run.yaml"
+
+
+def ablated(run, capsys, *words):
+    """(lines said, cells by file name) of an ablation."""
+    assert main(["ablate", str(run), *words]) == 0
+    return capsys.readouterr().out.splitlines(), {path.name: json.loads(path.read_text()) for path in sorted((run.parent / "work" / "cells").glob("*.json"))}
+
+
+def relabelled(run, number):
+    """The left half of a chip flooded, the right half dry, in files of the same size."""
+    write(run.parent / f"set/train_{number:04d}_mask.png", np.repeat([[255] * (SIDE // 2) + [0] * (SIDE // 2)], SIDE, axis=0).astype(np.uint8))
+
+
+def test_corrected_labels_of_the_test_pairs_are_judged_again_and_nothing_is_trained_again(run, capsys):
+    _, first = ablated(run, capsys)
+    relabelled(run, TEST_CHIP)
+    said, second = ablated(run, capsys)
+    assert second.keys() == first.keys() and not any(line.startswith("  step") for line in said)
+    data = open_data(load_config(run))
+    for name, cell in second.items():
+        assert cell["select"] == first[name]["select"] and sum(map(sum, cell["test"]["counts"])) == SIDE * SIDE
+        assert np.sum(cell["test"]["counts"], axis=1).tolist() == [SIDE * SIDE // 2] * 2 != np.sum(first[name]["test"]["counts"], axis=1).tolist()
+        if "checkpoint" in cell:
+            net, _, made = load_checkpoint(run.parent / "work" / cell["checkpoint"])
+            assert judged(answer_of(net, made["kind"], data), data, "test").to_dict() == cell["test"]
+    assert sum("judged again" in line for line in said) == len(first)
+    said, third = ablated(run, capsys)
+    assert third == second and not any("judged again" in line for line in said)
+
+
+def test_touched_files_are_no_news(run, capsys):
+    _, first = ablated(run, capsys)
+    for path in (run.parent / "set").iterdir():
+        path.write_bytes(path.read_bytes())
+    said, second = ablated(run, capsys)
+    assert second == first and not any("again" in line or "warning" in line for line in said if not line.startswith("statistics"))
+
+
+def test_a_cell_whose_train_labels_may_be_others_now_is_told_of(run, capsys):
+    words = ["data.measured_pairs=1"]
+    _, first = ablated(run, capsys, *words)
+    relabelled(run, TRAIN_CHIPS[-1])
+    said, second = ablated(run, capsys, *words)
+    assert second == first
+    assert sum("data.measured_pairs" in line and "cells/" in line for line in said) == len(first)
