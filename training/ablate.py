@@ -68,6 +68,7 @@ class Bench:
         result["judged_on"] = self.judged_on
         write_whole(path, f"{json.dumps(result, indent=1)}\n".encode())
         (folder / "state.pt").unlink(missing_ok=True)
+        self.log("  mIoU " + ", ".join(f"on {split} {result[split]['miou']:.4f}" for split in ("select", "test")) + f"; {time.monotonic() - start:.0f} s")
         return result
 
     def _found(self, path: Path) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def ablate(config: Config, log: Log = print) -> Table:
     rows: dict[tuple[str, str], Row] = {}
     data = open_data(config, log)                                # once: it reads the headers of every pair
     judges = judged_pixels(data)
-    for seed in config.ablate.seeds:
+    for number, seed in enumerate(config.ablate.seeds, 1):
         wanted = {name: setting.change for name, setting in settings.items() if seed in setting.seeds}
         for align in config.ablate.alignments:
             run = changed(config, {"seed": seed, "network": {"align": align}})
@@ -135,14 +136,16 @@ def ablate(config: Config, log: Log = print) -> Table:
         for name in config.ablate.baselines:
             rows.setdefault((name, run.network.align), Row(name, run.network.align, "baseline")).add(seed, bench.baseline(name))
         table = Table(list(rows.values()), ALONE, teachers)
-        _write(table, config.folder)
+        log(f"{_write(table, config.folder)}: seed {seed}, {number} of {len(config.ablate.seeds)}")
     return table
 
 
-def _write(table: Table, folder: Path) -> None:
+def _write(table: Table, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "ablation.md", f"{table.markdown()}\n".encode())
-    write_whole(folder / "ablation.json", f"{json.dumps(table.to_dict(), indent=1)}\n".encode())
+    path = folder / "ablation.md"
+    write_whole(path, f"{table.markdown()}\n".encode())
+    write_whole(path.with_suffix(".json"), f"{json.dumps(table.to_dict(), indent=1)}\n".encode())
+    return path
 
 
 def _cells(bench: Bench, settings: dict[str, dict[str, Any]]) -> Any:

@@ -34,6 +34,12 @@ class Difference:
     error: float                                    # standard error of the mean; nan with one seed
     seeds: int
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the mean by Student's t; nan with one seed."""
+        reach = students_t(self.seeds - 1) * self.error if self.seeds > 1 else float("nan")
+        return self.mean - reach, self.mean + reach
+
     def __str__(self) -> str:
         return f"{100 * self.mean:+.2f}" + (f" ± {100 * self.error:.2f}" if self.seeds > 1 else "")
 
@@ -44,6 +50,26 @@ def paired(row: Row, base: Row) -> Difference:
     gaps = np.array([row.scores[s]["test"] - base.scores[s]["test"] for s in seeds], np.float64)
     error = float(gaps.std(ddof=1) / math.sqrt(len(gaps))) if len(gaps) > 1 else float("nan")
     return Difference(float(gaps.mean()), error, len(gaps))
+
+
+def students_t(freedom: int) -> float:
+    """The t within which 95 % of Student's distribution lies, to 1e-9.
+
+    Source: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4, halved until it is found.
+    """
+    odd = freedom % 2
+
+    def within(t: float) -> float:
+        angle = math.atan(t / math.sqrt(freedom))
+        term, total = math.cos(angle) ** odd, 0.0
+        for power in range(odd, freedom - 1, 2):
+            total, term = total + term, term * math.cos(angle) ** 2 * (power + 1) / (power + 2)
+        return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+    low, high = 0.0, 13.0                           # 12.71 with two seeds
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) < 0.95 else (low, middle)
+    return high
 
 
 @dataclass(frozen=True)
@@ -75,19 +101,19 @@ class Table:
         return max(taught, key=lambda row: row.values("select").mean(), default=None)
 
     def markdown(self) -> str:
-        """The table, best select mean in bold, and what it says in one sentence. mIoU in per cent, mean ± spread over seeds;
-        differences ± standard error."""
+        """The table, best select mean in bold, what it says in words, and the test split seed by seed. mIoU in per cent, mean ± spread
+        over seeds; differences ± standard error."""
         lines = ["| network | alignment | seeds | select mIoU | test mIoU | test, paired with SAR only | gap closed |",
                  "|---|---|---|---|---|---|---|"]
-        for row in sorted(self.rows, key=lambda r: (r.align, {"teacher": 0, "baseline": 2}.get(r.kind, 1),
-                                                    r.name != self.alone)):
+        rows = sorted(self.rows, key=lambda r: (r.align, {"teacher": 0, "baseline": 2}.get(r.kind, 1), r.name != self.alone))
+        for row in rows:
             base, closed = self.row(self.alone, row.align), self.gap_closed(row)
             beside = "" if base is None or base is row else str(paired(row, base))
             name = f"**{row.name}**" if row is self.chosen else row.name
             means = " | ".join(_spread(row.values(split)) for split in ("select", "test"))
             share = "" if closed is None else f"{100 * closed:.0f} %"
             lines.append(f"| {name} | {row.align} | {len(row.scores)} | {means} | {beside} | {share} |")
-        return "\n".join([*lines, "", self.verdict()])
+        return "\n".join([*lines, "", self.verdict(), "", *_by_seed(rows)])
 
     def verdict(self) -> str:
         """Whether the setting chosen on select beats SAR only on test by more than two standard errors."""
@@ -100,8 +126,13 @@ class Table:
             return (f"Chosen on select: {row.name} ({row.align}). On test {gain} points to SAR only at one seed, which says nothing.")
         share = gain.mean / gain.error if gain.error > 0 else float("inf") * np.sign(gain.mean) if gain.mean else 0.0
         word = "better than" if share > 2 else "worse than" if share < -2 else "not to be told from"
+        low, high = (f"{100 * end:+.2f}" for end in gain.interval)
+        shared = sorted(set(row.scores) & set(base.scores))
+        ahead = sum(base.scores[seed]["select"] - row.scores[seed]["select"] for seed in shared) > 0
+        above = f" On select itself {self.alone} is the better one: no setting helps there." if ahead else ""
+        few = " Fewer than four seeds hardly know their standard error: give ablate.seeds more." if gain.seeds < 4 else ""
         return (f"Chosen on select: {row.name} ({row.align}). On test it is {word} SAR only: {gain} points of mIoU over {gain.seeds} seeds "
-                f"({share:+.1f} standard errors)." + (" Fewer than four seeds hardly know their standard error: give ablate.seeds more." if gain.seeds < 4 else ""))
+                f"({share:+.1f} standard errors). By Student's t the 95 % interval is {low} to {high}.{above}{few}")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -112,8 +143,19 @@ class Table:
             rows.append({"name": row.name, "align": row.align, "kind": row.kind,
                          "scores": {str(s): v for s, v in row.scores.items()},
                          "difference": None if gain is None else gain.mean, "gap_closed": closed,
+                         "interval": None if gain is None or gain.seeds < 2 else list(gain.interval),
                          "standard_error": None if gain is None or math.isnan(gain.error) else gain.error})
         return {"rows": rows, "verdict": self.verdict()}
+
+
+def _by_seed(rows: list[Row]) -> list[str]:
+    """mIoU on test in per cent: from it any two networks can be held against each other, seed by seed."""
+    seeds = sorted({seed for row in rows for seed in row.scores})
+    lines = ["| test mIoU | alignment | " + " | ".join(f"seed {seed}" for seed in seeds) + " |", "|---|---|" + "---|" * len(seeds)]
+    for row in rows:
+        cells = [f"{100 * row.scores[seed]['test']:.2f}" if seed in row.scores else "" for seed in seeds]
+        lines.append(f"| {row.name} | {row.align} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _spread(values: np.ndarray) -> str:

@@ -15,7 +15,7 @@ from training.measures import answer_of, calibrate, fitted_temperature, judge, l
 from training.pictures import draw_curves, draw_panels  # noqa: E402
 from training.qat import QatError, Ranges, quantised  # noqa: E402
 from training.schema import key_table, keys  # noqa: E402
-from training.table import Row, Table, paired  # noqa: E402
+from training.table import Row, Table, paired, students_t  # noqa: E402
 
 
 def test_a_judge_counts_every_known_pixel_once():
@@ -103,8 +103,25 @@ def test_the_table_pairs_by_seed_and_chooses_on_select():
     assert table.gap_closed(rows[2]) == pytest.approx(0.11 / 0.3) and table.gap_closed(rows[1]) is None
     assert table.chosen is rows[3] and "not to be told from" in table.verdict() and "Fewer than four seeds" in table.verdict()
     four = Table([row("SAR only", "student", *[0.5] * 4), row("a", "student", 0.6, 0.61, 0.62, 0.63)], "SAR only", {"a": "teacher eo"}).verdict()
-    assert "better than" in four and "Fewer" not in four
+    assert "better than" in four and "Fewer" not in four and "interval is +9.45 to +13.55." in four        # 11.5 ± 3.182 * 0.6455
     assert "| **b** | local |" in table.markdown() and "+11.00 ± 1.00" in table.markdown() and "37 %" in table.markdown()
+
+
+def test_a_setting_that_is_below_sar_alone_on_select_is_said_to_be():
+    for select, told in ((0.4, True), (0.5, False), (0.6, False)):
+        rows = [row("SAR only", "student", 0.5, 0.6, select=0.5), row("a", "student", 0.6, 0.72, select=select)]
+        assert ("On select itself SAR only is the better one" in Table(rows, "SAR only", {"a": "teacher eo"}).verdict()) is told
+
+
+def test_an_interval_is_student_s():
+    for freedom, wanted in ((1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (9, 2.262), (10, 2.228), (30, 2.042), (120, 1.980)):
+        assert students_t(freedom) == pytest.approx(wanted, abs=5e-4)
+
+
+def test_every_seed_stands_in_the_table_so_that_any_two_networks_can_be_paired():
+    rows = [row("SAR only", "student", 0.5, 0.6), row("short", "student", 0.61234)]
+    words = Table(rows, "SAR only", {"short": "teacher eo"}).markdown()
+    assert "| test mIoU | alignment | seed 0 | seed 1 |" in words and "| SAR only | local | 50.00 | 60.00 |" in words and "| short | local | 61.23 |  |" in words
 
 
 def test_a_setting_given_up_early_stays_in_the_table_and_is_not_chosen():
