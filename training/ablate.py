@@ -21,7 +21,7 @@ from hfd_edge.durable import write_whole
 from hfd_edge.errors import HfdError
 from hfd_edge.network import load_checkpoint
 from training.baselines import train_baseline
-from training.batches import Data, for_seed, open_data
+from training.batches import Data, for_seed, open_data, what_there_is
 from training.config import Config, changed
 from training.measures import answer_of, answer_of_all, judged, judged_pixels
 from training.progress import Log
@@ -122,17 +122,19 @@ def ablate(config: Config, log: Log = print) -> Table:
     changes = {name: setting.change for name, setting in settings.items()}
     teachers = {name: _teacher_name(run) for name, run in _with(config, changes).items()}
     rows: dict[tuple[str, str], Row] = {}
-    data = open_data(config, log)                                # once: it reads the headers of every pair
+    data = open_data(changed(config, {"seed": config.ablate.seeds[0]}), log)     # once: it reads the headers of every pair
     judges = judged_pixels(data)
     for number, seed in enumerate(config.ablate.seeds, 1):
         wanted = {name: setting.change for name, setting in settings.items() if seed in setting.seeds}
+        run = changed(config, {"seed": seed})
+        own = for_seed(data, run)
+        for line in what_there_is(own, seed) if own.unlabelled and number > 1 else ():
+            log(line)
         for align in config.ablate.alignments:
-            run = changed(config, {"seed": seed, "network": {"align": align}})
-            bench = Bench(run, for_seed(data, run), log, judges)
+            bench = Bench(changed(run, {"network": {"align": align}}), own, log, judges)
             for name, kind, result in _cells(bench, wanted):
                 rows.setdefault((name, align), Row(name, align, kind)).add(seed, result)
-        run = changed(config, {"seed": seed})
-        bench = Bench(run, for_seed(data, run), log, judges)
+        bench = Bench(run, own, log, judges)
         for name in config.ablate.baselines:
             rows.setdefault((name, run.network.align), Row(name, run.network.align, "baseline")).add(seed, bench.baseline(name))
         table = Table(list(rows.values()), ALONE, teachers)

@@ -91,7 +91,7 @@ def open_data(config: Config, log: Log = silent) -> Data:
     if config.start is not None:
         statistics = replace(statistics, input=input_of(config.start, pairs, statistics.input, log))
     data = Data(pairs, statistics, *shared_out(pairs.names("train"), config.data.labelled_share, config.seed), files=files)
-    for line in (*(pairs.notes if isinstance(pairs, FileSet) else ()), *what_there_is(data)):
+    for line in (*(pairs.notes if isinstance(pairs, FileSet) else ()), *what_there_is(data, config.seed)):
         log(line)
     return data
 
@@ -102,13 +102,14 @@ def for_seed(data: Data, config: Config) -> Data:
     return replace(data, labelled=labelled, unlabelled=unlabelled)
 
 
-def what_there_is(data: Data) -> list[str]:
-    """A line on the train pairs, and a warning for each class without a pixel in those of them that were looked at and whose labels are used."""
+def what_there_is(data: Data, seed: int) -> list[str]:
+    """A line on the train pairs, and a warning for each class without a pixel in those of them that were looked at and whose labels are used: `seed` says
+    which, where not all are."""
     found, count = data.statistics, len(data.labelled) + len(data.unlabelled)
     measured_of = "" if found.pairs == count else f" of the {found.pairs} that were measured"
     optical = f"{found.eo_pairs}{measured_of} with EO" if data.info.eo_bands else "the set has no EO"
-    lines = [f"{count} train pairs, {optical}" + (f", {len(data.labelled)} with labels in use" if data.unlabelled else "")]
-    seen, used = min(found.pairs, len(data.labelled)), f"{len(data.labelled)} train pairs with labels in use"
+    lines = [f"{count} train pairs, {optical}" + (f", {len(data.labelled)} with labels in use (seed {seed})" if data.unlabelled else "")]
+    seen, used = min(found.pairs, len(data.labelled)), f"{len(data.labelled)} train pairs with labels in use (seed {seed})"
     looked_at = (f"{found.pairs} measured train pairs" if not data.unlabelled else used if seen == len(data.labelled) else
                  f"{seen} of {used} that {'was' if seen == 1 else 'were'} looked at")
     return lines + [f"warning: no pixel of the class {name} in the {looked_at}: it is not learnt; give pairs that hold it, or leave "

@@ -1,4 +1,4 @@
-"""An ablation over files that have changed: no cell keeps a figure of labels that are no longer there."""
+"""An ablation over files: no cell keeps a figure of labels that are no longer there, and each seed's labels are looked at."""
 
 import json
 
@@ -12,8 +12,9 @@ pytest.importorskip("lightning")
 from hfd_edge.network import load_checkpoint  # noqa: E402
 from lessons import RECORD  # noqa: E402
 from tiny_sets import SIDE, ombria, write  # noqa: E402
+from training import ablate as ablation  # noqa: E402
 from training.__main__ import main  # noqa: E402
-from training.batches import open_data  # noqa: E402
+from training.batches import open_data, shared_out  # noqa: E402
 from training.config import load_config  # noqa: E402
 from training.measures import answer_of, judged  # noqa: E402
 
@@ -75,3 +76,17 @@ def test_a_cell_whose_train_labels_may_be_others_now_is_told_of(run, capsys):
     said, second = ablated(run, capsys, *words)
     assert second == first
     assert sum("data.measured_pairs" in line and "cells/" in line for line in said) == len(first)
+
+
+def test_a_class_that_the_labels_of_one_seed_lack_is_told_of_for_that_seed(run, capsys, monkeypatch):
+    monkeypatch.setattr(ablation, "_cells", lambda bench, wanted: [])
+    for number in TRAIN_CHIPS[1:]:
+        write(run.parent / f"set/train_{number:04d}_mask.png", np.zeros((SIDE, SIDE), np.uint8))
+    first, names = f"train_{TRAIN_CHIPS[0]:04d}", tuple(f"train_{number:04d}" for number in TRAIN_CHIPS)
+    seeds = {has: [seed for seed in range(30) if (first in shared_out(names, 1 / 3, seed)[0]) is has][:2] for has in (True, False)}
+    # the configuration's own seed trains nothing here
+    for own, wanted in ((seeds[True][0], seeds[False]), (seeds[False][0], seeds[True]), (0, [seeds[True][0], seeds[False][0]])):
+        said, _ = ablated(run, capsys, f"seed={own}", f"ablate.seeds={wanted}", "data.labelled_share=0.3333")
+        told = [line for line in said if "no pixel of the class flooded" in line]
+        lacking = [seed for seed in wanted if seed in seeds[False]]
+        assert len(told) == len(lacking) and all(f"in the 1 train pairs with labels in use (seed {seed}):" in line for line, seed in zip(told, lacking)), said

@@ -57,10 +57,10 @@ def test_balanced_weights_come_from_the_labels_that_training_sees():
     whole = replace(data(), pairs=pairs)
     assert whole.class_counts(eo=True) == (pixels, 0, 0, 0, 0)                                      # a teacher that needs EO
     assert torch.equal(class_weights(used, whole, eo=True), balanced((pixels, 0, 0, 0, 0)))
-    said = [line for line in what_there_is(few) if "warning" in line]
-    assert ["bare soil" not in line and "2 train pairs with labels in use" in line for line in said] == [True] * 3
+    said = [line for line in what_there_is(few, 7) if "warning" in line]
+    assert ["bare soil" not in line and "2 train pairs with labels in use (seed 7)" in line for line in said] == [True] * 3
     one = replace(few, statistics=replace(few.statistics, pairs=1))
-    assert sum("in the 1 of 2 train pairs with labels in use that was looked at" in line for line in what_there_is(one)) == 4
+    assert sum("in the 1 of 2 train pairs with labels in use (seed 7) that was looked at" in line for line in what_there_is(one, 7)) == 4
 
 
 @pytest.mark.parametrize("kind, eo", [("sar", False), ("eo", True), ("eo+sar", True)])

@@ -116,9 +116,9 @@ def test_optical_images_that_were_not_among_the_measured_pairs_are_not_taken_as_
 
 def test_the_start_of_a_run_says_how_many_pairs_have_an_image_and_which_class_none_holds():
     found = replace(data().statistics, eo_pairs=3, class_counts=(5, 0, 5, 5, 5))
-    lines = what_there_is(replace(data(), statistics=found))
+    lines = what_there_is(replace(data(), statistics=found), 0)
     assert lines[0] == "4 train pairs, 3 with EO" and len(lines) == 2 and data().info.classes[1] in lines[1] and "warning: no pixel" in lines[1]
-    assert what_there_is(replace(data(), statistics=replace(found, pairs=3)))[0] == "4 train pairs, 3 of the 3 that were measured with EO"
+    assert what_there_is(replace(data(), statistics=replace(found, pairs=3)), 0)[0] == "4 train pairs, 3 of the 3 that were measured with EO"
 
 
 @pytest.fixture
