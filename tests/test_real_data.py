@@ -48,7 +48,7 @@ BAD = [
     (("inlpg-sar-pairs/yellow_A_1.png", "inlpg-sar-pairs/yellow_A_2.png"), ("--unit", "amplitude"), ("8-bit", "--scale")),
     (("spacenet6-rotterdam-sample/worldview_ms1_uint16.tif",), ("--bands", "1,2"), ("--unit",)),
     (("spacenet6-rotterdam-sample/worldview_ms1_uint16.tif",), ("--bands", "1,2", "--unit", "intensity"), ("--scale",)),
-    (("worldcereal-s1-s2-monthly/s1_s2_dem_meteo_12months.nc",), DB, ("netCDF", "gdal_translate")),
+    (("worldcereal-s1-s2-monthly/s1_s2_dem_meteo_12months.nc",), DB, ("netCDF", "rio convert")),
     (("isce3-single-look-complex/uavsar_winnipeg_L_HH.npy",), ("--unit", "complex"), ("numpy",))]
 
 
