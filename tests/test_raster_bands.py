@@ -151,6 +151,21 @@ def test_a_files_name_that_holds_both_dates_tells_none(tmp_path):
         RasterSource(files, wanted=DATES)
 
 
+@pytest.mark.parametrize("names", [("S1_VV_20200113_20200125", "S1_VV_20200101_20200113"), ("site_20200113_vv_20200113", "site_20200113_vv_20200101")])
+def test_a_file_that_alone_is_one_date_is_no_other_whatever_else_its_name_holds(tmp_path, names):
+    """They were read in the order in which they were given: the dates swapped, without a word."""
+    wanted = ("VV_20200101", "VV_20200113")
+    assert read_all(dated(tmp_path, names), wanted=wanted)[0][:, 0, 0].tolist() == [1, 0]
+    assert read_all(dated(tmp_path, names[::-1]), wanted=wanted)[0][:, 0, 0].tolist() == [0, 1]
+
+
+def test_files_whose_names_all_hold_both_dates_are_for_the_caller_to_order(tmp_path):
+    files = dated(tmp_path, ("a_VV_before_after", "b_VV_before_after"))
+    with pytest.raises(RasterError, match="no name tells which of them is VV_before.*--bands 1,2"):
+        RasterSource(files, wanted=("VV_before", "VV_after"))
+    assert read_all(files, bands=(2, 1), wanted=("VV_before", "VV_after"))[0][:, 0, 0].tolist() == [1, 0]
+
+
 @pytest.mark.parametrize("order, way", [((0, 1, 2, 3), "say so by number: --bands 1,2,3,4"), ((1, 0, 2, 3), "choose them by number in this order")])
 def test_dates_that_no_name_tells_are_for_the_caller_to_say(tmp_path, order, way):
     names = [("S1_20200101_VV", "S1_20200101_VH", "S1_20200113_VV", "S1_20200113_VH")[number] for number in order]

@@ -80,15 +80,20 @@ def choose_bands(name: str, layers: list[Layer], bands: Sequence[int | str] | No
 
 
 def _told_apart(named: list[list[Layer]]) -> list[list[Layer]]:
-    """Without a band that alone would be two of the wanted ones, as by a file's name that holds both dates: it is neither."""
+    """Without a band that alone would be two of the wanted ones, as by a file's name that holds both dates: it is neither; and what alone is one
+    of them is no other."""
     alone = [id(found[0]) for found in named if len(found) == 1]
-    return [[] if len(found) == 1 and alone.count(id(found[0])) > 1 else found for found in named]
+    named = [[] if len(found) == 1 and alone.count(id(found[0])) > 1 else found for found in named]
+    for _ in named:
+        taken = {id(found[0]) for found in named if len(found) == 1}
+        named = [found if len(found) == 1 else [layer for layer in found if id(layer) not in taken] for found in named]
+    return named
 
 
 def _check_not_others(name: str, layers: list[Layer], wanted: Sequence[str], named: list[list[Layer]]) -> None:
     """Bands whose names tell what they are never stand in for a wanted one that is not among them, by being as many."""
     missing = [band for band, found in zip(wanted, named) if not found]
-    _check_not_dates(name, layers, wanted, missing)
+    _check_not_dates(name, layers, wanted, [band for band, found in zip(wanted, named) if len(found) != 1])
     told = any(named) or (all(map(polarisation_of, wanted)) and any(polarisation_of(layer.name) for layer in layers))
     if missing and told and len(layers) >= len(wanted):
         raise RasterError(f"{name} holds the bands {', '.join(layer.name or '(unnamed)' for layer in layers)}, and the network takes "
@@ -97,16 +102,16 @@ def _check_not_others(name: str, layers: list[Layer], wanted: Sequence[str], nam
                           f"number: --bands {','.join(map(str, range(1, len(wanted) + 1)))}")
 
 
-def _check_not_dates(name: str, layers: list[Layer], wanted: Sequence[str], missing: list[str]) -> None:
+def _check_not_dates(name: str, layers: list[Layer], wanted: Sequence[str], untold: list[str]) -> None:
     """Names that hold the wanted polarisations and nothing that tells one VV from another: whoever gives them must say their order."""
     there = {number: polarisation_of(layer.name) for number, layer in enumerate(layers, 1) if polarisation_of(layer.name)}
     asked = [*map(polarisation_of, wanted)]
-    if not missing or sorted(there.values()) != sorted(asked) or len({*asked}) == len(asked):
+    if not untold or sorted(there.values()) != sorted(asked) or len({*asked}) == len(asked):
         return
     way = (f"if they are given in this order, say so by number: --bands {','.join(map(str, there))}" if [*there.values()] == asked else
            "choose them by number in this order, --bands NUMBER,NUMBER,...")
     raise RasterError(f"{name} holds the bands {', '.join(f'{number} {found}' for number, found in there.items())}, and the network takes {', '.join(wanted)}, "
-                      f"in this order: no name tells which of them is {missing[0]}; call a band, or its file, by all words of the network's name, or {way}")
+                      f"in this order: no name tells which of them is {untold[0]}; call a band, or its file, by all words of the network's name, or {way}")
 
 
 def _check_order(bands: Sequence[int | str], chosen: tuple[Layer, ...], wanted: Sequence[str]) -> None:
