@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
+from onnx import numpy_helper
 
 from hfd_edge.errors import ReachError
 from hfd_edge.export.session import open_session
@@ -15,7 +17,6 @@ from hfd_edge.tiles import round_up
 
 Run = Callable[[np.ndarray], np.ndarray]        # (1, bands, n, m) float32 -> logits (1, classes, n / ls, m / ls) float32
 STRIP_PX = 128                                  # across, of a strip: some cells of the coarsest grid
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def measured_within_bound(graph: bytes, spec: ModelSpec, side_px: int | None = N
     if side_px is not None and side_px < least:
         return None
     session = open_session(graph)
-    across = round_up(STRIP_PX, spec.stride_px)
+    across = round_up(max(STRIP_PX, (_mirrored_cells(graph) + 1) * spec.stride_px), spec.stride_px)
     image, probe = session.get_inputs()[0].name, Probe(len(spec.bands), spec.stride_px, spec.logit_stride_px, side_px or least,
                                                        across if side_px is None and 2 * across < least else None, seeds)
     measured = measured_reach(lambda pixels: session.run(None, {image: pixels})[0], probe)
@@ -55,6 +56,18 @@ def measured_within_bound(graph: bytes, spec: ModelSpec, side_px: int | None = N
     return measured
 
 
+def _mirrored_cells(graph: bytes) -> int:
+    """The most cells beside an image that a Pad fills with those inside it, of which there must be more."""
+    model, most = onnx.load_from_string(graph), 0
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        if node.op_type == "Pad" and any(each.name == "mode" and each.s == b"reflect" for each in node.attribute):
+            most = max(most, int(constants[node.input[1]].max()))
+    return most
+
+
 def measured_reach(run: Run, probe: Probe) -> int:
     """Largest distance, in pixels, at which a changed input pixel changed a full-resolution pixel of the result.
 
@@ -62,7 +75,8 @@ def measured_reach(run: Run, probe: Probe) -> int:
     and is drawn anew, ten times as strong, outside. A result pixel that differs in any bit is felt from the distance of the
     nearest changed pixel at least. The bilinear up-sampling of the logits counts: a result pixel differs if a logit it
     blends differs. A measurement finds less than the bound where weights are small; it never finds more than the true reach.
-    In a strip the box has two ends and no sides: what is felt along the other axis is measured in the other strip.
+    In a strip the box has two ends and no sides: what is felt along the other axis is measured in the other strip. What is felt at a slant alone,
+    further along both axes than a strip is wide, is seen in a square only.
     """
     side, across = probe.side_px, probe.across_px
     shapes = [(side, side)] if across is None else [(side, across), (across, side)]

@@ -1,5 +1,7 @@
 """The reach bound: exact for graphs of positive weights, never below the measurement, and a refusal where there is none."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import onnx
 import pytest
@@ -7,7 +9,7 @@ from networks import BANDS, exported
 from onnx import TensorProto, helper, numpy_helper
 
 from hfd_edge.errors import ReachError
-from hfd_edge.export.measured import Probe, measured_reach
+from hfd_edge.export.measured import Probe, measured_reach, measured_within_bound
 from hfd_edge.export.parity import open_session
 from hfd_edge.export.reach import bound_reach
 
@@ -155,3 +157,13 @@ def test_a_strip_measures_along_either_axis(kernel):
     chain = Chain()
     chain.then("Conv", chain.constant(np.ones((1, 1, *kernel))), pads=[kernel[0] // 2, kernel[1] // 2] * 2)
     assert measure(chain.bytes(), 1, 1, 1, 40, positive=True, across_px=8) == 3
+
+
+@pytest.mark.parametrize("wider", [30, 40])
+def test_strips_are_wider_than_what_a_graph_mirrors_in_them(wider):
+    """ONNX Runtime refuses to mirror more cells than there are, and that ended an export."""
+    chain = Chain().conv(4, strides=[4, 4], pads=[0] * 4)
+    chain.then("Pad", chain.constant([0, 0, wider, wider] * 2, np.int64), mode="reflect").conv(dilations=[wider] * 2, pads=[0] * 4)
+    bound = bound_reach(chain.bytes(), 4, 4).reach_px
+    spec = SimpleNamespace(bands=("VV",), stride_px=4, logit_stride_px=4, reach_px=bound)
+    assert 0.9 * bound < measured_within_bound(chain.bytes(), spec) <= bound
