@@ -71,6 +71,8 @@ def test_the_nodata_number_of_an_arrays_attributes_is_nodata(db_engine, power, k
         holed[0, 30] = -9999
         both = seg.run(Labelled(holed, attrs={key: 0}), SourceRadiometry("intensity", nodata=(-9999,))).labels
         assert (both[30] == 255).all() and np.count_nonzero(both == 255) == 360 + 90
+        listed = seg.run([Labelled(band, attrs={key: 0}) for band in np.where(holed == -9999, 0, holed)], unit="intensity").labels
+        np.testing.assert_array_equal(listed, both)
         whole = np.full((2, 70, 90), 7, np.uint16)
         for value in (-9999, np.nan, "none", 0.5):                  # no pixel can be it
             assert (seg.run(Labelled(whole, attrs={key: value}), SourceRadiometry("db", scale=-1.0)).labels != 255).all()

@@ -34,9 +34,9 @@ def names_of(array: object) -> tuple[str, ...]:
 
 
 def nodata_of(array: object, dtype: np.dtype) -> tuple[float, ...]:
-    """The numbers that an array's attributes call nodata, without those that no pixel of this dtype can be."""
-    attrs = getattr(array, "attrs", None)
-    found = [attrs[key] for key in _NODATA_KEYS if key in attrs] if isinstance(attrs, dict) else []
+    """The numbers that attributes of an array, or of arrays in a list, call nodata, without those that no pixel of this dtype can be."""
+    told = [attrs for each in (array if isinstance(array, (list, tuple)) else [array]) if isinstance(attrs := getattr(each, "attrs", None), dict)]
+    found = [attrs[key] for attrs in told for key in _NODATA_KEYS if key in attrs]
     numeric = dict.fromkeys(float(value) for value in found if isinstance(value, numbers.Real) and not np.isnan(value))
     limits = np.iinfo(dtype) if dtype.kind in "iu" else None
     return tuple(value for value in numeric if limits is None or (value.is_integer() and limits.min <= value <= limits.max))
