@@ -14,7 +14,7 @@ from hfd_edge.engine.base import Engine
 from hfd_edge.engine.choose import open_engine
 from hfd_edge.errors import GridError
 from hfd_edge.package import Package
-from hfd_edge.radiometry import SourceRadiometry, check_declared, make_gather
+from hfd_edge.radiometry import SourceRadiometry, make_gather
 from hfd_edge.source import Source, check_count
 from hfd_edge.source.checked import checked
 from hfd_edge.source.filter import filtered_input
@@ -130,7 +130,7 @@ def _told(engine: Engine, source: Source, radiometry: SourceRadiometry | None, s
     """The engine, with what a network that takes it is told of the scene."""
     if spec.scene_percentiles is None:
         return engine.infer
-    vector = scene_vector(source, check_declared(radiometry, source.dtype), spec, thread_budget(None))
+    vector = scene_vector(source, checked(source, radiometry)[0], spec, thread_budget(None))
     return lambda batch: engine.infer(batch, vector)
 
 
