@@ -44,6 +44,7 @@ class Ranges:
     tiles: int
     pixels: int
     trained: tuple[str, ...] = ()               # tensors whose range quantisation-aware training gave, see qat_ranges
+    wider: int = 0                              # more tiles, which `shifted` made of those
     reads: Mapping[str, Reads] = field(default_factory=dict, repr=False, compare=False)     # of the convolutions; not in the record
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,7 +63,7 @@ class Ranges:
         try:
             tensors = {str(name): (float(low), float(high)) for name, (low, high) in record["tensors"].items()}
             return cls(tensors, record["method"], record["graph_sha256"], record["data_sha256"], int(record["tiles"]),
-                       int(record["pixels"]), tuple(map(str, record.get("trained", ()))))
+                       int(record["pixels"]), tuple(map(str, record.get("trained", ()))), int(record.get("wider", 0)))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ExportError(f"ranges record cannot be read ({error}): give the JSON that a calibration wrote") from error
 
@@ -105,7 +106,7 @@ def calibrate(graph: bytes, tiles: Iterable[np.ndarray], method: str = "minmax",
         for part in given:
             data.update(json.dumps(part.shape).encode() + part.tobytes())
     return Ranges(ends, method, hashlib.sha256(graph).hexdigest(), data.hexdigest(), len(tiles),
-                  sum(tile[0].size for tile in tiles), reads=reads.result())
+                  sum(tile[0].size for tile in tiles), wider=len(more), reads=reads.result())
 
 
 def shifted(tiles: Sequence[np.ndarray], model: ModelInput) -> list[np.ndarray]:

@@ -5,7 +5,7 @@ import pytest
 from quantized import demo, make_small, options, reference, scene
 
 from hfd_edge.export import build_graphs
-from hfd_edge.export.calibration import BEYOND_DB, calibrate, shifted
+from hfd_edge.export.calibration import BEYOND_DB, Ranges, calibrate, shifted
 from hfd_edge.spec import ModelInput
 
 MODEL = ModelInput("db", (-12.0, -18.0), (5.0, 4.0), ((-30.0, 0.0), (-30.0, 0.0)), -25.0)
@@ -32,6 +32,7 @@ def test_wider_tiles_count_for_ranges_alone():
     plain, wide = (calibrate(graph, [tile()], "percentile", [np.zeros((64, 64), np.uint8)], wider=more) for more in ((), shifted([tile()], spec.input)))
     assert all(wide.tensors[name][0] <= low + 1e-2 and wide.tensors[name][1] >= high - 1e-2 for name, (low, high) in plain.tensors.items() if high > low)
     assert wide.tensors["pixels"][1] > plain.tensors["pixels"][1] + 0.5
+    assert (plain.wider, wide.wider, Ranges.from_dict(wide.to_dict()).wider) == (0, 2, 2)
     assert (wide.data_sha256, wide.tiles, wide.pixels) == (plain.data_sha256, plain.tiles, plain.pixels)
     assert all(np.array_equal(wide.reads[name].mean, plain.reads[name].mean) for name in plain.reads)
 
