@@ -1,8 +1,8 @@
 """The paper's table, cell by cell: {no distillation, settings of it} x {alignments}, teachers above, SAR alone below, over
 seeds.
 
-A cell is one training and its judgement. It is kept as JSON under WORK/cells and never trained twice; a training that was cut
-goes on. Where the pairs that judge have changed since, its network is judged again.
+A cell is one training and its judgement. It is kept as JSON under WORK/cells and never made twice; a training that was cut
+goes on. Where the pairs that judge have changed since, its network is judged again (a baseline, which is not kept, trained again).
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Bench:
     data: Data
     log: Log
     judged_on: str = ""                  # digest of the pairs that judge
+    kept_by: str = ""                    # digest of those that chose which average is kept, where loop.select_every has them do so
 
     @property
     def label(self) -> str:
@@ -64,7 +65,8 @@ class Bench:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             result = {"cell": name, "align": self.config.network.align, "seed": self.config.seed, **make(folder),
-                      "seconds": round(time.monotonic() - start), "files": self.data.unknown_files, "record": record}
+                      "seconds": round(time.monotonic() - start), "files": self.data.unknown_files,
+                      "kept_by": self.kept_by, "record": record}
         result["judged_on"] = self.judged_on
         write_whole(path, f"{json.dumps(result, indent=1)}\n".encode())
         (folder / "state.pt").unlink(missing_ok=True)
@@ -76,10 +78,13 @@ class Bench:
         if not path.exists():
             return {}
         # cells that lack these were made before they were kept
-        found = {"judged_on": "", "files": self.data.unknown_files, **json.loads(path.read_text(encoding="utf-8"))}
+        found = {"judged_on": "", "files": self.data.unknown_files, "kept_by": self.kept_by, **json.loads(path.read_text(encoding="utf-8"))}
         if found["files"] != self.data.unknown_files:
             self.log(f"warning: files of the data set have changed or were copied since {path} was made, and only a part of the train pairs is measured (data."
                      "measured_pairs): if pixels or labels of others have changed, its network learnt from the old ones: delete it to train anew")
+        if found["kept_by"] != self.kept_by:
+            self.log(f"warning: pairs of select have changed since {path} was made, and by the old ones its training chose which weights it kept "
+                     "(loop.select_every): delete it to train anew")
         return found
 
     def _judged_again(self, found: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +128,7 @@ def ablate(config: Config, log: Log = print) -> Table:
     teachers = {name: _teacher_name(run) for name, run in _with(config, changes).items()}
     rows: dict[tuple[str, str], Row] = {}
     data = open_data(changed(config, {"seed": config.ablate.seeds[0]}), log)     # once: it reads the headers of every pair
-    judges = judged_pixels(data)
+    judges, keepers = judged_pixels(data, "select", "test"), judged_pixels(data, "select") if config.loop.select_every else ""
     for number, seed in enumerate(config.ablate.seeds, 1):
         wanted = {name: setting.change for name, setting in settings.items() if seed in setting.seeds}
         run = changed(config, {"seed": seed})
@@ -131,10 +136,10 @@ def ablate(config: Config, log: Log = print) -> Table:
         for line in what_there_is(own, seed) if own.unlabelled and number > 1 else ():
             log(line)
         for align in config.ablate.alignments:
-            bench = Bench(changed(run, {"network": {"align": align}}), own, log, judges)
+            bench = Bench(changed(run, {"network": {"align": align}}), own, log, judges, keepers)
             for name, kind, result in _cells(bench, wanted):
                 rows.setdefault((name, align), Row(name, align, kind)).add(seed, result)
-        bench = Bench(run, own, log, judges)
+        bench = Bench(run, own, log, judges, keepers)
         for name in config.ablate.baselines:
             rows.setdefault((name, run.network.align), Row(name, run.network.align, "baseline")).add(seed, bench.baseline(name))
         table = Table(list(rows.values()), ALONE, teachers)

@@ -56,12 +56,12 @@ def pairs_of(data: Data, split: str, eo: bool = True) -> Iterator[Pair]:
     return (data.pairs.read(name, eo=eo) for name in names)
 
 
-def judged_pixels(data: Data) -> str:
-    """Digest of what is judged on: pixels and labels of select and test. "" of a set without files, whose pixels are a function of its description."""
+def judged_pixels(data: Data, *splits: str) -> str:
+    """Digest of what is judged on: pixels and labels of some splits. "" of a set without files, whose pixels are a function of its description."""
     if not isinstance(data.pairs, FileSet):
         return ""
     digest = hashlib.sha256()
-    for split in ("select", "test"):
+    for split in splits:
         for pair in pairs_of(data, split):
             digest.update(f"{split} {pair.name} {pair.labels.shape}".encode())
             add_pixels(digest, pair)

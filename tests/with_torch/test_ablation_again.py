@@ -19,13 +19,13 @@ from training.config import load_config  # noqa: E402
 from training.measures import answer_of, judged  # noqa: E402
 
 pytestmark = pytest.mark.slow
-TEST_CHIP, TRAIN_CHIPS = 110, (1, 30, 80)
+SELECT_CHIP, TEST_CHIP, TRAIN_CHIPS = 60, 110, (1, 30, 80)
 
 
 @pytest.fixture
 def run(tmp_path):
     """A configuration of five tiny chips in tmp_path/set: three to train, one each to select and to test."""
-    ombria(tmp_path / "set", (*TRAIN_CHIPS, 60, TEST_CHIP))
+    ombria(tmp_path / "set", (*TRAIN_CHIPS, SELECT_CHIP, TEST_CHIP))
     record = {"name": "chips", "work": str(tmp_path / "work"), "network": RECORD["network"], "loop": RECORD["loop"],
               "data": {"layout": "ombria", "root": str(tmp_path / "set"), "crop_px": 16, "batch": 2, "workers": 0},
               "ablate": {"seeds": [0, 1], "alignments": ["none"], "settings": {"features": {}}}}
@@ -76,6 +76,18 @@ def test_a_cell_whose_train_labels_may_be_others_now_is_told_of(run, capsys):
     said, second = ablated(run, capsys, *words)
     assert second == first
     assert sum("data.measured_pairs" in line and "cells/" in line for line in said) == len(first)
+
+
+@pytest.mark.parametrize("every, chip, told", [(2, SELECT_CHIP, True), (2, TEST_CHIP, False), (0, SELECT_CHIP, False)])
+def test_a_cell_whose_weights_were_kept_by_other_select_labels_is_told_of(run, capsys, every, chip, told):
+    words = [f"loop.select_every={every}"]
+    _, first = ablated(run, capsys, *words)
+    relabelled(run, chip)
+    said, second = ablated(run, capsys, *words)
+    assert second != first and sum("judged again" in line for line in said) == len(first)
+    assert sum("loop.select_every" in line and "cells/" in line for line in said) == told * len(first)
+    said, _ = ablated(run, capsys, *words)
+    assert sum("loop.select_every" in line and "cells/" in line for line in said) == told * sum("checkpoint" in cell for cell in first.values())
 
 
 def test_a_class_that_the_labels_of_one_seed_lack_is_told_of_for_that_seed(run, capsys, monkeypatch):
