@@ -88,3 +88,24 @@ def test_a_name_that_is_taken_meanwhile_is_not_replaced_unless_asked(tmp_path, m
     assert [(each, each.read_bytes()) for each in tmp_path.iterdir()] == [(path, b"theirs")]
     write_bytes(path, b"ours", overwrite=True)
     assert path.read_bytes() == b"theirs", "fsync of the folder, after ours had the name"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_lies_beside_a_file_stays_where_the_file_does(tmp_path, monkeypatch, overwrite):
+    """GDAL finds the georeference of a picture in it."""
+    path, sidecar = tmp_path / "a.png", tmp_path / "a.png.aux.xml"
+
+    def there():
+        path.write_bytes(b"theirs")
+        sidecar.write_bytes(b"theirs too")
+
+    def fsync(_):
+        if overwrite:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        there()
+    if overwrite:
+        there()
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(RasterError, match="make room" if overwrite else "appeared while"):
+        write_bytes(path, b"ours", overwrite)
+    assert sorted((each, each.read_bytes()) for each in tmp_path.iterdir()) == [(path, b"theirs"), (sidecar, b"theirs too")]

@@ -219,6 +219,9 @@ def write_bytes(path: str | Path, data: bytes | memoryview, overwrite: bool) -> 
         with beside(path, overwrite=overwrite) as file:
             file.write(data)
             file.flush()
+            os.fsync(file.fileno())             # what the disk refuses it refuses before anything goes
+            if not overwrite and os.path.lexists(path):
+                raise _appeared(path)
             _remove_sidecars(path)
     except FileExistsError as error:
         raise _appeared(path) from error
