@@ -64,7 +64,7 @@ def _mirrored_cells(graph: bytes) -> int:
         if node.op_type == "Constant":
             constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
         if node.op_type == "Pad" and any(each.name == "mode" and each.s == b"reflect" for each in node.attribute):
-            most = max(most, int(constants[node.input[1]].max()))
+            most = max(most, int(constants[node.input[1]].max()))       # the walk that bounds a reach refuses a Pad by computed numbers
     return most
 
 
