@@ -66,9 +66,8 @@ class Segmenter:
             tile: input side in pixels with halo, (rows, cols), or "auto" from the memory budget.
             batch: tiles per engine call; "auto" is 1 on the CPU, where larger batches gain nothing.
             halo: "auto", "exact", "bounded", or pixels (a multiple of spec.stride_px).
-            memory: budget in bytes for engine and buffers of one run at a time: where n threads call at once, give the n-th part of what there is.
-                None = a quarter of the free memory, 1 GiB at most. On a GPU for the strips of a scene in pinned main memory; None = as many as
-                it takes.
+            memory: budget in bytes for engine and buffers of one run (where n threads call at once, give the n-th part); None = a quarter of the
+                free memory, 1 GiB at most. On a GPU for the strips of a scene in pinned main memory; None = as many as it takes.
             threads: for operations and engine together (of two tiles at once the next one is gathered beside them); None = the cores this
                 process may use. A forked worker opens a Segmenter of its own, unless there is 1 thread.
             precision: "fp32", "int8", on a GPU "fp16" too, or "auto": the first that the package has of int8, fp32 (on a GPU of fp16, int8, fp32). The
