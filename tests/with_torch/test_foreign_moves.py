@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_foreign_torch import exported
+from test_foreign_torch import check_says_the_same, exported
 from torch import nn
 
 from hfd_edge.errors import ExportError, ReachError
@@ -70,14 +70,7 @@ def test_what_is_local_has_its_exact_reach_and_is_the_same_tiled_and_whole(make,
     net, report = packaged(make, exporter, open_sizes, tmp_path)
     assert report.spec.reach_px == report.measured_reach_px == reach and not report.spec.fixed_tile and not report.warnings, report
     assert {*report.operators} == operators
-    scene = np.random.default_rng(1).normal(size=(2, 96, 164)).astype(np.float32)
-    with Segmenter(tmp_path / "net.engine", threads=1) as seg:
-        whole = stitched_logits(seg, scene, whole_request(seg, 96, 164))
-        np.testing.assert_array_equal(stitched_logits(seg, scene, PlanRequest(tile=2 * report.spec.halo_px + 20)), whole)
-    with torch.no_grad():
-        expected = net(torch.from_numpy(scene[None]))[0].numpy()
-    keep = np.s_[:, reach:-reach, reach:-reach]
-    np.testing.assert_allclose(whole[keep], expected[keep], atol=1e-4)
+    check_says_the_same(net, tmp_path / "net.engine", reach)
 
 
 def test_attention_over_windows_is_no_move(tmp_path):

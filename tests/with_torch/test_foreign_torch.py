@@ -49,6 +49,18 @@ class UNet(nn.Module):
         return self.head(x)
 
 
+def check_says_the_same(net, engine, rim):
+    """A package tiled as whole to the bit, and as torch further than `rim` from the image's edges, where torch pads with zeros."""
+    scene = np.random.default_rng(1).normal(size=(2, 96, 164)).astype(np.float32)
+    with Segmenter(engine, threads=1) as seg:
+        whole = stitched_logits(seg, scene, whole_request(seg, 96, 164))
+        np.testing.assert_array_equal(stitched_logits(seg, scene, PlanRequest(tile=2 * seg.spec.halo_px + 20)), whole)
+    with torch.no_grad():
+        expected = net(torch.from_numpy(scene[None]))[0].numpy()
+    keep = np.s_[:, rim:-rim, rim:-rim]
+    np.testing.assert_allclose(whole[keep], expected[keep], atol=1e-4)
+
+
 def exported(net, path, exporter, open_sizes, side=64):
     """The ONNX file of a torch network."""
     torch.manual_seed(0)
@@ -76,14 +88,7 @@ def test_a_torch_unet_is_the_same_tiled_and_whole_and_says_what_torch_says(expor
     report = package_foreign(tmp_path / "unet.onnx", spec, tmp_path / "unet.engine")
     assert (report.spec.stride_px, report.spec.logit_stride_px, report.spec.fixed_tile) == (4, 1, False)
     assert not {"Shape", "BatchNormalization", "Identity"} & {*report.operators}
-    scene = np.random.default_rng(1).normal(size=(2, 96, 164)).astype(np.float32)
-    with Segmenter(tmp_path / "unet.engine", threads=1) as seg:
-        whole = stitched_logits(seg, scene, whole_request(seg, 96, 164))
-        np.testing.assert_array_equal(stitched_logits(seg, scene, PlanRequest(tile=2 * report.spec.halo_px + 20)), whole)
-    with torch.no_grad():
-        expected = net(torch.from_numpy(scene[None]))[0].numpy()
-    keep = np.s_[:, report.spec.halo_px:-report.spec.halo_px, report.spec.halo_px:-report.spec.halo_px]
-    np.testing.assert_allclose(whole[keep], expected[keep], atol=1e-4)
+    check_says_the_same(net, tmp_path / "unet.engine", report.spec.halo_px)
 
 
 @pytest.mark.slow
