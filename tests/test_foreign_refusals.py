@@ -216,6 +216,10 @@ def test_a_spec_names_the_key_that_is_wrong(change, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_unit_counts_in_any_case():
+    assert parse_spec(EXAMPLE.replace("unit: db", "unit: dB")) == parse_spec(EXAMPLE)
+
+
 @pytest.mark.parametrize("data, message", [(b"", "must be keys and values"), (b"- a\n- b", "must be keys"), (b"\xff\xfe\x00", "no YAML"),
                                            (b"x" * (1 << 21), "more than"), (b"!!python/object:os.system {}", "no YAML"),
                                            (b"[" * 100_000, "nested more than 8")])

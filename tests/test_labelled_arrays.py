@@ -9,6 +9,7 @@ from hfd_edge.errors import ArrayError
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source.labelled import names_of
+from tests.engines import plain_input, random_engine
 
 
 class Labelled:
@@ -43,6 +44,19 @@ def test_arrays_in_a_list_are_taken_by_their_names(db_engine, power):
         np.testing.assert_array_equal(seg.run([one, other], unit="intensity").labels, seg.run(power, unit="intensity").labels)
         with pytest.raises(ArrayError, match="names its bands B1, B0"):
             seg.run([other, one], unit="intensity")
+
+
+def test_one_band_is_known_by_the_label_that_sel_left_it_or_by_its_own_name(tmp_path, power):
+    engine = random_engine(tmp_path / "one.engine", ("VV",), input=plain_input(1, unit="db", floor=-30.0))
+    chosen = Labelled(power[1])
+    chosen.coords = {"band": np.array("vh"), "y": np.arange(70.0)}
+    with Segmenter(engine) as seg:
+        for other in (chosen, Labelled(power[1], name="sigma0_vh"), [chosen]):
+            with pytest.raises(ArrayError, match="names its bands (sigma0_)?vh and the network takes VV"):
+                seg.run(other, unit="intensity")
+        chosen.coords["band"] = np.array("vv")
+        for right in (chosen, Labelled(power[1], name="backscatter"), Labelled(power[1])):
+            np.testing.assert_array_equal(seg.run(right, unit="intensity").labels, seg.run(power[1], unit="intensity").labels)
 
 
 @pytest.mark.parametrize("labels", [["B0", "angle"], ["hh", "hv"]])

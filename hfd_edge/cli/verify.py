@@ -9,7 +9,7 @@ import typer
 
 from hfd_edge.cli.options import (
     SCENES, BandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, UnitOption, declared_options)
-from hfd_edge.cli.report import print_json
+from hfd_edge.cli.report import print_json, say_aside
 
 
 def verify(  # an option of the command line is an argument here: more than six are meant
@@ -37,12 +37,14 @@ def verify(  # an option of the command line is an argument here: more than six 
     from hfd_edge.errors import GateError, RasterError
     from hfd_edge.export.parity import Thresholds
     from hfd_edge.export.target import check_report
+    from hfd_edge.export.told import telling
     from hfd_edge.export.verify_package import verify_package
     from hfd_edge.export.verify_page import write_page
 
     check_report(report, data)
     declared = declared_options(unit, scale, offset, nodata, bands)
-    gate, spec = verify_package(engine, against, data, declared, Thresholds(max_flips, max_iou, max_logits, min_pixels))
+    with telling(None if quiet else say_aside):
+        gate, spec = verify_package(engine, against, data, declared, Thresholds(max_flips, max_iou, max_logits, min_pixels))
     if as_json:
         print_json(gate.to_dict())
     elif not quiet:

@@ -112,7 +112,8 @@ def _model_input(inner: Mapping[str, Any], bands: int) -> ModelInput:
         if not isinstance(clip, list) or len(clip) != bands:
             raise SpecError(f"input.clip={_short(clip)}: it must be a list of {bands} pairs [low, high], one per band")
         clip = tuple(_numbers(pair, f"input.clip[{i}]", 2) for i, pair in enumerate(clip))
-    unit = _choice(inner["unit"], "input.unit", tuple(u.value for u in Unit if u is not Unit.COMPLEX))
+    stated = inner["unit"]
+    unit = _choice(stated.lower() if isinstance(stated, str) else stated, "input.unit", tuple(u.value for u in Unit if u is not Unit.COMPLEX))
     return ModelInput(
         unit=Unit(unit), mean=_numbers(inner["mean"], "input.mean", bands), std=_numbers(inner["std"], "input.std", bands),
         clip=clip,

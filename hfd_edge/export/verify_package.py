@@ -14,6 +14,7 @@ from hfd_edge.export.enough import check_verify
 from hfd_edge.export.gate_package import judge_package
 from hfd_edge.export.gate_report import GateReport
 from hfd_edge.export.parity import Thresholds
+from hfd_edge.export.told import say
 from hfd_edge.export.verify import GATE_TILE_PX, MOST_TILES, gate_graphs, network_runner, unverified
 from hfd_edge.network.checkpoint import load_checkpoint
 from hfd_edge.package import Package
@@ -39,8 +40,10 @@ def verify_package(engine: str | Path, checkpoint: str | Path, data: list[Place]
         check_verify(tiles, scenes, thresholds or Thresholds())
         graphs = {name: bytes(package.read(name)) for name in package.graph_names}
         plans = tuple(f"{name}: plans are run by their own GPU alone" for name in package.names if name.startswith("plans/"))
+        say(f"judging {', '.join(graphs)} on {len(tiles)} tiles")
         results = gate_graphs(network_runner(net), graphs, tiles, thresholds)
         judged = GateReport(results, (), (*unverified(graphs), *plans), tuple(scene.name for scene in scenes), left_out)
+        say("judging the package: a scene in tiles, the speed of every way to run it")
         return judge_package(Path(engine), network_runner(net), scenes, judged, thresholds), spec
 
 

@@ -17,12 +17,15 @@ _NODATA_KEYS = ("_FillValue", "nodata")         # of rioxarray, and of Open Data
 
 
 def names_of(array: object) -> tuple[str, ...]:
-    """Of the bands: the labels of the first axis where these are words, rioxarray's long_name, or the names of arrays in a list; () where nothing tells."""
+    """Of the bands: the labels of the first axis where these are words, or rioxarray's long_name; of arrays in a list, and of one of a
+    single band, the word of each; () where nothing tells."""
     if isinstance(array, (list, tuple)):
-        return _words([getattr(each, "name", None) for each in array])
+        return _words([_word_of(each) for each in array])
     dims, labels = getattr(array, "dims", ()), None
     if not dims or not hasattr(array, "coords"):
         return ()
+    if len(dims) == 2:
+        return _words([_word_of(array)])
     if dims[0] in array.coords:
         labels = np.asarray(array.coords[dims[0]]).tolist()
     if not isinstance(labels, list):
@@ -63,6 +66,12 @@ def _check_names(names: tuple[str, ...], wanted: Sequence[str]) -> None:
            f"array[[{', '.join(str(given.index(name)) for name in lower)}]] puts them in order")
     raise ArrayError(f"the array names its bands {', '.join(names)} and the network takes {', '.join(wanted)}, in this order: {way}; "
                      "if these pixels are meant all the same, give them without labels (array.values)")
+
+
+def _word_of(array: object) -> object:
+    """The label of the one band that `sel` left an array, or else its own name."""
+    label = np.asarray(getattr(array, "coords", {}).get("band"))
+    return label.item() if label.ndim == 0 and isinstance(label.item(), str) else getattr(array, "name", None)
 
 
 def _words(names: Sequence[object]) -> tuple[str, ...]:

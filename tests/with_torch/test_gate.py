@@ -119,6 +119,8 @@ def test_export_writes_graphs_that_answer_their_golden_tile_and_a_run_names_its_
     assert main(["verify", str(tmp_path / "m.engine"), "--against", str(checkpoint), "--data", "simulated", "--max-flips",
                  "0.9", "--max-iou", "0.9", "--max-logits", "9", "--min-pixels", "1000", "--report",
                  str(tmp_path / "page")]) == 0
+    steps = capsys.readouterr().err.splitlines()
+    assert "graph-fp32.onnx, graph-int8-cpu.onnx" in steps[0] and steps[-1].startswith("judging the package")
     part = write_tif(tmp_path / "part.tif", np.random.default_rng(0).gamma(4, 0.02, (2, 200, 200)).astype(np.float32))
     words = ["verify", str(tmp_path / "m.engine"), "--against", str(checkpoint), "--data", str(part), "--unit", "intensity", "--max-flips", "1e-9",
              "--quiet"]

@@ -54,6 +54,7 @@ def test_a_folder_is_read_with_its_own_bands_codes_and_nodata(suffix, tmp_path):
     np.testing.assert_array_equal(pair.sar[:, pair.valid], pixels(2, 3)[:, pair.valid])
     assert pair.eo.shape == (3, SIDE, SIDE)
     assert measure(pairs).input.unit is Unit.DB
+    assert open_pairs("folder", describe(tmp_path, unit="dB")).info == pairs.info
 
 
 def test_a_pair_without_an_optical_image_has_none(tmp_path):
@@ -122,7 +123,7 @@ def test_a_set_file_that_contradicts_itself_is_refused(changes, words, tmp_path)
     ("bands: [VV, VV]", "VV.*different from each other"), ("bands: [1, 2]", r"bands\[0\]=1"), ("bands: VV", "bands='VV'.*list of names"),
     ("eo_bands: RGB", r"such as \[R, G, B\]"), ("eo_bands: [R, G, G]", "must differ"), ("name:", "name is empty"),
     ("name: ''", "'' is no name"), ("scale: 0", "scale=0.0.*not 0"), ("pixel_spacing_m: -10", "above 0"), ("flips: rows", r"write \[rows\]"),
-    ("unit: dB", "use one of intensity, amplitude, db")])
+    ("unit: decibel", "use one of intensity, amplitude, db"), ("unit: [db]", "unit")])
 def test_a_value_of_a_wrong_kind_is_one_line_when_the_set_is_opened(line, words, tmp_path):
     folder(tmp_path, **{line.partition(":")[0]: None})
     with open(tmp_path / "set.yaml", "a") as file:

@@ -97,6 +97,8 @@ def _plain(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict) or not {"name", "bands", "unit", "classes"} <= record.keys():
         raise DataError("it must be a mapping with at least name, bands, unit and classes; docs/data.md shows one")
     record = {key: value for key, value in record.items() if value is not None or key not in _MAY_BE_EMPTY}
+    if isinstance(record["unit"], str):
+        record["unit"] = record["unit"].lower()                 # dB, as the command line takes it
     for key in fields(SetFile):
         if key.name in record and record[key.name] is None:
             required = key.default is MISSING and key.default_factory is MISSING
