@@ -22,6 +22,7 @@ class MadeUp:
     cols: int = 83
     pols: tuple[str, ...] = ("VV", "VH")
     ipf: str = "003.31"
+    mode: str = "IW"
     old_noise: bool = False
     noise_removed: bool = False
     spacing: float = 10.0
@@ -87,7 +88,7 @@ class MadeUp:
 
     def header(self, pol: str) -> str:
         return (f"<adsHeader><missionId>S1A</missionId><productType>GRD</productType><polarisation>{pol}</polarisation>"
-                "<mode>IW</mode><swath>IW</swath></adsHeader>")
+                f"<mode>{self.mode}</mode><swath>{self.mode}</swath></adsHeader>")
 
     def product_xml(self, pol: str) -> str:
         points = "".join(

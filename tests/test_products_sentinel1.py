@@ -41,28 +41,6 @@ def test_calibrated_power_equals_the_reference(tmp_path, old_noise, quantity, ta
         np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
-def test_noise_that_the_processor_removed_is_not_removed_twice(tmp_path):
-    made = MadeUp(noise_removed=True)
-    np.testing.assert_allclose(read_all(made.write(tmp_path))[0][0], made.power("VV"), rtol=1e-6)
-
-
-def test_noise_stays_where_asked_and_the_notes_say_so(tmp_path):
-    made = MadeUp()
-    safe = made.write(tmp_path)
-    with Sentinel1Source(safe, options=Sentinel1Options(remove_noise=False)) as source:
-        values, _ = source.read(0, source.rows)
-        assert any("not removed, as asked" in note for note in source.notes)
-    np.testing.assert_allclose(values[0], replace(made, noise_removed=True).power("VV"), rtol=1e-6)
-
-
-def test_noise_in_the_scale_of_the_first_processors_is_left_alone_and_said(tmp_path):
-    made = MadeUp(old_noise=True, ipf="002.36")
-    with Sentinel1Source(made.write(tmp_path)) as source:
-        values, _ = source.read(0, source.rows)
-        assert any("IPF 2.36" in note and "another scale" in note for note in source.notes)
-    np.testing.assert_allclose(values[1], replace(made, noise_removed=True).power("VH"), rtol=1e-6)
-
-
 @pytest.mark.parametrize("step", [1, 7, 16, 60, 61])
 def test_strips_of_any_height_in_any_order_give_the_same_bits(tmp_path, step):
     made = MadeUp(old_noise=True, ipf="002.71")

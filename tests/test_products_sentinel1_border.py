@@ -33,6 +33,17 @@ def test_the_dark_border_of_an_old_product_is_nodata(tmp_path):
     assert not valid[:, :25 - 8].any() and valid[:, 25:].all()
 
 
+@pytest.mark.parametrize("zeros", [True, False])
+def test_a_border_at_the_end_of_the_rows_is_found_where_the_noise_vector_ends_in_zeros(tmp_path, monkeypatch, zeros):
+    made = border_scene("002.72", water(40_000.0))
+    made.dn["VV"][:, 95:] = np.random.default_rng(3).integers(1, 10, (200, 25))
+    made.noise["VV"] = (np.array([0, 199]), np.array([0, 79, 100, 119]), np.array([[400.0, 400, 0, 0]] * 2))
+    if not zeros:                                               # taken as noise, the border is brighter than half of it
+        monkeypatch.setattr("hfd_edge.products.annotation.between_zeros", lambda vector: vector)
+    _, valid = read_all(made.write(tmp_path))
+    assert valid[:, 25:95].all() and valid[:, 95 + 8:].any() == (not zeros)
+
+
 def test_calm_water_as_dark_as_the_noise_is_no_border(tmp_path):
     _, valid = read_all(border_scene("002.71", water(400.0)).write(tmp_path))
     assert not valid[:, :25 - 8].any()

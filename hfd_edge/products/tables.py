@@ -25,6 +25,19 @@ class Vector:
     values: np.ndarray              # (n,) float64
 
 
+def check_vector(vector: Vector, where: Path) -> None:
+    """Raises RasterError if it has not as many values as pixels, or pixels do not increase."""
+    if vector.pixels.size != vector.values.size or (np.diff(vector.pixels) <= 0).any():
+        raise RasterError(f"{where}: the vector of line {vector.line} has {vector.pixels.size} pixels and {vector.values.size} values: as many values as "
+                          "pixels are needed, and pixels must increase; copy or download the product again")
+
+
+def between_zeros(vector: Vector) -> Vector:
+    """Without the zeros at its ends, where the outermost value left counts then; the vector must hold another value."""
+    first, last = np.flatnonzero(vector.values)[[0, -1]]
+    return Vector(vector.line, vector.pixels[first:last + 1], vector.values[first:last + 1])
+
+
 class BilinearTable:
     """Linear between the pixels of a vector, then linear between the lines of two; beyond the outermost the outermost counts.
 
@@ -38,10 +51,7 @@ class BilinearTable:
             raise RasterError(f"{where}: its {len(vectors)} vectors lie on the lines {str(self._lines)[:80]}: at least one is "
                               "needed and lines must increase; copy or download the product again")
         for vector in vectors:
-            if vector.pixels.size != vector.values.size or (np.diff(vector.pixels) <= 0).any():
-                raise RasterError(f"{where}: the vector of line {vector.line} has {vector.pixels.size} pixels and "
-                                  f"{vector.values.size} values: as many values as pixels are needed, and pixels must "
-                                  "increase; copy or download the product again")
+            check_vector(vector, where)
         self._vectors = tuple(vectors)
         self._cols = np.arange(cols, dtype=np.float64)
         self._expanded: dict[int, np.ndarray] = {}
