@@ -115,6 +115,25 @@ def test_a_table_that_begins_inside_the_image_is_refused(tmp_path):
                 open_scene(table.parent.parent.parent)
 
 
+@pytest.mark.parametrize("stated,said", [("", "noise not removed"), ("<noiseSubtractionPerformed>false</noiseSubtractionPerformed>", "noise not removed"),
+                                         ("<noiseSubtractionPerformed>true</noiseSubtractionPerformed>", "noise removed by the processor")])
+def test_noise_that_the_processor_subtracted_is_told(tmp_path, stated, said):
+    made = MadeUp(rcm=True)
+    xml = made.write(tmp_path) / "metadata/product.xml"
+    end = "</imageGenerationParameters>"
+    xml.write_text(made.product_xml().replace(end, f"<sarProcessingInformation>{stated}</sarProcessingInformation>{end}"))
+    with open_scene(xml) as scene:
+        assert said in scene.notes[0]
+
+
+@pytest.mark.parametrize("pols,wanted,given", [(("CH", "CV"), None, ("CH", "CV")), (("HH", "VV", "HV", "VH"), ("VV", "VH"), ("VV", "VH"))])
+def test_compact_and_full_polarimetry_of_rcm_is_read_by_the_names_of_its_images(tmp_path, pols, wanted, given):
+    made = MadeUp(rcm=True, pols=pols, step=-1)
+    with open_scene(made.write(tmp_path), SceneRequest(wanted=wanted)) as scene:
+        assert scene.band_names == given
+        np.testing.assert_allclose(scene.read(0, scene.rows)[0], made.by_hand(given)[0], rtol=1e-6)
+
+
 @pytest.mark.parametrize("rcm", [False, True])
 def test_tables_that_do_not_belong_to_the_image_are_refused(tmp_path, rcm):
     made = MadeUp(rcm=rcm)

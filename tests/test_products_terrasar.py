@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 
+from hfd_edge.errors import RasterError
 from hfd_edge.export.data_files import scene_files
 from hfd_edge.products import SceneRequest, open_scene
 from tests import command
@@ -91,6 +92,16 @@ def test_gdals_own_reader_gives_the_same_numbers_and_place(tmp_path):
         np.testing.assert_allclose(scene.read(0, scene.rows)[0], theirs.read().astype(np.float64) ** 2 * factors, rtol=1e-6)
         assert (scene.geo.transform, scene.geo.crs) == (theirs.transform, theirs.crs)
         assert [theirs.tags(band)["POLARIMETRIC_INTERP"] for band in (1, 2)] == ["HH", "VV"]
+
+
+def test_a_map_may_be_wider_than_the_scene_on_it(tmp_path):
+    made = MadeUp("EEC", beyond=(-18, -25))             # points that end 18 and 25 pixels before the image does: room for the shift of mountains
+    with open_scene(made.write(tmp_path)) as scene:
+        values = scene.read(0, scene.rows)[0]
+    inside = np.s_[:, 20:-20, 28:-28]                   # up to a node from the points' edge, beyond which the outermost angle counts
+    np.testing.assert_allclose(values[inside], made.by_hand(("HH", "VV"))[0][inside], rtol=1e-5)
+    with pytest.raises(RasterError, match="points do not cover the image"):
+        open_scene(MadeUp("EEC", beyond=(0, -29)).write(tmp_path / "too narrow"))
 
 
 def test_beta_nought_of_an_image_on_a_map_needs_no_angles(tmp_path):

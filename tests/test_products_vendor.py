@@ -49,6 +49,12 @@ def test_capella_is_amplitude_times_its_scale_factor(tmp_path, beside, kind, sta
     assert (found.unit, found.scale, found.quantity) == ("amplitude", 2e-4, quantity)
 
 
+@pytest.mark.parametrize("image,said", [({"calibration": "full"}, "full"), ({"calibration": "limited"}, "limited"), ({}, "not stated")])
+def test_how_well_capella_says_that_it_is_calibrated_is_told(tmp_path, image, said):
+    with open_scene(capella(tmp_path, image)) as source:
+        assert any(f"calibration {said} by its own word" in note for note in source.notes), source.notes
+
+
 @pytest.mark.parametrize("tags,xml", [
     ({"CALIBRATION_FACTOR": "4e-8"}, None), ({"calibration_factor": "4e-8", "SATELLITE_NAME": "ICEYE-X7"}, None),
     ({"ICEYE_PROPERTIES": '{"calibration_factor": 4e-8}'}, None),

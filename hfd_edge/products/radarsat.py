@@ -91,6 +91,10 @@ class Radarsat:
         """A text of product.xml that not every product has."""
         return " ".join(self._root.findtext(path, "").split())[:60].lower() or "not stated"
 
+    def noise_removed(self) -> bool:
+        """Whether the processor took it from the pixels."""
+        return self.said("imageGenerationParameters/sarProcessingInformation/noiseSubtractionPerformed") == "true"
+
     def table(self, polarisation: str, quantity: str) -> Table:
         """The calibration of one polarisation to a quantity of TABLES. Raises RasterError or RadiometryError."""
         layout, wanted = self.layout, TABLES[quantity]

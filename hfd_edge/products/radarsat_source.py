@@ -90,5 +90,5 @@ def _about(product: Radarsat, quantity: str) -> str:
     return (f"{product.layout.mission} {product.kind}, beam {product.said(f'{source}/beamModeMnemonic')}, pass "
             f"{product.said(f'{source}/orbitAndAttitude/orbitInformation/passDirection')}, antenna pointing "
             f"{product.said(f'{source}/radarParameters/antennaPointing')}, {product.spacing_m[0]:g} x {product.spacing_m[1]:g} m (lines x samples), "
-            f"calibrated to {quantity} = (DN^2 + offset) / gain, noise not removed, DN 0 is nodata, equivalent number of looks not stated; radar "
-            "geometry, placed by its tie points")
+            f"calibrated to {quantity} = (DN^2 + offset) / gain, noise {'removed by the processor' if product.noise_removed() else 'not removed'}, DN 0 is "
+            "nodata, equivalent number of looks not stated; radar geometry, placed by its tie points")

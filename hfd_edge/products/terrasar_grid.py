@@ -25,6 +25,7 @@ _NODES_PER_SIDE = 33
 _MOST_OFF_DEG = 0.5                     # sin changes by 2 % at 25 degrees: 0.1 dB
 _CENTRE_OFF_DEG = 2.0
 _LARGEST_NUMBER = 1e6
+_WIDEST_EDGE = 1 / 3                    # of the map without a point: it is wider than the scene by the shift of the highest ground, kilometres in mountains
 _MOST_RANGE_OFF = 0.15                  # of the swath; the grid's last place may lie a step before the last pixel
 _MAPPING = "productSpecific/projectedImageInfo/mappingGridInfo"
 
@@ -169,8 +170,8 @@ def incidence_of_places(product: TerraSar, georef: Georef, geo: GeoReference) ->
     back = ~geo.transform
     with np.errstate(invalid="ignore"):             # a point that has no place on the map is infinite
         x, y = (a * places[:, 0] + b * places[:, 1] + c for a, b, c in ((back.a, back.b, back.c), (back.d, back.e, back.f)))
-    if not (np.isfinite(x).all() and np.isfinite(y).all() and x.max() >= 0.9 * product.cols and x.min() <= 0.1 * product.cols
-            and y.max() >= 0.9 * product.rows and y.min() <= 0.1 * product.rows):
+    if not (np.isfinite(x).all() and np.isfinite(y).all() and x.max() >= (1 - _WIDEST_EDGE) * product.cols and x.min() <= _WIDEST_EDGE * product.cols
+            and y.max() >= (1 - _WIDEST_EDGE) * product.rows and y.min() <= _WIDEST_EDGE * product.rows):
         raise RasterError(f"{georef.file}: its points do not cover the image, which lies elsewhere by its own coordinates; {_AGAIN}")
     low, high = np.array([min(y.min(), 0), min(x.min(), 0)]), np.array([max(y.max(), product.rows), max(x.max(), product.cols)])
     degree = 3 if min(georef.t.size, georef.tau.size) >= 5 else 1

@@ -20,6 +20,7 @@ from hfd_edge.raster.xml_file import read_xml
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import RasterLimits, RasterSource
 from hfd_edge.raster.guard import open_raster
+from hfd_edge.raster.opened import printable
 from hfd_edge.spec import Unit
 
 LAYOUT_ONLY = "layout only: this reader was written after the published description and never checked on a real file"
@@ -71,7 +72,8 @@ def _capella(path: Path, tags: Mapping[str, str]) -> tuple[SourceRadiometry, str
                               f"radiometry={stated!r}: a factor above 0 and one of {', '.join(_QUANTITY)} are needed; order "
                               f"it calibrated, or, {_BY_HAND}")
     return (SourceRadiometry(Unit.AMPLITUDE, factor, 0.0, (0.0,), _QUANTITY[stated]),
-            f"Capella {kind}: {_QUANTITY[stated]} = ({factor:g} DN)^2, DN 0 is nodata")
+            f"Capella {kind}: {_QUANTITY[stated]} = ({factor:g} DN)^2, DN 0 is nodata, calibration {printable(str(image.get('calibration') or 'not stated'))[:40]} "
+            "by its own word")
 
 
 def _iceye(path: Path, tags: Mapping[str, str]) -> tuple[SourceRadiometry, str] | None:
