@@ -100,7 +100,7 @@ def test_the_scene_says_what_it_is(tmp_path):
         assert (source.declared.unit, source.declared.quantity, source.declared.looks) == ("intensity", "sigma0", 4.4)
         assert source.spacing_m == (10.0, 10.0) and len(source.geo.gcps) == 9
     for words in ("IW GRD", "descending", "right-looking", "10 x 10 m", "IPF 3.31", "4.4 looks (quoted", "range and azimuth",
-                  "made-up files only", "9 ground control points"):
+                  "checked on the metadata of published real products; the pixels were made up", "9 ground control points"):
         assert words in said
 
 

@@ -37,7 +37,7 @@ def iceye(folder, name="ICEYE_X7_GRD_SM_12345_20240101T000000.tif", xml=None, **
 def declared(path):
     with open_scene(path) as source:
         assert source.scale == source.declared.scale and source.nodata == (0.0,)
-        assert any("layout only" in note for note in source.notes)
+        assert any("never checked on a real file" in note or "the pixels were made up" in note for note in source.notes)
         return source.declared
 
 
@@ -89,7 +89,7 @@ def test_a_run_sees_the_power_that_the_metadata_mean(tmp_path, name, power):
     engine = levels_engine(tmp_path / "e.engine", 64, input=plain_input(1, unit="db", floor=-60.0, mean=(-40.0,), std=(1.0,)))
     with Segmenter(engine) as segmenter:
         report = segmenter.run_raster(path, tmp_path / "map.tif")
-    assert any("layout only" in note for note in report.notes) and "amplitude" in report.read_as
+    assert any("layout only" in note or "made up" in note for note in report.notes) and "amplitude" in report.read_as
     with RasterSource(tmp_path / "map.tif") as written:
         labels = written.read(0, 40)[0][0]
     level = 10 * np.log10(power(DN[0].astype(np.float64))) + 40
@@ -102,6 +102,15 @@ def test_a_run_sees_the_power_that_the_metadata_mean(tmp_path, name, power):
 def test_capella_without_calibration_is_refused_with_the_way_out(tmp_path, image):
     with pytest.raises(RadiometryError, match="scale_factor=.*--unit amplitude --scale"):
         open_scene(capella(tmp_path, image))
+
+
+def test_capella_without_its_metadata_is_refused_with_the_file_that_is_missing(tmp_path):
+    path = capella(tmp_path, beside=True)
+    missing = path.with_name(f"{path.stem}_extended.json")
+    missing.unlink()
+    with pytest.raises(RadiometryError, match=f"put {missing.name} beside it"):
+        open_scene(path)
+    open_scene(path, SceneRequest(unit="amplitude")).close()
 
 
 def test_capella_of_another_type_and_damaged_metadata_are_refused(tmp_path):

@@ -1,6 +1,6 @@
 """A RADARSAT-2 or RCM product as a scene: rows of calibrated linear power, some at a time, with what is known about it.
 
-Written after the published descriptions and never checked on a real product; every run says so.
+Written after the published descriptions and never checked on a real image; every run says so.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hfd_edge.forks import no_fork
 from hfd_edge.products.image import ImageOptions
 from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.radarsat import TABLES, Radarsat, Table
-from hfd_edge.products.vendor import LAYOUT_ONLY
+from hfd_edge.products.vendor import COMPARED, LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference
 from hfd_edge.raster.opened import OpenScene
@@ -60,7 +60,7 @@ class RadarsatSource(OpenScene):
         self.declared = SourceRadiometry(Unit.INTENSITY, quantity=quantity, bands=self.band_names)
         self.stored_block = max(pixels.stored_block[0] for pixels in self._pixels), self.cols
         self.block_rows = max(pixels.block_rows for pixels in self._pixels)
-        self.notes = (_about(product, quantity), LAYOUT_ONLY)
+        self.notes = (_about(product, quantity), COMPARED if product.layout.mission == "RCM" else LAYOUT_ONLY)
         self._lock = threading.Lock()
 
     def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray:

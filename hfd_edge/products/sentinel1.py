@@ -18,12 +18,11 @@ from hfd_edge.products.image import ImageOptions
 from hfd_edge.products.polarisations import choose_polarisations
 from hfd_edge.products.safe import Channel, Safe, read_safe
 from hfd_edge.products.tables import BilinearTable, NoiseTable, Vector, power_by_tables
+from hfd_edge.products.vendor import METADATA_RUN
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference, RasterSource
 from hfd_edge.raster.opened import OpenScene
 from hfd_edge.spec import Unit
-
-STATUS = "this reader was checked on made-up files only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ class Sentinel1Source(OpenScene):
         self.files = tuple(file for name in self.band_names for file in _files(self._safe.channels[name]))
         self.geo = GeoReference.by_points(image.gcps, self.files)
         self.declared = SourceRadiometry(Unit.INTENSITY, quantity=options.quantity, bands=self.band_names, looks=image.looks)
-        self.notes = (_about(image, self._safe, options.quantity), *_differing(self.band_names, words), STATUS)
+        self.notes = (_about(image, self._safe, options.quantity), *_differing(self.band_names, words), METADATA_RUN)
         rows, cols = map(max, zip(*(plane.pixels.stored_block for plane in planes)))
         self.stored_block = rows, self.cols if any(plane.border_noise for plane in planes) else cols
         self.block_rows = max(plane.pixels.block_rows for plane in planes)

@@ -1,6 +1,6 @@
 """A TerraSAR-X, TanDEM-X or PAZ product as a scene: rows of calibrated linear power, some at a time, with what is known about it.
 
-Written after published descriptions and never checked on a real product; every run says so.
+Written after published descriptions and never checked on a real image; every run says so.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hfd_edge.products.tables import BilinearTable
 from hfd_edge.products.terrasar import TerraSar
 from hfd_edge.products.terrasar_angles import open_angles, read_tenths, sines
 from hfd_edge.products.terrasar_grid import control_points, incidence_of_places, incidence_of_times, read_georef, read_mapping
-from hfd_edge.products.vendor import LAYOUT_ONLY
+from hfd_edge.products.vendor import COMPARED, LAYOUT_ONLY
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import GeoReference
 from hfd_edge.raster.opened import OpenScene
@@ -69,7 +69,8 @@ class TerraSarSource(OpenScene):
                 stack.enter_context(self._local)
                 self.files = (*self.files, *self._local.files)
                 self.geo = replace(self.geo, files=self.files)
-            self.notes = (_about(product, quantity, self._local is not None), *_noise(product, self.band_names, self._factors), LAYOUT_ONLY)
+            self.notes = (_about(product, quantity, self._local is not None), *_noise(product, self.band_names, self._factors),
+                          COMPARED if product.variant == "EEC" else LAYOUT_ONLY)
             self._open = stack.pop_all()
         self.declared = SourceRadiometry(Unit.INTENSITY, quantity=quantity, bands=self.band_names)
         self.stored_block = max(pixels.stored_block[0] for pixels in self._pixels), self.cols

@@ -1,6 +1,6 @@
 """GeoTIFFs of commercial SAR satellites: their metadata say how amplitude becomes power, or that it cannot.
 
-Written after published descriptions of the layouts and never checked on a real file; every run says so.
+Written after published descriptions of the layouts and never checked on a real image; every run says so.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from hfd_edge.raster.opened import printable
 from hfd_edge.spec import Unit
 
 LAYOUT_ONLY = "layout only: this reader was written after the published description and never checked on a real file"
+COMPARED = "layout only: this reader was compared with the metadata of a published real product and never checked on a real file"
+METADATA_RUN = "this reader was checked on the metadata of published real products; the pixels were made up"
 _LARGEST_JSON = 16 << 20
 _QUANTITY = {"sigma_nought": "sigma0", "gamma_nought": "gamma0", "beta_nought": "beta0"}
 _BY_HAND = "if its calibration is known from elsewhere: --unit amplitude --scale sqrt(CF), for power = CF DN^2"
@@ -41,13 +43,13 @@ def declare_vendor(source: RasterSource, limits: RasterLimits) -> None:
     path = source.files[0]
     with open_raster(path, limits) as dataset:
         tags = {str(key).lower(): str(value) for key, value in dataset.tags().items()}
-    for reader in (_capella, _iceye, _umbra):
+    for reader, status in ((_capella, METADATA_RUN), (_iceye, COMPARED), (_umbra, LAYOUT_ONLY)):
         found = reader(path, tags)
         if found is not None:
             declared, about = found
             source.declared = replace(declared, saturation=float(np.iinfo(source.dtype).max))
             source.scale, source.nodata = source.declared.scale, source.declared.nodata
-            source.notes = (*source.notes, about, LAYOUT_ONLY)
+            source.notes = (*source.notes, about, status)
             return
 
 
@@ -58,8 +60,11 @@ def _capella(path: Path, tags: Mapping[str, str]) -> tuple[SourceRadiometry, str
     collect = record.get("collect")
     if not isinstance(collect, dict) or not str(collect.get("platform", "")).lower().startswith("capella"):
         beside = path.with_name(f"{path.stem}_extended.json")
-        if not (path.name.upper().startswith("CAPELLA_") and beside.is_file()):
+        if not path.name.upper().startswith("CAPELLA_"):
             return None
+        if not beside.is_file():
+            raise RadiometryError(f"{path} is named as a Capella product is and says nothing of its pixels: they are calibrated by its extended metadata; "
+                                  f"put {beside.name} beside it, or, {_BY_HAND}")
         record = _json_text(_small_text(beside), beside)
         collect = record.get("collect")
     kind, image = record.get("product_type"), collect.get("image") if isinstance(collect, dict) else None
