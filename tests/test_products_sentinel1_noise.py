@@ -92,3 +92,17 @@ def test_a_noise_table_of_nothing_but_zeros_is_said(tmp_path, old_noise):
         values, _ = source.read(0, source.rows)
         assert any("noise not removed (its table holds nothing but zeros)" in note for note in source.notes)
     np.testing.assert_allclose(values[1], replace(made, noise_removed=True).power("VH"), rtol=1e-6)
+
+
+def test_beyond_the_outermost_azimuth_blocks_the_closest_counts(tmp_path):
+    first, second, third = (7, 29, 0, 40, [7, 29], [1.3, 0.8]), (30, 50, 0, 41, [30, 50], [0.9, 1.6]), (3, 55, 42, 82, [3, 55], [1.5, 0.6])
+    made = MadeUp(blocks=[first, second, third])
+    reaching = [(0, 29, *first[2:]), (30, 60, *second[2:]), (0, 60, *third[2:])]
+    got = read_all(made.write(tmp_path))[0][1]
+    assert not np.allclose(got, made.power("VH"))                   # 1 where there is none
+    np.testing.assert_allclose(got, replace(made, blocks=reaching).power("VH"), rtol=1e-6)
+
+
+def test_an_azimuth_block_that_ends_before_it_begins_covers_nothing(tmp_path):
+    made = MadeUp(blocks=[(0, 60, 40, 3, [0, 60], [7.0, 7.0])])
+    np.testing.assert_allclose(read_all(made.write(tmp_path))[0][1], made.power("VH"), rtol=1e-6)

@@ -11,7 +11,7 @@ from rasterio.control import GroundControlPoint
 
 from hfd_edge.errors import RadiometryError, RasterError
 from hfd_edge.products.safe import Channel
-from hfd_edge.products.tables import AzimuthBlock, BilinearTable, NoiseTable, Vector, between_zeros, check_vector
+from hfd_edge.products.tables import AzimuthBlock, BilinearTable, NoiseTable, Vector, between_zeros, check_vector, to_the_edges
 from hfd_edge.raster.xml_file import number_of, numbers_of, read_xml, text_of, whole_number_of
 
 QUANTITIES = {"sigma0": "sigmaNought", "gamma0": "gamma", "beta0": "betaNought"}
@@ -129,7 +129,7 @@ def read_noise(channel: Channel, cols: int, ipf: float | None) -> tuple[NoiseTab
     if factor is None:
         return None, f"noise not removed ({scale})"
     across = [Vector(vector.line, vector.pixels, vector.values * factor) for vector in stated]
-    blocks = tuple(_block(item, where) for item in root.iterfind("noiseAzimuthVectorList/noiseAzimuthVector"))
+    blocks = to_the_edges([_block(item, where) for item in root.iterfind("noiseAzimuthVectorList/noiseAzimuthVector")])
     what = "range and azimuth" if blocks else "range only, as this version states it"
     return NoiseTable(BilinearTable(across, cols, where), blocks), f"noise removed ({what}{scale})"
 

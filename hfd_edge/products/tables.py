@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from hfd_edge import _native
 from hfd_edge.errors import RasterError
 
+_LAST_LINE = 1 << 31         # of any image
 _PIECE_ROWS = 128           # taken together, so that no more lines of a table are expanded at a time, however close they lie
 Lines = tuple[np.ndarray, np.ndarray, np.ndarray]       # (n, cols) float64; of each row the first of its lines, int64; weight of the next one, float64
 
@@ -95,6 +96,21 @@ class AzimuthBlock:
     last_pixel: int
     lines: np.ndarray               # (n,) float64, increasing
     values: np.ndarray              # (n,) float64
+
+
+def to_the_edges(blocks: Sequence[AzimuthBlock]) -> tuple[AzimuthBlock, ...]:
+    """The blocks, of which the first and the last in line reach to the edges of the image, where the closest counts."""
+    reaching = []
+    for block in blocks:
+        column = [block, *(other for other in blocks if 2 * _shared_pixels(block, other) > _shared_pixels(block, block) > 0)]
+        first, last = min(other.first_line for other in column), max(other.last_line for other in column)
+        reaching.append(replace(block, first_line=min(first, 0) if block.first_line == first else block.first_line,
+                                last_line=max(last, _LAST_LINE) if block.last_line == last else block.last_line))
+    return tuple(reaching)
+
+
+def _shared_pixels(one: AzimuthBlock, other: AzimuthBlock) -> int:
+    return min(one.last_pixel, other.last_pixel) - max(one.first_pixel, other.first_pixel) + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,8 +77,8 @@ def _capella(path: Path, tags: Mapping[str, str]) -> tuple[SourceRadiometry, str
                               f"radiometry={stated!r}: a factor above 0 and one of {', '.join(_QUANTITY)} are needed; order "
                               f"it calibrated, or, {_BY_HAND}")
     return (SourceRadiometry(Unit.AMPLITUDE, factor, 0.0, (0.0,), _QUANTITY[stated]),
-            f"Capella {kind}: {_QUANTITY[stated]} = ({factor:g} DN)^2, DN 0 is nodata, calibration {printable(str(image.get('calibration') or 'not stated'))[:40]} "
-            "by its own word")
+            f"Capella {kind}: {_QUANTITY[stated]} = ({factor:g} DN)^2, DN 0 is nodata, calibration "
+            f"{printable(str(image.get('calibration') or 'not stated'))[:40]} by its own word")
 
 
 def _iceye(path: Path, tags: Mapping[str, str]) -> tuple[SourceRadiometry, str] | None:
