@@ -82,7 +82,7 @@ def read_safe(folder: Path) -> Safe:
                               "(SLC, wave mode) are not read; take the GRD product of this pass")
         channels[channel.polarisation] = channel
     if not channels:
-        raise RasterError(f"{manifest} names no annotation of an image: it is no level-1 product; take the GRD product of this pass")
+        raise RasterError(f"{manifest} names no annotation of an image: it is no level-1 product of Sentinel-1; take the GRD product of a pass")
     return Safe(folder, _ipf(root), channels)
 
 
