@@ -1,7 +1,7 @@
 # make demo          install into .venv and segment a simulated scene into ./demo
 # make test          all tests: run-time tier in .venv (no torch), then the torch tier in .venv-train
 # make test-quick    run-time tier without the slow tests
-# make sanitize      native tests under address and undefined-behaviour sanitizers
+# make sanitize      native tests under address and undefined-behaviour sanitizers, CUDA kernels on the host under the thread sanitizer
 # make aarch64       native operations cross-compiled and emulated, at 0 ulp (g++-aarch64-linux-gnu, qemu-user)
 # make vectors       what the compiler made vectors of, for docs/vectorisation.md
 # make certify       everything that needs a GPU, proved on the one at hand (docs/cuda.md); needs no network
@@ -60,6 +60,8 @@ sanitize: .venv/dev-installed
 	@cd build/sanitize && LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=lib:../.. \
 	  ../../$(RUN) -m pytest -q -p no:cacheprovider -c ../../pyproject.toml --rootdir=../.. $(addprefix ../../,$(NATIVE_TESTS))
+	@echo "== CUDA kernels compiled for the host under the thread sanitizer"
+	@HFD_RACES=1 $(RUN) -m pytest -q tests/test_cuda_twins.py -k no_two_threads
 
 aarch64: .venv/dev-installed
 	@echo "== native operations on an emulated aarch64"

@@ -23,7 +23,9 @@ STAND_IN = ROOT / "tests" / "emulated_cuda"
 FLAGS = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Wextra", "-Wno-psabi"]
 SANITIZE = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 # "contracted" is a control: it multiplies and adds in one step, as nvcc would without -fmad=false.
-KINDS = {"plain": ["-O1"], "sanitized": SANITIZE, "contracted": ["-O2", "-mfma", "-ffp-contract=fast"]}
+# "at once" runs a kernel's threads at the same time, under the thread sanitizer.
+KINDS = {"plain": ["-O1"], "sanitized": SANITIZE, "contracted": ["-O2", "-mfma", "-ffp-contract=fast"],
+         "at-once": ["-O1", "-g1", "-fsanitize=thread", "-DHFD_AT_ONCE"]}
 OWN = 64                # added to a device's number: a context that a caller made there for itself alone
 COUNTS = ("allocations", "kernels", "used", "peak", "waiting", "synchronisations", "slept", "spun")
 
@@ -49,7 +51,8 @@ def build(kind: str = "plain") -> Path:
     with open(_folder("plain") / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)                # tests run in several processes
         running: list = []
-        objects = [_object(path, "plain" if path.name.startswith("bindings") else kind, running) for path in sources()]
+        objects = [_object(path, kind if path.suffix == ".cu" or kind == "sanitized" and not path.name.startswith("bindings") else "plain", running)
+                   for path in sources()]
         for command, process in running:
             if process.wait():
                 raise RuntimeError(f"the compiler refused: {' '.join(command)}")
@@ -164,9 +167,10 @@ class Emulated:
                 hfd_edge._cuda = before[1]
 
 
-def sanitized_environment() -> dict[str, str]:
-    """What a Python needs to load the module built with sanitizers."""
+def sanitized_environment(sanitizer: str = "asan") -> dict[str, str]:
+    """What a Python needs to load the module built with sanitizers; asan or tsan."""
     libraries = [subprocess.run(["g++", f"-print-file-name={name}.so"], check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
-                 for name in ("libasan", "libstdc++")]
+                 for name in (f"lib{sanitizer}", "libstdc++")]
     return {**os.environ, "LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1",
+            "TSAN_OPTIONS": "halt_on_error=1 ignore_noninstrumented_modules=1",
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), *filter(None, sys.path)])}

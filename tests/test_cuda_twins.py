@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +50,7 @@ with device.installed():
             assert difference is None, difference
 print("clean")
 """
+STILL = ["setarch", "-R"] if shutil.which("setarch") else []          # the thread sanitizer wants addresses where it expects them
 
 
 @EMULATED
@@ -57,6 +60,21 @@ def test_kernels_touch_nothing_but_their_memory_and_do_nothing_undefined():
     done = subprocess.run([sys.executable, "-c", UNDER_SANITIZERS, str(module), *OPERATIONS], text=True, capture_output=True,
                           env=emulated_cuda.sanitized_environment(), check=False)
     assert done.returncode == 0 and done.stdout.strip() == "clean", done.stderr[-4000:]
+
+
+@EMULATED
+@pytest.mark.slow
+@pytest.mark.skipif("HFD_RACES" not in os.environ, reason="make sanitize runs it: two minutes of compiling")
+def test_no_two_threads_of_a_kernel_touch_the_same_memory_without_a_barrier_between():
+    """Threads of a block, and blocks of a launch, at the same time under the thread sanitizer; where barriers or places are wrong it must say so."""
+    command = [*STILL, sys.executable, "-c", UNDER_SANITIZERS, str(emulated_cuda.build("at-once"))]
+    environment = emulated_cuda.sanitized_environment("tsan")
+    done = subprocess.run([*command, *OPERATIONS], text=True, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0 and done.stdout.strip() == "clean", done.stderr[-4000:]
+    alone = {"barriers": {"blend", "validity"}, "blocks": {"counts", "saturation"}}       # one phase; counts that atomics add
+    for broken, operation in ((broken, operation) for broken, none in alone.items() for operation in OPERATIONS if operation not in none):
+        seen = subprocess.run([*command, operation], text=True, capture_output=True, env={**environment, "HFD_BROKEN": broken}, check=False)
+        assert "data race" in seen.stderr, f"{operation}, broken {broken}: {seen.stdout} {seen.stderr[-2000:]}"
 
 
 @EMULATED

@@ -26,6 +26,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#ifdef HFD_AT_ONCE
+#include <cstring>
+#include <thread>
+#include <vector>
+#endif
 
 #include "common/float_env.h"
 #endif
