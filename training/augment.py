@@ -66,11 +66,14 @@ def check_augment(options: AugmentOptions, info: SetInfo) -> None:
                         "linear power, and digital numbers do not say theirs; leave speckle_looks out or declare the unit")
 
 
-def draw_geometry(pair: Pair, crop_px: int, options: AugmentOptions, info: SetInfo, rng: np.random.Generator) -> Geometry:
-    """Any position; again, a few times, while the crop holds nearly no labels. EO is not looked at."""
-    rows, cols = pair.labels.shape
+def draw_geometry(pair: Pair, crop_px: int, options: AugmentOptions, info: SetInfo, rng: np.random.Generator,
+                  pixel: tuple[int, int] | None = None) -> Geometry:
+    """Any position, of those that hold `pixel` (row, col) where one is given; again, a few times, while the crop holds nearly no labels. EO is not looked at."""
+    starts = [(min(0, side - crop_px), max(0, side - crop_px)) for side in pair.labels.shape]
+    if pixel is not None:
+        starts = [(max(first, at - crop_px + 1), min(last, at)) for (first, last), at in zip(starts, pixel)]
     for _ in range(_TRIES):
-        row, col = (int(rng.integers(min(0, n - crop_px), max(0, n - crop_px) + 1)) for n in (rows, cols))
+        row, col = (int(rng.integers(first, last + 1)) for first, last in starts)
         inside = pair.labels[max(row, 0):row + crop_px, max(col, 0):col + crop_px]
         if np.count_nonzero(inside != NODATA_LABEL) >= _WANTED_SHARE * crop_px ** 2:
             break

@@ -59,6 +59,6 @@ def train_baseline(name: str, config: Config, data: Data, log: Log = print, fold
     def losses_of(batch: Batch, done: float) -> Losses:
         return {"segmentation": segmentation_loss(net(batch.sar), batch.labels, config.loop.dice_weight, weights_on(weights, batch))}
 
-    batches = make_batches(config, data, eo=False, unlabelled=False)
+    batches = make_batches(config, data, eo=False, unlabelled=False, log=log)
     job = Job(net, losses_of, batches, judge=judge_of(config, data, "sar"), seed=config.seed)
     return fit_as({"role": name}, job, config, data, log, folder)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from hfd_edge.spec import NODATA_LABEL
+from training.by_class import WORK_FILE, ByClass, by_class, class_pixels
 from training.config import Config
 from training.fingerprint import WORK_MARK, fingerprint
 from training.layouts import open_pairs
@@ -84,16 +85,20 @@ def open_data(config: Config, log: Log = silent) -> Data:
     """
     root = Path(config.data.root)
     pairs = open_pairs(config.data.layout, root, **config.data.options)
-    # no two write one file
-    name = WORK_MARK if Processes.here().first else f".statistics-{Processes.here().rank}.json"
     files = fingerprint(root, config.folder) if isinstance(pairs, FileSet) else ""
-    statistics = measured(pairs, config.folder / name, config.data.measured_pairs, files, log)
+    statistics = measured(pairs, _own_file(config, WORK_MARK), config.data.measured_pairs, files, log)
     if config.start is not None:
         statistics = replace(statistics, input=input_of(config.start, pairs, statistics.input, log))
     data = Data(pairs, statistics, *shared_out(pairs.names("train"), config.data.labelled_share, config.seed), files=files)
     for line in (*(pairs.notes if isinstance(pairs, FileSet) else ()), *what_there_is(data, config.seed)):
         log(line)
     return data
+
+
+def _own_file(config: Config, name: str) -> Path:
+    """A file of WORK, of which each process has its own: no two write one."""
+    here = Processes.here()
+    return config.folder / (name if here.first else f".{name.removesuffix('.json')}-{here.rank}.json")
 
 
 def for_seed(data: Data, config: Config) -> Data:
@@ -146,23 +151,30 @@ class Batches:
         return self.labelled.wait_s + (self.unlabelled.wait_s if self.unlabelled is not None else 0.0)
 
 
-def make_batches(config: Config, data: Data, eo: bool, unlabelled: bool, seed: int | None = None) -> Batches:
+def make_batches(config: Config, data: Data, eo: bool, unlabelled: bool, seed: int | None = None, log: Log = silent) -> Batches:
     """The batches of a run.
 
     Args:
         eo: whether optical images are read. unlabelled: whether pairs without labels come beside.
-        seed: of the order and the crops; None = config.seed.
+        seed: of the order and the crops; None = config.seed. log: hears where crops are placed by class.
     """
     here, part = Processes.here(), config.data
     seed = config.seed if seed is None else seed
     options = LoaderOptions(part.crop_px, part.batch, seed, part.augment.options(), part.workers,
                             crops_per_pair=part.crops_per_pair,
-                            rank=here.rank, ranks=here.count, views=data.views)
+                            rank=here.rank, ranks=here.count, views=data.views, by_class=_by_class(config, data, log))
     first = Loader(data.pairs, data.labelled, data.statistics, options, eo)
     if not unlabelled or not data.unlabelled:
         return Batches(first, None)
-    beside = replace(options, batch=part.unlabelled_batch or part.batch, seed=seed + (1 << 20))
+    beside = replace(options, batch=part.unlabelled_batch or part.batch, seed=seed + (1 << 20), by_class=None)      # their labels say nothing
     return Batches(first, Loader(WithoutLabels(data.pairs), data.unlabelled, data.statistics, beside, eo))
+
+
+def _by_class(config: Config, data: Data, log: Log) -> ByClass | None:
+    share = config.data.by_class
+    if share == 0:
+        return None
+    return by_class(share, class_pixels(data.pairs, data.labelled, _own_file(config, WORK_FILE), data.files, log), data.info, log)
 
 
 def joined(one: Batch, other: Batch) -> Batch:

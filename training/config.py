@@ -39,6 +39,8 @@ class DataConfig:
     batch: int = key(8, "crops per step and process; batch norm wants at least 8", within=(1, 1 << 14))
     workers: int = key(2, "threads that make batches ahead; 0 = none", within=(0, 256))
     crops_per_pair: int = key(1, "crops taken of a pair before the next pairs; raise it where pairs are large or slow to read", within=(1, 1 << 20))
+    by_class: float = key(0.0, "share of the crops placed on a pixel of a class, each class as often as any other, wherever labelled train pairs hold it; the "
+                          "others lie anywhere. 0.5 where a class is rare", within=(0, 1))
     measured_pairs: int = key(512, "train pairs read for mean and spread, evenly over their names", within=(1, 1 << 30))
     labelled_share: float = key(1.0, "of the train pairs whose labels are used; the others teach through the teacher alone")
     unlabelled_batch: int = key(0, "crops per step of pairs without labels, beside `batch`; 0 with labelled_share < 1 = as "
@@ -122,8 +124,8 @@ class LoopConfig:
     dice_weight: float = key(0.5, "of soft Dice beside cross entropy; [paper: not known] it counts small classes as much as "
                              "large ones", within=(0, 1e3))
     class_weights: Literal["none", "balanced"] | dict[str, float] | tuple[float, ...] = key(
-        "none", "of the cross entropy: `balanced` = by the root of the inverse class frequency in the train labels that it learns from; or numbers of your own, "
-        "{water: 3, land: 1} or in the order of the classes [3, 1]; their ratios count")
+        "none", "of the cross entropy: `balanced` = by the root of the inverse class frequency in the train labels that it learns from, "
+        "whatever crops data.by_class takes; or numbers of your own, {water: 3, land: 1} or in the order of the classes [3, 1]; their ratios count")
     select_every: int = key(0, "steps between judgements on the select split, whose best average is kept; 0 = the last is kept", within=(0, 1 << 40))
     patience: int = key(0, "judgements without a better one until the run stops; 0 = never", within=(0, 1 << 30))
     save_every: int = key(200, "steps between states from which a killed run goes on, to the same bits", within=(1, 1 << 40))

@@ -14,7 +14,7 @@ from training.pairs import DataError
 WORK_MARK = "statistics.json"            # a folder whose file of this name holds a run's statistics is that run's work
 _WORK_KEYS = {"key", "hash", "class_counts"}
 _LARGEST_MARK = 1 << 20                  # bytes; what a run writes is a few thousand
-_PRODUCTS = re.compile(r"statistics\.json.*|student(-qat)?(\.json|\.safetensors)?|teacher-\d+(\.json|\.safetensors)?|report\.(md|html|json)|"
+_PRODUCTS = re.compile(r"(statistics|class-pixels)\.json.*|student(-qat)?(\.json|\.safetensors)?|teacher-\d+(\.json|\.safetensors)?|report\.(md|html|json)|"
                        r"ablation\.(md|json)|(curves|select)-.+\.png|example-\d+\.png|cells|scenes")
 _NOWHERE = (errno.ENOENT, errno.ELOOP)   # a link to nowhere or to itself: whoever reads it is told so
 

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from training.augment import AugmentOptions, Item, check_augment, cut, draw_geometry, nodata_shape, speckled, without
+from training.by_class import ByClass, draw_pixel, pixels_above
 from training.pairs import DataError, Pair, PairSet
 from training.statistics import Normalisation, Statistics, check_labels, normalise, to_network_unit
 
-_ORDER, _ROUND, _GEOMETRY, _SAR, _EO = range(5)      # streams of random numbers: what EO draws must not move what SAR draws
+_ORDER, _ROUND, _GEOMETRY, _SAR, _EO, _CLASS, _PIXEL = range(7)      # streams of random numbers: what EO draws must not move what SAR draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class LoaderOptions:
     rank: int = 0                        # which of `ranks` equal processes this is: each gets its own share of the items
     ranks: int = 1
     views: tuple[Normalisation, ...] = ()        # in which teachers of another set are shown the same crops
+    by_class: ByClass | None = None      # which items are placed on a class, and where it lies; None = all of them anywhere
 
     def __post_init__(self) -> None:
         for name, least in (("crop_px", 1), ("batch", 1), ("seed", 0), ("workers", 0), ("ahead", 1), ("cache_bytes", 0),
@@ -128,8 +130,11 @@ class Loader:
             first = (number * options.ranks + options.rank) * options.batch
             for index in range(first, first + options.batch):
                 if index % crops == 0:
-                    _, place, members = self._round(index + options.round_pairs * crops)
-                    self._pair(self._names[members[place // crops]])
+                    (epoch, _), place, members = self._round(index + options.round_pairs * crops)
+                    member = int(members[place // crops])
+                    self._pair(self._names[member])
+                    if options.by_class is not None and options.by_class.share * crops >= 1:
+                        self._pair(self._sent(epoch, member)[0])
         return batch
 
     def _in_line(self, start: int) -> Iterator[Batch]:
@@ -143,8 +148,8 @@ class Loader:
     def _item(self, index: int) -> Item:
         """Item number `index` of the endless sequence."""
         options, info = self.options, self._pairs.info
-        pair = self._pair(self._name(index))
-        item = cut(pair, draw_geometry(pair, options.crop_px, options.augment, info, self._rng(_GEOMETRY, index)))
+        pair, pixel = self._place(index)
+        item = cut(pair, draw_geometry(pair, options.crop_px, options.augment, info, self._rng(_GEOMETRY, index), pixel))
         rng = self._rng(_SAR, index)
         if options.augment.speckle_looks is not None:
             item = replace(item, sar=speckled(item.sar, info.sar_unit, options.augment.speckle_looks, rng) * item.valid)
@@ -154,12 +159,28 @@ class Loader:
             item = replace(item, eo=None, eo_seen=None)
         return item
 
+    def _place(self, index: int) -> tuple[Pair, tuple[int, int] | None]:
+        """The pair of an item, and the pixel (row, col) that the item must hold; None = any."""
+        if self.options.by_class is None or not self.options.by_class.takes(index):
+            return self._pair(self._name(index)), None
+        name, wanted = self._sent(index // (len(self._names) * self.options.crops_per_pair), self._member(index))
+        pair = self._pair(name)
+        above = self._orders.get((name, wanted), lambda: pixels_above(pair, wanted))
+        return pair, draw_pixel(pair, wanted, above, self._rng(_PIXEL, index))
+
+    def _sent(self, epoch: int, member: int) -> tuple[str, int]:
+        """Where those crops of a pair go in an epoch that are placed on a class: pair and class. One for all of them, so that no more pairs are read."""
+        return self.options.by_class.draw(self._rng(_CLASS, epoch, member))
+
     def _name(self, index: int) -> str:
-        """Pairs come in a new order every epoch, in rounds; in a round the crops of its pairs are mixed."""
+        return self._names[self._member(index)]
+
+    def _member(self, index: int) -> int:
+        """Number of the pair: they come in a new order every epoch, in rounds; in a round the crops of its pairs are mixed."""
         key, place, members = self._round(index)
         crops_of = np.repeat(members, self.options.crops_per_pair)
         mixed = self._orders.get(key, lambda: self._rng(_ROUND, *key).permutation(crops_of))
-        return self._names[mixed[place]]
+        return int(mixed[place])
 
     def _round(self, index: int) -> tuple[tuple[int, int], int, np.ndarray]:
         """(epoch, round in it), the item's place in the round, and the numbers of the round's pairs."""

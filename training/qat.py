@@ -105,7 +105,7 @@ def tune(config: Config, data: Data, log: Log = print) -> HFDNet:
     run = changed(config, {"loop": {"steps": config.qat.steps, "rate": config.qat.rate, "select_every": 0, "patience": 0,
                                     "precision": "32"}, "teacher": {"checkpoints": []}})
     ranges = Ranges(net, config.qat)
-    batches = make_batches(run, data, eo=False, unlabelled=False, seed=config.seed + (2 << 20))
+    batches = make_batches(run, data, eo=False, unlabelled=False, seed=config.seed + (2 << 20), log=log)
     _settle(net, ranges, batches)
     plain, before = miou_on(net, "sar", data, "select"), _quantised_miou(net, ranges, data)
     log(f"select mIoU {plain:.4f}; on the grid, untuned {before:.4f}")

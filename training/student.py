@@ -60,7 +60,7 @@ def train_teacher(config: Config, data: Data, log: Log = print, folder: Path | N
         return {"segmentation": segmentation_loss(net(sees(kind, batch)), batch.labels, run.loop.dice_weight,
                                                   weights_on(weights, batch))}
 
-    batches = make_batches(run, data, eo=kind != "sar", unlabelled=False)
+    batches = make_batches(run, data, eo=kind != "sar", unlabelled=False, log=log)
     job = Job(net, losses_of, batches, judge=judge_of(run, data, kind), seed=run.seed)
     role = {"role": "teacher", "kind": kind, **(record_of(config.start) if "sar" in kind else {})}        # whose normalisation its SAR has
     return freeze(fit_as(role, job, run, data, log, folder))
@@ -110,7 +110,8 @@ def train_student(config: Config, data: Data, teacher: Teacher | None = None, lo
         return losses if distillation is None else {**losses, **distillation.losses(taps, logits, batch, done)}
 
     taught = distillation is not None
-    batches = make_batches(config, teacher.shown(data) if taught else data, eo=taught, unlabelled=taught and config.distil.teaches)
+    batches = make_batches(config, teacher.shown(data) if taught else data, eo=taught, unlabelled=taught and config.distil.teaches,
+                           log=log)
     job = Job(net, losses_of, batches, distillation.adapters if taught else None, judge_of(config, data, "sar"), config.seed)
     return fit_as({"role": "student", "teachers": teacher.digests if taught else []}, job, config, data, log, folder)
 
@@ -194,6 +195,8 @@ def weights_record(config: Config) -> dict[str, Any]:
     """The keys that decide the weights of a run."""
     record = {k: v for k, v in to_record(config).items() if k not in _NOT_THE_RUN}
     record["data"] = {k: v for k, v in record["data"].items() if k not in ("root", "workers")}
+    if not config.data.by_class:                     # runs from before there was this key are those without it
+        del record["data"]["by_class"]
     record["loop"] = {k: v for k, v in record["loop"].items() if k not in _NOT_THE_LOOP}
     record["teacher"]["checkpoints"] = [digest(path) for path in config.teacher.checkpoints if config.distil.teaches]     # what they are, not where they lie
     _name_by_content(record, config)

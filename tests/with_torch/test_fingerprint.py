@@ -64,7 +64,7 @@ def test_where_the_set_is_the_work_folder_only_the_run_s_products_are_left_out(r
     measured(Gamma(), root / "statistics.json")
     first = fingerprint(root, root)
     for name in ("student.json", "student.safetensors", "student/log.csv", "student-qat.json", "teacher-0/state.pt", "teacher-0.safetensors", "report.md",
-                 "report.html", "report.json", "curves-student.png", "select-teacher-0.png", "example-3.png", "ablation.md", "cells/alone.json",
+                 "report.html", "report.json", "class-pixels.json", "curves-student.png", "select-teacher-0.png", "example-3.png", "ablation.md", "cells/alone.json",
                  "scenes/a.tif"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text("")

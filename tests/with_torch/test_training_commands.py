@@ -92,8 +92,9 @@ def test_whole_scenes_go_through_the_package_where_there_is_one(run, tmp_path, c
     assert counts[0].sum() == counts[1].sum() and np.abs(counts[0] - counts[1]).sum() <= 0.02 * counts[0].sum()
 
 
-def test_a_run_that_is_killed_goes_on_to_the_bits_of_one_that_was_not(run, tmp_path, capsys):
-    words = ["student", run, "distil.weight=0", "loop.steps=60", "loop.save_every=3", "loop.log_every=1", "loop.select_every=9"]
+@pytest.mark.parametrize("by_class", [0, 0.5])
+def test_a_run_that_is_killed_goes_on_to_the_bits_of_one_that_was_not(by_class, run, tmp_path, capsys):
+    words = ["student", run, "distil.weight=0", "loop.steps=60", "loop.save_every=3", "loop.log_every=1", "loop.select_every=9", f"data.by_class={by_class}"]
     assert said(capsys, *words, f"work={tmp_path / 'whole'}")[0] == 0
     child = process("-m", "training", *words, f"work={tmp_path / 'cut'}")
     log = tmp_path / "cut" / "student" / "log.csv"
