@@ -15,7 +15,7 @@ from hfd_edge.device.pages import PagesAgain, own_pages
 
 
 class Reader(Protocol):
-    """What is read: raster.source.RasterSource."""
+    """What is read: raster.source.RasterSource, or raster.mosaic.MosaicSource."""
 
     rows: int
     count: int
@@ -30,11 +30,9 @@ class RowsOnce:
     """Gives windows of some columns of a raster; holds the last window and one row of blocks."""
 
     def __init__(self, source: Reader, col: int, cols: int, block_rows: int) -> None:
-        self._source, self._col, self._block_rows = source, col, block_rows
-        self._pages = PagesAgain()
-        self._window = self._blocks = _Rows(0, np.empty((source.count, 0, cols), source.dtype))
-        self._end = 0                                       # scene row up to which all is read
-        self._block_memory: np.ndarray | None = None
+        self._source, self._pages = source, PagesAgain()
+        self._window = _Rows(0, np.empty((source.count, 0, cols), source.dtype))
+        self._blocks = BlocksOnce(source, col, cols, block_rows)
 
     def read(self, row: int, rows: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Stored pixels (bands, rows, cols) of scene rows row..row+rows-1, and their validity (rows, cols) or None = all valid.
@@ -42,42 +40,57 @@ class RowsOnce:
         Windows may overlap, skip rows, or step back; only rows of the last one are kept. Both arrays are views of memory that
         no later call changes. Raises RasterError as `RasterSource.read_part` does.
         """
-        if not self._window.row <= row <= self._end:
-            self._forget(row)
-        if row + rows > self._window.end:
-            try:
-                self._window = self._made(row, row + rows)
-            except BaseException:
-                self._forget(row)                           # half of a row of blocks may be overwritten
-                raise
+        if not self._window.row <= row <= row + rows <= self._window.end:
+            window, self._window = self._window, _Rows(row, self._window.values[:, :0])     # what fails leaves nothing
+            self._window = self._made(window, row, rows)
         at = slice(row - self._window.row, row - self._window.row + rows)
         return self._window.values[:, at], None if self._window.valid is None else self._window.valid[at]
 
-    def _forget(self, row: int) -> None:
-        self._window = self._blocks = _Rows(row, self._window.values[:, :0])
-        self._end = row
-
-    def _made(self, row: int, last: int) -> _Rows:
-        """A window of the rows row..last-1: those in memory are copied, those from `_end` on are read by blocks."""
-        count, _, cols = self._window.values.shape
-        made = _Rows(row, self._pages.take((count, last - row, cols), self._source.dtype))
-        made.copy(self._window)
-        made.copy(self._blocks)
-        if last > self._end:
-            stop = max(last, min(-(-last // self._block_rows) * self._block_rows, self._source.rows))
-            whole = last if stop == last else max(self._end, last // self._block_rows * self._block_rows)
-            made.read(self._source, self._end, whole, self._col)
-            if stop > last:
-                self._blocks = self._row_of_blocks(whole, stop)
-                made.copy(self._blocks)
-            self._end = stop
+    def _made(self, window: _Rows, row: int, rows: int) -> _Rows:
+        """The rows row..row+rows-1: those of the last window are copied."""
+        count, _, cols = window.values.shape
+        made = _Rows(row, self._pages.take((count, rows, cols), self._source.dtype))
+        shared = window.row <= row < window.end
+        if shared:
+            made.copy(window)
+        self._blocks.fill(made, window.end if shared else row)
         return made
 
+
+class BlocksOnce:
+    """Fills rows of some columns of a raster from top to bottom; holds the row of blocks in which the last of them lay."""
+
+    def __init__(self, source: Reader, col: int, cols: int, block_rows: int) -> None:
+        self._source, self._col, self._block_rows = source, col, block_rows
+        self._blocks = self._none = _Rows(0, np.empty((source.count, 0, cols), source.dtype))
+        self._memory: np.ndarray | None = None
+
+    def read_into(self, values: np.ndarray, row: int) -> np.ndarray | None:
+        """Fill values (bands, rows, cols), any strides, with the pixels from `row` on; gives `RowsOnce.read`'s validity."""
+        rows = _Rows(row, values)
+        self.fill(rows, row)
+        return rows.valid
+
+    def fill(self, rows: _Rows, first: int) -> None:
+        """Those from scene row `first` on."""
+        last = rows.end
+        if self._blocks.row <= first < self._blocks.end:
+            rows.copy(self._blocks)
+            first = self._blocks.end
+        if first < last:
+            stop = max(last, min(-(-last // self._block_rows) * self._block_rows, self._source.rows))
+            whole = last if stop == last else max(first, last // self._block_rows * self._block_rows)
+            rows.read(self._source, first, whole, self._col)
+            if stop > last:
+                self._blocks = self._row_of_blocks(whole, stop)
+                rows.copy(self._blocks)
+
     def _row_of_blocks(self, row: int, stop: int) -> _Rows:
-        if self._block_memory is None:
-            count, _, cols = self._window.values.shape
-            self._block_memory = own_pages((count, self._block_rows, cols), self._source.dtype)
-        blocks = _Rows(row, self._block_memory[:, :stop - row])
+        self._blocks = self._none                           # half of it is overwritten where this fails
+        if self._memory is None:
+            count, _, cols = self._none.values.shape
+            self._memory = own_pages((count, self._block_rows, cols), self._source.dtype)
+        blocks = _Rows(row, self._memory[:, :stop - row])
         blocks.read(self._source, row, stop, self._col)
         return blocks
 
