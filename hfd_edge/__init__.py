@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ArrayError, CheckpointError, DeviceError, EmptySceneError, EngineError, ExportError, GateError, GridError, HfdError, PackageError,
         RadiometryError, RasterError, ReachError, SpecError)
     from hfd_edge.package import Package
+    from hfd_edge.products import Mosaic
     from hfd_edge.radiometry import SourceRadiometry
     from hfd_edge.raster_run import RasterOptions
     from hfd_edge.results import Result, RunReport
@@ -36,14 +37,14 @@ if TYPE_CHECKING:
 
 # Spelled out, for type checkers take nothing else as what a typed package offers.
 __all__ = [
-    "Segmenter", "Result", "RunReport", "ModelSpec", "ModelInput", "Unit", "Package", "SourceRadiometry", "RasterOptions", "build_info",
+    "Segmenter", "Result", "RunReport", "ModelSpec", "ModelInput", "Unit", "Package", "SourceRadiometry", "RasterOptions", "Mosaic", "build_info",
     "HfdError", "SpecError", "PackageError", "ArrayError", "GridError", "RadiometryError", "EmptySceneError", "RasterError",
     "EngineError", "DeviceError", "ReachError", "ExportError", "CheckpointError", "GateError", "errors"]
 _HOME = {
     "Segmenter": "segmenter", "Result": "results", "RunReport": "results",
     "ModelSpec": "spec", "ModelInput": "spec", "Unit": "spec",
     "Package": "package",
-    "SourceRadiometry": "radiometry", "RasterOptions": "raster_run",
+    "SourceRadiometry": "radiometry", "RasterOptions": "raster_run", "Mosaic": "products",
     "build_info": "build", "__version__": "build",
     **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "errors"),
 }

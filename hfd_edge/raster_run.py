@@ -14,10 +14,10 @@ import numpy as np
 
 from hfd_edge.errors import RadiometryError, RasterError, SpecError
 from hfd_edge.plan import check_window
-from hfd_edge.products import SceneRequest, open_scene, run_notes
+from hfd_edge.products import Mosaic, SceneRequest, open_scene, run_notes
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster import (
-    CogForm, Legend, MapWriter, RasterLimits, RasterPart, RasterSource, Selection, check_different, check_output, select_classes)
+    CogForm, Legend, MapWriter, MosaicSource, RasterLimits, RasterPart, RasterSource, Selection, check_different, check_output, select_classes)
 from hfd_edge.raster.bounds import check_bounds, window_of
 from hfd_edge.raster.bands import names_it
 from hfd_edge.raster.class_counts import ClassCounts
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hfd_edge.products.scene import Scene
     from hfd_edge.segmenter import Progress, Segmenter
 
+ScenePath = str | Path | Sequence[str | Path] | Mosaic
 
 @dataclass(frozen=True, slots=True)
 class RasterOptions:
@@ -76,12 +77,12 @@ def options_of(options: RasterOptions | None, named: Mapping[str, Any]) -> Raste
     return options or RasterOptions(**named)
 
 
-def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path], out: str | Path, options: RasterOptions,
+def segment_raster(segmenter: Segmenter, path: ScenePath, out: str | Path, options: RasterOptions,
                    progress: Progress | None = None) -> RunReport:
     """Segment a raster to a GeoTIFF of class labels with the raster's georeference, in bounded memory.
 
     Args:
-        path: a raster of backscatter, or one file per band on one grid; see docs/rasters.md for the formats.
+        path: a raster of backscatter, or one file per band on one grid, or a Mosaic of tiles; see docs/rasters.md for the formats.
         out: uint8 GeoTIFF, 255 = nodata; appears only when it is complete. Neither the scene nor the engine in use is ever replaced.
         progress: called with (rows done, rows in all).
     Raises:
@@ -138,7 +139,7 @@ def segment_raster(segmenter: Segmenter, path: str | Path | Sequence[str | Path]
         return replace(report, timings=timings, read_as=taken, window=window, classes=class_shares(counts, legend), notes=(*report.notes, *run_notes(source, spec)))
 
 
-def open_as_declared(path: str | Path | Sequence[str | Path], options: RasterOptions, spec: ModelSpec | None = None, **driver: Any) -> Scene:
+def open_as_declared(path: ScenePath, options: RasterOptions, spec: ModelSpec | None = None, **driver: Any) -> Scene:
     """The open scene that options of a run, and the network that it runs, want of a path; raises as `open_scene`.
 
     Args:
@@ -146,7 +147,7 @@ def open_as_declared(path: str | Path | Sequence[str | Path], options: RasterOpt
         driver: further options of RasterSource, such as threads.
     """
     wanted, quantity = (None, None) if spec is None else (spec.bands, spec.input.quantity)
-    return open_scene(path, SceneRequest(options.bands, wanted, options.limits, quantity, options.unit, driver))
+    return open_scene(path, SceneRequest(options.bands, wanted, options.limits, quantity, options.unit, driver, options.nodata))
 
 
 def check_probability(pair: object, confidence: object) -> None:
@@ -213,7 +214,7 @@ def declared_radiometry(source: RasterSource, options: RasterOptions) -> SourceR
     Raises RadiometryError: a scale or offset for a product, whose own calibration has made power of its pixels.
     """
     for name, value in (("scale", options.scale), ("offset", options.offset)):
-        if value is not None and not isinstance(source, RasterSource):
+        if value is not None and not isinstance(source, (RasterSource, MosaicSource)):
             raise RadiometryError(f"{name}={value:g} with {source.name}: its pixels are power by its own calibration, which a {name} would change; leave it out")
     if isinstance(options.unit, SourceRadiometry):
         raise RadiometryError("RasterOptions(unit=SourceRadiometry(...)): a raster's options name a unit only; give its fields "

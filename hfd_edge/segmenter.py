@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +40,7 @@ from hfd_edge.source.vector import scene_vector
 from hfd_edge.spec import Unit
 
 if TYPE_CHECKING:
-    from hfd_edge.raster_run import RasterOptions
+    from hfd_edge.raster_run import RasterOptions, ScenePath
 
 Progress = Callable[[int, int], None]       # rows done, rows in all
 
@@ -220,7 +220,7 @@ class Segmenter:
                     progress(row + part.strip.rows, rows)
         return self._report(run, time.perf_counter() - start)
 
-    def run_raster(self, path: str | Path | Sequence[str | Path], out: str | Path, options: RasterOptions | None = None,
+    def run_raster(self, path: ScenePath, out: str | Path, options: RasterOptions | None = None,
                    progress: Progress | None = None, **named: Any) -> RunReport:
         """Segment a raster file to a GeoTIFF of class labels in bounded memory; paths and errors: `hfd_edge.raster_run.segment_raster`.
 

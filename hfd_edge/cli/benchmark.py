@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hfd_edge.cli.options import check_outputs, parse_bands
+from hfd_edge.cli.options import check_outputs, parse_bands, scene_of
 from hfd_edge.spec import Unit
 from hfd_edge.text import printable
 
@@ -17,6 +17,7 @@ _QUICK = {"calls": 5, "rounds": 2, "batches": (1, 2), "tiles": (256, 512)}
 def benchmark(  # an option of the command line is an argument here: more than six are meant
     engine: Annotated[Path | None, typer.Argument(metavar="[ENGINE]", help="The .engine file.")] = None,
     scene: Annotated[Path | None, typer.Option(help="A raster, file to file; without it a simulated scene in memory.")] = None,
+    mosaic: Annotated[bool, typer.Option("--mosaic", help="SCENE is a folder of tiles of one scene.")] = False,
     size: Annotated[str | None, typer.Option(metavar="ROWSxCOLS", help="Of the simulated scene; default 4096x4096.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="For operations and engine; default: all cores of this process.")] = None,
@@ -46,15 +47,16 @@ def benchmark(  # an option of the command line is an argument here: more than s
         raise typer.BadParameter("give the .engine file: hfd-edge benchmark model.engine (or --compare a.json b.json)")
     if scene is not None and size is not None:
         raise typer.BadParameter(f"--scene with --size {size}: a raster has its own size; leave out one of them")
-    if scene is None and (unit is not None or bands is not None):
-        raise typer.BadParameter("--unit or --bands without --scene: a simulated scene has its own; leave them out")
+    if scene is None and (unit is not None or bands is not None or mosaic):
+        raise typer.BadParameter("--unit, --bands or --mosaic without --scene: a simulated scene has its own; leave them out")
     from hfd_edge.measure.benchmark import BenchmarkRequest, run_benchmark
     from hfd_edge.raster_run import RasterOptions
 
     printed = json_lines is not None and str(json_lines) == "-"
-    check_outputs([report, None if printed else json_lines], None, [engine, *([scene] if scene else [])], overwrite)
+    given = [] if scene is None else scene_of([scene], mosaic)
+    check_outputs([report, None if printed else json_lines], None, [engine, *given], overwrite)
     rows, cols = _size(size, quick)
-    request = BenchmarkRequest(engine, device, threads, rows, cols, scene, RasterOptions(unit, bands=parse_bands(bands)), **(_QUICK if quick else {}))
+    request = BenchmarkRequest(engine, device, threads, rows, cols, given if mosaic else scene, RasterOptions(unit, bands=parse_bands(bands)), **(_QUICK if quick else {}))
     records = run_benchmark(request, lambda step: typer.echo(f"measuring {step}", err=True))
     _write(records, report, json_lines, printed, overwrite)
 

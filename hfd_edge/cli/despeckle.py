@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hfd_edge.cli.options import (
-    AnyBandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, UnitOption, declared_options)
+    AnyBandsOption, JsonOption, MosaicOption, NodataOption, OffsetOption, QuietOption, ScaleOption, UnitOption, declared_options, scene_of)
 from hfd_edge.cli.report import print_json, print_lines, progress_bar
 from hfd_edge.spec import Unit
 
@@ -34,6 +34,7 @@ def despeckle(  # an option of the command line is an argument here: more than s
     offset: OffsetOption = None,
     nodata: NodataOption = None,
     bands: AnyBandsOption = None,
+    mosaic: MosaicOption = False,
     threads: Annotated[int | None, typer.Option(help="Default: all cores of this process.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
     quiet: QuietOption = False,
@@ -48,7 +49,7 @@ def despeckle(  # an option of the command line is an argument here: more than s
     raster = declared_options(unit, scale, offset, nodata, bands, overwrite=overwrite)
     options = DespeckleOptions(filter_name.value, looks, radius, border.value, damping, sigma, output_unit, raster, threads)
     with progress_bar("filtering", quiet or as_json) as progress:
-        report = despeckle_raster(rasters, output, options, progress)
+        report = despeckle_raster(scene_of(rasters, mosaic), output, options, progress)
     if as_json:
         print_json({**report.to_dict(), "output": str(output)})
     elif not quiet:

@@ -12,10 +12,13 @@ import typer
 from hfd_edge.spec import Unit
 
 if TYPE_CHECKING:
+    from hfd_edge.products import Mosaic
     from hfd_edge.raster_run import RasterOptions
 
 SceneAndEngine = Annotated[list[Path], typer.Argument(
     metavar="RASTER... ENGINE", help="The scene (or one file per band, all on one grid), then the .engine file.")]
+MosaicOption = Annotated[bool, typer.Option(
+    "--mosaic", help="RASTER... are tiles of one scene, or folders of them: files of one place are bands, of different places tiles.")]
 UnitOption = Annotated[Unit | None, typer.Option(case_sensitive=False, help="What the pixels are, where the file's tags do not say.")]
 ScaleOption = Annotated[float | None, typer.Option(help="value = stored * SCALE + OFFSET, in UNIT.")]
 OffsetOption = Annotated[float | None, typer.Option(help="See --scale.")]
@@ -52,6 +55,15 @@ def scene_and_engine(files: list[Path], verb: str) -> tuple[list[Path], Path]:
         missing = "RASTER, the scene," if files[0].suffix.lower() == ".engine" else "ENGINE, the .engine file,"
         raise typer.BadParameter(f"{files[0]} is given alone: {missing} is missing; the order is hfd-edge {verb} scene.tif model.engine")
     return files[:-1], files[-1]
+
+
+def scene_of(rasters: list[Path], mosaic: bool) -> list[Path] | Mosaic:
+    """What RASTER... stands for; iterates over the scene's files."""
+    if not mosaic:
+        return rasters
+    from hfd_edge.products import Mosaic
+
+    return Mosaic(rasters)
 
 
 def check_outputs(files: Sequence[Path | None], picture: Path | None, inputs: Sequence[Path], overwrite: bool) -> None:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfd_edge.cli.options import (
-    BandsOption, JsonOption, NodataOption, OffsetOption, QuietOption, ScaleOption, SceneAndEngine, UnitOption,
+    BandsOption, JsonOption, MosaicOption, NodataOption, OffsetOption, QuietOption, ScaleOption, SceneAndEngine, UnitOption,
     check_outputs, declared_options, parse_bounds, parse_memory, parse_probability, parse_size, parse_window,
-    scene_and_engine)
+    scene_and_engine, scene_of)
 from hfd_edge.cli.quicklook import Pictured, draw_run, windowed
 from hfd_edge.cli.report import accuracy_lines, print_json, print_lines, progress_bar
 from hfd_edge.errors import EmptySceneError, EngineError, RadiometryError, RasterError
 
 if TYPE_CHECKING:
     from hfd_edge.measure.accuracy import Accuracy
-    from hfd_edge.raster_run import RasterOptions
+    from hfd_edge.raster_run import RasterOptions, ScenePath
     from hfd_edge.spec import ModelSpec
 
 
@@ -33,6 +33,7 @@ def predict(  # an option of the command line is an argument here: more than six
     nodata: NodataOption = None,
     saturation: Annotated[float | None, typer.Option(help="Stored value from which power is a lower bound: such pixels are counted.")] = None,
     bands: BandsOption = None,
+    mosaic: MosaicOption = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda:0.")] = "auto",
     precision: Annotated[str, typer.Option(help="fp32, int8, fp16 on a GPU; auto: what the engine has of int8, fp32 (GPU: of fp16, int8, fp32).")] = "auto",
     build: Annotated[str, typer.Option(help="auto compiles a missing TensorRT plan and says so; never refuses.")] = "auto",
@@ -67,11 +68,14 @@ def predict(  # an option of the command line is an argument here: more than six
     """Segment a raster of any size into a georeferenced map.
 
     hfd-edge predict scene.tif model.engine -o map.tif --unit db
+
+    hfd-edge predict --mosaic tiles/ model.engine -o map.tif --unit db
     """
     from hfd_edge.results import run_lines
     from hfd_edge.segmenter import Segmenter
 
     rasters, engine = scene_and_engine(files, "predict")
+    scene = scene_of(rasters, mosaic)
     scored = parse_probability(probability)
     options = declared_options(
         unit, scale, offset, nodata, bands, confidence=confidence, overwrite=overwrite, window=parse_window(window),
@@ -81,18 +85,18 @@ def predict(  # an option of the command line is an argument here: more than six
     outputs = [*maps, *([quicklook] if quicklook else [])]
     if truth and classes:
         raise typer.BadParameter("--truth with --classes: the accuracy is one of all classes; run without --classes to get it")
-    _check_outputs(maps, quicklook, [*files, *([truth] if truth else [])], overwrite)
+    _check_outputs(maps, quicklook, [*scene, engine, *([truth] if truth else [])], overwrite)
     with Segmenter(engine, device, parse_size(tile), halo=parse_size(halo), memory=parse_memory(memory),
                    threads=threads, precision=precision, stitch=stitch, overlap=parse_size(overlap), build=build,
                    trust_plans=trust_plans) as segmenter:
         if truth:
-            _check_truth(truth, rasters, segmenter.spec, options)
+            _check_truth(truth, scene, segmenter.spec, options)
         with _named_option(), progress_bar("segmenting", quiet or as_json) as progress:
-            report = segmenter.run_raster(rasters, output, options, progress)
+            report = segmenter.run_raster(scene, output, options, progress)
         options = replace(options, window=report.window, bounds=None)
         accuracy = accuracy_of_map(truth, output, segmenter.spec.classes, options) if truth else None
         if quicklook:
-            draw_run(quicklook, Pictured(("", rasters), (f"truth: {truth.name}", truth) if truth else None,
+            draw_run(quicklook, Pictured(("", scene), (f"truth: {truth.name}", truth) if truth else None,
                                          (f"map: {output.name}", output)), segmenter.spec, options)
     record = {**report.to_dict(), "map": str(output), "accuracy": accuracy.to_dict() if accuracy else None}
     if as_json:
@@ -131,12 +135,12 @@ def accuracy_of_map(truth: Path, answer: Path, classes: tuple[str, ...], options
     return confusion.result()
 
 
-def _check_truth(truth: Path, rasters: list[Path], spec: ModelSpec, options: RasterOptions) -> None:
+def _check_truth(truth: Path, path: ScenePath, spec: ModelSpec, options: RasterOptions) -> None:
     """Against the scene as the run opens it: of a product the bands can choose the grid."""
     from hfd_edge.raster import TruthSource
     from hfd_edge.raster_run import chosen_window, open_as_declared
 
-    with TruthSource(truth, spec.classes, options.limits) as known, open_as_declared(rasters, options, spec) as scene:
+    with TruthSource(truth, spec.classes, options.limits) as known, open_as_declared(path, options, spec) as scene:
         known.check_place((scene.rows, scene.cols), scene.geo, "the scene")
         there = windowed(known, replace(options, window=chosen_window(scene, options), bounds=None))
         for row in range(0, there.rows, 512):

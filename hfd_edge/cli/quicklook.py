@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hfd_edge.raster import RasterPart, RasterSource
-    from hfd_edge.raster_run import RasterOptions
+    from hfd_edge.raster_run import RasterOptions, ScenePath
     from hfd_edge.spec import ModelSpec
 
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Pictured:
     """What is drawn, in this order; each with its title."""
 
-    scene: tuple[str, Path | list[Path]]                # "" = the scene's name
+    scene: tuple[str, ScenePath]                        # "" = the scene's name
     truth: tuple[str, Path] | None                      # on the scene's grid
     map: tuple[str, Path]
 

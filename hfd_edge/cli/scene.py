@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hfd_edge.cli.options import AnyBandsOption, NodataOption, OffsetOption, ScaleOption, UnitOption, check_outputs, declared_options
+from hfd_edge.cli.options import AnyBandsOption, MosaicOption, NodataOption, OffsetOption, ScaleOption, UnitOption, check_outputs, declared_options, scene_of
 from hfd_edge.cli.report import print_json, print_lines, progress_bar
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def scene(  # an option of the command line is an argument here: more than six a
     validity: Annotated[Path | None, typer.Option(
         help="Also write this map: 0 valid, 1 nodata, 2 no signal (power 0 or below), 3 saturated.")] = None,
     bands: AnyBandsOption = None,
+    mosaic: MosaicOption = False,
     threads: Annotated[int | None, typer.Option(help="Default: all cores of this process.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a picture that exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as one line of JSON, histograms included.")] = False,
@@ -52,10 +53,11 @@ def scene(  # an option of the command line is an argument here: more than six a
     from hfd_edge.scene.strips import IntensitySource
     from hfd_edge.source import check_count
 
-    check_outputs([validity], plot, [*rasters, *([engine] if engine else [])], overwrite)
+    path = scene_of(rasters, mosaic)
+    check_outputs([validity], plot, [*path, *([engine] if engine else [])], overwrite)
     options = declared_options(unit, scale, offset, nodata, bands, saturation=saturation)
     spec = _spec(engine) if engine else None
-    with open_as_declared(rasters, options, spec) as source:
+    with open_as_declared(path, options, spec) as source:
         if spec:
             check_count(source, spec.bands)
         intensity = IntensitySource(source, declared_radiometry(source, options))

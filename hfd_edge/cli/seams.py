@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hfd_edge.cli.options import (
-    BandsOption, JsonOption, NodataOption, OffsetOption, ScaleOption, SceneAndEngine, UnitOption,
-    check_outputs, declared_options, parse_size, parse_window, scene_and_engine)
+    BandsOption, JsonOption, MosaicOption, NodataOption, OffsetOption, ScaleOption, SceneAndEngine, UnitOption,
+    check_outputs, declared_options, parse_size, parse_window, scene_and_engine, scene_of)
 from hfd_edge.cli.report import print_json, print_lines, progress_bar
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hfd_edge.measure.seams import SeamReport, SeamStudy
     from hfd_edge.plan import PlanRequest
     from hfd_edge.radiometry import SourceRadiometry
-    from hfd_edge.raster_run import RasterOptions
+    from hfd_edge.raster_run import RasterOptions, ScenePath
     from hfd_edge.spec import ModelSpec
 
 
@@ -46,6 +46,7 @@ def seams(  # an option of the command line is an argument here: more than six a
     offset: OffsetOption = None,
     nodata: NodataOption = None,
     bands: BandsOption = None,
+    mosaic: MosaicOption = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,13 +61,14 @@ def seams(  # an option of the command line is an argument here: more than six a
     from hfd_edge.measure.seams import SeamStudy
     from hfd_edge.segmenter import Segmenter
 
-    paths, engine = scene_and_engine(files, "seams")
+    rasters, engine = scene_and_engine(files, "seams")
+    path = scene_of(rasters, mosaic)
     options = declared_options(unit, scale, offset, nodata, bands)
     if plot and profile:
         raise typer.BadParameter("--plot with --profile: a profile is written into an engine and not drawn; run twice")
-    check_outputs([profile], plot, [*files, *([truth] if truth else [])], overwrite)
+    check_outputs([profile], plot, [*path, engine, *([truth] if truth else [])], overwrite)
     with Segmenter(engine) as segmenter:
-        crop = _read(paths, segmenter.spec, options, (side, parse_window(window)), truth)
+        crop = _read(path, segmenter.spec, options, (side, parse_window(window)), truth)
         if profile:
             return _write_profile(engine, crop, profile, overwrite, as_json)
         requests = _requests(segmenter.spec, _Wish(tile, halo, stitch, overlap, wanted))
@@ -122,7 +124,7 @@ def _requests(spec: ModelSpec, wish: _Wish) -> list[PlanRequest]:
             for mode in modes for word in words if mode == "crop" or word != "0" or len(words) == 1]
 
 
-def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, place: tuple[int, tuple[int, int, int, int] | None], truth: Path | None) -> _Crop:
+def _read(path: ScenePath, spec: ModelSpec, options: RasterOptions, place: tuple[int, tuple[int, int, int, int] | None], truth: Path | None) -> _Crop:
     """The middle of a scene, its side at most as given, or the window. Raises RasterError where that is not in the scene."""
     import numpy as np
 
@@ -131,7 +133,7 @@ def _read(paths: list[Path], spec: ModelSpec, options: RasterOptions, place: tup
     from hfd_edge.raster_run import declared_radiometry, open_as_declared
 
     side, window = place
-    with open_as_declared(paths, options, spec) as source:
+    with open_as_declared(path, options, spec) as source:
         radiometry = check_declared(declared_radiometry(source, options), source.dtype)
         size, geo = (source.rows, source.cols), source.geo
         rows, cols = (min(side, length) for length in size)

@@ -17,6 +17,7 @@ from hfd_edge.measure.benchmark_scene import BenchScene, part_shape, scene_recor
 from hfd_edge.measure.benchmark_sweep import Setting, costly_tiles, sweep, tile_plans
 from hfd_edge.measure.benchmark_timetable import ENGINE, PRECISIONS, SCENE, TILES, Timetable
 from hfd_edge.package import Package
+from hfd_edge.products import Mosaic
 from hfd_edge.results import json_line
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.spec import ModelSpec
@@ -36,7 +37,7 @@ class BenchmarkRequest:
     threads: int | None = None
     rows: int = 4096
     cols: int = 4096
-    raster: Path | None = None
+    raster: Path | Mosaic | None = None
     options: Any = None                         # RasterOptions of `raster`
     batches: tuple[int, ...] = (1, 2, 4)
     tiles: tuple[int, ...] = (256, 512, 1024, 2048)     # sides with halo; "auto" comes on top

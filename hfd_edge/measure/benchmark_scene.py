@@ -17,6 +17,7 @@ from hfd_edge.measure.benchmark_energy import open_meter
 from hfd_edge.measure.benchmark_machine import peak_bytes, reset_peak, resident_bytes
 from hfd_edge.measure.benchmark_times import Spread
 from hfd_edge.measure.benchmark_timetable import Timetable
+from hfd_edge.products import Mosaic
 from hfd_edge.raster import MapWriter
 from hfd_edge.raster_run import RasterOptions, declared_radiometry, open_as_declared
 from hfd_edge.results import RunReport
@@ -37,7 +38,7 @@ class BenchScene:
     what: str
     array: np.ndarray | None = None     # (bands, rows, cols)
     unit: Unit | None = None
-    path: Path | None = None
+    path: Path | Mosaic | None = None
     options: RasterOptions = RasterOptions()
 
     @classmethod

@@ -22,7 +22,7 @@ _OPERA = "processing_information_"
 _QUANTITIES = ("sigma0", "gamma0", "beta0")
 _PRODUCT = r"S1[A-Z]_[A-Z0-9]{2}_\d{8}T\d{6}_[SD][HV][PRO]_RTC\d+_G_(?P<quantity>[gs])(?P<unit>[pad])[uw](?P<filtered>[nf])[ec][dm]_[0-9A-F]{4}"
 _HYP3 = re.compile(rf"{_PRODUCT}_(HH|HV|VH|VV)", re.IGNORECASE)
-_BESIDE = re.compile(rf"{_PRODUCT}_(ls_map|dem|inc_map|area|rgb)", re.IGNORECASE)
+_BESIDE = re.compile(rf"{_PRODUCT}_(ls_map|dem|inc_map|area|rgb)|OPERA_L2_RTC-S1_.*_mask", re.IGNORECASE)
 _UNITS = {"p": Unit.INTENSITY, "a": Unit.AMPLITUDE, "d": Unit.DB}
 
 
@@ -38,7 +38,7 @@ class _Kind:
 
 
 def is_beside(path: Path) -> bool:
-    """Whether a file is an angle, a mask or a height of a HyP3 product: no scene by itself."""
+    """Whether a file is an angle, a mask or a height of a HyP3 product, or a mask of OPERA: no scene by itself."""
     return _BESIDE.fullmatch(path.stem) is not None
 
 

@@ -15,6 +15,7 @@ from hfd_edge.products.cosmo import is_cosmo
 from hfd_edge.products.cosmo_source import CosmoSource
 from hfd_edge.products.hdf5 import is_hdf5
 from hfd_edge.products.image import ImageOptions
+from hfd_edge.products.mosaic import Mosaic
 from hfd_edge.products.nisar import GcovSource
 from hfd_edge.products.radarsat import folder_of, radarsat_xml
 from hfd_edge.products.radarsat_source import RadarsatSource
@@ -25,13 +26,13 @@ from hfd_edge.products.sicd import SicdSource, is_nitf
 from hfd_edge.products.terrasar import terrasar_xml
 from hfd_edge.products.terrasar_source import TerraSarSource
 from hfd_edge.products.vendor import declare_vendor
-from hfd_edge.raster import RasterLimits, RasterSource
+from hfd_edge.raster import MosaicRules, MosaicSource, RasterLimits, RasterSource
 from hfd_edge.raster.guard import CONVERT_ONE
 from hfd_edge.raster.opened import printable
 from hfd_edge.spec import ModelSpec
 
 PathLike = str | Path
-Scene = RasterSource | Sentinel1Source | RadarsatSource | TerraSarSource | SicdSource | GcovSource | CosmoSource
+Scene = RasterSource | MosaicSource | Sentinel1Source | RadarsatSource | TerraSarSource | SicdSource | GcovSource | CosmoSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +45,34 @@ class SceneRequest:
     quantity: str | None = None                     # what a product is calibrated to where it offers several; None = sigma0, or as stored
     unit: str | None = None                         # what the caller declares the pixels to be, over a product's word
     raster: Mapping[str, Any] = field(default_factory=dict)     # further options of RasterSource, such as threads
+    nodata: tuple[float, ...] | None = None         # that the caller declares: where tiles overlap, it does not count
 
 
-def open_scene(path: PathLike | Sequence[PathLike], request: SceneRequest = SceneRequest()) -> Scene:
+def open_scene(path: PathLike | Sequence[PathLike] | Mosaic, request: SceneRequest = SceneRequest()) -> Scene:
     """An open scene, a context manager; `declared` says what its pixels are where tags or metadata do.
 
     Args:
-        path: a raster, one raster per band, a Sentinel-1 .SAFE folder, the manifest.safe in it, a RADARSAT-2 or RCM folder or
+        path: a raster, one raster per band, a Mosaic, a Sentinel-1 .SAFE folder, the manifest.safe in it, a RADARSAT-2 or RCM folder or
             the product.xml in it, a TerraSAR-X, TanDEM-X or PAZ folder or the main XML in it, a SICD (NITF), a NISAR GCOV (HDF5) or
             a COSMO-SkyMed product (HDF5).
     Raises:
         RasterError: it cannot be opened, is damaged or incomplete, or has not the bands.
         RadiometryError: a product whose metadata give no calibration, and no unit is declared.
     """
+    if isinstance(path, Mosaic):
+        numbers = request.bands is not None and not any(isinstance(band, str) for band in request.bands)
+        return MosaicSource(path.files, lambda files: _raster(files, request), MosaicRules(request.limits, request.nodata, request.unit is not None, numbers))
     paths = list(path) if isinstance(path, (list, tuple)) else [path]
     for each in paths:
         if not isinstance(each, (str, os.PathLike)):
             raise RasterError(f"{printable(repr(each))[:100]} is no path of a raster: give a text or a pathlib.Path, or several in a list; pixels in memory go into "
                               "Segmenter.run(array)")
     product = _product(paths[0], request) if len(paths) == 1 else None
-    if product is not None:
-        return product
+    return _raster(path, request) if product is None else product
+
+
+def _raster(path: PathLike | Sequence[PathLike], request: SceneRequest) -> RasterSource:
+    """A plain raster, with what is known of it by its names and tags."""
     source = RasterSource(path, request.bands, request.wanted, request.limits, **request.raster)
     try:
         if request.unit is None:

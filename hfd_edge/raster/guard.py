@@ -124,7 +124,8 @@ def local_file(path: str | Path) -> Path:
         raise RasterError(f"{text!r} is no UTF-8 name, which GDAL cannot open: rename it, or give a symbolic link to it")
     path = Path(text)
     if path.is_dir():
-        raise RasterError(f"{path} is a folder: give the raster file inside it")
+        raise RasterError(f"{path} is a folder: give the raster file inside it, or, where its rasters are tiles of one scene, --mosaic too "
+                          "(predict, scene, despeckle, seams, benchmark; in Python hfd_edge.Mosaic)")
     if path.exists() and not path.is_file():
         raise RasterError(f"{path} is a pipe or a device: a raster is read in pieces and more than once; write it to a file first")
     if not path.is_file():

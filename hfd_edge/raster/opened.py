@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hfd_edge.errors import RadiometryError, RasterError
+from hfd_edge.errors import DeviceError, RadiometryError, RasterError
 from hfd_edge.forks import no_fork
 from hfd_edge.raster.rows_once import RowsOnce
 
@@ -53,6 +54,21 @@ class OpenScene:
         """For windows of these columns from top to bottom: what two of them share is read once; with `whole_blocks` compressed
         blocks are read to their end."""
         return RowsOnce(self, col, cols, self.block_rows if whole_blocks else 1)
+
+
+def check_process(name: str, process: int) -> None:
+    """Raise DeviceError where a scene that was opened in this process is read in another one."""
+    if process != os.getpid():
+        raise DeviceError(f"{name} was opened in process {process} and is read in process {os.getpid()}, forked "
+                          "from it: they would move each other's place in the file; open it again there, or start workers "
+                          "with multiprocessing.get_context('spawn')")
+
+
+def check_inside(name: str, size: tuple[int, int], row: int, col: int, shape: tuple[int, ...]) -> None:
+    """Raise RasterError where pixels of shape (bands, rows, cols) from (row, col) on are not in a scene of `size` (rows, cols)."""
+    for what, first, count, there in (("rows", row, shape[1], size[0]), ("columns", col, shape[2], size[1])):
+        if first < 0 or count < 1 or first + count > there:
+            raise RasterError(f"{what} {first} to {first + count - 1} of {name}: it has {what} 0 to {there - 1}")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from hfd_edge.errors import DeviceError, RasterError
+from hfd_edge.errors import RasterError
 from hfd_edge.forks import no_fork
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.raster.bands import Layer, choose_bands
@@ -22,12 +22,12 @@ from hfd_edge.raster.declaration import FILTER_TAG, declared_by_tags, quantity_b
 from hfd_edge.raster.georeference import GeoReference
 from hfd_edge.raster.guard import RasterLimits, one_line, open_raster
 from hfd_edge.raster.layers import as_data, layers_of
-from hfd_edge.raster.opened import OpenScene
+from hfd_edge.raster.opened import OpenScene, check_inside, check_process
 
 PathLike = str | Path
 _TALLEST_BLOCK = 1024
 _ONE_GRID = ("files of one scene hold its bands and must lie on one grid; bring one to the other's (rio warp ONE.tif new.tif --like OTHER.tif), or, if they "
-             "are tiles side by side, make one raster of them first: rio merge TILE1.tif TILE2.tif scene.tif (docs/rasters.md)")
+             "are tiles side by side, say so: predict, scene, despeckle, seams and benchmark take --mosaic, Python hfd_edge.Mosaic")
 
 
 class RasterSource(OpenScene):
@@ -110,12 +110,9 @@ class RasterSource(OpenScene):
     def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray | None:
         """Fill values (bands, rows, cols), any strides, with the stored pixels from (row, col) on; gives `read`'s validity."""
         _, rows, cols = values.shape
-        if row < 0 or rows < 1 or row + rows > self.rows:
-            raise RasterError(f"rows {row} to {row + rows - 1} of {self.name}: it has rows 0 to {self.rows - 1}")
-        if col < 0 or cols < 1 or col + cols > self.cols:
-            raise RasterError(f"columns {col} to {col + cols - 1} of {self.name}: it has columns 0 to {self.cols - 1}")
+        check_inside(self.name, (self.rows, self.cols), row, col, values.shape)
         window = Window(col, row, cols, rows)
-        self._check_process()
+        check_process(self.name, self._process)
         try:
             with no_fork(), self._lock:
                 for first, last in _runs(self._layers):
@@ -125,12 +122,6 @@ class RasterSource(OpenScene):
         except RasterioError as error:
             raise RasterError(f"{self.name}: rows {row} to {row + rows - 1} cannot be read ({one_line(error)}): the file is "
                               "damaged or truncated; copy or download it again") from error
-
-    def _check_process(self) -> None:
-        if self._process != os.getpid():
-            raise DeviceError(f"{self.name} was opened in process {self._process} and is read in process {os.getpid()}, forked "
-                              "from it: they would move each other's place in the file; open it again there, or start workers "
-                              "with multiprocessing.get_context('spawn')")
 
     def _validity(self, values: np.ndarray, window: Window) -> np.ndarray | None:
         valid = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from hfd_edge.device import thread_budget
 from hfd_edge.errors import ArrayError
 from hfd_edge.raster import RasterProfile, RasterSource, RasterWriter
 from hfd_edge.raster.declaration import FILTER_TAG
-from hfd_edge.raster_run import RasterOptions, declared_radiometry, open_as_declared, read_as
+from hfd_edge.raster_run import RasterOptions, ScenePath, declared_radiometry, open_as_declared, read_as
 from hfd_edge.scene import measure_scene
 from hfd_edge.scene.strips import IntensitySource, OutputUnit, strips_of
 from hfd_edge.speckle import NEED_LOOKS, SpeckleFilter
@@ -61,12 +61,12 @@ class DespeckleReport:
         return asdict(self)
 
 
-def despeckle_raster(path: str | Path | Sequence[str | Path], out: str | Path, options: DespeckleOptions = DespeckleOptions(),
+def despeckle_raster(path: ScenePath, out: str | Path, options: DespeckleOptions = DespeckleOptions(),
                      progress: Progress | None = None) -> DespeckleReport:
     """Filter a raster of any size in bounded memory; the values are those of the whole scene, to the bit.
 
     Args:
-        path: a raster of backscatter, or one file per band on one grid; filtered in linear intensity whatever its unit.
+        path: a raster of backscatter, or one file per band on one grid, or a Mosaic; filtered in linear intensity whatever its unit.
         out: float32 GeoTIFF, nodata NaN; appears only when it is complete. Tags say filter, looks and unit.
         progress: called with (rows done, rows in all), once more per pass.
     Raises:

@@ -28,7 +28,7 @@ class Source(Protocol):
 
     A source on a disk may offer more: `reader(col, cols, whole_blocks)`, whose `read` gives these columns only and reads what
     consecutive windows share once; `read_part(row, rows, col, cols)`; block_rows, what is worth reading together; and stored_block,
-    rows and columns of what is decoded together. It may tell more, with a default wherever it is asked: band_names, band_numbers,
+    rows and columns of what is decoded together; without_gaps, the same pixels without what no file holds, to sample. It may tell more, with a default wherever it is asked: band_names, band_numbers,
     alpha_numbers, nodata, notes, quantity and filtered as raster.RasterSource has them; zeros_measured, whether a 0 that its mask leaves was
     measured; spacing_m, that of its pixels on the ground.
     """
@@ -110,6 +110,7 @@ def sample(source: Source) -> tuple[np.ndarray, np.ndarray | None]:
 
     Where blocks are decoded whole, strips share 8 rows of blocks; of a wide scene they take some blocks of a row only, others in each.
     """
+    source = getattr(source, "without_gaps", source)
     parts = [source.read(row, rows) if cols == source.cols else source.read_part(row, rows, col, cols)
              for row, rows, col, cols in _sample_parts(source)]
     step = sum(v[0].size for v, _ in parts) // _SAMPLE_PX | 1           # odd: no column is met in every row
