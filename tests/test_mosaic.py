@@ -83,6 +83,7 @@ def test_windows_of_a_mosaic_hold_what_pasting_gives(tiles, core, halo, first, l
                     np.testing.assert_array_equal(made[:, good], values[:, top:bottom, start:][:, good])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(tiles=layouts(), tile=st.sampled_from(["auto", 96, (96, 120)]), halo=st.sampled_from(["exact", "bounded", 8]))
 def test_the_map_is_the_one_rasters_map(engine, tiles, tile, halo):
@@ -183,6 +184,7 @@ def test_each_block_of_each_file_is_decoded_once(engine, tmp_path, monkeypatch):
         assert all((at + count) % 16 == 0 or at + count == end for at, count, end in of_one)
 
 
+@pytest.mark.slow
 def test_few_files_are_open_at_once_and_none_afterwards(tmp_path):
     values = noise(2 * 3, 150 * 4)
     paths = write_all(tmp_path / "tiles", cut(values, [3], list(range(4, 600, 4))))

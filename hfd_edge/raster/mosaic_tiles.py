@@ -50,10 +50,12 @@ class Tile:
             unit_given: whether the caller says what the pixels are: then the files need not agree on that.
             by_number: whether the caller chose bands by number: then names need not agree.
         """
-        if len(self.bands) != len(first.bands) or (self.bands != first.bands and not by_number):
-            way = ("every tile has the same bands; files of one place and size hold the bands of one tile: give those that are missing, leave out others, or, "
-                   "where names differ and the order does not, choose by number: --bands " + ",".join(map(str, range(1, len(first.bands) + 1))))
-            self._refuse(first, _named(self.bands), _named(first.bands), way)
+        if len(self.bands) != len(first.bands):
+            self._refuse(first, _named(self.bands), _named(first.bands), "every tile has the same bands, and files of one place and size hold those of one tile "
+                         "(two dates of one place are two scenes); give the files that are missing, and leave out others")
+        if self.bands != first.bands and not by_number:
+            self._refuse(first, _named(self.bands), _named(first.bands), "every tile has the same bands; where only their names differ, choose by number: "
+                         "--bands " + ",".join(map(str, range(1, len(first.bands) + 1))))
         if self.dtype != first.dtype:
             self._refuse(first, str(self.dtype), str(first.dtype), "pixels are never converted, so all are of one kind; convert some with gdal_translate -ot")
         if self.scale != first.scale:

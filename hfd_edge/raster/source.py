@@ -62,7 +62,7 @@ class RasterSource(OpenScene):
         if not paths:
             raise RasterError("no raster was given: name one file, or one per band")
         with no_fork(), ExitStack() as stack:
-            datasets = [stack.enter_context(open_raster(p, limits, threads)) for p in paths]
+            datasets = [_closed_by(stack, open_raster(p, limits, threads)) for p in paths]
             self.files = tuple(Path(d.name) for d in datasets)
             if len({file.resolve() for file in self.files}) < len(self.files):
                 raise RasterError(f"{', '.join(map(str, self.files))}: a file is given twice; give one per band, each once")
@@ -137,6 +137,12 @@ class RasterSource(OpenScene):
             for mark in marks:
                 valid = mark if valid is None else np.logical_and(valid, mark, out=valid)
         return valid
+
+
+def _closed_by(stack: ExitStack, dataset: Any) -> Any:
+    """Entered as a context manager it would hold an environment of this thread, and could be closed in no other."""
+    stack.callback(dataset.close)
+    return dataset
 
 
 def _numbered(layers: Iterable[Layer]) -> list[Layer]:
