@@ -30,7 +30,7 @@ THREADS = 2
 SECONDS = 600                   # after which a benchmark has failed
 BENCHMARKS = {                  # needs
     "bench_gather": (), "bench_finish": (), "bench_speckle": (), "bench_filtered": (), "bench_products": (), "bench_two_at_once": (),
-    "bench_raster": (), "bench_feed": (), "bench_stitch": ("torch",),
+    "bench_raster": (), "bench_mosaic": (), "bench_feed": (), "bench_stitch": ("torch",),
     "bench_engine": ("torch", "timm", "onnx"), "bench_students": ("torch", "timm", "onnx"), "bench_training": ("torch", "timm", "yaml"),
     "bench_scene": ("torch", "timm", "onnx"), "bench_scene_light": ("torch", "timm", "onnx")}
 LIGHT = ["--engine", "runs/bench/light.engine", "--checkpoint", "runs/bench/light.safetensors"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = {"bench_feed": ("--side", "512", "--rounds", "1"), "bench_filtered": ("--side", "512", "--rounds", "1"),
+SMALL = {"bench_mosaic": ("--tiles", "2", "--side", "128", "--rounds", "1"), "bench_feed": ("--side", "512", "--rounds", "1"), "bench_filtered": ("--side", "512", "--rounds", "1"),
          "bench_products": ("--rows", "256", "--cols", "300", "--rounds", "1")}
 
 

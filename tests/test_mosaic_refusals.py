@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -46,13 +47,25 @@ def pair(tmp_path):
     ({"values": ramp(1)}, "b.tif has the band .unnamed. and .*a.tif has the bands .unnamed., .unnamed.: every tile has the same bands"),
     ({"descriptions": ("VV", "VH")}, "b.tif has the bands VV, VH and .*--bands 1,2"),
     ({"scales": (0.1, 0.1)}, "b.tif has scale 0.1, offset 0 and .*scale 1, offset 0: stored numbers"),
-    ({"units": ("dB", "dB")}, "b.tif has the unit db, scale 1 and .*no unit in their tags.*--unit"),
+    ({"units": ("dB", "dB")}, "b.tif has the unit db, scale 1 and .*no stated unit.*--unit"),
     ({"tags": {"HFD_ENGINE": "demo"}}, "b.tif is a map or a truth and no scene .its tag HFD_ENGINE"),
     ({"tags": {"HFD_VALIDITY": "0 valid"}}, "b.tif is a map or a truth")])
 def test_files_that_do_not_fit_together(pair, options, words):
     folder = pair(**options)
     with pytest.raises(RasterError, match=words):
         open_scene(Mosaic(folder))
+
+
+@pytest.mark.parametrize(("names", "bands", "way"), [
+    (("VH", "VV"), None, "choose by name: --bands VV,VH$"), (("VH", "VV"), (1, 2), "choose by name"), (("HH", "HV"), None, "another polarisation"),
+    (("my VV", "my VH"), None, "where only names differ, choose by number: --bands 1,2$")])
+def test_bands_in_another_order_are_never_taken_for_each_other(tmp_path, names, bands, way):
+    for number, its in enumerate((("VV", "VH"), names)):
+        TileFile(0, 11 * number, ramp()).write(tmp_path / f"{number}.tif", descriptions=its)
+    with pytest.raises(RasterError, match=f"1.tif has the bands {', '.join(names)} and .*0.tif has the bands VV, VH: .*{way}"):
+        open_scene(Mosaic(tmp_path), SceneRequest(bands))
+    with open_scene(Mosaic(tmp_path), SceneRequest(("VV", "VH") if "choose by name" in way else (1, 2))) if "another" not in way else nullcontext():
+        pass
 
 
 @pytest.mark.parametrize(("options", "request_"), [

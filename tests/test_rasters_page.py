@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from rasterio.rio.main import main_group
 
 import hfd_edge
+from hfd_edge.products import open_scene
 from hfd_edge.raster.guard import CONVERT_ONE
 from tests.rasters import ramp, write_tif
 
@@ -20,11 +21,9 @@ PAGE = (Path(__file__).resolve().parents[1] / "docs" / "rasters.md").read_text()
 UTM = Affine(10, 0, 500000, 0, -10, 5300000)
 
 
-def typed(start, **names):
-    """The `rio` command of the page that begins so, with other files in it, run here."""
+def typed(start):
+    """The `rio` command of the page that begins so, run here."""
     command = re.search(rf"`(rio {start}[^`]*)`", PAGE)[1]
-    for name, files in names.items():
-        command = command.replace(name.replace("_star", "-*.tif"), files)
     done = CliRunner().invoke(main_group, shlex.split(command)[1:])
     assert done.exit_code == 0, done.output
 
@@ -44,15 +43,18 @@ def test_polygons_are_one_geojson_with_the_class_as_val(here):
     assert all(14.9 < x < 15.1 and 47.8 < y < 47.9 for shape in shapes for x, y in shape["geometry"]["coordinates"][0])
 
 
-def test_tiles_of_earth_engine_become_the_scene_pixel_by_pixel(here):
+def test_tiles_of_earth_engine_are_the_scene_pixel_by_pixel_and_what_rio_merge_makes_of_them(here):
     scene = np.random.default_rng(1).normal(-12, 3, (3, 40, 70)).astype(np.float32)
     scene[:, :9, 20:50] = np.nan
     for row, col in ((0, 0), (0, 30), (25, 0), (25, 30)):
         write_tif(here / f"name-{row:010d}-{col:010d}.tif", scene[:, row:row + 25, col:col + 30 if col == 0 else None], crs="EPSG:4326",
                   transform=Affine(8.983152841195215e-05, 0, 10.1, 0, -8.983152841195215e-05, 47.9) @ Affine.translation(col, row))
-    typed("merge", name_star=" ".join(map(str, sorted(here.glob("name-*.tif")))))
-    with rasterio.open("scene.tif") as merged:
+    tiles = hfd_edge.Mosaic(here)
+    assert CliRunner().invoke(main_group, ["merge", *map(str, tiles), "scene.tif"]).exit_code == 0
+    with rasterio.open("scene.tif") as merged, open_scene(tiles) as source:
+        np.testing.assert_array_equal(source.read(0, 40)[0], merged.read())
         np.testing.assert_array_equal(merged.read(), scene)
+        assert source.geo.transform.almost_equals(merged.transform, 1e-12)
 
 
 def test_a_file_is_brought_to_anothers_grid_and_without_a_nodata_value_its_end_is_0(here):

@@ -11,6 +11,7 @@ import numpy as np
 
 from hfd_edge.errors import RasterError
 from hfd_edge.radiometry import SourceRadiometry
+from hfd_edge.raster.bands import polarisation_of
 from hfd_edge.raster.mosaic_grid import Place
 from hfd_edge.raster.source import RasterSource
 
@@ -53,9 +54,11 @@ class Tile:
         if len(self.bands) != len(first.bands):
             self._refuse(first, _named(self.bands), _named(first.bands), "every tile has the same bands, and files of one place and size hold those of one tile "
                          "(two dates of one place are two scenes); give the files that are missing, and leave out others")
-        if self.bands != first.bands and not by_number:
-            self._refuse(first, _named(self.bands), _named(first.bands), "every tile has the same bands; where only their names differ, choose by number: "
-                         "--bands " + ",".join(map(str, range(1, len(first.bands) + 1))))
+        if self.bands != first.bands and not (by_number and self._may_be(first)):
+            others = ("choose by name: --bands " + ",".join(first.bands) if sorted(self.bands) == sorted(first.bands) else
+                      "where only names differ, choose by number: --bands " + ",".join(map(str, range(1, len(first.bands) + 1))) if self._may_be(first) else
+                      "another polarisation is another scene")
+            self._refuse(first, _named(self.bands), _named(first.bands), f"every tile has the same bands in the same order; {others}")
         if self.dtype != first.dtype:
             self._refuse(first, str(self.dtype), str(first.dtype), "pixels are never converted, so all are of one kind; convert some with gdal_translate -ot")
         if self.scale != first.scale:
@@ -64,6 +67,10 @@ class Tile:
         if not unit_given and (self.declared, self.quantity) != (first.declared, first.quantity):
             self._refuse(first, _meant(self), _meant(first), "tiles of a mosaic are one kind of backscatter; leave out others, or, where all are the same, "
                          "say what they are with --unit")
+
+    def _may_be(self, first: Tile) -> bool:
+        """Whether no name contradicts that the bands are the first tile's."""
+        return all(not a or not b or a == b for a, b in zip(map(polarisation_of, self.bands), map(polarisation_of, first.bands)))
 
     def _refuse(self, first: Tile, mine: str, its: str, way: str) -> None:
         raise RasterError(f"{_of(self)} {mine} and {_of(first)} {its}: {way}")
@@ -123,5 +130,5 @@ def _named(bands: tuple[str, ...]) -> str:
 
 def _meant(tile: Tile) -> str:
     d = tile.declared
-    words = "no unit in their tags" if d is None else f"the unit {d.unit}, scale {d.scale:g}"
+    words = "no stated unit" if d is None else f"the unit {d.unit}, scale {d.scale:g}"
     return words + (f", {tile.quantity}" if tile.quantity else "")
