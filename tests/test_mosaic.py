@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hfd_edge import Mosaic
 from hfd_edge.errors import DeviceError
 from hfd_edge.products import SceneRequest, open_scene
-from hfd_edge.raster import RasterSource
+from hfd_edge.raster import MosaicSource, RasterSource
 from hfd_edge.raster.mosaic_tiles import MOST_OPEN_FILES
 from hfd_edge.segmenter import Segmenter
 from hfd_edge.source import sample
@@ -134,6 +134,18 @@ def test_the_first_file_given_counts_and_a_folder_is_in_the_order_of_its_names(t
         assert (values[0, :, :3] == 2).all() and values[0, 2, 4] == 2 and not valid[2, 3]
 
 
+def test_a_mosaic_in_which_the_last_file_counts_is_seen(tmp_path, monkeypatch):
+    """The negative control of the order."""
+    tiles = [TileFile(0, 0, noise(20, 30)), TileFile(5, 7, noise(20, 30, 3))]
+    paths = write_all(tmp_path, tiles)
+    for broken in (False, True):
+        if broken:
+            monkeypatch.setattr(MosaicSource, "_put_back", lambda self, *given: None)
+        with open_scene(Mosaic(paths)) as source:
+            made, valid = source.read(0, source.rows)
+            assert (made[:, valid] != pasted(tiles)[0][:, valid]).any() == broken
+
+
 def test_a_declared_nodata_value_does_not_count_where_tiles_overlap(tmp_path):
     ones, twos = np.ones((1, 4, 4), np.float32), np.full((1, 4, 4), 2, np.float32)
     ones[0, 0] = -5
@@ -188,6 +200,7 @@ def test_each_block_of_each_file_is_decoded_once(engine, tmp_path, monkeypatch):
 def test_few_files_are_open_at_once_and_none_afterwards(tmp_path):
     values = noise(2 * 3, 150 * 4)
     paths = write_all(tmp_path / "tiles", cut(values, [3], list(range(4, 600, 4))))
+    assert MOST_OPEN_FILES < 300
     before = len(os.listdir("/proc/self/fd"))
     with open_scene(Mosaic(tmp_path / "tiles")) as source:
         assert len(paths) == 300 and len(source.files) == 300

@@ -24,6 +24,7 @@ _MOST_NOTES = 4
 
 # Fills values from (row, col) of the tile of this number on; gives their validity, None = all valid.
 _Read = Callable[[int, np.ndarray, int, int], np.ndarray | None]
+_Box = tuple[slice, slice]                          # rows and columns of a window
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,25 +138,23 @@ class MosaicSource(OpenScene):
         if sum(part.size for number, part in zip(there, parts) if not self._below[number]) < rows * cols:
             values[:] = np.nan if values.dtype.kind in "fc" else 0          # gaps hold no number that was there before
         with no_fork(), self._lock:
-            for number, part in zip(there, parts):
-                if self._below[number]:
-                    self._put_below(number, part, values[part.bands_at], valid[part.at], read)
-                    continue
+            for index, (number, part) in enumerate(zip(there, parts)):
+                above = [box for other in parts[:index] if (box := part.shared(other))] if self._below[number] else []
+                kept = [_Kept.of(values[_all_bands(box)], valid[box], self._nodata[number] if not self._mark_own else ()) for box in above]
                 marks = read(number, values[part.bands_at], part.row, part.col)
                 valid[part.at] = self._marked(number, values[part.bands_at], marks)
+                self._put_back(number, above, kept, values, valid)
         return valid
 
-    def _put_below(self, number: int, part: _Part, above: np.ndarray, valid: np.ndarray, read: _Read) -> None:
-        """Fill in, where what lies above has no valid pixel, those of a tile that comes later."""
-        lower = np.empty(above.shape, above.dtype)
-        marks = _known(lower, self._marked(number, lower, read(number, lower, part.row, part.col)), self._nodata[number])
-        held = _known(above, valid, self._nodata[number] if not self._mark_own else ())
-        both = held & marks
-        self._overlap += int(np.count_nonzero(both))
-        self._differ += int(np.count_nonzero((above != lower).any(axis=0) & both))
-        new = marks & ~held
-        np.copyto(above, lower, where=new)
-        valid |= new
+    def _put_back(self, number: int, boxes: list[_Box], kept: list[_Kept], values: np.ndarray, valid: np.ndarray) -> None:
+        """Where tiles that come before this one hold valid pixels these stay; the others are its own."""
+        for box, before in zip(boxes, kept):
+            both = before.known & _known(values[_all_bands(box)], valid[box], self._nodata[number])
+            self._overlap += int(np.count_nonzero(both))
+            self._differ += int(np.count_nonzero((values[_all_bands(box)] != before.values).any(axis=0) & both))
+        for box, before in zip(boxes, kept):
+            np.copyto(values[_all_bands(box)], before.values, where=before.known)
+            valid[box] |= before.known
 
     def _marked(self, number: int, values: np.ndarray, marks: np.ndarray | None) -> np.ndarray | bool:
         """Validity, without the numbers that are nodata in this tile and not in all."""
@@ -168,7 +167,7 @@ class MosaicSource(OpenScene):
 class _Part:
     """What of a window lies in a tile: `at` in the window, from (row, col) of the tile on."""
 
-    at: tuple[slice, slice]
+    at: _Box
     row: int
     col: int
 
@@ -180,13 +179,30 @@ class _Part:
         return cls(at, top - place.row, left - place.col)
 
     @property
-    def bands_at(self) -> tuple[slice, ...]:
-        return slice(None), *self.at
+    def bands_at(self) -> tuple[slice, slice, slice]:
+        return _all_bands(self.at)
+
+    def shared(self, other: _Part) -> _Box | None:
+        """What of the window lies in both."""
+        rows, cols = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(self.at, other.at))
+        return (rows, cols) if rows.start < rows.stop and cols.start < cols.stop else None
 
     @property
     def size(self) -> int:
         rows, cols = self.at
         return (rows.stop - rows.start) * (cols.stop - cols.start)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A copy of pixels (bands, rows, cols) before a later tile is read over them, and which of them it must not change."""
+
+    values: np.ndarray
+    known: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray, valid: np.ndarray, nodata: Sequence[float]) -> _Kept:
+        return cls(values.copy(), _known(values, valid, nodata))
 
 
 class _InBlocks:
@@ -218,6 +234,10 @@ class _Closed:
 
     def read_into(self, values: np.ndarray, row: int, col: int) -> np.ndarray | None:
         return self._mosaic.read_tile(self._number, values, row, col)
+
+
+def _all_bands(box: _Box) -> tuple[slice, slice, slice]:
+    return slice(None), *box
 
 
 def _meet(edges: np.ndarray, window: Sequence[int]) -> np.ndarray:

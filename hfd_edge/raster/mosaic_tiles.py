@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +16,15 @@ from hfd_edge.raster.bands import polarisation_of
 from hfd_edge.raster.mosaic_grid import Place
 from hfd_edge.raster.source import RasterSource
 
-MOST_OPEN_FILES = 64                # a process may often have 256
 
+
+def _most_open() -> int:
+    """Files that a mosaic holds open: to open one again costs 10 ms, for every strip of a wide mosaic; a quarter of what this process may have."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 256 if allowed == resource.RLIM_INFINITY else max(1, min(256, allowed // 4))
+
+
+MOST_OPEN_FILES = _most_open()
 OpenTile = Callable[[Sequence[Path]], RasterSource]
 
 
