@@ -33,7 +33,7 @@ class Mosaic:
         Raises:
             RasterError: no file is named, one is named twice, or a folder holds none.
         """
-        given = [files] if isinstance(files, (str, os.PathLike)) else list(files)
+        given = list(files) if isinstance(files, Iterable) and not isinstance(files, str) else [files]
         for each in given:
             if not isinstance(each, (str, os.PathLike)):
                 raise RasterError(f"Mosaic({str(given)[:100]}): {each!r} is no path; give a folder, or a list of files")
