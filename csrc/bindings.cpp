@@ -44,6 +44,12 @@ void check_c_order(const py::array& array, const char* name) {
     refuse(name, " is not in C order: give contiguous memory, e.g. np.ascontiguousarray");
 }
 
+template <class T>
+void check_aligned(const py::array& array, const char* name) {
+  if (reinterpret_cast<uintptr_t>(array.data()) % alignof(T) != 0)
+    refuse(name, " begins at an address that is no multiple of ", alignof(T), ": make it with np.empty, or give a copy");
+}
+
 void check_writable(const py::array& array, const char* name) {
   if (!array.writeable()) refuse(name, " is read-only: it is written to; give memory of your own");
 }
@@ -106,8 +112,7 @@ void run_gather(const hfd::Gather& gather, const py::array& values, Pair window,
   check_dtype<float>(tile, "tile");
   check_c_order(tile, "tile");
   check_writable(tile, "tile");
-  if (reinterpret_cast<uintptr_t>(tile.data()) % alignof(float) != 0)
-    refuse("tile begins at an address that is no multiple of ", alignof(float), ": engines need it so; make it with np.empty");
+  check_aligned<float>(tile, "tile");
   if (tile.shape(0) != values.shape(0) || tile.shape(1) != status.shape(0) || tile.shape(2) != status.shape(1))
     refuse("tile has shape ", shape_of(tile), ", values ", shape_of(values), " and status ", shape_of(status),
            ": bands of tile and values, rows and columns of tile and status must be equal");
@@ -206,7 +211,7 @@ using Table = std::tuple<py::array, py::array, py::array>;  // lines (n, cols) f
 hfd::LineTable line_table(const Table& table, const char* name, int64_t rows, int64_t cols) {
   const auto& [lines, first, weight] = table;
   check_dtype<double>(lines, name), check_dtype<int64_t>(first, name), check_dtype<double>(weight, name);
-  for (const auto* part : {&lines, &first, &weight}) check_c_order(*part, name);
+  for (const auto* part : {&lines, &first, &weight}) check_c_order(*part, name), check_aligned<double>(*part, name);
   if (lines.ndim() != 2 || lines.shape(1) != cols || first.ndim() != 1 || first.shape(0) != rows || weight.ndim() != 1 || weight.shape(0) != rows)
     refuse(name, " has shapes ", shape_of(lines), ", ", shape_of(first), " and ", shape_of(weight), ": it must be lines (n, ", cols,
            "), first and weight (", rows, ",)");
@@ -216,13 +221,13 @@ hfd::LineTable line_table(const Table& table, const char* name, int64_t rows, in
 
 void run_power_by_tables(const py::array& stored, const Table& gain, const Table& noise, const py::array& factors, const py::array& ends, py::array power) {
   check_dims(stored, "stored", 2, "(rows, cols)");
-  check_dtype<uint16_t>(stored, "stored"), check_c_order(stored, "stored");
+  check_dtype<uint16_t>(stored, "stored"), check_c_order(stored, "stored"), check_aligned<uint16_t>(stored, "stored");
   const int64_t rows = stored.shape(0), cols = stored.shape(1);
-  check_dtype<double>(factors, "factors"), check_c_order(factors, "factors");
-  check_dtype<int64_t>(ends, "ends"), check_c_order(ends, "ends");
+  check_dtype<double>(factors, "factors"), check_c_order(factors, "factors"), check_aligned<double>(factors, "factors");
+  check_dtype<int64_t>(ends, "ends"), check_c_order(ends, "ends"), check_aligned<int64_t>(ends, "ends");
   if (ends.ndim() != 1 || factors.ndim() != 2 || factors.shape(0) != rows || factors.shape(1) != ends.shape(0))
     refuse("factors and ends have shapes ", shape_of(factors), " and ", shape_of(ends), ": they must be (", rows, ", pieces) and (pieces,)");
-  check_dtype<float>(power, "power"), check_writable(power, "power");
+  check_dtype<float>(power, "power"), check_writable(power, "power"), check_aligned<float>(power, "power");
   if (power.ndim() != 2 || power.shape(0) != rows || power.shape(1) != cols || (power.size() > 0 && cols > 1 && power.strides(1) != sizeof(float)))
     refuse("power has shape ", shape_of(power), ": it must be as stored, ", shape_of(stored), ", its columns adjacent");
   const hfd::TablePowerCall call{static_cast<const uint16_t*>(stored.data()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Any
 
@@ -35,9 +36,13 @@ def tables_bytes(rng: np.random.Generator, values: np.ndarray) -> bytes:
 def run_tables(reader: Any, poison: int) -> bytes:
     from hfd_edge import _native
     rows, cols, gains, noises, pieces, gap = reader.take("<i8", 6).tolist()
-    stored = reader.take("<u2", rows * cols).reshape(rows, cols)
-    gain, noise = ((reader.take("<f8", count * cols).reshape(count, cols), reader.take("<i8", rows), reader.take("<f8", rows)) for count in (gains, noises))
-    factors, ends = reader.take("<f8", rows * pieces).reshape(rows, pieces), reader.take("<i8", pieces)
+
+    def taken(dtype: str, *shape: int) -> np.ndarray:
+        return reader.take(dtype, math.prod(shape)).reshape(shape).copy()       # what lies anywhere in the file is refused
+
+    stored = taken("<u2", rows, cols)
+    gain, noise = ((taken("<f8", count, cols), taken("<i8", rows), taken("<f8", rows)) for count in (gains, noises))
+    factors, ends = taken("<f8", rows, pieces), taken("<i8", pieces)
     power = np.full((rows, 4 * (cols + gap)), poison, np.uint8).view(np.float32)
     _native.power_by_tables(stored, gain, noise, factors, ends, power[:, :cols])
     return plain(power)

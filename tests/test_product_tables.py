@@ -47,6 +47,11 @@ def test_wide_rows_and_rows_of_a_larger_array_are_the_same():
     assert not whole[0].any()
 
 
+def misplaced(array):
+    """The same numbers, a byte off where their kind may lie."""
+    return np.frombuffer(b" " + array.tobytes(), array.dtype, array.size, 1).reshape(array.shape)
+
+
 @pytest.mark.parametrize("change, words", [
     (lambda a: a | {"gain": (a["gain"][0], a["gain"][1] + 2, a["gain"][2])}, "gain: row . lies between lines"),
     (lambda a: a | {"noise": (a["noise"][0], a["noise"][1] - 9, a["noise"][2])}, "noise: row 0 lies between lines -"),
@@ -56,7 +61,9 @@ def test_wide_rows_and_rows_of_a_larger_array_are_the_same():
     (lambda a: a | {"stored": a["stored"].astype(np.int16)}, "stored is int16: it must be uint16"),
     (lambda a: a | {"gain": (a["gain"][0][:, 1:].copy(), *a["gain"][1:])}, "gain has shapes"),
     (lambda a: a | {"power": np.zeros((30, 4), np.float32).T}, "columns adjacent"),
-    (lambda a: a | {"power": np.zeros((4, 29), np.float32)}, r"power has shape \(4, 29\)")])
+    (lambda a: a | {"power": np.zeros((4, 29), np.float32)}, r"power has shape \(4, 29\)"),
+    (lambda a: a | {"ends": misplaced(a["ends"])}, "ends begins at an address that is no multiple of 8.*give a copy"),
+    (lambda a: a | {"noise": (misplaced(a["noise"][0]), *a["noise"][1:])}, "noise begins at an address")])
 def test_what_does_not_fit_is_refused(change, words):
     named = dict(zip(("stored", "gain", "noise", "factors", "ends"), arguments(np.random.default_rng(2), 4, 30)))
     with pytest.raises(ArrayError, match=words):
