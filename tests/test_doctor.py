@@ -88,4 +88,4 @@ def test_a_cuda_module_whose_file_is_missing_is_told_without_a_path(monkeypatch)
 def test_vrt_is_no_format_that_is_read():
     text = doctor_module._rasters()["text"]
     reads, writes = text.split("; ")[:2]
-    assert reads == "reads GTiff PNG JPEG JP2OpenJPEG" and "VRT only to join" in writes and "missing" not in text
+    assert reads == "reads GTiff PNG JPEG JP2OpenJPEG" and writes.split() == ["writes", "with", "GTiff", "COG"] and "missing" not in text

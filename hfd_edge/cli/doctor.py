@@ -142,7 +142,7 @@ def _rasters() -> dict[str, Any]:
         return {"text": f"not usable: {error}"}
     missing = [name for name, there in drivers.items() if not there]
     reads, writes = (" ".join(name for name in names if drivers[name]) for names in (READ_DRIVERS, WRITE_DRIVERS))
-    text = f"reads {reads}; writes with {writes} (VRT only to join a map's levels: as input it is refused)"
+    text = f"reads {reads}; writes with {writes}"
     text += f"; missing: {' '.join(missing)}" if missing else ""
     return {"drivers": drivers, "compress": written,
             "text": f"{text}; --compress {', '.join(f'{name} {answer}' for name, answer in written.items())}"}

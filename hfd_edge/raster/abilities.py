@@ -14,7 +14,7 @@ from hfd_edge.raster.cog import COMPRESSIONS
 from hfd_edge.raster.guard import READ_DRIVERS, one_line, rasterio_open
 
 
-WRITE_DRIVERS = ("GTiff", "COG", "VRT")         # VRT joins the levels of a map for the COG driver; a VRT as input is refused
+WRITE_DRIVERS = ("GTiff", "COG")
 
 
 def drivers_present() -> dict[str, bool]:

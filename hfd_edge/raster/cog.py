@@ -8,7 +8,6 @@ has to read everything again to make the overviews.
 from __future__ import annotations
 
 import os
-import xml.etree.ElementTree as ET
 import zlib
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ BLOCK_PX = 512
 COMPRESSIONS = {                # as the COG driver calls them; what they take and give: RasterWriter
     "none": {"compress": "NONE"}, "deflate": {"compress": "DEFLATE"}, "zstd": {"compress": "ZSTD", "level": 1},
     "lzw": {"compress": "LZW"}}
-_RAISED_BY = ("rasterio", "xml", "builtins", "hfd_edge")         # what fails while the levels are joined
+_RAISED_BY = ("rasterio", "builtins", "hfd_edge")         # what fails while the levels are joined
 _PACKED_LEVELS = 2              # of the files on the way; the others, 1/12 of the pixels, would take memory one by one as a tall map grows
 _SPACE = 2.7                    # levels (1.33) and the joined file (1.33), uncompressed at worst
 
@@ -74,7 +73,7 @@ class CogWriter:
             for number, (rows, cols) in enumerate(self._sizes):
                 p = self.profile
                 profile = p if number == 0 else RasterProfile(rows, cols, 1, p.dtype, p.nodata)
-                writer = RasterWriter(self._folder.file(f"{number}.tif"), profile, scratch=True, packed=number < _PACKED_LEVELS)
+                writer = RasterWriter(self._level(number), profile, scratch=True, packed=number < _PACKED_LEVELS)
                 self._levels.append(self._rows.enter_context(writer))
             self._open = stack.pop_all()
         return self
@@ -127,21 +126,14 @@ class CogWriter:
         self._complete = True
 
     def _join(self) -> None:
-        """A VRT names the levels as overviews of the first; the COG driver copies them in the order a COG wants."""
-        virtual = self._folder.file("levels.vrt")
-        with rasterio_open(self._folder.file("0.tif")) as dataset:
-            copy(dataset, virtual, driver="VRT")
-        tree = ET.parse(virtual)
-        band = tree.getroot().find("VRTRasterBand")
-        for number in range(1, len(self._levels)):
-            overview = ET.SubElement(band, "Overview")
-            ET.SubElement(overview, "SourceFilename", relativeToVRT="1").text = f"{number}.tif"
-            ET.SubElement(overview, "SourceBand").text = "1"
-        tree.write(virtual)
+        """GDAL takes 0.tif.ovr for the overview of 0.tif, and 0.tif.ovr.ovr for that one's; the COG driver copies them in the order a COG wants."""
         existing = "FORCE_USE_EXISTING" if len(self._levels) > 1 else "NONE"
-        with rasterio_open(virtual, driver="VRT") as dataset:
+        with rasterio_open(self._level(0), driver="GTiff") as dataset:
             copy(dataset, self._folder.partial, driver="COG", blocksize=BLOCK_PX, overviews=existing, bigtiff="IF_SAFER",
                  num_threads=gdal_threads(self._form.threads), **COMPRESSIONS[self._form.compress])
+
+    def _level(self, number: int) -> Path:
+        return self._folder.file("0.tif" + number * ".ovr")
 
     def _holds(self, number: int, crc: int) -> bool:
         """Whether the joined file has the pixels of a level, read back from the disk."""
