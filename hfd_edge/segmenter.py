@@ -17,12 +17,13 @@ from hfd_edge.device.array import is_on_device
 from hfd_edge.engine.base import DeviceEngine, Engine
 from hfd_edge.engine.choose import GpuOptions, choose_device, open_engine, tile_sides, why_cpu
 from hfd_edge.errors import EngineError
+from hfd_edge.exits import ends_first
 from hfd_edge.package import Package
 from hfd_edge.pipeline import Stopwatch, WriteBehind, prefetch
 from hfd_edge.plan import PlanRequest, SceneShape, TilePlan, plan_tiles
-from hfd_edge.plan.blend import check_stitch, no_gain
+from hfd_edge.plan.blend import check_stitch
 from hfd_edge.plan.device import plan_on_device
-from hfd_edge.plan.notes import costly
+from hfd_edge.plan.notes import plan_notes
 from hfd_edge.radiometry import SourceRadiometry, differences, make_gather
 from hfd_edge.radiometry.fill import filtered_fill
 from hfd_edge.results import Result, RunReport
@@ -35,7 +36,7 @@ from hfd_edge.score import asked_score, score_name
 from hfd_edge.source import ArraySource, Source, check_count, sample
 from hfd_edge.source.checked import checked
 from hfd_edge.source.filter import check_filter, filter_notes, filtered_input, scene_shape
-from hfd_edge.source.offset import int8_notes, sample_offset
+from hfd_edge.source.offset import offset_notes, sample_offset
 from hfd_edge.source.vector import scene_vector
 from hfd_edge.spec import Unit
 
@@ -54,6 +55,7 @@ class Segmenter:
         device, threads: what "auto" and None became.
     """
 
+    @ends_first
     def __init__(self, path: str | Path, device: str = "auto", tile: int | tuple[int, int] | str = "auto",
                  batch: int | str = "auto", halo: int | str = "auto", memory: int | None = None,
                  threads: int | None = None, precision: str = "auto", stitch: str = "crop",
@@ -84,8 +86,7 @@ class Segmenter:
             GridError: there is no such stitch, or the package lacks the measurement that "precision" needs.
         """
         self._asked, self.device = device, choose_device(device)
-        self.threads = thread_budget(threads)
-        self._made_in = os.getpid()
+        self.threads, self._made_in = thread_budget(threads), os.getpid()
         self._request = PlanRequest(tile, halo, batch, memory, stitch=stitch, overlap=overlap)
         self._plans = GpuOptions(build, trust_plans, None if batch == "auto" else batch, tile_sides(tile))
         self._package = Package.open(path)
@@ -140,6 +141,7 @@ class Segmenter:
         """SHA-256 of the package's manifest, which holds the hashes of everything else."""
         return self._package.engine_hash
 
+    @ends_first
     def run(self, array: object, unit: Unit | str | SourceRadiometry | None = None, valid: object | None = None, *,
             confidence: bool | None = None, probability: str | int | None = None, stream: object = None, allow_empty: bool = False) -> Result:
         """Segment a scene in memory. A scene on the engine's own GPU is read where it lies, and its map stays there.
@@ -181,6 +183,7 @@ class Segmenter:
 
     __call__ = run
 
+    @ends_first
     def run_source(self, source: Source, radiometry: SourceRadiometry | None, write: Callable[..., None], *,
                    confidence: bool = False, probability: str | int | None = None, progress: Progress | None = None,
                    window: tuple[int, int, int, int] | None = None, allow_empty: bool = False) -> RunReport:
@@ -220,6 +223,7 @@ class Segmenter:
                     progress(row + part.strip.rows, rows)
         return self._report(run, time.perf_counter() - start)
 
+    @ends_first
     def run_raster(self, path: ScenePath, out: str | Path, options: RasterOptions | None = None,
                    progress: Progress | None = None, **named: Any) -> RunReport:
         """Segment a raster file to a GeoTIFF of class labels in bounded memory; paths and errors: `hfd_edge.raster_run.segment_raster`.
@@ -253,9 +257,9 @@ class Segmenter:
             stored = sample(source)
             fill = filtered_fill(fill, *stored, radiometry)
         offset = sample_offset(stored, radiometry, self.spec.input, self.spec.bands, fill)
-        notes = (*known, *(() if offset is None else (*offset.notes(), *int8_notes(offset, self._judged))), *filter_notes(source, scene[1].saturation), *costly(plan),
-                 *no_gain(self.spec, plan.grid.halo_px, plan.blend))
-        run = Run(source, self._gather(radiometry), plan, score, notes, offset=offset, stored=None if radiometry.saturation is None else radiometry,
+        notes = (*known, *offset_notes(offset, self._judged), *filter_notes(source, scene[1].saturation), *plan_notes(plan, self.spec))
+        gather = make_gather(radiometry, self.spec.input, *(() if self._gpu is None else (self._gpu.gpu.native,)))
+        run = Run(source, gather, plan, score, notes, offset=offset, stored=None if radiometry.saturation is None else radiometry,
                   allow_empty=allow_empty, watch=watch)
         if self.spec.scene_percentiles is not None:
             with run.watch("scene"):
@@ -268,12 +272,8 @@ class Segmenter:
         return self._request if two is None or two.pays is False else replace(self._request, second_bytes=two.held_bytes)
 
     def _plan(self, shape: SceneShape, request: PlanRequest) -> TilePlan:
-        if self._gpu is None:
-            return plan_tiles(self.spec, shape, request)
-        return plan_on_device(self.spec, shape, request, self._engine, self._gpu.gpu.memory_info()[1])
-
-    def _gather(self, radiometry: SourceRadiometry) -> Any:
-        return make_gather(radiometry, self.spec.input, *(() if self._gpu is None else (self._gpu.gpu.native,)))
+        return (plan_tiles(self.spec, shape, request) if self._gpu is None else
+                plan_on_device(self.spec, shape, request, self._engine, self._gpu.gpu.memory_info()[1]))
 
     def windows(self, run: Run) -> Iterator[Window]:
         """Stored pixels, strip by strip; of a scene on a GPU they are read where they lie."""
@@ -296,5 +296,5 @@ class Segmenter:
             threads=self.threads, halo=run.plan.halo, halo_px=grid.halo_px, tile_px=grid.tile_px, score=score_name(self.spec.classes, run.score),
             tiles_run=counts.tiles_run, tiles_empty=counts.tiles_empty, compute_ratio=run.plan.compute_ratio,
             notes=(*ended, *run.notes, *why_cpu(self._asked, self._package), *getattr(self._engine, "notes", ())),
-            stitch=run.plan.stitch, offset=run.offset, saturated_pixels=counts.saturated if run.stored else None, overlap_px=2 * grid.spread_px,
-            at_once=run.at_once)
+            stitch=run.plan.stitch, offset=run.offset, saturated_pixels=counts.saturated if run.stored else None,
+            overlap_px=2 * grid.spread_px, at_once=run.at_once)

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "hfd_edge"
 
 # A room and what it may import of hfd_edge, besides itself. Later rooms may use what earlier rooms may.
 ORDER = [
-    "errors", "text", "extras", "forks", "durable", "spec", "score", "_native", "_cuda", "build", "tiles", "package", "device", "plan", "radiometry", "speckle", "stitch", "simulate",
+    "errors", "text", "extras", "forks", "exits", "durable", "spec", "score", "_native", "_cuda", "build", "tiles", "package", "device", "plan", "radiometry", "speckle", "stitch", "simulate",
     "raster",
     "products", "engine", "source", "results", "pipeline", "run", "segmenter", "raster_run", "scene", "view", "network", "measure", "export", "cli"]
 ONLY_HERE = {

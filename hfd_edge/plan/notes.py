@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from hfd_edge.plan import TilePlan
+from hfd_edge.plan.blend import no_gain
+from hfd_edge.spec import ModelSpec
 
 NOTED_FROM = 2.0                        # times the scene's pixels: half of the work is halo, and more memory would help
+
+
+def plan_notes(plan: TilePlan, spec: ModelSpec) -> tuple[str, ...]:
+    """Sentences for the report: tiles that are mostly halo, a way to fuse them that changes nothing."""
+    return (*costly(plan), *no_gain(spec, plan.grid.halo_px, plan.blend))
 
 
 def costly(plan: TilePlan) -> tuple[str, ...]:

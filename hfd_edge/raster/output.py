@@ -5,7 +5,6 @@ tidying up."""
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from hfd_edge.durable import beside, hold, let_go, lock_of, partial_of, partials_of, sync, sync_name
 from hfd_edge.errors import RasterError
+from hfd_edge.exits import after_runs
 
 _GROWTH = len(partial_of(Path("a")).name) - 1       # of a name while it is written
 _LONGEST_NAME_BYTES = 255 - _GROWTH
@@ -201,7 +201,7 @@ def _remove_sidecars(path: Path) -> None:
         sidecar.unlink(missing_ok=True)
 
 
-@atexit.register
+@after_runs
 def discard_unfinished() -> None:
     """Remove what an interrupt left behind."""
     for file in list(_unfinished):

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hfd_edge.exits import leave_at_end
 from hfd_edge.pipeline import prefetch
 from hfd_edge.run import Window, equal_shapes
 from hfd_edge.tiles import Strip, Tile
@@ -81,6 +82,7 @@ def finished_strips(stages: Stages, windows: Iterable[Window], batch: int) -> It
             for window in ready:
                 part = stages.open(window)
                 for tiles in equal_shapes(window.strip.tiles, batch):
+                    leave_at_end()
                     waiting.append(stages.begin(part, tiles))
                     begun += 1
                     yield from go_on(stages.ahead)

@@ -102,6 +102,11 @@ def ranges_of(offsets: Sequence[TrainingOffset]) -> dict[str, tuple[float, float
     return {name: (min(values), max(values)) for name, values in found.items()}
 
 
+def offset_notes(offset: TrainingOffset | None, provenance: Any) -> tuple[str, ...]:
+    """Sentences for the report: a scene off the training data, and off the scenes that INT8 was judged on; `provenance`: see int8_notes."""
+    return () if offset is None else (*offset.notes(), *int8_notes(offset, provenance))
+
+
 def int8_notes(offset: TrainingOffset, provenance: Any) -> tuple[str, ...]:
     """A sentence for the report where a scene lies further off than the scenes that INT8 was judged on.
 
