@@ -70,7 +70,10 @@ def prefetch(items: Iterable[T]) -> Iterator[T]:
             _check_process(process, "reads ahead")
             item, error = made.get()
             if error is not None:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error                           # its traceback holds this frame and the caller's, with all that the run has in memory
             if item is _END:
                 return
             room.put(None)
@@ -162,8 +165,11 @@ class WriteBehind:
         self._dropped = kind is not None
         self._waiting.put(_END)
         self._ended.wait(self._drop)                # nobody closes a file under the writer
-        if kind is None:
-            self._raise_error()
+        try:
+            if kind is None:
+                self._raise_error()
+        finally:
+            self._error = None                      # as in `prefetch`: its traceback holds this
 
     def _drop(self) -> None:
         self._dropped = True

@@ -1,9 +1,11 @@
 """Read-ahead and write-behind: same order, every error, no thread left over."""
 
+import gc
 import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -102,6 +104,50 @@ def test_an_error_in_the_block_wins_and_ends_the_thread():
             behind.put(1)
             raise KeyError("engine failed")
     assert _gone("hfd-write-behind")
+
+
+class Buffer:
+    """Stands for an array: what can be referred to weakly."""
+
+
+def reads(fail):
+    def items():
+        yield 1
+        raise OSError("truncated")
+
+    for _ in prefetch(items()):
+        fail.append(None)
+
+
+def puts(fail):
+    with WriteBehind(lambda: fail[99]) as behind:
+        while True:
+            behind.put()
+
+
+def puts_last(fail):
+    with WriteBehind(lambda: fail[99]) as behind:
+        behind.put()
+
+
+@pytest.mark.parametrize("use", [reads, puts, puts_last])
+def test_what_a_failed_run_had_is_freed_with_its_error_not_when_python_looks_for_circles(use):
+    """A run's buffers, 1 GiB of them, stayed until then: a scene that cannot be read to its end makes few new objects."""
+    def run():
+        buffer = Buffer()
+        held.append(weakref.ref(buffer))
+        use([])
+
+    held = []
+    gc.disable()
+    try:
+        with pytest.raises((OSError, IndexError)) as caught:
+            run()
+        assert held[0]() is not None, "the traceback holds it"
+        del caught
+        assert held[0]() is None
+    finally:
+        gc.enable()
 
 
 def interrupted_at(line: int, use) -> str:
