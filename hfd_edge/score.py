@@ -3,6 +3,8 @@ that of one class everywhere. A run makes one of them or none: its `score` is th
 
 from __future__ import annotations
 
+import numpy as np
+
 from hfd_edge.errors import SpecError
 
 OWN_CLASS = -1              # csrc/ops/finish.h
@@ -22,7 +24,9 @@ def class_number(classes: tuple[str, ...], word: str | int) -> int:
 
 
 def asked_score(classes: tuple[str, ...], confidence: bool, probability: str | int | None) -> int | None:
-    """The score of a run that is asked for confidence, or for the probability of a class. Raises SpecError: no such class, or both."""
+    """The score of a run that is asked for confidence, or for the probability of a class. Raises SpecError: no such class, or both, or neither yes nor no."""
+    if not isinstance(confidence, (bool, np.bool_)):
+        raise SpecError(f"confidence={' '.join(repr(confidence).split())[:80]}: it must be True or False; run_raster takes the path of a file")
     if probability is None:
         return OWN_CLASS if confidence else None
     if confidence:

@@ -10,7 +10,7 @@ import pytest
 from hfd_edge.device.array import DeviceArray, foreign_array, is_on_device, stream_handle
 from hfd_edge.device.dlpack import capsule_of, tensor_in
 from hfd_edge.device.memory import CudaDevice
-from hfd_edge.errors import DeviceError, RadiometryError
+from hfd_edge.errors import ArrayError, DeviceError, RadiometryError
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter
 from tests import emulated_cuda
@@ -216,3 +216,14 @@ def test_real_libraries_share_their_memory(library):
         np.testing.assert_array_equal(module.from_dlpack(made).cpu().numpy(), host)
     if library == "cupy":
         np.testing.assert_array_equal(module.asarray(made).get(), host)
+
+
+@pytest.mark.parametrize("flag", ["is_neg", "is_conj"])
+def test_a_view_that_is_not_what_its_memory_holds_is_refused(gpu, flag):
+    """As torch's z.conj().imag, whose sign neither DLPack nor the array interface tells."""
+    view = ArrayInterface(gpu, np.ones((2, 8, 8), np.float32))
+    setattr(view, flag, lambda: True)
+    with pytest.raises(ArrayError, match=r"give .resolve_conj\(\).resolve_neg\(\) of it"):
+        foreign_array(view, gpu)
+    setattr(view, flag, lambda: False)
+    assert foreign_array(view, gpu).shape == (2, 8, 8)

@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from hfd_edge.errors import ArrayError
+from hfd_edge.errors import ArrayError, RadiometryError
 from hfd_edge.radiometry import SourceRadiometry
 from hfd_edge.segmenter import Segmenter
-from hfd_edge.source.labelled import names_of
+from hfd_edge.source.labelled import dates_of, names_of, scale_of
 from tests.engines import plain_input, random_engine
 
 
@@ -92,6 +92,38 @@ def test_the_nodata_number_of_an_arrays_attributes_is_nodata(db_engine, power, k
             assert (seg.run(Labelled(whole, attrs={key: value}), SourceRadiometry("db", scale=-1.0)).labels != 255).all()
 
 
+@pytest.mark.parametrize("dim, labels", [("time", None), ("t", np.array(["2020-01-01", "2020-01-13"], "M8[ns]"))])
+def test_two_dates_of_one_polarisation_are_not_taken_for_two_polarisations(tmp_path, power, dim, labels):
+    """An xarray (time, y, x) of as many dates as the network has bands was segmented, with a note at most."""
+    dated = Labelled(power)
+    dated.dims, dated.coords = (dim, "y", "x"), {} if labels is None else {dim: labels}
+    two, before_after = (random_engine(tmp_path / f"{names[0]}.engine", names, input=plain_input(2, unit="db", floor=-30.0))
+                         for names in (("VV", "VH"), ("VV_before", "VV_after")))
+    with Segmenter(two) as seg, Segmenter(before_after) as of_dates:
+        with pytest.raises(ArrayError, match=re.escape("first axis holds 2 dates and the network takes VV, VH: give the bands of one date in a list, [vv[0], vh[0]]")):
+            seg.run(dated, unit="intensity")
+        meant = SourceRadiometry("intensity", bands=("VV", "VH"))
+        for labels in (seg.run(dated, meant).labels, seg.run(dated.values, unit="intensity").labels, seg.run([*dated.values], unit="intensity").labels):
+            np.testing.assert_array_equal(labels, seg.run(power, unit="intensity").labels)
+        np.testing.assert_array_equal(of_dates.run(dated, unit="intensity").labels, of_dates.run(power, unit="intensity").labels)
+
+
+@pytest.mark.parametrize("attrs, told", [({"scale_factor": 0.5, "add_offset": 0.0}, "scale_factor=0.5"), ({"add_offset": np.float64(-3)}, "add_offset=-3.0"),
+                                         ({"scale_factor": 0.1, "add_offset": 2}, "scale_factor=0.1, add_offset=2")])
+def test_a_scale_that_attributes_state_is_declared_or_refused(db_engine, power, attrs, told):
+    """rioxarray and odc keep a file's scale there: multiples of decibels were segmented as decibels, or their darkest ones called nodata."""
+    stored = (20 * np.log10(power)).astype(np.float32)
+    with Segmenter(db_engine) as seg:
+        for scene in (Labelled(stored, attrs=attrs), [Labelled(band, attrs=attrs) for band in stored]):
+            with pytest.raises(RadiometryError, match=re.escape(f"attributes say {told} and no scale or offset is declared")):
+                seg.run(scene, unit="db")
+        declared = SourceRadiometry("db", scale=0.5)
+        np.testing.assert_array_equal(seg.run(Labelled(stored, attrs=attrs), declared).labels, seg.run(stored, declared).labels)
+        for plain in ({"scale_factor": 1.0, "add_offset": 0}, {"scale_factor": "none"}):
+            np.testing.assert_array_equal(seg.run(Labelled(stored, attrs=plain), declared).labels, seg.run(stored, declared).labels)
+            assert seg.run(Labelled(power, attrs=plain), unit="intensity").report.rows == 70
+
+
 def test_what_has_no_labels_has_no_names():
     for nothing in (np.zeros((2, 3, 4)), [[1.0]], [], Labelled(np.zeros((2, 3, 4)), [1, 2], {"long_name": ("one",)}), Labelled(np.zeros((2, 3, 4)), [0.5, 1.5])):
-        assert names_of(nothing) == ()
+        assert names_of(nothing) == () and dates_of(nothing) == 0 and scale_of(nothing) == ()

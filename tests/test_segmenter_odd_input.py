@@ -184,3 +184,48 @@ def test_pixels_in_the_place_of_a_path_are_told_in_one_line(db_engine, power, tm
     with Segmenter(db_engine) as seg, pytest.raises(HfdError, match="is no path of a raster.*Segmenter.run") as caught:
         seg.run_raster([power], tmp_path / "map.tif")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 260
+
+
+class View:
+    """A tensor of torch whose memory holds the negative of what it says."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __dlpack_device__(self):
+        return 1, 0
+
+    def __dlpack__(self, **_):
+        return (-self.values).__dlpack__()
+
+    def resolve_neg(self):
+        return self.values
+
+
+def test_a_tensor_that_is_negative_by_a_flag_keeps_its_sign(db_engine, power):
+    """torch drops the flag in DLPack: z.conj().imag was segmented as z.imag."""
+    decibel = 10 * np.log10(np.maximum(power, np.float32(1e-3)))
+    with Segmenter(db_engine) as seg:
+        np.testing.assert_array_equal(seg.run(View(decibel), unit="db").labels, seg.run(decibel, unit="db").labels)
+
+
+@pytest.mark.parametrize("given", [None, 3.0, {"VV": 1}, {1, 2}, (band for band in "ab"), np.ma.masked], ids=str)
+def test_what_is_no_array_is_refused_with_what_would_be(db_engine, given):
+    with Segmenter(db_engine) as seg, pytest.raises(ArrayError, match=r'is no array of pixels: give \(2, rows, cols\), or a list of the bands'):
+        seg.run(given, unit="db")
+
+
+@pytest.mark.parametrize("named", [{"allow_empty": "no"}, {"allow_empty": 1}, {"confidence": "no"}, {"confidence": np.zeros(2)}], ids=str)
+def test_a_word_that_is_neither_yes_nor_no_is_not_taken_for_yes(db_engine, power, named):
+    """allow_empty="no" gave a map of nodata."""
+    with Segmenter(db_engine) as seg:
+        for empty in (power, power * np.nan):
+            with pytest.raises(HfdError, match=f"{[*named][0]}=.*must be True or False"):
+                seg.run(empty, unit="intensity", **named)
+        assert seg.run(power, unit="intensity", confidence=np.bool_(False), allow_empty=np.bool_(False)).score is None
+
+
+def test_an_array_in_the_place_of_the_unit_is_told_in_one_line(db_engine, power):
+    with Segmenter(db_engine) as seg, pytest.raises(RadiometryError, match="^unit=array.* is not known: use intensity") as caught:
+        seg.run(power, power[0] > 0)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200

@@ -105,6 +105,8 @@ def foreign_array(array: object, gpu: CudaDevice, stream: object = None) -> Fore
         DeviceError: it lives on another device, or in a context that this device shares with nobody.
     """
     given = None if stream is None else stream_handle(stream)
+    if any(getattr(array, name, bool)() for name in ("is_conj", "is_neg")):
+        raise ArrayError(f"{type(array).__name__} is a view that is the conjugate or the negative of its memory: give .resolve_conj().resolve_neg() of it")
     try:
         on = tuple(getattr(array, "__dlpack_device__", lambda: (KIND_CUDA, gpu.index))())
         taken = _taken(array, gpu, given) if on in ((KIND_CUDA, gpu.index), (KIND_MANAGED, gpu.index)) else None

@@ -26,6 +26,7 @@ LOWEST_DB = -100.0             # below every sensor's noise floor: -9999 and the
 _HIGHEST_MEAN_POWER = 100.0     # 20 dB over a whole scene: digital numbers, not backscatter
 LOWEST_POWER = -100.0           # noise removal leaves power a little below 0, and never so far: -9999 and the like
 _NO_NOISE = -1.0                # median of a band of decibels: noise that was subtracted leaves a dark band far nearer to 0
+_SHOWN = 80                     # letters in an error of what is no unit, as an array is none
 _NODATA_LIKE = 1e-3             # of the values: an undeclared nodata value is not left to the network
 
 
@@ -51,7 +52,7 @@ class SourceRadiometry:
         try:
             object.__setattr__(self, "unit", Unit(self.unit.lower() if isinstance(self.unit, str) else self.unit))      # dB, as the command line takes it
         except ValueError as error:
-            raise RadiometryError(f"unit={self.unit!r} is not known: use {UNIT_CHOICES}") from error
+            raise RadiometryError(f"unit={' '.join(repr(self.unit).split())[:_SHOWN]} is not known: use {UNIT_CHOICES}") from error
         for name in ("scale", "offset", "nodata"):
             object.__setattr__(self, name, _numbers(name, getattr(self, name)))
         if self.looks is not None:

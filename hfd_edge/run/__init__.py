@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hfd_edge._native import Gather
-from hfd_edge.errors import EmptySceneError, HfdError
+from hfd_edge.errors import EmptySceneError, HfdError, RadiometryError
 from hfd_edge.pipeline import Stopwatch
 from hfd_edge.plan import TilePlan
 from hfd_edge.radiometry import SourceRadiometry
@@ -57,6 +57,11 @@ class Run:
     allow_empty: bool = False               # whether a map of nothing but nodata is an answer
     watch: Stopwatch = field(default_factory=Stopwatch)
     counts: PixelCounts = field(default_factory=PixelCounts)
+
+    def __post_init__(self) -> None:
+        """Raises RadiometryError where `allow_empty` is neither yes nor no: "no" is true."""
+        if not isinstance(self.allow_empty, (bool, np.bool_)):
+            raise RadiometryError(f"allow_empty={self.allow_empty!r}: it must be True or False")
 
     def counted(self, window: Window) -> Window:
         """The window, its strip's own pixels at the end of their scale counted; its halo belongs to other strips."""

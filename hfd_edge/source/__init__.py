@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from hfd_edge.errors import ArrayError, DeviceError
 from hfd_edge.radiometry import STORED_DTYPES
-from hfd_edge.source.labelled import names_of, nodata_of
+from hfd_edge.source.labelled import dates_of, names_of, nodata_of, scale_of
 
 _DLPACK_CPU = 1
 _SAMPLE_ROWS = 128              # in many low strips: ground varies over some 50 px, so 8 strips of 16 rows miss its mean by 0.2 dB
@@ -43,7 +43,7 @@ class Source(Protocol):
 
 
 class ArraySource:
-    """A scene that is an array in memory; windows are views, nothing is copied. labels, label_nodata: what the array says of itself."""
+    """A scene that is an array in memory; windows are views, nothing is copied. labels and label_...: what the array says of itself, see `labelled`."""
 
     def __init__(self, array: object, bands: int, valid: object | None = None) -> None:
         """Take (bands, rows, cols), or (rows, cols) where one band is expected.
@@ -60,6 +60,9 @@ class ArraySource:
             raise ArrayError(f"{array!r} is a path and no array: Segmenter.run_raster(path, map) reads rasters, numpy.load .npy files")
         self.labels = names_of(array)
         values, unmasked = _without_mask(_as_host_array(array))
+        if values.ndim == 0:
+            raise ArrayError(f"{type(array).__name__} is no array of pixels: give ({bands}, rows, cols), or a list of the bands in the network's order, "
+                             "such as [scene[\"VV\"], scene[\"VH\"]]")
         if values.ndim == 2 and bands == 1:
             values = values[np.newaxis]
         if values.ndim != 3 or values.shape[0] != bands or 0 in values.shape:
@@ -69,7 +72,7 @@ class ArraySource:
         self._values = _storable(values)
         self.count, self.rows, self.cols = self._values.shape
         self.dtype = self._values.dtype
-        self.label_nodata = nodata_of(array, self.dtype)
+        self.label_nodata, self.label_scale, self.label_dates = nodata_of(array, self.dtype), scale_of(array), dates_of(array)
         given = None if valid is None else _as_mask(valid, (self.rows, self.cols))
         self._valid = _both(given, unmasked)
 
@@ -170,10 +173,17 @@ def _as_host_array(array: object) -> np.ndarray:
         raise DeviceError(f"the array is on device {_where(device)} (DLPack type, index): this engine runs on the CPU and copies nothing "
                           "between devices in silence; copy it to the host first")
     try:
-        return np.from_dlpack(array) if device is not None else np.asarray(array)
+        return np.from_dlpack(_resolved(array)) if device is not None else np.asarray(array)
     except Exception as error:  # noqa: BLE001 - whatever a foreign object raises
         raise ArrayError(f"{type(array).__name__} cannot be read as an array ({error}): give a numpy array, or an object with DLPack or the array "
-                         "interface on the CPU (a torch tensor needs .detach())") from error
+                         "interface on the CPU (a torch tensor needs .detach(), and .float() where NumPy has not its dtype)") from error
+
+
+def _resolved(array: Any) -> Any:
+    """A tensor whose memory holds what it says: views of torch are negative (z.conj().imag) or conjugate by a flag, and DLPack drops that of the sign."""
+    for name in ("resolve_conj", "resolve_neg"):
+        array = getattr(array, name, lambda given=array: given)()
+    return array
 
 
 def _where(device: Callable[[], tuple[int, int]]) -> tuple[int, int]:
