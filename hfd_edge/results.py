@@ -13,7 +13,7 @@ import numpy as np
 
 from hfd_edge.errors import ArrayError
 from hfd_edge.source.offset import TrainingOffset
-from hfd_edge.text import aligned
+from hfd_edge.text import aligned, codes_of
 
 _MOST_CLASSES = 12              # of a line
 
@@ -48,7 +48,7 @@ class RunReport:
     tiles_run: int
     tiles_empty: int                # tiles without a valid pixel, not sent to the engine
     compute_ratio: float            # input pixels of all tiles over the scene's pixels
-    notes: tuple[str, ...] = ()     # what differs from the training data and was not corrected
+    notes: tuple[str, ...] = ()     # what differs from the training data and was not corrected; programs go by note_codes
     score: str = ""                 # what the plane beside the labels is: "confidence" or "probability of" a class; "" = none was made
     read_as: str = ""               # of a raster: its bands ("2 as VV" where no name tells), unit, scale and offset as they were taken; "" for an array
     stitch: str = "crop"            # or "precision", "hann", "gaussian", "constant": overlapping tiles were fused
@@ -69,9 +69,14 @@ class RunReport:
         """Share of the engine's work (0..1, of its input pixels) that went into halo and overlap, not into new pixels."""
         return 1 - 1 / self.compute_ratio
 
+    @property
+    def note_codes(self) -> tuple[str, ...]:
+        """A word for each of the notes, which stays where a note is worded anew; all of them: docs/rasters.md."""
+        return codes_of(self.notes)
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready record."""
-        return {**asdict(self), "mpx_per_s": self.mpx_per_s, "halo_share": self.halo_share}
+        """JSON-ready record; its keys: docs/rasters.md."""
+        return {**asdict(self), "note_codes": self.note_codes, "mpx_per_s": self.mpx_per_s, "halo_share": self.halo_share}
 
     def __str__(self) -> str:
         return "\n".join(aligned(run_lines(self)))

@@ -12,6 +12,7 @@ import typer
 
 from hfd_edge.cli.options import AnyBandsOption, MosaicOption, NodataOption, OffsetOption, ScaleOption, UnitOption, check_outputs, declared_options, scene_of
 from hfd_edge.cli.report import print_json, print_lines, progress_bar
+from hfd_edge.text import codes_of
 
 if TYPE_CHECKING:
     from hfd_edge.raster import RasterSource
@@ -72,7 +73,7 @@ def scene(  # an option of the command line is an argument here: more than six a
         written = [str(path) for path in (plot, validity) if path]
         if as_json:
             print_json({"read_as": taken, "plot": plot and str(plot), "validity": validity and str(validity),
-                        "offset": offset and asdict(offset), "notes": notes, **_record(statistics, intensity)})
+                        "offset": offset and asdict(offset), "notes": notes, "note_codes": codes_of(notes), **_record(statistics, intensity)})
         else:
             print_lines({"read as": taken, **_lines(statistics, intensity), **(_offset_lines(spec, offset) if spec else {}),
                          "note": notes, **({"written": ", ".join(written)} if written else {})})

@@ -16,6 +16,7 @@ from hfd_edge.engine.tensorrt_request import trt_graph
 from hfd_edge.errors import DeviceError, EngineError, PackageError
 from hfd_edge.package import Package
 from hfd_edge.package.manifest import FP32, INT8_CPU
+from hfd_edge.text import Note
 
 GRAPHS_FOR_CPU = (INT8_CPU, FP32)     # the first that a package has is taken; `hfd-edge benchmark` tells which is fastest here
 PRECISIONS = {"auto": GRAPHS_FOR_CPU, "int8": GRAPHS_FOR_CPU[:1], "fp32": GRAPHS_FOR_CPU[1:]}
@@ -109,7 +110,7 @@ def why_cpu(device: str, package: Package) -> tuple[str, ...]:
     """What a report should tell of device="auto": the CPU is what it takes, also where a GPU would run the package."""
     if device != "auto" or not (ways := [way for way in ways_here(package) if way.device != "cpu"]):
         return ()
-    return (f"device='auto' took the CPU; device='{ways[0].device}' runs this package here too ({ways[0].library}, {ways[0].graph})",)
+    return (Note("gpu_unused", f"device='auto' took the CPU; device='{ways[0].device}' runs this package here too ({ways[0].library}, {ways[0].graph})"),)
 
 
 def why_not_cuda(index: int = 0) -> list[str]:

@@ -23,6 +23,7 @@ from hfd_edge.engine.tensorrt_slot import Block, Slot
 from hfd_edge.errors import DeviceError, EngineError
 from hfd_edge.package import Package
 from hfd_edge.plan.device import usual_batch, usual_tile_px, wide_tile_px
+from hfd_edge.text import Note
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class TensorRTEngine:
         with self._lock:
             plans = (f"plan of {key.precision}, tiles {key.shape}, for {key.gpu} from {source}" for key, source in
                      ((plan.key, plan.source) for plan in self._plans.values()))
-            return (*plans, *dict.fromkeys(slot.note for slot in self._slots if slot.note))
+            return tuple(Note("engine", each) for each in (*plans, *dict.fromkeys(slot.note for slot in self._slots if slot.note)))
 
     def infer(self, batch: np.ndarray, scene: np.ndarray | None = None) -> np.ndarray:
         """Logits (n, classes, rows / s, cols / s) float32 of a batch (n, bands, rows, cols) float32 of network input.

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hfd_edge.device import is_whole
 from hfd_edge.errors import GridError
 from hfd_edge.spec import ModelSpec
+from hfd_edge.text import Note
 from hfd_edge.tiles import TileGrid
 from hfd_edge.tiles.shares import MODES, Band, Blend, shares
 
@@ -71,7 +72,8 @@ def no_gain(spec: ModelSpec, halo_px: int, blend: Blend | None) -> tuple[str, ..
     """A sentence for the report where weighing tiles cannot change what crop says; () elsewhere."""
     if blend is None or blend.mode != "precision" or not is_exact(spec, halo_px, blend):
         return ()
-    return (f"the halo of {halo_px} px covers the network's reach, so precision is crop, to the bit: it is meant for a smaller, cheaper --halo",)
+    return (Note("stitch_is_crop", f"the halo of {halo_px} px covers the network's reach, so precision is crop, to the bit: it is meant for a smaller, "
+                                   "cheaper --halo"),)
 
 
 def _widest(grid: TileGrid) -> int:

@@ -30,6 +30,7 @@ from hfd_edge.raster import MosaicRules, MosaicSource, RasterLimits, RasterSourc
 from hfd_edge.raster.guard import CONVERT_ONE
 from hfd_edge.raster.opened import printable
 from hfd_edge.spec import ModelSpec
+from hfd_edge.text import Note
 
 PathLike = str | Path
 Scene = RasterSource | MosaicSource | Sentinel1Source | RadarsatSource | TerraSarSource | SicdSource | GcovSource | CosmoSource
@@ -140,11 +141,11 @@ def run_notes(source: Scene, spec: ModelSpec) -> tuple[str, ...]:
     spacing = stated or source.geo.spacing_m(source.rows, source.cols)
     if spacing is not None and trained is not None and any(abs(value / trained - 1) > 0.2 for value in spacing):
         rows_m, cols_m = (f"{value if stated else float(f'{value:.2g}'):g}" for value in spacing)       # of a sphere two digits are true
-        notes += (f"the scene's pixels are {rows_m} x {cols_m} m and the network was trained on {trained:g} m: "
-                  "objects have another size in pixels, which is not corrected",)
+        notes += (Note("other_spacing", f"the scene's pixels are {rows_m} x {cols_m} m and the network was trained on {trained:g} m: "
+                                        "objects have another size in pixels, which is not corrected"),)
     filtered = getattr(source, "filtered", None)
     if filtered is not None:
         again = ("the network was trained on unfiltered pixels" if spec.input.speckle_filter == "none" else
                  f"the network filters it once more by {spec.input.speckle_filter}")
-        notes += (f"the scene says that it was filtered ({filtered}) and {again}: give the scene as it was before",)
+        notes += (Note("filtered_before", f"the scene says that it was filtered ({filtered}) and {again}: give the scene as it was before"),)
     return notes

@@ -15,6 +15,7 @@ from hfd_edge import _native
 from hfd_edge.errors import RadiometryError
 from hfd_edge.radiometry.looks import check_looks, looks_difference
 from hfd_edge.spec import ModelInput, Unit
+from hfd_edge.text import Note
 
 UNIT_CHOICES = "intensity (linear power), amplitude, db, complex or dn"
 STORED_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64", "complex64", "complex128")
@@ -126,8 +127,8 @@ def differences(source: SourceRadiometry, model: ModelInput) -> tuple[str, ...]:
     looks = looks_difference(source.looks, model.looks)
     if source.quantity is None or source.quantity == model.quantity:
         return looks
-    return (f"the scene is {source.quantity}, the network was trained on {model.quantity}: they differ by the incidence angle, "
-            f"{_by_angle(source.quantity, model.quantity)}which is not corrected", *looks)
+    return (Note("other_quantity", f"the scene is {source.quantity}, the network was trained on {model.quantity}: they differ by the incidence angle, "
+                                   f"{_by_angle(source.quantity, model.quantity)}which is not corrected"), *looks)
 
 
 def _by_angle(scene: str, model: str) -> str:

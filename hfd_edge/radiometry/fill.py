@@ -8,6 +8,7 @@ import numpy as np
 
 from hfd_edge.radiometry import SourceRadiometry, as_option, nodata_option
 from hfd_edge.spec import Unit
+from hfd_edge.text import Note
 
 _MANY_ALIKE = 0.02              # of the pixels exactly one value in every band, and
 _NEXT_TIMES = 4                 # so many times as often as any other: no ground does it, nor the steps of rounded numbers
@@ -21,10 +22,10 @@ class Fill:
     share: float                # 0..1 of the sampled pixels
     words: str                  # the number as the file holds it, such as "0 dB"
 
-    def note(self, done: str) -> str:
+    def note(self, done: str) -> Note:
         """A sentence for the report; `done`: what was done to such pixels."""
-        return (f"about {self.share:.0%} of the pixels (of a sample) are exactly {self.words} in every band and {done}: if that means nodata, "
-                f"give {nodata_option(self.stored.real)}")
+        return Note("undeclared_nodata", f"about {self.share:.0%} of the pixels (of a sample) are exactly {self.words} in every band and {done}: if that "
+                                         f"means nodata, give {nodata_option(self.stored.real)}")
 
     def of(self, values: np.ndarray) -> np.ndarray:
         """(rows, cols) bool: which pixels of stored values (bands, rows, cols) are this number in every band."""

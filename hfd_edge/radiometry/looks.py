@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from hfd_edge.errors import RadiometryError
+from hfd_edge.text import Note
 
 DB_PER_NEPER = 10.0 / math.log(10.0)
 _ASYMPTOTIC_FROM = 10.0             # the series below have an error under 1e-13 from here on
@@ -53,6 +54,6 @@ def looks_difference(scene: float | None, model: float | None) -> tuple[str, ...
     if scene is None or model is None or abs(scene / model - 1.0) <= 0.1:
         return ()
     shift, ratio = bias_db(scene) - bias_db(model), spread_db(scene) / spread_db(model)
-    return (f"the scene has {scene:g} looks and the network was trained on {model:g}: on even ground its values in dB lie "
-            f"{shift:+.2f} dB off on average and spread {spread_db(scene):.2f} dB instead of {spread_db(model):.2f} "
-            f"({ratio:.2f} times), which is not corrected",)
+    return (Note("other_looks", f"the scene has {scene:g} looks and the network was trained on {model:g}: on even ground its values in dB lie "
+                 f"{shift:+.2f} dB off on average and spread {spread_db(scene):.2f} dB instead of {spread_db(model):.2f} "
+                 f"({ratio:.2f} times), which is not corrected"),)

@@ -17,6 +17,7 @@ from hfd_edge.source import Source
 from hfd_edge.source.offset import TrainingOffset
 from hfd_edge.source.saturation import saturated
 from hfd_edge.stitch import MapRows, PixelCounts
+from hfd_edge.text import Note
 from hfd_edge.tiles import Strip, Tile
 
 
@@ -90,7 +91,7 @@ class Run:
         nothing = f"not one of the {rows} x {cols} pixels is valid: all are NaN or nodata"
         if not self.allow_empty:
             raise EmptySceneError(f"{nothing}; check the nodata value, the unit and the band order, there is nothing to segment")
-        return (f"{nothing}, and so is the map",)
+        return (Note("no_valid_pixel", f"{nothing}, and so is the map"),)
 
     def rows(self) -> MapRows:
         """Where finished strips lie."""

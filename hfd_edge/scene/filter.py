@@ -20,6 +20,7 @@ from hfd_edge.scene import measure_scene
 from hfd_edge.scene.strips import IntensitySource, OutputUnit, strips_of
 from hfd_edge.speckle import NEED_LOOKS, SpeckleFilter
 from hfd_edge.spec import Unit
+from hfd_edge.text import codes_of
 
 Progress = Callable[[int, int], None]
 
@@ -58,7 +59,7 @@ class DespeckleReport:
     notes: tuple[str, ...] = ()                     # what is said of the file, and a border of one value that was filtered
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "note_codes": codes_of(self.notes)}
 
 
 def despeckle_raster(path: ScenePath, out: str | Path, options: DespeckleOptions = DespeckleOptions(),

@@ -24,6 +24,7 @@ from hfd_edge.source.vector import count_scene, percentiles_of
 from hfd_edge.spec import ModelInput, Unit
 from hfd_edge.speckle import NEED_LOOKS, SpeckleFilter
 from hfd_edge.stitch import STATUS_NODATA
+from hfd_edge.text import Note
 
 _BRIGHT_PERCENT = 98.0
 
@@ -96,8 +97,8 @@ def filter_notes(source: Source, saturation: float | None = None) -> tuple[str, 
     if not isinstance(source, FilteredSource):
         return ()
     unseen = "; saturated pixels were not counted behind it: hfd-edge scene does" if saturation is not None else ""
-    return (f"the network was trained on filtered pixels: linear intensity was filtered by {words_of(source.filter)}, whose halo of "
-            f"{source.filter.halo_px} px was read from the scene beyond the tiles' own{unseen}",)
+    return (Note("filtered", f"the network was trained on filtered pixels: linear intensity was filtered by {words_of(source.filter)}, whose halo of "
+                             f"{source.filter.halo_px} px was read from the scene beyond the tiles' own{unseen}"),)
 
 
 def stored_behind(source: Source) -> tuple[Source, int]:

@@ -21,6 +21,7 @@ from hfd_edge.radiometry.power import power_edges
 from hfd_edge.source.vector import PowerCounts
 from hfd_edge.spec import ModelInput, Unit
 from hfd_edge.stitch import STATUS_NODATA
+from hfd_edge.text import Note
 
 WARN_DB = 0.5
 _MOST_PX = 1 << 14              # of a sample, per band
@@ -70,28 +71,28 @@ class TrainingOffset:
         """A sentence for the report where a band lies off by more than WARN_DB."""
         if not self.warns:
             return ()
-        told = ", ".join(f"{band.band} {band.offset_db:+.2f} dB" for band in self.bands)
-        return (f"the scene's mean lies off the training data: {told}{self._without()}; {self._cause()}; nothing was corrected",)
+        told, (verdict, cause) = ", ".join(f"{band.band} {band.offset_db:+.2f} dB" for band in self.bands), self._cause()
+        return (Note(f"off_training_{verdict}", f"the scene's mean lies off the training data: {told}{self._without()}; {cause}; nothing was corrected"),)
 
     def _without(self) -> str:
         return "" if self.left_out is None else f", without those that are exactly {self.left_out} in every band"
 
-    def _cause(self) -> str:
-        """What would do it, the likeliest first."""
+    def _cause(self) -> tuple[str, str]:
+        """What would do it, the likeliest first: a word, and in words."""
         offsets = [band.offset_db for band in self.bands]
         if self.like_a_factor:
-            return ("all bands alike and spread as in training, as a wrong calibration factor, unit or quantity would do it (content can, too); "
-                    "check --scale")
+            return "factor", ("all bands alike and spread as in training, as a wrong calibration factor, unit or quantity would do it (content can, "
+                              "too); check --scale")
         if max(offsets) > _OPPOSITE_DB and min(offsets) < -_OPPOSITE_DB:
-            return ("bands lie off in opposite directions, as bands in another order would do it: check --bands and the files' order first; other "
-                    "ground (snow, cities) seldom does")
+            return "order", ("bands lie off in opposite directions, as bands in another order would do it: check --bands and the files' order first; "
+                             "other ground (snow, cities) seldom does")
         if min(offsets) > _FAR_DB or max(offsets) < -_FAR_DB:
-            return ("all bands lie further off than other ground mostly explains: check --unit and --scale first, and the quantity; a scene of "
-                    "open water can do it, too")
+            return "unit", ("all bands lie further off than other ground mostly explains: check --unit and --scale first, and the quantity; a scene of "
+                            "open water can do it, too")
         if max(offsets) > _BRIGHT_DB:
             odd = ", ".join(band.band for band in self.bands if band.offset_db > _BRIGHT_DB)
-            return f"no ground lies so far above in {odd} alone: check what that band of the file holds (an angle, a ratio?) and --bands first"
-        return "bands or spread differ from training too, as other ground (water, forest) would do it alone; calibration is not excluded"
+            return "band", f"no ground lies so far above in {odd} alone: check what that band of the file holds (an angle, a ratio?) and --bands first"
+        return "ground", "bands or spread differ from training too, as other ground (water, forest) would do it alone; calibration is not excluded"
 
 
 def ranges_of(offsets: Sequence[TrainingOffset]) -> dict[str, tuple[float, float]]:
@@ -126,8 +127,9 @@ def int8_notes(offset: TrainingOffset, provenance: Any) -> tuple[str, ...]:
                     beyond.append(f"{band.band} {band.offset_db:+.2f} dB")
     if not beyond:
         return ()
-    return (f"INT8 was judged on scenes whose means lie {', '.join(known)} off the training data, and this one lies further ({', '.join(beyond)}): more labels "
-            "may flip than its gate found; run it with precision fp32, or judge INT8 on scenes like this one",)
+    return (Note("int8_unjudged", f"INT8 was judged on scenes whose means lie {', '.join(known)} off the training data, and this one lies further "
+                                  f"({', '.join(beyond)}): more labels may flip than its gate found; run it with precision fp32, or judge INT8 on "
+                                  "scenes like this one"),)
 
 
 def sample_offset(sample: tuple[np.ndarray, np.ndarray | None], radiometry: SourceRadiometry, model: ModelInput,
