@@ -63,4 +63,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME, *_ROOMS})
+    """Without `network`: help() and whatever else looks at each of them would import torch, or end where it is not installed."""
+    return sorted({*globals(), *_HOME, *_ROOMS} - {"network"})

@@ -101,3 +101,11 @@ def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Segmentor'"):
         _ = hfd_edge.Segmentor
     assert {"Segmenter", "ModelSpec", "build_info", "errors"} <= set(dir(hfd_edge))
+
+
+def test_help_and_whoever_looks_at_every_name_need_no_library_of_training():
+    """help(hfd_edge) ended in "No module named 'safetensors'", and imported torch where it was there."""
+    blocked = "import sys; sys.modules.update(dict.fromkeys(('torch', 'safetensors', 'timm', 'onnx', 'onnxscript', 'tensorrt', 'cv2')))\n"
+    told = python(blocked + "import inspect, hfd_edge; print(len(inspect.getmembers(hfd_edge))); help(hfd_edge)")
+    assert "Segmenter" in told and "run_raster" in told
+    assert "network" not in dir(hfd_edge)

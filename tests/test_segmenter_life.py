@@ -1,5 +1,6 @@
 """A Segmenter after it was closed, and in another process than the one that opened it."""
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -8,7 +9,8 @@ import threading
 import numpy as np
 import pytest
 
-from hfd_edge.errors import EngineError
+from hfd_edge.errors import EngineError, PackageError
+from hfd_edge.package import Package
 from hfd_edge.segmenter import Segmenter
 from tests.command import INPUT
 from tests.engines import random_engine
@@ -27,6 +29,8 @@ def test_a_closed_segmenter_says_so(db_engine):
     with seg:
         with pytest.raises(EngineError, match="cannot be copied or sent"):
             pickle.dumps(seg)
+        with Package.open(db_engine) as package, pytest.raises(PackageError, match="cannot be copied or sent.*Package.open"):
+            copy.deepcopy(package)
     seg.close()
     with seg, pytest.raises(EngineError, match="is closed: open the package again .Segmenter"):
         seg.run(SCENE, unit="intensity")

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from hfd_edge.durable import beside
 from hfd_edge.errors import PackageError
@@ -114,6 +114,9 @@ class Package:
     def close(self) -> None:
         """Let go of the file. It stays mapped for as long as views of it are alive; closing twice does nothing."""
         self._data = None
+
+    def __reduce__(self) -> NoReturn:
+        raise PackageError("a Package is a mapped file, which cannot be copied or sent to another process: open it there with Package.open(path)")
 
     def __enter__(self) -> Package:
         return self
