@@ -68,6 +68,15 @@ def open_scene(path: PathLike | Sequence[PathLike] | Mosaic, request: SceneReque
         if not isinstance(each, (str, os.PathLike)):
             raise RasterError(f"{printable(repr(each))[:100]} is no path of a raster: give a text or a pathlib.Path, or several in a list; pixels in memory go into "
                               "Segmenter.run(array)")
+    try:
+        return _opened(path, paths, request)
+    except OSError as error:
+        if error.errno is None:                         # our own, or a signal handler's
+            raise
+        raise RasterError(f"{error.filename or paths[0]} cannot be read: {error.strerror}; check its permissions, and those of the folders above") from error
+
+
+def _opened(path: PathLike | Sequence[PathLike], paths: list[PathLike], request: SceneRequest) -> Scene:
     product = _product(paths[0], request) if len(paths) == 1 else None
     return _raster(path, request) if product is None else product
 

@@ -36,6 +36,7 @@ def check_output(path: str | Path, overwrite: bool, bytes_needed: int = 0, input
     """
     given, path, inputs = os.fspath(path), Path(path).absolute(), tuple(inputs)
     _check_name(path)
+    _check_found(path)
     if path.is_dir():
         raise RasterError(f"{path} is a folder: give the name of a file in it")
     if path.exists() and not path.is_file():
@@ -110,6 +111,17 @@ def _check_name(path: Path) -> None:
     if "\0" in str(path) or length > _LONGEST_NAME_BYTES:
         raise RasterError(f"{str(path)[:80]!r} cannot be the name of a file: it must have at most {_LONGEST_NAME_BYTES} bytes "
                           f"after the last / (here {length}, and {_GROWTH} more while it is written) and no zero byte")
+
+
+def _check_found(path: Path) -> None:
+    """Raise RasterError where this user may not even ask whether there is such a file."""
+    try:
+        path.is_dir()                                           # follows a link
+        path.lstat()
+    except PermissionError as error:
+        raise RasterError(f"{path} cannot be written: {error.strerror}; change the permissions of the folders above, or choose another one") from error
+    except OSError:
+        return
 
 
 class PartialFolder:
