@@ -120,8 +120,6 @@ def test_a_pixel_spacing_unlike_the_networks_is_noted(tmp_path, db_engine):
 DB = {"unit": "db", "floor": -35.0, "clip": ((-35.0, 5.0),) * 2, "mean": (-12.0, -18.0), "std": (5.0, 5.5), "looks": 4.4}
 
 
-
-
 def engine_with_names(folder, **changes):
     from hfd_edge.package import Package
     from tests.engines import write_engine

@@ -17,7 +17,6 @@ from hfd_edge.raster.mosaic_grid import Place
 from hfd_edge.raster.source import RasterSource
 
 
-
 def _most_open() -> int:
     """Files that a mosaic holds open: to open one again costs 10 ms, for every strip of a wide mosaic; a quarter of what this process may have."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
