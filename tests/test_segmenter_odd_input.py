@@ -209,7 +209,7 @@ def test_a_tensor_that_is_negative_by_a_flag_keeps_its_sign(db_engine, power):
         np.testing.assert_array_equal(seg.run(View(decibel), unit="db").labels, seg.run(decibel, unit="db").labels)
 
 
-@pytest.mark.parametrize("given", [None, 3.0, {"VV": 1}, {1, 2}, (band for band in "ab"), np.ma.masked], ids=str)
+@pytest.mark.parametrize("given", [None, 3.0, {"VV": 1}, {1, 2}, (band for band in "ab"), np.ma.masked], ids=["None", "number", "dict", "set", "generator", "masked"])
 def test_what_is_no_array_is_refused_with_what_would_be(db_engine, given):
     with Segmenter(db_engine) as seg, pytest.raises(ArrayError, match=r'is no array of pixels: give \(2, rows, cols\), or a list of the bands'):
         seg.run(given, unit="db")
