@@ -62,12 +62,14 @@ def _work() -> Iterator[None]:
 @atexit.register
 def _end() -> None:
     global _over
-    _over = True
-    deadline = time.monotonic() + LIMIT_S
-    while _at_work and time.monotonic() < deadline:
-        time.sleep(_LOOK_S)
-    for call in _afterwards:
-        call()
+    try:
+        _over = True
+        deadline = time.monotonic() + LIMIT_S
+        while _at_work and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+    finally:                                    # Ctrl-C ends the waiting, not the tidying up
+        for call in _afterwards:
+            call()
 
 
 os.register_at_fork(after_in_child=_at_work.clear)          # those threads are not there

@@ -38,6 +38,16 @@ def to_disk(names=iter(range(10 ** 6))):
 def opened():
     Segmenter(engine, threads=2).close()
 """
+STUCK = """
+class Stuck:
+    rows, cols, count, dtype = 90, 90, 2, np.dtype(np.float32)
+    def read(self, row, rows):
+        begun.set()
+        time.sleep(1000)
+def stuck():
+    from hfd_edge import SourceRadiometry
+    seg.run_source(Stuck(), SourceRadiometry("dn"), lambda *rows: None)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -65,19 +75,23 @@ def test_without_the_wait_the_process_is_aborted(files, tmp_path):
 
 
 def test_a_thread_that_never_comes_to_a_tile_keeps_the_process_no_longer_than_the_limit(files, tmp_path):
-    done = ended(files, tmp_path, """
-class Stuck:
-    rows, cols, count, dtype = 90, 90, 2, np.dtype(np.float32)
-    def read(self, row, rows):
-        begun.set()
-        time.sleep(1000)
-def stuck():
-    from hfd_edge import SourceRadiometry
-    seg.run_source(Stuck(), SourceRadiometry("dn"), lambda *rows: None)
+    done = ended(files, tmp_path, STUCK + """
 exits.LIMIT_S = 0.5
 again(stuck)
 print("ended")""")
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+
+
+def test_who_interrupts_the_wait_does_not_stop_the_tidying_up(files, tmp_path):
+    done = ended(files, tmp_path, STUCK + """
+exits.after_runs(lambda: print("tidied up"))
+def interrupt():
+    while not exits._over:
+        time.sleep(0.01)
+    os.kill(os.getpid(), 2)
+threading.Thread(target=interrupt, daemon=True).start()
+again(stuck)""")
+    assert done.stdout == "tidied up\n" and "KeyboardInterrupt" in done.stderr, done
 
 
 def test_the_main_thread_and_threads_that_are_no_daemons_run_to_the_end(files, tmp_path):
