@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hfd_edge import Mosaic
 from hfd_edge.errors import RasterError
 from hfd_edge.products import SceneRequest, open_scene
 from hfd_edge.raster.output import check_output
@@ -56,6 +57,12 @@ def test_a_scene_that_may_not_be_read_is_refused_by_name(folder, name):
     """It was a PermissionError of Python's, which `except HfdError` lets through."""
     with as_nobody(), pytest.raises(RasterError, match=f"{folder / name}.* cannot be read.*Permission denied.*check its permissions"):
         open_scene(folder / name, SceneRequest())
+
+
+@pytest.mark.parametrize("name", ["shut.tif", "shut/scene.tif", "shut"])
+def test_a_tile_of_a_mosaic_that_may_not_be_read_is_refused_by_name(folder, name):
+    with as_nobody(), pytest.raises(RasterError, match=f"{folder / name} cannot be read: Permission denied; check its permissions"):
+        open_scene(Mosaic(folder / name))
 
 
 @pytest.mark.parametrize("name", ["shut/map.tif", "link.tif"])

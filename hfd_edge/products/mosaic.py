@@ -28,8 +28,8 @@ class Mosaic:
         """Name the files; none is opened yet.
 
         Args:
-            files: rasters, and folders, which stand for the .tif and .tiff files in them, by name, without hidden ones and without the masks and
-                angles of HyP3, OPERA and ALOS products.
+            files: rasters, and folders, which stand for the .tif and .tiff files in them, by name, without hidden ones, the masks and angles of HyP3
+                and ALOS products and the masks of OPERA RTC-S1.
         Raises:
             RasterError: no file is named, one is named twice, or a folder holds none.
         """
@@ -57,12 +57,12 @@ class Mosaic:
 
 
 def _of(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
     try:
+        if not path.is_dir():
+            return [path]
         found = sorted(each for each in path.iterdir() if each.suffix.lower() in _SUFFIXES and not each.name.startswith("."))
     except OSError as error:
-        raise RasterError(f"{path} cannot be listed: {error.strerror}; check its permissions") from error
+        raise RasterError(f"{path} cannot be read: {error.strerror}; check its permissions, and those of the folders above") from error
     tiles = [each for each in found if not alos.is_beside(each) and not rtc.is_beside(each)]
     if not tiles:
         raise RasterError(f"{path} holds no tiles: a folder stands for the {' and '.join(_SUFFIXES)} files right in it; name the files, or the folder they are in")

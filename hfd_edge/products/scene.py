@@ -60,10 +60,7 @@ def open_scene(path: PathLike | Sequence[PathLike] | Mosaic, request: SceneReque
         RasterError: it cannot be opened, is damaged or incomplete, or has not the bands.
         RadiometryError: a product whose metadata give no calibration, and no unit is declared.
     """
-    if isinstance(path, Mosaic):
-        numbers = request.bands is not None and not any(isinstance(band, str) for band in request.bands)
-        return MosaicSource(path.files, lambda files: _raster(files, request), MosaicRules(request.limits, request.nodata, request.unit is not None, numbers))
-    paths = list(path) if isinstance(path, (list, tuple)) else [path]
+    paths = list(path) if isinstance(path, (list, tuple, Mosaic)) else [path]
     for each in paths:
         if not isinstance(each, (str, os.PathLike)):
             raise RasterError(f"{printable(repr(each))[:100]} is no path of a raster: give a text or a pathlib.Path, or several in a list; pixels in memory go into "
@@ -76,7 +73,10 @@ def open_scene(path: PathLike | Sequence[PathLike] | Mosaic, request: SceneReque
         raise RasterError(f"{error.filename or paths[0]} cannot be read: {error.strerror}; check its permissions, and those of the folders above") from error
 
 
-def _opened(path: PathLike | Sequence[PathLike], paths: list[PathLike], request: SceneRequest) -> Scene:
+def _opened(path: PathLike | Sequence[PathLike] | Mosaic, paths: list[PathLike], request: SceneRequest) -> Scene:
+    if isinstance(path, Mosaic):
+        numbers = request.bands is not None and not any(isinstance(band, str) for band in request.bands)
+        return MosaicSource(path.files, lambda files: _raster(files, request), MosaicRules(request.limits, request.nodata, request.unit is not None, numbers))
     product = _product(paths[0], request) if len(paths) == 1 else None
     return _raster(path, request) if product is None else product
 
