@@ -3,6 +3,7 @@
 import re
 import shlex
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -156,6 +157,19 @@ def test_what_breaks_in_the_middle_of_a_run_is_named_and_nothing_is_left(tmp_pat
         with Segmenter(engine, tile=128, halo="exact", memory=60 << 20) as segmenter, pytest.raises(RasterError, match=words):
             segmenter.run_raster(Mosaic(paths), tmp_path / "map.tif", unit="dn", progress=at_row)
         assert not list(tmp_path.glob("*map*")), name
+
+
+@pytest.mark.parametrize("other", [{"nodata": 5.0}, {"row": 1}])
+def test_a_file_that_changed_is_refused_however_often_it_is_asked_for(tmp_path, monkeypatch, other):
+    monkeypatch.setattr("hfd_edge.raster.mosaic_tiles.MOST_OPEN_FILES", 1)
+    tiles = cut(ramp(2, 6, 20), [], [10])
+    paths = write_all(tmp_path, tiles)
+    with open_scene(Mosaic(paths)) as source:
+        source.read(0, 6)
+        replace(tiles[0], **other).write(paths[0])
+        for _ in range(2):
+            with pytest.raises(RasterError, match="t0000.tif changed while the mosaic was read"):
+                source.read(0, 6)
 
 
 def test_a_mosaic_of_nothing_valid_is_an_empty_scene(tmp_path):

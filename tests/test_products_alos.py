@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rasterio.transform import Affine
 
-from hfd_edge import RadiometryError, RasterError, Segmenter
+from hfd_edge import Mosaic, RadiometryError, RasterError, Segmenter
 from hfd_edge.export.data_files import scene_files
 from hfd_edge.products import SceneRequest, open_scene
 from hfd_edge.raster import RasterSource
@@ -134,6 +134,8 @@ def test_the_mask_beside_an_image_marks_what_is_no_data_and_is_kept(tmp_path, na
         for row, rows, col, cols in ((0, 40, 0, 50), (7, 20, 11, 30)):
             np.testing.assert_array_equal(source.read_part(row, rows, col, cols)[1], ~np.isin(stored[0], invalid)[row:row + rows, col:col + cols])
         assert f"nodata also where {mask}.tif is {' or '.join(map(str, invalid))};" in source.notes[1] and source.geo.files[-1].name == f"{mask}.tif"
+    with open_scene(Mosaic(files)) as source:
+        assert source.geo.files[-1].name == f"{mask}.tif", "a map never replaces what its run has read"
     with Segmenter(levels_engine(tmp_path / "e.engine", 64, input=plain_input(1, unit="db", floor=-60.0, mean=(-60.0,), std=(1.0,)))) as segmenter:
         segmenter.run_raster(files[0], tmp_path / "map.tif")
     with RasterSource(tmp_path / "map.tif") as written:

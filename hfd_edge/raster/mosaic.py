@@ -63,6 +63,7 @@ class MosaicSource(OpenScene):
         self._told: dict[str, None] = {}
         self._overlap = self._differ = 0                # pixels read so far that several files hold, and that differ there
         self._opened = OpenTiles(open_tile)
+        read: dict[Path, None] = {}                     # masks that lie beside, too: a map replaces none of them
         with no_fork(), ExitStack() as stack:
             stack.callback(self._opened.close)
             for place, its in layout.tiles:
@@ -72,8 +73,10 @@ class MosaicSource(OpenScene):
                 tile.check_alike(self._tiles[0] if self._tiles else tile, rules.unit_given, rules.bands_by_number)
                 self._tiles.append(tile)
                 self._told.update(dict.fromkeys(source.notes))
+                read.update(dict.fromkeys(source.geo.files))
                 self.filtered = self.filtered or source.filtered
             self._agree(rules)
+            self.geo = replace(self.geo, files=tuple(read))
             self._open = stack.pop_all()
 
     def _like(self, source: RasterSource, tile: Tile) -> None:

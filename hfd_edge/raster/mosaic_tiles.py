@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,7 @@ class Tile:
     quantity: str | None
     nodata: tuple[float, ...]
     block: tuple[int, tuple[int, int]]          # block_rows and stored_block
+    transform: Any                              # of its own pixels
 
     @classmethod
     def of(cls, source: RasterSource, files: tuple[Path, ...], place: Place) -> Tile:
@@ -49,7 +51,7 @@ class Tile:
                               "run again when nobody writes into it")
         declared = source.declared and replace(source.declared, nodata=())
         return cls(files, place, source.dtype, source.band_names, (source.scale, source.offset), declared, source.quantity,
-                   tuple(source.nodata), (source.block_rows, source.stored_block))
+                   tuple(source.nodata), (source.block_rows, source.stored_block), source.geo.transform)
 
     def check_alike(self, first: Tile, unit_given: bool, by_number: bool) -> None:
         """Raise RasterError where it says of its pixels something else than the mosaic's first tile.
@@ -114,6 +116,7 @@ class OpenTiles:
             return source
         again, source = self.first_look(tile.files, tile.place)
         if again != tile:
+            self._open.pop(tile.files).close()      # or it would be taken for the tile when it is asked for again
             raise RasterError(f"{_files(tile)} changed while the mosaic was read: run again when nobody writes into it")
         return source
 
