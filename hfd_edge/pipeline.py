@@ -47,10 +47,9 @@ def prefetch(items: Iterable[T]) -> Iterator[T]:
 
     An error in `items` is raised here, at the place in the order where it happened. Leaving the loop early stops the thread.
     """
-    process, stopped, ended = os.getpid(), [], _Ended()
+    process, stopped, ended, begun = os.getpid(), [], _Ended(), False
     made: queue.SimpleQueue = queue.SimpleQueue()
     room: queue.SimpleQueue = queue.SimpleQueue()   # a word for each item that may be made; none before the thread is known to run
-    begun = False
 
     def work() -> None:
         try:

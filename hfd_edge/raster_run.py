@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 ScenePath = str | Path | Sequence[str | Path] | Mosaic
 
+
 @dataclass(frozen=True, slots=True)
 class RasterOptions:
     """What the caller declares about a raster and its map; None = as the file's tags say."""

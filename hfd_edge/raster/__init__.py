@@ -14,6 +14,6 @@ from hfd_edge.raster.source import RasterSource
 from hfd_edge.raster.truth import TruthSource
 
 __all__ = ["COMPRESSIONS", "GDAL_CACHE_BYTES", "OTHER_COLOR", "OTHER_LABEL", "READ_DRIVERS", "WRITE_DRIVERS", "CogForm", "GeoReference", "Legend",
-           "MapWriter", "MosaicRules", "MosaicSource", "RasterLimits", "RasterPart", "RasterProfile", "RasterSource", "RasterWriter", "Selection", "TruthSource", "check_different",
-           "check_output", "compressions_written", "drivers_present", "gdal_version", "made_folder", "select_classes",
+           "MapWriter", "MosaicRules", "MosaicSource", "RasterLimits", "RasterPart", "RasterProfile", "RasterSource", "RasterWriter", "Selection", "TruthSource",
+           "check_different", "check_output", "compressions_written", "drivers_present", "gdal_version", "made_folder", "select_classes",
            "write_bytes", "write_raster"]

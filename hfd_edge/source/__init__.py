@@ -28,9 +28,9 @@ class Source(Protocol):
 
     A source on a disk may offer more: `reader(col, cols, whole_blocks)`, whose `read` gives these columns only and reads what
     consecutive windows share once; `read_part(row, rows, col, cols)`; block_rows, what is worth reading together; and stored_block,
-    rows and columns of what is decoded together; without_gaps, the same pixels without what no file holds, to sample. It may tell more, with a default wherever it is asked: band_names, band_numbers,
-    alpha_numbers, nodata, notes, quantity and filtered as raster.RasterSource has them; zeros_measured, whether a 0 that its mask leaves was
-    measured; spacing_m, that of its pixels on the ground.
+    rows and columns of what is decoded together; without_gaps, the same pixels without what no file holds, to sample. It may tell
+    more, with a default wherever it is asked: band_names, band_numbers, alpha_numbers, nodata, notes, quantity and filtered as
+    raster.RasterSource has them; zeros_measured, whether a 0 that its mask leaves was measured; spacing_m, that of its pixels on the ground.
     """
 
     rows: int
