@@ -103,7 +103,7 @@ def test_the_limit_of_pixels_is_the_callers(pair):
 
 @pytest.mark.parametrize(("given", "words"), [
     ([], "a mosaic of no files"), (["a.tif", "./a.tif"], "a.tif is given twice"), (["a.tif", "link.tif"], "link.tif is given twice, also as a.tif"),
-    ("empty", "empty holds no tiles: .*.tif and .tiff"), ([3], "3 is no path"), (3, "3 is no path"), ("none.tif", "none.tif does not exist"), (["notes.tif"], "is empty .0 bytes")])
+    ("empty", "empty holds no tiles: .*.tif and .tiff"), ([3], "3 is no path"), (3, "3 is no path"), ("", "an empty name would be the folder"), ("none.tif", "none.tif does not exist"), (["notes.tif"], "is empty .0 bytes")])
 def test_names_that_are_no_mosaic(pair, monkeypatch, given, words):
     monkeypatch.chdir(pair())
     (pair() / "empty").mkdir(exist_ok=True)

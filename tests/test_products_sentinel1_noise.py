@@ -53,7 +53,7 @@ def test_noise_in_a_scale_that_is_not_known_is_left_alone_and_said(tmp_path, ipf
     written, _ = of_first_processors(ipf, mode)
     with Sentinel1Source(written.write(tmp_path)) as source:
         values, _ = source.read(0, source.rows)
-        assert any(f"noise not removed ({words}, which states it in a scale that is not known)" in note for note in source.notes)
+        assert any(f"noise not removed ({words} gives it in a scale that is not known)" in note for note in source.notes)
     np.testing.assert_allclose(values[1], replace(written, noise_removed=True).power("VH"), rtol=1e-6)
 
 

@@ -144,7 +144,7 @@ def _to_dn2(strongest: float, channel: Channel, ipf: float | None) -> tuple[floa
     root = read_xml(channel.calibration, "calibration")
     scale = _OWN_SCALE.get(text_of(root, "adsHeader/mode", channel.calibration))
     if ipf is None or ipf >= _OWN_SCALE_UNTIL_IPF or scale is None:
-        return None, f"{'IPF not stated' if ipf is None else f'IPF {ipf:.2f}'}, which states it in a scale that is not known"
+        return None, f"{'a version that is not stated' if ipf is None else f'IPF {ipf:.2f}'} gives it in a scale that is not known"
     dn = numbers_of(root, "calibrationVectorList/calibrationVector/dn", channel.calibration)[0]
     return scale * dn ** (2 if ipf >= _SQUARED_SINCE_IPF else 1), f"; IPF {ipf:.2f} states it in a scale of its own, converted"
 

@@ -37,6 +37,8 @@ class Mosaic:
         for each in given:
             if not isinstance(each, (str, os.PathLike)):
                 raise RasterError(f"Mosaic({str(given)[:100]}): {each!r} is no path; give a folder, or a list of files")
+            if not os.fspath(each):
+                raise RasterError("Mosaic(''): an empty name would be the folder that you are in; name the folder, or '.' for this one")
         found = tuple(path for each in given for path in _of(Path(each)))
         if not found:
             raise RasterError("a mosaic of no files: name its tiles, or a folder of them")

@@ -72,7 +72,8 @@ class Tile:
             self._refuse(first, str(self.dtype), str(first.dtype), "pixels are never converted, so all are of one kind; convert some with gdal_translate -ot")
         if self.scale != first.scale:
             self._refuse(first, "scale {:g}, offset {:g}".format(*self.scale), "scale {:g}, offset {:g}".format(*first.scale),
-                         "stored numbers must mean the same everywhere; apply them first (gdal_translate -unscale -ot Float32)")
+                         "stored numbers must mean the same everywhere; apply what GDAL knows of first (gdal_translate -unscale -ot Float32), and make a map "
+                         "of each product that has a factor of its own")
         if not unit_given and (self.declared, self.quantity) != (first.declared, first.quantity):
             self._refuse(first, _meant(self), _meant(first), "tiles of a mosaic are one kind of backscatter; leave out others, or, where all are the same, "
                          "say what they are with --unit")
